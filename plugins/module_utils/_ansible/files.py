@@ -1,0 +1,128 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one way this collection writes files: whole or not at all, and never two writers at once."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+import tempfile
+import time
+from typing import TYPE_CHECKING
+
+from .errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PRIVATE_DIR = 0o700
+PUBLIC_DIR = 0o755
+PRIVATE_FILE = 0o600
+PUBLIC_FILE = 0o644
+
+_TEMPORARY_PREFIX = ".quietdoor-tmp-"
+
+
+def sync_directory(path: str) -> None:
+    """Make the names in directory ``path`` survive a power cut (POSIX fsync on the directory)."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomic(path: str, data: bytes, mode: int) -> None:
+    """Write ``data`` to ``path`` so that a reader, or a kill at any moment, sees the old file or the new one.
+
+    :param mode: permission bits of the file; it never exists with any others.
+    :raises OSError: if the file cannot be written; the old one is then as it was.
+    """
+    directory = os.path.dirname(path) or "."
+    handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=directory)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    sync_directory(directory)
+
+
+def link_atomic(target: str, path: str) -> None:
+    """Make ``path`` a symbolic link to ``target``, replacing what stands there in one step."""
+    directory = os.path.dirname(path) or "."
+    temporary = os.path.join(directory, f"{_TEMPORARY_PREFIX}{os.getpid()}-{os.path.basename(path)}")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    os.symlink(target, temporary)
+    os.rename(temporary, path)
+    sync_directory(directory)
+
+
+def remove_leftovers(directory: str) -> None:
+    """Remove the temporary files that a killed run left in ``directory``. Call it under the lock."""
+    for name in os.listdir(directory):
+        if name.startswith(_TEMPORARY_PREFIX):
+            os.unlink(os.path.join(directory, name))
+
+
+def make_directory(path: str, mode: int) -> bool:
+    """Make directory ``path`` with exactly ``mode`` and return whether anything changed.
+
+    :raises Problem: if something that is no directory stands there.
+    """
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        found = os.stat(path)
+        if not stat.S_ISDIR(found.st_mode):
+            raise Problem(f"{path} is not a directory", "Move it out of the way or choose another path") from None
+        if stat.S_IMODE(found.st_mode) == mode:
+            return False
+    os.chmod(path, mode)
+    return True
+
+
+@contextlib.contextmanager
+def lock(path: str, timeout: float = 60.0) -> Iterator[None]:
+    """Hold an exclusive lock on the file ``path`` (flock: the kernel drops it when its holder dies).
+
+    :param timeout: seconds to wait for another run.
+    :raises Problem: if another run still holds it then.
+    """
+    with open(path, "a+", encoding="ascii") as file:
+        os.fchmod(file.fileno(), PRIVATE_FILE)
+        _wait_for(file.fileno(), path, timeout)
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+            fcntl.flock(file.fileno(), fcntl.LOCK_UN)
+
+
+def _wait_for(handle: int, path: str, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                holder = os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
+                raise Problem(
+                    f"{path} has been held by another run (process {holder}) for {timeout:g} s",
+                    "Wait for that run to end and start this one again",
+                ) from None
+        time.sleep(0.05)
