@@ -1,0 +1,93 @@
+# make demo    a whole gate on this machine, to look at and play with      make demo-stop    end what it started
+# make test    every check there is, from a fresh clone                   make help         all targets
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+DEMO_PATH ?= $(CURDIR)/.demo
+ARGS ?=
+export PYTHON
+
+# Ansible reads and writes nothing outside the checkout, whatever this machine's own configuration says.
+unexport $(filter ANSIBLE_%,$(.VARIABLES))
+export ANSIBLE_CONFIG := $(CURDIR)/tools/ansible.cfg
+export ANSIBLE_HOME := $(CURDIR)/.cache/ansible
+export ANSIBLE_LOCAL_TEMP := $(ANSIBLE_HOME)/tmp
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.venv/collections
+export PATH := $(PATH):/usr/sbin:/sbin
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- setting up -----------------------------------------------------------------------------------------------------
+.venv/.runtime: requirements/runtime.txt
+	@tools/venv.sh runtime
+
+.venv/.dev: requirements/dev.txt .venv/.runtime
+	@tools/venv.sh dev
+
+.PHONY: venv build install lock
+venv: .venv/.dev ## .venv with everything that the tests need
+install: .venv/.runtime ## build the collection and install it into .venv/collections
+	@tools/collection.sh
+build: install ## the archive, in build/
+
+lock: ## pin the newest versions of requirements/*.in
+	@tools/lock.sh
+
+# --- the demo -------------------------------------------------------------------------------------------------------
+demo_playbook = ANSIBLE_INVENTORY=/dev/null ANSIBLE_LOCALHOST_WARNING=false ANSIBLE_INVENTORY_UNPARSED_WARNING=false \
+	ANSIBLE_REMOTE_TEMP=$(ANSIBLE_HOME)/tmp .venv/bin/ansible-playbook quietdoor.mtls.demo -e '{"demo_path": "$(DEMO_PATH)"}'
+
+.PHONY: demo demo-stop
+demo: install ## a gate on this machine, in .demo/, on loopback
+	@tools/packages.sh nginx=nginx openssl=openssl curl=curl
+	@$(demo_playbook) $(ARGS)
+
+demo-stop: install ## end what `make demo` started
+	@$(demo_playbook) -e demo_state=stopped $(ARGS)
+
+# --- checks ---------------------------------------------------------------------------------------------------------
+.PHONY: test lint sanity units integration e2e molecule images format readmes changelog clean
+test: ## every check there is; logs in .cache/test-logs/
+	@tools/stages.sh lint units sanity integration e2e molecule
+
+lint: venv install ## ruff, mypy, ansible-lint, yamllint, shellcheck, documentation, specs, READMEs, changelog
+	@tools/packages.sh shellcheck=shellcheck
+	@tools/lint.sh
+
+units: venv install ## unit tests
+	@tools/pytest.sh tests/unit $(ARGS)
+
+e2e: venv install ## real nginx, real clients
+	@tools/packages.sh nginx=nginx openssl=openssl curl=curl
+	@tools/pytest.sh tests/e2e $(ARGS)
+
+sanity: venv install ## ansible-test sanity, on the archive
+	@tools/ansible-test.sh sanity $(ARGS)
+
+integration: venv install ## ansible-test integration, on the archive
+	@tools/packages.sh openssl=openssl
+	@tools/ansible-test.sh integration $(ARGS)
+
+images: ## the systemd containers' images, made anew where they are missing, old or of another recipe
+	@tools/images.sh
+
+molecule: venv install images ## the example inventory on real systemd containers
+	@tools/molecule.sh test $(ARGS)
+
+format: venv ## ruff's own style for every Python file
+	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
+
+readmes: venv ## roles/*/README.md from the roles' argument specs
+	@.venv/bin/python tools/role_readme.py
+
+changelog: venv install ## CHANGELOG.md from changelogs/fragments
+	@.venv/bin/antsibull-changelog release --update-existing
+
+clean: ## everything that is not in git, but a running demo's directory
+	@rm -rf .venv build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/output
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Builds the archive of the collection into build/ and installs it into .venv/collections.
+# Does nothing where no file of the checkout has changed since.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+installed=.venv/collections/ansible_collections/quietdoor/mtls
+
+digest=$(git -c safe.directory="$PWD" ls-files -zco --exclude-standard |
+    { xargs -0 sha256sum 2>/dev/null || [ $? -eq 123 ]; } | sha256sum) # 123: a tracked file was deleted
+if [ -d "$installed" ] && [ "$(cat .venv/.collection 2>/dev/null)" = "$digest" ]; then
+    exit 0
+fi
+rm -rf build "$installed" "$installed"-*.info .venv/.collection
+# Nothing outside the checkout is read or written.
+export ANSIBLE_CONFIG="$PWD/tools/ansible.cfg" ANSIBLE_HOME="$PWD/.cache/ansible" ANSIBLE_COLLECTIONS_PATH="$PWD/.venv/collections"
+.venv/bin/ansible-galaxy collection build --output-path build
+.venv/bin/ansible-galaxy collection install --offline --no-deps --force -p .venv/collections build/quietdoor-mtls-*.tar.gz >/dev/null
+printf '%s\n' "$digest" >.venv/.collection
