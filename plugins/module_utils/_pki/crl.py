@@ -1,0 +1,222 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The CRL of an authority: version 2, numbered, with AKI (RFC 5280 section 5)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+from .._ansible.errors import Problem
+from .._ansible.files import PUBLIC_FILE, write_atomic
+from .authority import open_authority, open_for_change
+from .clock import BACKDATE, iso
+from .database import serial_hex
+from .keys import signing_hash
+from .layout import check_path
+from .profiles import authority_key_identifier
+
+try:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+except ImportError:  # the modules report it (_ansible.dependencies) before anything here is called
+    pass
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .authority import Authority
+    from .database import Revocation, Row
+    from .profiles import Signer
+
+# The names of RFC 5280 section 5.3.1 as openssl's database spells them, to those of cryptography's ReasonFlags.
+_FLAGS = {
+    "keyCompromise": "key_compromise",
+    "CACompromise": "ca_compromise",
+    "affiliationChanged": "affiliation_changed",
+    "superseded": "superseded",
+    "cessationOfOperation": "cessation_of_operation",
+    "certificateHold": "certificate_hold",
+}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How long a CRL lives, when it is replaced, and what it must never live shorter than."""
+
+    valid_for: timedelta
+    renew_before: timedelta
+    min_remaining: timedelta
+
+
+@dataclass(frozen=True)
+class State:
+    """A CRL: its number, its dates (UTC), and the serials (hex) on it."""
+
+    number: int | None
+    last_update: datetime
+    next_update: datetime
+    serials: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was, or in check mode would be, done and why; ``after`` is None where that is not known yet."""
+
+    changed: bool
+    reason: str
+    before: State | None
+    after: State | None
+
+
+def check_rules(rules: Rules) -> Rules:
+    """Return the rules if they make sense together.
+
+    :raises Problem: if a CRL would have to be replaced as soon as it is written, or would be allowed to get too old.
+    """
+    if rules.min_remaining > rules.renew_before or rules.renew_before >= rules.valid_for:
+        raise Problem(
+            f"A CRL that is valid for {rules.valid_for}, replaced {rules.renew_before} before its "
+            f"end and never allowed to have less than {rules.min_remaining} left makes no sense",
+            "Choose min_remaining <= renew_before < valid_for, as in 7d, 15d and 30d",
+        )
+    return rules
+
+
+def keep(path: str, rules: Rules, passphrase: bytes | None, now: datetime, *, check_mode: bool) -> Outcome:
+    """Write the CRL of the authority at ``path`` if it is missing, does not say what the database says, or is due.
+
+    In check mode nothing is written; where there is no authority yet, a CRL would be written.
+    """
+    if check_mode:
+        if not os.path.exists(check_path(path).certificate):
+            return Outcome(True, "it is missing", None, None)
+        authority = open_authority(path)
+        return _keep(authority, rules, None, now)
+    with open_authority(path).layout.locked():
+        authority = open_for_change(path)
+        return _keep(authority, rules, lambda: authority.signer(passphrase, now), now)
+
+
+def _keep(authority: Authority, rules: Rules, signer: Callable[[], Signer] | None, now: datetime) -> Outcome:
+    before = current(authority)
+    reason = why_due(authority, before, rules.renew_before, now)
+    if reason is None:
+        return Outcome(False, "", before, before)
+    if signer is None:
+        return Outcome(True, reason, before, None)
+    return Outcome(True, reason, before, _write(authority, signer(), rules, before, now))
+
+
+def load(authority: Authority) -> x509.CertificateRevocationList | None:
+    """Return the authority's current CRL, or None if there is none or it is not one that this authority signed."""
+    try:
+        with open(authority.layout.crl, "rb") as file:
+            crl = x509.load_pem_x509_crl(file.read())
+    except (FileNotFoundError, ValueError):
+        return None
+    return crl if crl.is_signature_valid(authority.certificate.public_key()) else None  # type: ignore[arg-type]
+
+
+def current(authority: Authority) -> State | None:
+    """Return the state of the authority's current CRL, or None if there is no sound one."""
+    crl = load(authority)
+    if crl is None or crl.next_update_utc is None:
+        return None
+    return State(
+        _number(crl),
+        crl.last_update_utc,
+        crl.next_update_utc,
+        frozenset(serial_hex(entry.serial_number) for entry in crl),
+    )
+
+
+def why_due(authority: Authority, state: State | None, renew_before: timedelta, now: datetime) -> str | None:
+    """Return why a new CRL is needed, or None if the current one is good."""
+    if state is None:
+        return "there is no CRL signed by this authority"
+    missing = sorted(
+        row.serial
+        for row in authority.rows
+        if row.is_revoked and row.not_after > state.last_update and row.serial not in state.serials
+    )
+    if missing:
+        return f"revoked since: {', '.join(missing[:10])}" + (
+            f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+        )
+    if state.next_update - now <= renew_before:
+        return f"it ends at {iso(state.next_update)}"
+    if state.last_update > now:
+        return f"it begins only at {iso(state.last_update)}"
+    return None
+
+
+def _write(authority: Authority, signer: Signer, rules: Rules, before: State | None, now: datetime) -> State:
+    number = max(_next_number(authority), (before.number or 0) + 1 if before else 1)
+    next_update = min(now + rules.valid_for, signer.certificate.not_valid_after_utc)
+    if next_update - now < rules.min_remaining:
+        raise Problem(
+            f"A CRL written now would live only until {iso(next_update)}, when {authority.layout.certificate} ends",
+            "Make a new authority before the old one ends",
+        )
+    rows = [row for row in authority.rows if row.is_revoked and (before is None or row.not_after >= before.last_update)]
+    crl = _sign(signer, rows, number, now - BACKDATE, next_update)
+    # The number is used up before the CRL exists: a kill in between leaves a gap, never the same number twice.
+    write_atomic(authority.layout.crl_number, f"{serial_hex(number + 1)}\n".encode(), PUBLIC_FILE)
+    write_atomic(authority.layout.crl, crl.public_bytes(Encoding.PEM), PUBLIC_FILE)
+    return State(number, crl.last_update_utc, next_update, frozenset(row.serial for row in rows))
+
+
+def _sign(
+    signer: Signer, rows: list[Row], number: int, last_update: datetime, next_update: datetime
+) -> x509.CertificateRevocationList:
+    entries = [_entry(int(row.serial, 16), row.revocation) for row in rows if row.revocation]
+    builder = x509.CertificateRevocationListBuilder(
+        issuer_name=signer.certificate.subject,
+        last_update=_naive(last_update),
+        next_update=_naive(next_update),
+        extensions=[
+            x509.Extension(x509.AuthorityKeyIdentifier.oid, False, authority_key_identifier(signer.certificate)),
+            x509.Extension(x509.CRLNumber.oid, False, x509.CRLNumber(number)),
+        ],
+        # One list: adding entries one by one copies it every time.
+        revoked_certificates=entries,
+    )
+    return builder.sign(signer.key, signing_hash(signer.key))
+
+
+def _entry(serial: int, revocation: Revocation) -> x509.RevokedCertificate:
+    builder = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(revocation.at)
+    flag = _FLAGS.get(revocation.reason or "")
+    if flag:
+        builder = builder.add_extension(x509.CRLReason(x509.ReasonFlags[flag]), critical=False)
+    if revocation.invalid_since:
+        builder = builder.add_extension(x509.InvalidityDate(_naive(revocation.invalid_since)), critical=False)
+    return builder.build()
+
+
+def _naive(when: datetime) -> datetime:
+    return when.astimezone(timezone.utc).replace(tzinfo=None)
+
+
+def _number(crl: x509.CertificateRevocationList) -> int | None:
+    try:
+        return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _next_number(authority: Authority) -> int:
+    path = authority.layout.crl_number
+    try:
+        with open(path, encoding="ascii") as file:
+            return int(file.read(64).strip(), 16)
+    except FileNotFoundError:
+        return 1
+    except ValueError:
+        raise Problem(
+            f"{path} is not a number in hex", "Write the number of the next CRL into it, higher than the last one's"
+        ) from None

@@ -1,0 +1,146 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""index.txt, the text database of ``openssl ca``: one row for every certificate an authority ever signed.
+
+Six fields, separated by tabs: status (V, R, E), end of validity, time and reason of revocation, serial, file, subject. A tab
+inside a field stands behind a backslash. A row is never removed: that would silently un-revoke.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from .._ansible.errors import Problem
+from .clock import asn1, parse_asn1
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+# RFC 5280 section 5.3.1, as ``openssl ca -crl_reason`` spells them.
+REASONS = (
+    "unspecified",
+    "keyCompromise",
+    "CACompromise",
+    "affiliationChanged",
+    "superseded",
+    "cessationOfOperation",
+    "certificateHold",
+    "removeFromCRL",
+)
+# What openssl writes where a date or an instruction stands behind the reason.
+_REASONS_WITH_ARGUMENT = {"keyTime": "keyCompromise", "CAkeyTime": "CACompromise", "holdInstruction": "certificateHold"}
+_FIELD_END = re.compile(r"(?<!\\)\t")
+
+
+@dataclass(frozen=True)
+class Revocation:
+    """When and why a certificate was revoked; ``invalid_since`` is the invalidity date (RFC 5280 section 5.3.2), if known."""
+
+    at: datetime
+    reason: str | None = None
+    invalid_since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row, its six fields as they stand in the file."""
+
+    status: str
+    expires: str
+    revoked: str
+    serial: str
+    file: str
+    subject: str
+
+    @property
+    def not_after(self) -> datetime:
+        """The end of the certificate's validity."""
+        return parse_asn1(self.expires)
+
+    @property
+    def is_revoked(self) -> bool:
+        """Whether the certificate was revoked."""
+        return self.status == "R"
+
+    @property
+    def revocation(self) -> Revocation | None:
+        """When and why it was revoked, or None."""
+        if not self.is_revoked:
+            return None
+        at, _comma, rest = self.revoked.partition(",")
+        word, _comma, argument = rest.partition(",")
+        dated = word in ("keyTime", "CAkeyTime")
+        return Revocation(
+            parse_asn1(at),
+            _REASONS_WITH_ARGUMENT.get(word, word) or None,
+            parse_asn1(argument) if dated else None,
+        )
+
+
+def valid_row(serial: int, not_after: datetime, subject: str) -> Row:
+    """Return the row of a new certificate; ``subject`` as names.oneline gives it."""
+    return Row("V", asn1(not_after), "", serial_hex(serial), "unknown", subject)
+
+
+def revoked_row(row: Row, at: datetime, reason: str) -> Row:
+    """Return ``row`` as openssl would write it after ``openssl ca -revoke``."""
+    return replace(row, status="R", revoked=f"{asn1(at)},{reason}")
+
+
+def serial_hex(serial: int) -> str:
+    """Return a serial as index.txt and nginx's ``$ssl_client_serial`` write it: upper-case hex, whole bytes."""
+    text = f"{serial:X}"
+    return text if len(text) % 2 == 0 else f"0{text}"
+
+
+def parse(text: str, path: str) -> list[Row]:
+    """Return the rows of an index.txt.
+
+    :param path: where the text comes from, for the error.
+    :raises Problem: if a line is not a row, or a serial stands twice. Nothing may be signed or revoked on a damaged database.
+    """
+    rows = [
+        _parse_line(line, number, path)
+        for number, line in enumerate(text.split("\n"), 1)
+        if line and not line.startswith("#")
+    ]
+    seen: set[str] = set()
+    for row in rows:
+        if row.serial in seen:
+            raise _damaged(path, f"serial {row.serial} stands in it twice")
+        seen.add(row.serial)
+    return rows
+
+
+def render(rows: list[Row]) -> str:
+    """Return the text of an index.txt with these rows."""
+    return "".join(_render_line(row) for row in rows)
+
+
+def _render_line(row: Row) -> str:
+    fields = (row.status, row.expires, row.revoked, row.serial, row.file, row.subject)
+    return "\t".join(field.replace("\t", "\\\t") for field in fields) + "\n"
+
+
+def _parse_line(line: str, number: int, path: str) -> Row:
+    fields = [field.replace("\\\t", "\t") for field in _FIELD_END.split(line)]
+    if len(fields) != 6:
+        raise _damaged(path, f"line {number} has {len(fields)} fields instead of 6")
+    row = Row(*fields)
+    try:
+        well_formed = row.status in ("V", "R", "E") and int(row.serial, 16) >= 0 and row.not_after is not None
+        well_formed = well_formed and (row.revocation is not None or not row.is_revoked)
+    except ValueError:
+        well_formed = False
+    if not well_formed:
+        raise _damaged(path, f"line {number} is not a row of openssl's database")
+    return row
+
+
+def _damaged(path: str, why: str) -> Problem:
+    return Problem(
+        f"{path} is damaged: {why}", "Restore it from the backup (openssl keeps the previous one as index.txt.old)"
+    )

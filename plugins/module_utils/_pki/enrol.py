@@ -1,0 +1,178 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Carrying out what the roster asks for: keys, certificates, rows, files, in an order that a kill at any moment does not break.
+
+For every certificate: (1) record and key, (2) the certificate itself in newcerts/, (3) the row in index.txt, (4) the client's
+files, (5) the record again. A certificate without a row is given one by authority.open_for_change; a record that announces a
+certificate which was never signed is taken back by roster.settled; files that are missing are made by client_files.complete.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from .._ansible.files import PRIVATE_DIR, PRIVATE_FILE, PUBLIC_FILE, make_directory, remove_leftovers, write_atomic
+from . import client_files, records
+from .authority import open_authority, open_for_change
+from .client_files import ClientFiles
+from .clock import iso
+from .database import revoked_row, serial_hex, valid_row
+from .keys import generate, private_pem
+from .layout import check_path
+from .names import build_name, oneline
+from .profiles import client_certificate, random_serial
+from .records import Issue, Record
+from .roster import Situation, Step, plan
+
+try:
+    from cryptography.hazmat.primitives.serialization import Encoding
+except ImportError:  # the modules report it (_ansible.dependencies) before anything here is called
+    pass
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from cryptography import x509
+
+    from .authority import Authority
+    from .profiles import Signer
+    from .roster import Client, Rules
+
+
+@dataclass(frozen=True)
+class Result:
+    """What happened, or in check mode would happen, to one client."""
+
+    step: Step
+    record: Record
+    mended: list[str] = field(default_factory=list)
+    """Files made or replaced although no certificate was issued."""
+    not_after: str | None = None
+
+    @property
+    def action(self) -> str:
+        """The step's action, or ``updated`` where only files or predecessors changed."""
+        if self.step.action == "unchanged" and (self.mended or self.step.revoke):
+            return "updated"
+        return self.step.action
+
+    @property
+    def reason(self) -> str:
+        """Why."""
+        files = f"files made: {', '.join(self.mended)}" if self.mended else ""
+        return "; ".join(part for part in (self.step.reason, files) if part)
+
+
+def bring_to_desired_state(
+    path: str, clients: list[Client], rules: Rules, passphrase: bytes | None, now: datetime
+) -> list[Result]:
+    """Bring all clients of the roster to their desired state and return what happened, in the roster's order.
+
+    :raises Problem: before anything is changed, if the authority cannot be used.
+    """
+    with open_authority(path).layout.locked():
+        authority = open_for_change(path)
+        steps = _plan(authority, clients, rules, now)
+        stale = {step.client.name: _missing(authority, step) for step in steps}
+        signer = authority.signer(passphrase, now) if any(step.issues for step in steps) else None
+        issued = {step.client.name: _issue(authority, signer, step, now) for step in steps if step.issues and signer}
+        _write_rows(authority, steps, [certificate for _record, certificate in issued.values()], now)
+        return [
+            _finish(
+                authority, step, issued[step.client.name][0] if step.issues else step.record, stale[step.client.name]
+            )
+            for step in steps
+        ]
+
+
+def predict(path: str, clients: list[Client], rules: Rules, now: datetime) -> list[Result]:
+    """Return what ``bring_to_desired_state`` would do now. Without an authority, every present client would be issued."""
+    if not os.path.exists(check_path(path).certificate):
+        return [Result(step, step.record) for step in plan(clients, Situation({}, {}, now, now), rules)]
+    authority = open_authority(path)
+    authority.rows = authority.with_orphans()
+    return [
+        Result(step, step.record, _missing(authority, step), _end(authority, step.record))
+        for step in _plan(authority, clients, rules, now)
+    ]
+
+
+def _plan(authority: Authority, clients: list[Client], rules: Rules, now: datetime) -> list[Step]:
+    known = records.load_all(authority.layout.clients)
+    rows = {row.serial: row for row in authority.rows}
+    return plan(clients, Situation(known, rows, authority.certificate.not_valid_after_utc, now), rules)
+
+
+def _missing(authority: Authority, step: Step) -> list[str]:
+    files = _files(authority, step.record)
+    return (
+        client_files.missing(files, step.client, step.record)
+        if files and step.client.present and not step.issues
+        else []
+    )
+
+
+def _files(authority: Authority, record: Record) -> ClientFiles | None:
+    return ClientFiles(authority.layout.client(record.name), record.name, record.latest) if record.latest else None
+
+
+def _issue(authority: Authority, signer: Signer, step: Step, now: datetime) -> tuple[Record, x509.Certificate]:
+    client, serial = step.client, random_serial()
+    end = min(now + client.valid_for, signer.certificate.not_valid_after_utc)
+    stem = f"{client.name}-{end:%Y%m%d}-{serial_hex(serial)[:8]}"
+    issue = Issue(serial_hex(serial), stem, iso(now), client.request)
+    record = replace(step.record, issues=(*step.record.issues, issue), issuing=True, roles=client.roles)
+    directory = authority.layout.client(client.name)
+    make_directory(directory, PRIVATE_DIR)
+    remove_leftovers(directory)
+    _remove_unsigned_keys(directory, step.record)
+    records.save(directory, record)
+    key = generate(client.key)
+    write_atomic(os.path.join(directory, f"{stem}.key"), private_pem(key), PRIVATE_FILE)
+    subject = build_name(client.common_name, client.organization)
+    certificate = client_certificate(signer, key.public_key(), subject, client.email, serial, now, end)
+    write_atomic(
+        authority.layout.new_certificate(serial_hex(serial)), certificate.public_bytes(Encoding.PEM), PUBLIC_FILE
+    )
+    return record, certificate
+
+
+def _remove_unsigned_keys(directory: str, record: Record) -> None:
+    stems = {issue.stem for issue in record.issues}
+    for entry in os.scandir(directory):
+        stem, ending = os.path.splitext(entry.name)
+        if ending == ".key" and stem not in stems and not entry.is_symlink():
+            os.unlink(entry.path)
+
+
+def _write_rows(authority: Authority, steps: list[Step], issued: list[x509.Certificate], now: datetime) -> None:
+    reasons = {
+        serial: step.client.reason if step.action == "revoked" else "superseded"
+        for step in steps
+        for serial in step.revoke
+    }
+    rows = [revoked_row(row, now, reasons[row.serial]) if row.serial in reasons else row for row in authority.rows]
+    rows += [valid_row(one.serial_number, one.not_valid_after_utc, oneline(one.subject)) for one in issued]
+    if rows != authority.rows:
+        authority.save(rows)
+
+
+def _finish(authority: Authority, step: Step, record: Record, stale: list[str]) -> Result:
+    files = _files(authority, record)
+    if files is None or not step.client.present:
+        return Result(step, record)
+    if step.issues or stale or record.issuing:
+        record = replace(
+            client_files.complete(authority, files, step.client, record), issuing=False, roles=step.client.roles
+        )
+        records.save(files.directory, record)
+    return Result(step, record, stale, _end(authority, record))
+
+
+def _end(authority: Authority, record: Record) -> str | None:
+    ends = {row.serial: row.not_after for row in authority.rows}
+    latest = record.latest
+    return iso(ends[latest.serial]) if latest and latest.serial in ends else None

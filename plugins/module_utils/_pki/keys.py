@@ -1,0 +1,121 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private keys: kinds, making, keeping, loading (RFC 5208 / RFC 5958 PKCS #8, PBES2 of RFC 8018 when encrypted)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Union
+
+from .._ansible.errors import Problem
+
+try:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+except ImportError:  # the modules report it (_ansible.dependencies) before anything here is called
+    pass
+
+if TYPE_CHECKING:
+    PrivateKey = Union[rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey]
+    PublicKey = Union[rsa.RSAPublicKey, ec.EllipticCurvePublicKey]
+
+RSA_SIZES_CA = (2048, 3072, 4096, 8192)
+RSA_SIZES_CLIENT = (2048, 3072, 4096)
+CURVES_CA = ("P-256", "P-384")
+CURVES_CLIENT = ("P-256",)
+_NIST_NAMES = {"secp256r1": "P-256", "secp384r1": "P-384"}
+
+
+@dataclass(frozen=True)
+class KeySpec:
+    """The kind of a key: RSA with a modulus of ``size`` bits, or ECDSA on the NIST curve ``curve``."""
+
+    type: str
+    size: int | None = None
+    curve: str | None = None
+
+    def __str__(self) -> str:
+        return f"RSA {self.size}" if self.type == "rsa" else f"ECDSA {self.curve}"
+
+
+def generate(spec: KeySpec) -> PrivateKey:
+    """Return a new private key of the kind ``spec``."""
+    if spec.type == "rsa":
+        return rsa.generate_private_key(public_exponent=65537, key_size=spec.size or 0)
+    return ec.generate_private_key(ec.SECP384R1() if spec.curve == "P-384" else ec.SECP256R1())
+
+
+def spec_of(key: object) -> KeySpec | None:
+    """Return the kind of a private or public key, or None for one that this collection does not know."""
+    if isinstance(key, (rsa.RSAPrivateKey, rsa.RSAPublicKey)):
+        return KeySpec("rsa", size=key.key_size)
+    if isinstance(key, (ec.EllipticCurvePrivateKey, ec.EllipticCurvePublicKey)):
+        return KeySpec("ecdsa", curve=_NIST_NAMES.get(key.curve.name, key.curve.name))
+    return None
+
+
+def signing_hash(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384:
+    """Return the digest that an authority with this key signs with: SHA-384 on P-384, else SHA-256."""
+    return hashes.SHA384() if spec_of(key) == KeySpec("ecdsa", curve="P-384") else hashes.SHA256()
+
+
+def private_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
+    """Return the key as PKCS #8 PEM, encrypted (PBES2, AES-256) if a passphrase is given."""
+    encryption = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+
+
+def is_encrypted(pem: bytes) -> bool:
+    """Tell whether a PEM private key is encrypted, as PKCS #8 or in openssl's older way."""
+    return b"ENCRYPTED" in pem
+
+
+def load_private(path: str, passphrase: bytes | None) -> PrivateKey:
+    """Return the private key in the PEM file ``path``.
+
+    The file is ours and 0600, so the costly consistency check of RSA keys (0.3 s at 4096 bits) is left out.
+
+    :raises Problem: if the file is missing, is no key, is of a kind we do not know, or does not open with this passphrase.
+    """
+    try:
+        with open(path, "rb") as file:
+            pem = file.read(1 << 20)
+    except OSError as error:
+        raise Problem(
+            f"The private key {path} cannot be read ({error.strerror})",
+            "Restore it from the backup, or run as the user who owns it",
+        ) from None
+    if is_encrypted(pem) and not passphrase:
+        raise Problem(
+            f"The private key {path} is encrypted and no passphrase was given",
+            "Set the option passphrase, from a vault",
+        )
+    if passphrase and not is_encrypted(pem):
+        raise Problem(
+            f"The private key {path} is not encrypted, but a passphrase was given",
+            "Leave out the passphrase, or encrypt the key: openssl pkcs8 -topk8 -v2 aes-256-cbc",
+        )
+    try:
+        key = serialization.load_pem_private_key(pem, passphrase, unsafe_skip_rsa_key_validation=True)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        what = "does not open with the passphrase that was given" if passphrase else "is not a PEM private key"
+        raise Problem(
+            f"The private key {path} {what}", "Give the right passphrase, or restore the key from the backup"
+        ) from None
+    if not isinstance(key, (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey)):
+        raise Problem(f"The private key {path} is neither RSA nor ECDSA", "Use an RSA or an ECDSA (P-256, P-384) key")
+    return key
+
+
+def complete_spec(type: str, size: int | None, curve: str | None, default_size: int) -> KeySpec:
+    """Return the kind of key that options ask for, with what they leave out filled in.
+
+    :raises Problem: if a size is given for ECDSA or a curve for RSA.
+    """
+    if type == "rsa" and curve is None:
+        return KeySpec("rsa", size=size or default_size)
+    if type == "ecdsa" and size is None:
+        return KeySpec("ecdsa", curve=curve or "P-256")
+    raise Problem(f"key: {type} goes with {'size' if type == 'rsa' else 'curve'} only", "Leave the other one out")

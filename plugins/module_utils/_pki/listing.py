@@ -1,0 +1,59 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an authority issued, one entry per certificate."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from . import records
+from .authority import open_authority
+from .client_files import ClientFiles
+from .clock import iso
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from .authority import Authority
+    from .database import Row
+    from .records import Record
+
+_ENDINGS = {"certificate": "crt", "key": "key", "chain": "chain.pem", "bundle": "p12", "bundle_compat": "compat.p12"}
+
+
+def listing(path: str, now: datetime) -> list[dict[str, Any]]:
+    """Return what the authority at ``path`` issued, oldest first, as plain data for a person or for JMESPath."""
+    authority = open_authority(path)
+    owners = {
+        serial: record for record in records.load_all(authority.layout.clients).values() for serial in record.serials
+    }
+    return [_entry(authority, row, owners.get(row.serial), now) for row in authority.rows]
+
+
+def _entry(authority: Authority, row: Row, owner: Record | None, now: datetime) -> dict[str, Any]:
+    issue = next((issue for issue in owner.issues if issue.serial == row.serial), None) if owner else None
+    revocation = row.revocation
+    return {
+        "serial": row.serial,
+        "name": owner.name if owner else None,
+        "subject": row.subject,
+        "email": list(issue.request.email) if issue else [],
+        "roles": list(owner.roles) if owner else [],
+        "status": "revoked" if revocation else "expired" if row.not_after <= now else "valid",
+        "current": bool(owner and owner.latest and owner.latest.serial == row.serial),
+        "issued_at": issue.issued_at if issue else None,
+        "not_after": iso(row.not_after),
+        "days_left": (row.not_after - now).days,
+        "revoked_at": iso(revocation.at) if revocation else None,
+        "revocation_reason": (revocation.reason or "unspecified") if revocation else None,
+        "files": _files(authority, owner, issue)
+        if owner and issue
+        else {"certificate": authority.layout.new_certificate(row.serial)},
+    }
+
+
+def _files(authority: Authority, owner: Record, issue: records.Issue) -> dict[str, str]:
+    files = ClientFiles(authority.layout.client(owner.name), owner.name, issue)
+    return {what: files.file(ending) for what, ending in _ENDINGS.items() if os.path.exists(files.file(ending))}

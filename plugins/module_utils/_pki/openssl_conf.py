@@ -1,0 +1,84 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The openssl.cnf with which the plain openssl command works on an authority beside us."""
+
+from __future__ import annotations
+
+import re
+
+_TEMPLATE = """\
+# Written by quietdoor.mtls; changes made here are overwritten.
+#
+# This authority is an ordinary directory of "openssl ca". From anywhere:
+#   openssl ca -config {plain}/openssl.cnf -status SERIAL
+#   openssl ca -config {plain}/openssl.cnf -revoke CERTIFICATE -crl_reason keyCompromise
+#   openssl ca -config {plain}/openssl.cnf -gencrl -out {plain}/crl/ca.crl.pem
+# Do it while no playbook runs: the openssl command knows nothing of locks.
+
+[ ca ]
+default_ca = authority
+
+[ authority ]
+dir = {escaped}
+certs = $dir/certs
+crl_dir = $dir/crl
+new_certs_dir = $dir/newcerts
+database = $dir/index.txt
+unique_subject = no
+serial = $dir/serial
+rand_serial = yes
+crlnumber = $dir/crlnumber
+certificate = $dir/certs/ca.cert.pem
+private_key = $dir/private/ca.key.pem
+crl = $dir/crl/ca.crl.pem
+default_md = {digest}
+default_days = 365
+default_crl_days = 30
+policy = policy
+x509_extensions = client
+crl_extensions = crl
+# Nothing of a request is trusted but its key.
+copy_extensions = none
+email_in_dn = no
+preserve = no
+name_opt = utf8,sep_comma_plus_space
+cert_opt = ca_default
+
+[ policy ]
+countryName = optional
+stateOrProvinceName = optional
+localityName = optional
+organizationName = optional
+organizationalUnitName = optional
+commonName = supplied
+emailAddress = optional
+
+[ client ]
+basicConstraints = critical, CA:false
+keyUsage = critical, digitalSignature
+extendedKeyUsage = clientAuth
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid:always
+
+[ crl ]
+authorityKeyIdentifier = keyid:always
+
+[ req ]
+distinguished_name = request
+string_mask = utf8only
+utf8 = yes
+
+[ request ]
+commonName = Common name
+"""
+
+
+def render(directory: str, digest: str) -> str:
+    """Return the configuration of the authority in ``directory`` (absolute, without control characters).
+
+    :param digest: name of the digest to sign with, as in ``sha256``.
+    """
+    # openssl.cnf(5): a backslash takes the meaning from $ # quotes, backslash; a comment has no meaning to take.
+    escaped = re.sub(r"([\\$#\"'])", r"\\\1", directory)
+    return _TEMPLATE.format(plain=directory, escaped=escaped, digest=digest)

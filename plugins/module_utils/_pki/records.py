@@ -1,0 +1,124 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""clients/NAME/client.json: what this collection remembers of a client beside the database of openssl.
+
+It ties a client's name to its serials, and it is written before a certificate is signed (``issuing``) and again when all its
+files are there (``current``), so that a run that was killed in between is completed by the next one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+
+from .._ansible.errors import Problem
+from .._ansible.files import PRIVATE_FILE, write_atomic
+
+_FORMAT = 1
+_FILE = "client.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a certificate was issued for. When the roster says otherwise, it is reissued."""
+
+    common_name: str
+    organization: str | None
+    email: tuple[str, ...]
+    roles: tuple[str, ...]
+    key: str
+    valid_for: int
+    """Seconds."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle as it was last written."""
+
+    serial: str
+    digest: str
+    passphrase_tag: str
+
+
+@dataclass(frozen=True)
+class Issue:
+    """One certificate of a client: its serial (hex), the start of its files' names, when it was issued (ISO), and for what."""
+
+    serial: str
+    stem: str
+    issued_at: str
+    request: Request
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that is remembered of one client. ``issues`` are in the order of issuing; the last is the current one."""
+
+    name: str
+    issues: tuple[Issue, ...] = ()
+    issuing: bool = False
+    roles: tuple[str, ...] = ()
+    bundles: dict[str, Bundle] = field(default_factory=dict)
+
+    @property
+    def serials(self) -> list[str]:
+        """All serials this client ever had."""
+        return [issue.serial for issue in self.issues]
+
+    @property
+    def latest(self) -> Issue | None:
+        """The last certificate issued, or being issued."""
+        return self.issues[-1] if self.issues else None
+
+    def without_latest(self) -> Record:
+        """The record as it was before the last certificate."""
+        return replace(self, issues=self.issues[:-1], issuing=False)
+
+
+def load(directory: str) -> Record | None:
+    """Return the record in a client's directory, or None if there is none.
+
+    :raises Problem: if it is damaged.
+    """
+    path = os.path.join(directory, _FILE)
+    try:
+        with open(path, encoding="utf-8") as file:
+            data = json.load(file)
+        return _from_json(data)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        raise Problem(f"{path} is damaged", "Restore it from the backup") from None
+
+
+def load_all(clients: str) -> dict[str, Record]:
+    """Return the records of all clients by name; ``clients`` is the directory that holds theirs."""
+    if not os.path.isdir(clients):
+        return {}
+    found = [load(entry.path) for entry in sorted(os.scandir(clients), key=lambda entry: entry.name) if entry.is_dir()]
+    return {record.name: record for record in found if record}
+
+
+def save(directory: str, record: Record) -> None:
+    """Write the record into a client's directory."""
+    data = {"format": _FORMAT, **asdict(record)}
+    write_atomic(
+        os.path.join(directory, _FILE), (json.dumps(data, indent=1, sort_keys=True) + "\n").encode(), PRIVATE_FILE
+    )
+
+
+def _from_json(data: dict[str, object]) -> Record:
+    if data["format"] != _FORMAT:
+        raise ValueError(data["format"])
+    issues = tuple(_issue(item) for item in data["issues"])  # type: ignore[attr-defined]
+    bundles = {profile: Bundle(**item) for profile, item in data["bundles"].items()}  # type: ignore[attr-defined]
+    return Record(str(data["name"]), issues, bool(data["issuing"]), tuple(data["roles"]), bundles)  # type: ignore[arg-type]
+
+
+def _issue(item: dict[str, object]) -> Issue:
+    request = dict(item["request"])  # type: ignore[call-overload]
+    request["email"] = tuple(request["email"])
+    request["roles"] = tuple(request["roles"])
+    return Issue(str(item["serial"]), str(item["stem"]), str(item["issued_at"]), Request(**request))

@@ -1,0 +1,328 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring a whole roster of clients to its desired state."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: client_certs
+short_description: Bring a whole roster of clients to its desired state
+version_added: 0.1.0
+description:
+  - Issues, renews, reissues and revokes client certificates so that everyone on the roster holds what the roster
+    says, in one call.
+  - Every certificate has a key of its own, CA:FALSE, the extended key usage clientAuth, and the client's own e-mail
+    addresses.
+  - The files of a client lie in C(clients/NAME/) of the authority's directory, named after person, end of validity
+    and serial, with stable
+    links such as C(NAME.p12) to the current ones.
+  - A certificate is renewed before its end. Its predecessor stays valid for O(overlap), so that there is time to hand
+    over the new bundle, and is
+    then revoked as superseded by the next run.
+  - Revocations count at the doors only when a CRL with them has been written (M(quietdoor.mtls.crl)) and shipped.
+author:
+  - quietdoor.mtls authors (@quietdoor)
+options:
+  clients:
+    description:
+      - The roster. A client that is not on it is left as it is.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description:
+          - The client's name, unique on the roster. It becomes part of file names, of the gate's log and of a header.
+        type: str
+        required: true
+      common_name:
+        description:
+          - What the person or machine is called in the certificate.
+          - The default is O(clients[].name).
+        type: str
+      email:
+        description:
+          - E-mail addresses, put into the certificate as subject alternative names.
+        type: list
+        elements: str
+        default: []
+      roles:
+        description:
+          - Roles, published for the gates.
+        type: list
+        elements: str
+        default: []
+      organization:
+        description:
+          - The organization in the certificate's subject.
+        type: str
+      valid_for:
+        description:
+          - How long this client's certificates are valid, as V(30d).
+          - The default is the module's O(valid_for).
+        type: str
+      key:
+        description:
+          - The kind of this client's keys.
+          - The default is the module's O(key).
+        type: dict
+        suboptions:
+          type:
+            description:
+              - The key's algorithm.
+            type: str
+            choices: [rsa, ecdsa]
+            required: true
+          size:
+            description:
+              - For V(rsa), the modulus in bits.
+              - The default is V(2048).
+            type: int
+            choices: [2048, 3072, 4096]
+          curve:
+            description:
+              - For V(ecdsa), the curve.
+              - The default is V(P-256).
+            type: str
+            choices: [P-256]
+      bundle_profiles:
+        description:
+          - The bundles to write; V(modern) is C(NAME.p12), V(compat) is C(NAME.compat.p12) for macOS Keychain,
+            Android and older Windows.
+          - The default is the module's O(bundle_profiles).
+        type: list
+        elements: str
+        choices: [modern, compat]
+      bundle_passphrase:
+        description:
+          - The passphrase of this client's bundles. Changing it rewrites them.
+          - Without it one is generated and left in C(NAME.passphrase), which only its owner can read.
+        type: str
+      state:
+        description:
+          - V(present) is a client that holds a valid certificate; V(revoked) one whose certificates are all revoked.
+        type: str
+        choices: [present, revoked]
+        default: present
+      reason:
+        description:
+          - Why the client is revoked (RFC 5280 section 5.3.1), for O(clients[].state=revoked).
+        type: str
+        choices: [unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation]
+        default: cessationOfOperation
+  valid_for:
+    description:
+      - How long certificates are valid. None outlives the CA certificate.
+    type: str
+    default: 365d
+  renew_before:
+    description:
+      - How long before its end a certificate is renewed; at most a third of its validity, whatever is asked for.
+    type: str
+    default: 30d
+  overlap:
+    description:
+      - How long a predecessor stays valid beside its successor.
+    type: str
+    default: 14d
+  key:
+    description:
+      - The kind of clients' keys.
+    type: dict
+    default:
+      type: ecdsa
+      curve: P-256
+    suboptions:
+      type:
+        description:
+          - The key's algorithm.
+        type: str
+        choices: [rsa, ecdsa]
+        required: true
+      size:
+        description:
+          - For V(rsa), the modulus in bits.
+          - The default is V(2048).
+        type: int
+        choices: [2048, 3072, 4096]
+      curve:
+        description:
+          - For V(ecdsa), the curve.
+          - The default is V(P-256).
+        type: str
+        choices: [P-256]
+  bundle_profiles:
+    description:
+      - The bundles to write for every client.
+    type: list
+    elements: str
+    choices: [modern, compat]
+    default: [modern]
+extends_documentation_fragment:
+  - quietdoor.mtls.authority
+  - quietdoor.mtls.authority.passphrase
+  - quietdoor.mtls.attributes
+"""
+
+EXAMPLES = r"""
+- name: Give everybody on the roster a certificate
+  quietdoor.mtls.client_certs:
+    path: /srv/quietdoor/authority
+    passphrase: "{{ vault_authority_passphrase }}"
+    clients:
+      - name: alex
+        common_name: Alex Example
+        email: [alex@example.org]
+        roles: [admin]
+      - name: bea
+        email: [bea@contractor.example]
+        valid_for: 30d
+        bundle_profiles: [modern, compat]
+      - name: carl
+        state: revoked
+        reason: keyCompromise
+"""
+
+RETURN = r"""
+clients:
+  description: What happened, or in check mode would happen, to each client, in the roster's order.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The client's name.
+      type: str
+      sample: alex
+    action:
+      description:
+        - V(issued), V(renewed), V(reissued), V(revoked), V(unchanged), or V(updated) if only files were made or
+          predecessors revoked.
+      type: str
+      sample: issued
+    reason:
+      description: Why.
+      type: str
+      sample: it has no certificate
+    serial:
+      description: The serial of the current certificate, upper-case hex.
+      type: str
+      sample: 2B6C0DE1
+    not_after:
+      description: When the current certificate ends.
+      type: str
+      sample: "2027-11-23T11:39:07Z"
+    revoked_serials:
+      description: Serials that this run revoked.
+      type: list
+      elements: str
+      sample: []
+    directory:
+      description: Where the client's files lie.
+      type: str
+      sample: /srv/quietdoor/authority/clients/alex
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import arguments
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import bundle, keys
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import now
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.enrol import Result, bring_to_desired_state, predict
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import check_path
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.roster import Client, Rules, check_roster
+
+_REASONS = ["unspecified", "keyCompromise", "affiliationChanged", "superseded", "cessationOfOperation"]
+_PROFILES = list(bundle.SUFFIXES)
+
+
+def _client(entry: dict[str, Any], params: dict[str, Any]) -> Client:
+    passphrase = entry["bundle_passphrase"]
+    profiles = params["bundle_profiles"] if entry["bundle_profiles"] is None else entry["bundle_profiles"]
+    return Client(
+        name=entry["name"],
+        common_name=entry["common_name"] or entry["name"],
+        organization=entry["organization"],
+        email=tuple(entry["email"]),
+        roles=tuple(entry["roles"]),
+        key=keys.complete_spec(**(entry["key"] or params["key"]), default_size=2048),
+        valid_for=parse_duration(entry["valid_for"] or params["valid_for"], "valid_for"),
+        present=entry["state"] == "present",
+        reason=entry["reason"],
+        bundle_profiles=tuple(profiles),
+        bundle_passphrase=passphrase if passphrase is None else bundle.check_passphrase(passphrase, entry["name"]),
+    )
+
+
+def _returned(result: Result, directory: str) -> dict[str, Any]:
+    latest = result.record.latest
+    return {
+        "name": result.step.client.name,
+        "action": result.action,
+        "reason": result.reason,
+        "serial": latest.serial if latest else None,
+        "not_after": result.not_after,
+        "revoked_serials": list(result.step.revoke),
+        "directory": directory,
+    }
+
+
+def _diff(results: list[Result]) -> dict[str, Any]:
+    changed = [result for result in results if result.action != "unchanged"]
+    before = {result.step.client.name: ", ".join(result.step.record.serials) or "no certificate" for result in changed}
+    after = {result.step.client.name: f"{result.action}: {result.reason}" for result in changed}
+    return {"before": before, "after": after}
+
+
+def _work(module: AnsibleModule) -> dict[str, Any]:
+    params = module.params
+    clients = check_roster([_client(entry, params) for entry in params["clients"]])
+    rules = Rules(parse_duration(params["renew_before"], "renew_before"), parse_duration(params["overlap"], "overlap"))
+    if module.check_mode:
+        results = predict(params["path"], clients, rules, now())
+    else:
+        results = bring_to_desired_state(params["path"], clients, rules, arguments.encoded(params["passphrase"]), now())
+    layout = check_path(params["path"])
+    return {
+        "changed": any(result.action != "unchanged" for result in results),
+        "clients": [_returned(result, layout.client(result.step.client.name)) for result in results],
+        "diff": _diff(results),
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    profiles = {"type": "list", "elements": "str", "choices": _PROFILES}
+    client = {
+        "name": {"type": "str", "required": True},
+        "common_name": {"type": "str"},
+        "email": {"type": "list", "elements": "str", "default": []},
+        "roles": {"type": "list", "elements": "str", "default": []},
+        "organization": {"type": "str"},
+        "valid_for": {"type": "str"},
+        "key": arguments.key(keys.RSA_SIZES_CLIENT, keys.CURVES_CLIENT, None),
+        "bundle_profiles": profiles,
+        "bundle_passphrase": {"type": "str", "no_log": True},
+        "state": {"type": "str", "choices": ["present", "revoked"], "default": "present"},
+        "reason": {"type": "str", "choices": _REASONS, "default": "cessationOfOperation"},
+    }
+    spec = {
+        "path": arguments.PATH,
+        "passphrase": arguments.PASSPHRASE,
+        "clients": {"type": "list", "elements": "dict", "required": True, "options": client},
+        "valid_for": {"type": "str", "default": "365d"},
+        "renew_before": {"type": "str", "default": "30d"},
+        "overlap": {"type": "str", "default": "14d"},
+        "key": arguments.key(keys.RSA_SIZES_CLIENT, keys.CURVES_CLIENT, {"type": "ecdsa", "curve": "P-256"}),
+        "bundle_profiles": {**profiles, "default": ["modern"]},
+    }
+    run(AnsibleModule(argument_spec=spec, supports_check_mode=True), _work, needs=["cryptography"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Publish what web hosts have to know of an authority."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: publication
+short_description: Publish what web hosts have to know of an authority
+version_added: 0.1.0
+description:
+  - Writes the authority's chain, its CRL, who holds which certificate, and every serial that was ever revoked into a
+    directory of public data.
+    Web hosts take it over with M(quietdoor.mtls.trust_install).
+  - Nothing secret is in it. The private key is not needed.
+  - Each change raises the generation, a number that every web host tells once it has taken the change over.
+author:
+  - quietdoor.mtls authors (@quietdoor)
+options:
+  publish_path:
+    description:
+      - The directory to publish into. It must not lie inside the authority's, which is closed to others.
+    type: path
+    required: true
+  min_remaining:
+    description:
+      - A CRL with less time left than this is not published.
+    type: str
+    default: 7d
+extends_documentation_fragment:
+  - quietdoor.mtls.authority
+  - quietdoor.mtls.attributes
+"""
+
+EXAMPLES = r"""
+- name: Publish
+  quietdoor.mtls.publication:
+    path: /srv/quietdoor/authority
+    publish_path: /srv/quietdoor/publication
+"""
+
+RETURN = r"""
+publish_path:
+  description: The directory.
+  returned: success
+  type: str
+  sample: /srv/quietdoor/publication
+generation:
+  description: The generation of the publication, or in check mode the least that it would have.
+  returned: when the authority exists
+  type: int
+  sample: 1763897947
+changes:
+  description: The files that were, or in check mode would be, written.
+  returned: success
+  type: list
+  elements: str
+  sample: [crl.pem, denied.json]
+"""
+
+import hashlib
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import arguments
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import now
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import check_path
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.publication import publish
+
+
+def _diff(name: str, before: str, after: str) -> dict[str, str]:
+    return {"before_header": name, "after_header": name, "before": _shown(name, before), "after": _shown(name, after)}
+
+
+def _shown(name: str, text: str) -> str:
+    # PEM tells a reader nothing; that it changed does.
+    return f"sha256 {hashlib.sha256(text.encode()).hexdigest()}\n" if name.endswith(".pem") and text else text
+
+
+def _work(module: AnsibleModule) -> dict[str, Any]:
+    params = module.params
+    directory = check_path(params["publish_path"]).root
+    authority = check_path(params["path"]).root
+    if os.path.commonpath([directory, authority]) == authority:
+        raise Problem(
+            f"publish_path {directory} lies inside the authority {authority}", "Choose a directory outside it"
+        )
+    min_remaining = parse_duration(params["min_remaining"], "min_remaining")
+    outcome = publish(authority, directory, min_remaining, now(), check_mode=module.check_mode)
+    result = {
+        "changed": bool(outcome.changes),
+        "changes": outcome.changes,
+        "publish_path": directory,
+        "diff": [_diff(name, outcome.before.get(name, ""), text) for name, text in outcome.after.items()],
+    }
+    if outcome.generation is not None:
+        result["generation"] = outcome.generation
+    return result
+
+
+def main() -> None:
+    """Run the module."""
+    spec = {
+        "path": arguments.PATH,
+        "publish_path": {"type": "path", "required": True},
+        "min_remaining": {"type": "str", "default": "7d"},
+    }
+    run(AnsibleModule(argument_spec=spec, supports_check_mode=True), _work, needs=["cryptography"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Revoke certificates by client name, serial, fingerprint or file."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: revocation
+short_description: Revoke certificates by client name, serial, fingerprint or file
+version_added: 0.1.0
+description:
+  - Marks certificates as revoked in the authority's database. Exactly one of O(client), O(serial), O(fingerprint) and
+    O(certificate) says which.
+  - A client's name stands for all serials it ever had, old ones too.
+  - A certificate that was revoked before stays as it was, its date and reason included. A row is never removed from
+    the database.
+  - Neither the authority's private key nor its passphrase is needed. Doors see the revocation when a CRL with it has
+    been written
+    (M(quietdoor.mtls.crl)), published and shipped.
+  - As long as a client is V(present) on the roster, M(quietdoor.mtls.client_certs) gives it a new certificate with a
+    new key.
+author:
+  - quietdoor.mtls authors (@quietdoor)
+options:
+  client:
+    description:
+      - Name of a client on the roster.
+    type: str
+  serial:
+    description:
+      - A serial in hex, as openssl or the gate's log prints it; colons are allowed.
+    type: str
+  fingerprint:
+    description:
+      - SHA-256 or SHA-1 fingerprint of a certificate in hex; colons are allowed.
+    type: str
+  certificate:
+    description:
+      - Path of a PEM certificate.
+    type: path
+  reason:
+    description:
+      - Why (RFC 5280 section 5.3.1).
+    type: str
+    choices: [unspecified, keyCompromise, CACompromise, affiliationChanged, superseded, cessationOfOperation, certificateHold]
+    default: unspecified
+extends_documentation_fragment:
+  - quietdoor.mtls.authority
+  - quietdoor.mtls.attributes
+"""
+
+EXAMPLES = r"""
+- name: A laptop was stolen
+  quietdoor.mtls.revocation:
+    path: /srv/quietdoor/authority
+    client: carl
+    reason: keyCompromise
+
+- name: One certificate, from the gate's log
+  quietdoor.mtls.revocation:
+    path: /srv/quietdoor/authority
+    serial: 2B6C0DE1
+"""
+
+RETURN = r"""
+revoked:
+  description: All certificates that were named, also those that were revoked before.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    serial:
+      description: Its serial.
+      type: str
+      sample: 2B6C0DE1
+    name:
+      description: The client's name, if the certificate belongs to one.
+      type: str
+      sample: carl
+    newly:
+      description: Whether this run revoked it, or in check mode would.
+      type: bool
+      sample: true
+    revoked_at:
+      description: When it was revoked.
+      type: str
+      sample: "2026-11-23T11:39:07Z"
+    reason:
+      description: Why it was revoked.
+      type: str
+      sample: keyCompromise
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import arguments
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import iso, now
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.database import REASONS
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.revoke import Revoked, Target, revoke
+
+_TARGETS = ("client", "serial", "fingerprint", "certificate")
+
+
+def _returned(revoked: Revoked) -> dict[str, Any]:
+    revocation = revoked.row.revocation
+    return {
+        "serial": revoked.row.serial,
+        "name": revoked.client,
+        "newly": revoked.newly,
+        "revoked_at": iso(revocation.at) if revocation else None,
+        "reason": (revocation.reason or "unspecified") if revocation else None,
+    }
+
+
+def _work(module: AnsibleModule) -> dict[str, Any]:
+    params = module.params
+    target = Target(**{name: params[name] for name in _TARGETS})
+    revoked = revoke(params["path"], target, params["reason"], now(), check_mode=module.check_mode)
+    newly = [one for one in revoked if one.newly]
+    return {
+        "changed": bool(newly),
+        "revoked": [_returned(one) for one in revoked],
+        "diff": {
+            "before": {one.row.serial: "valid" for one in newly},
+            "after": {
+                one.row.serial: f"revoked ({params['reason']}), {one.client or one.row.subject}" for one in newly
+            },
+        },
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    spec = {
+        "path": arguments.PATH,
+        "client": {"type": "str"},
+        "serial": {"type": "str"},
+        "fingerprint": {"type": "str"},
+        "certificate": {"type": "path"},
+        "reason": {"type": "str", "choices": list(REASONS[:-1]), "default": "unspecified"},
+    }
+    module = AnsibleModule(
+        argument_spec=spec,
+        supports_check_mode=True,
+        mutually_exclusive=[_TARGETS],
+        required_one_of=[_TARGETS],
+    )
+    run(module, _work, needs=["cryptography"])
+
+
+if __name__ == "__main__":
+    main()
