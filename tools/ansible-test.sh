@@ -23,13 +23,14 @@ git -C "$tree" add --all
 pip_version=$(.venv/bin/python -c \
     'from ansible_test._internal.python_requirements import get_venv_packages as g; from types import SimpleNamespace as N
 print(g(N(version="3.11"))["pip"])')
-get_pip=$home/.ansible/test/cache/get_pip_${pip_version//./_}.py
+bootstrap=$home/.ansible/test/cache
+get_pip=$bootstrap/get_pip_${pip_version//./_}.py
 if [ ! -e "$get_pip" ]; then
-    mkdir -p "$(dirname "$get_pip")"
-    .venv/bin/python -m pip download -qq --no-deps --dest "$(dirname "$get_pip")" "pip==$pip_version"
+    mkdir -p "$bootstrap"
+    .venv/bin/python -m pip download -qq --no-deps --dest "$bootstrap" "pip==$pip_version"
     cat >"$get_pip" <<END
 import sys
-sys.path.insert(0, "$(dirname "$get_pip")/pip-$pip_version-py3-none-any.whl")
+sys.path.insert(0, "$bootstrap/pip-$pip_version-py3-none-any.whl")
 from pip._internal.cli.main import main
 sys.exit(main(["install"] + [a for a in sys.argv[1:] if a not in ("--no-setuptools", "--no-wheel")]))
 END

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Every check that runs nothing. All of them run, whatever fails; then the names of those that did.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+export PATH=$root/.venv/bin:$PATH
+export ANSIBLE_CONFIG=$root/tools/ansible.cfg ANSIBLE_HOME=$root/.cache/ansible
+failed=()
+
+check() { # NAME COMMAND...
+    local name=$1 start=$SECONDS
+    shift
+    echo "== $name"
+    "$@" || failed+=("$name")
+    echo "-- $name: $((SECONDS - start)) s"
+}
+
+# A copy at .../ansible_collections/quietdoor/mtls: only there do imports and names of modules resolve to the checkout.
+tree=$root/.cache/lint/ansible_collections/quietdoor/mtls
+rm -rf "$tree"
+tools/copy.sh "$tree"
+git -C "$tree" init --quiet
+export ANSIBLE_COLLECTIONS_PATH=$root/.cache/lint MYPYPATH=$root/.cache/lint
+package=ansible_collections.quietdoor.mtls.plugins
+
+in_tree() { (cd "$tree" && "$@"); }
+typed() { (cd "$root/.cache/lint" && mypy --config-file "$root/pyproject.toml" --cache-dir "$root/.mypy_cache" "$@"); }
+
+check ruff ruff check .
+check ruff-format ruff format --check --quiet --diff .
+check mypy-strict typed --strict -p "$package.module_utils"
+check mypy typed -p "$package.modules" -p "$package.filter"
+check shellcheck shellcheck tools/*.sh tools/door-init .ci/run
+check yamllint yamllint --strict .
+check ansible-lint in_tree ansible-lint --offline --nocolor -q
+check syntax tools/check_syntax.sh
+check docs antsibull-docs lint-collection-docs --plugin-docs "$tree"
+check changelog in_tree antsibull-changelog lint
+check specs python tools/check_specs.py
+check readmes python tools/role_readme.py --check
+
+[ ${#failed[@]} -eq 0 ] || { echo "Failed: ${failed[*]}"; exit 1; }
