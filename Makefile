@@ -40,15 +40,15 @@ lock: ## pin the newest versions of requirements/*.in
 
 # --- the demo -------------------------------------------------------------------------------------------------------
 demo_playbook = ANSIBLE_INVENTORY=/dev/null ANSIBLE_LOCALHOST_WARNING=false ANSIBLE_INVENTORY_UNPARSED_WARNING=false \
-	ANSIBLE_REMOTE_TEMP=$(ANSIBLE_HOME)/tmp .venv/bin/ansible-playbook quietdoor.mtls.demo -e '{"demo_path": "$(DEMO_PATH)"}'
+	ANSIBLE_REMOTE_TEMP=$(ANSIBLE_HOME)/tmp ANSIBLE_CALLBACK_RESULT_FORMAT=yaml .venv/bin/ansible-playbook -e '{"demo_path": "$(DEMO_PATH)"}'
 
 .PHONY: demo demo-stop
 demo: install ## a gate on this machine, in .demo/, on loopback
 	@tools/packages.sh nginx=nginx openssl=openssl curl=curl
-	@$(demo_playbook) $(ARGS)
+	@$(demo_playbook) quietdoor.mtls.demo $(ARGS)
 
 demo-stop: install ## end what `make demo` started
-	@$(demo_playbook) -e demo_state=stopped $(ARGS)
+	@$(demo_playbook) quietdoor.mtls.demo_stop $(ARGS)
 
 # --- checks ---------------------------------------------------------------------------------------------------------
 .PHONY: test lint sanity units integration e2e molecule images format readmes changelog clean

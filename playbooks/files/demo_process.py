@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Starts the demo's processes and ends exactly those, and finds ports for them.
+
+demo_process.py ports FILE COUNT             free loopback ports from 8443 on, remembered in FILE
+demo_process.py start FILE LOG PORT ARGV...  start ARGV in the background, remembered in FILE; PORT 0 waits for none
+demo_process.py stop FILE...                 end what is remembered in FILE, if it still is that process
+Prints "changed" where it did something.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+FIRST_PORT = 8443
+PATIENCE = 10.0
+
+
+def started_at(pid: int) -> str | None:
+    """Return when process ``pid`` began (field 22 of proc(5) stat), which tells it from a later one with the same number."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] == "Z" else fields[19]
+
+
+def running(memory: Path) -> int | None:
+    """Return the process remembered in ``memory`` if it still runs."""
+    if not memory.exists():
+        return None
+    known = json.loads(memory.read_text(encoding="utf-8"))
+    return known["pid"] if started_at(known["pid"]) == known["started_at"] else None
+
+
+def is_free(port: int) -> bool:
+    """Tell whether nobody listens on the port, on loopback or everywhere."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def ports(memory: str, count: str) -> bool:
+    """Choose ports once and keep to them."""
+    path = Path(memory)
+    if path.exists():
+        return False
+    free = [port for port in range(FIRST_PORT, FIRST_PORT + 500) if is_free(port)][: int(count)]
+    path.write_text(json.dumps(free), encoding="utf-8")
+    return True
+
+
+def start(memory: str, log: str, port: str, *argv: str) -> bool:
+    """Start a process unless it runs already."""
+    path = Path(memory)
+    if running(path):
+        return False
+    if int(port) and not is_free(int(port)):
+        sys.exit(f"Port {port} is taken by another process. End it, or remove {path.parent}/ports.json to have others chosen.")
+    with Path(log).open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603
+            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/"
+        )
+    path.write_text(json.dumps({"pid": process.pid, "started_at": started_at(process.pid)}), encoding="utf-8")
+    wait_for(process, int(port), log)
+    return True
+
+
+def wait_for(process: subprocess.Popen, port: int, log: str) -> None:
+    """Wait until the process listens on the port, or for half a second where it has none."""
+    deadline = time.monotonic() + (PATIENCE if port else 0.5)
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            sys.exit(f"{process.args[0]} ended at once: {Path(log).read_text(errors='replace')[-2000:]}")
+        if port and not is_free(port):
+            return
+        time.sleep(0.05)
+    if port:
+        sys.exit(f"{process.args[0]} does not listen on port {port}: {Path(log).read_text(errors='replace')[-2000:]}")
+
+
+def stop(*memories: str) -> bool:
+    """End the processes and forget them."""
+    ended = [end(Path(memory)) for memory in memories]
+    return any(ended)
+
+
+def end(memory: Path) -> bool:
+    """End one process, by force if it does not go by itself."""
+    pid = running(memory)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + PATIENCE
+        if pid and running(memory):
+            os.kill(pid, number)
+        while running(memory) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    memory.unlink(missing_ok=True)
+    return pid is not None
+
+
+if __name__ == "__main__":
+    if {"ports": ports, "start": start, "stop": stop}[sys.argv[1]](*sys.argv[2:]):
+        sys.stdout.write("changed\n")
