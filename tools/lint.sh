@@ -25,6 +25,10 @@ package=ansible_collections.quietdoor.mtls.plugins
 
 in_tree() { (cd "$tree" && "$@"); }
 typed() { (cd "$root/.cache/lint" && mypy --config-file "$root/pyproject.toml" --cache-dir "$root/.mypy_cache" "$@"); }
+current_changelog() {
+    in_tree antsibull-changelog release --update-existing --reload-plugins
+    cmp CHANGELOG.md "$tree/CHANGELOG.md" || { echo "CHANGELOG.md is not what the fragments and plugins say. Run: make changelog"; return 1; }
+}
 
 check ruff ruff check .
 check ruff-format ruff format --check --quiet --diff .
@@ -35,7 +39,8 @@ check yamllint yamllint --strict .
 check ansible-lint in_tree ansible-lint --offline --nocolor -q
 check syntax tools/check_syntax.sh
 check docs antsibull-docs lint-collection-docs --plugin-docs "$tree"
-check changelog in_tree antsibull-changelog lint
+check changelog-fragments in_tree antsibull-changelog lint
+check changelog current_changelog
 check specs python tools/check_specs.py
 check readmes python tools/role_readme.py --check
 
