@@ -51,9 +51,9 @@ demo-stop: install ## end what `make demo` started
 	@$(demo_playbook) quietdoor.mtls.demo_stop $(ARGS)
 
 # --- checks ---------------------------------------------------------------------------------------------------------
-.PHONY: test lint sanity units integration e2e molecule images format readmes changelog clean
+.PHONY: test lint sanity units integration e2e demo-check molecule images format readmes changelog clean
 test: ## every check there is; logs in .cache/test-logs/
-	@tools/stages.sh lint units sanity integration e2e molecule
+	@tools/stages.sh lint units sanity integration e2e demo-check molecule
 
 lint: venv install ## ruff, mypy, ansible-lint, yamllint, shellcheck, documentation, specs, READMEs, changelog
 	@tools/packages.sh shellcheck=shellcheck
@@ -72,6 +72,9 @@ sanity: venv install ## ansible-test sanity, on the archive
 integration: venv install ## ansible-test integration, on the archive
 	@tools/packages.sh openssl=openssl
 	@tools/ansible-test.sh integration $(ARGS)
+
+demo-check: install ## make demo, twice, stop, and again, in .cache/demo
+	@tools/check_demo.sh
 
 images: ## the systemd containers' images, made anew where they are missing, old or of another recipe
 	@tools/images.sh

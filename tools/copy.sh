@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Copies what git knows or would know of the checkout (no ignored file) into a directory.
+# Copies what git knows or would know of the checkout (no ignored file) into a directory that is not the checkout.
 set -euo pipefail
-cd "$(dirname "$0")/.."
 mkdir -p "$1"
+target=$(realpath "$1")
+cd "$(dirname "$0")/.."
+[ "$target" != "$PWD" ] || { echo "$target is the checkout itself" >&2; exit 1; }
 git -c safe.directory="$PWD" ls-files -zco --exclude-standard |
     while IFS= read -r -d '' file; do [ ! -e "$file" ] || printf '%s\0' "$file"; done |
-    tar --create --null --files-from=- --file=- | tar --extract --directory="$1"
+    tar --create --null --files-from=- --file=- | tar --extract --directory="$target"

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# `make demo` as a person would use it, in a directory of its own: once, again (changes nothing), stop, and again
+# (the same authority).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+demo=$PWD/.cache/demo
+make=(make --no-print-directory "DEMO_PATH=$demo")
+trap '"${make[@]}" demo-stop >/dev/null' EXIT
+
+listening() { .venv/bin/python -c '
+import json, socket, sys
+port = json.load(open(sys.argv[1]))["sites"][0]["port"]
+with socket.socket() as s:
+    sys.exit(s.connect_ex(("127.0.0.1", port)) != 0)' "$demo/demo.json"; }
+timed() { local start=$SECONDS; "$@" 2>&1; echo "-- $((SECONDS - start)) s: $*"; }
+fail() { echo "$*" >&2; exit 1; }
+
+[ ! -e "$demo/demo.json" ] || "${make[@]}" demo-stop
+rm -rf "$demo"
+timed "${make[@]}" demo
+listening || fail "nothing listens on the demo's port"
+authority=$(sha256sum "$demo/authority/certs/ca.cert.pem")
+
+timed "${make[@]}" demo | tee "$demo/second.log"
+grep -q 'changed=0 ' "$demo/second.log" || fail "no recap with changed=0 in the second run"
+! grep -q 'changed=[1-9]' "$demo/second.log" || fail "the second run changed something"
+
+timed "${make[@]}" demo-stop
+! listening || fail "demo-stop did not end the demo"
+
+timed "${make[@]}" demo
+listening || fail "the demo did not come back"
+[ "$authority" = "$(sha256sum "$demo/authority/certs/ca.cert.pem")" ] || fail "the demo came back with another authority"
