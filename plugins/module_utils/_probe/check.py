@@ -1,0 +1,177 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a check is, and how an answer is held against what was expected.
+
+A new check is one :class:`Check` in one of the theme files, and its name in the catalogue (``checks.py``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Callable
+
+from .inquiry import CERT, DENY, GENERATION, VERDICT
+from .wire import CLOSED, HTTP, REJECTED, Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from .inquiry import Inquiry
+
+# Not the application's, and not what somebody who was let in should get: bad request (nginx's word for a bad
+# certificate that no error_page catches), misdirected, and an application that is down.
+_NOT_SERVED = (400, 421, 502, 503, 504)
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """:param wrong: says what is wrong with an answer; empty if it is as expected."""
+
+    text: str
+    wrong: Callable[[Answer], str]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One question of a check: what was asked, what came, and what should have come."""
+
+    label: str
+    answer: Answer
+    expectation: Expectation
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row of the report: a check's result for one client."""
+
+    client: str
+    expected: str
+    seen: str
+    ok: bool
+    detail: str = ""
+
+
+def _always(_inquiry: Inquiry) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One entry of the catalogue.
+
+    :param about: what it asks and why.
+    :param run: asks the gate, and judges.
+    :param lacks: says what would have to be given for it to make sense; empty if nothing.
+    :param needs_openssl: whether it shows certificates made on the spot or reads one.
+    """
+
+    name: str
+    about: str
+    run: Callable[[Inquiry], Iterator[Finding]]
+    lacks: Callable[[Inquiry], str] = _always
+    needs_openssl: bool = False
+
+
+def judge(client: str, steps: Iterable[Step], expected: str = "") -> Finding:
+    """Return the finding of one client after all its questions.
+
+    :param expected: for the report; default is what the steps expect.
+    """
+    asked = list(steps)
+    deviations = [(step, step.expectation.wrong(step.answer)) for step in asked]
+    detail = "; ".join(f"{step.label}: {wrong}" for step, wrong in deviations if wrong)
+    return Finding(
+        client,
+        expected or _unique(step.expectation.text for step in asked),
+        _unique(describe(step.answer) for step in asked),
+        not detail,
+        detail,
+    )
+
+
+def describe(answer: Answer) -> str:
+    """Return what was seen, in a few words."""
+    if answer.outcome == HTTP and answer.status:
+        verdict = answer.header(VERDICT)
+        return f"{answer.status} {verdict or 'without verdict'}"
+    if answer.outcome == HTTP:
+        return f"TLS {answer.tls} accepted"
+    if answer.outcome == REJECTED:
+        return f"handshake rejected ({answer.reason})"
+    return f"{answer.outcome} ({answer.reason})"
+
+
+def _unique(texts: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(texts))
+
+
+def _no_http(answer: Answer) -> str:
+    if answer.outcome == REJECTED:
+        return f"the handshake was rejected ({answer.reason}) where an answer was expected"
+    return f"{answer.outcome} ({answer.reason}), which proves nothing: is the gate down?"
+
+
+def _not_refused(answer: Answer) -> str:
+    if answer.outcome != HTTP:
+        return _no_http(answer)
+    verdict = answer.header(VERDICT)
+    if verdict is None:
+        return f"{answer.status} without the gate's verdict: it comes from behind the gate or from another server"
+    if verdict != DENY:
+        return f"let in with verdict {verdict!r}"
+    return "" if answer.status == 403 else f"verdict deny, but with status {answer.status}"
+
+
+def _not_confirmed(answer: Answer) -> str:
+    if answer.outcome != HTTP:
+        return _no_http(answer)
+    verdict = answer.header(VERDICT)
+    if verdict is None:
+        return f"{answer.status} without the gate's verdict: nothing there answers as a gate of this collection"
+    if verdict != CERT:
+        return f"turned away with {answer.status} and verdict {verdict!r}"
+    return "" if answer.status == 204 else f"verdict cert, but with status {answer.status}"
+
+
+def _not_served(answer: Answer) -> str:
+    if answer.outcome != HTTP:
+        return _no_http(answer)
+    if answer.header(VERDICT) is not None or answer.header(GENERATION) is not None:
+        return f"{answer.status} with headers that only the gate's own answers carry"
+    if answer.status in _NOT_SERVED:
+        return f"{answer.status}: the application behind the gate did not answer"
+    return ""
+
+
+def _not_misdirected(answer: Answer) -> str:
+    if answer.outcome == REJECTED:
+        return ""
+    return "" if answer.outcome == HTTP and answer.status == 421 else _not_refused(answer)
+
+
+REFUSED = Expectation("403 deny", _not_refused)
+CONFIRMED = Expectation("204 cert", _not_confirmed)
+SERVED = Expectation("the application", _not_served)
+MISDIRECTED = Expectation("421, 403 deny or a rejected handshake", _not_misdirected)
+
+
+def refused_or(*statuses: int) -> Expectation:
+    """The gate's refusal, or one of nginx's own answers to a request that it does not take at all."""
+    text = " or ".join(["403 deny", *map(str, statuses)])
+    return Expectation(text, lambda answer: "" if answer.status in statuses else _not_refused(answer))
+
+
+def not_application(inquiry: Inquiry) -> Expectation:
+    """Anything but the application: another site at the same address may well have something to say."""
+
+    def wrong(answer: Answer) -> str:
+        # nginx's "return 444" hangs up after the handshake: a refusal too, since the gate is known to be up.
+        hung_up = answer.handshake and answer.reason == CLOSED
+        if hung_up or not _not_misdirected(answer):
+            return ""
+        if answer.outcome != HTTP:
+            return _no_http(answer)
+        return f"{answer.status}, which looks like the application" if inquiry.is_application(answer) else ""
+
+    return Expectation("not the application", wrong)

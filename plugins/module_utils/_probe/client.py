@@ -1,0 +1,234 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A small TLS and HTTP/1.1 client that may be as rude as an attacker: any SNI, any Host, any header, any certificate.
+
+One call is one fresh connection with one request. Nothing here raises because of what the other side does: whatever
+happens becomes an :class:`Answer`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import http.client
+import io
+import ipaddress
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from .._ansible.errors import Problem
+from .credentials import make_context
+from .wire import (
+    CLOSED,
+    HTTP,
+    NO_ANSWER,
+    NOT_TLS,
+    REFUSED_CONNECTION,
+    REJECTED,
+    TIMED_OUT,
+    UNTRUSTED,
+    WRONG_NAME,
+    Answer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .wire import Connection, Request, Target
+
+_BODY_LIMIT = 256 * 1024  # bytes of an answer's body that are kept
+_HOSTNAME_MISMATCH = 62  # X509_V_ERR_HOSTNAME_MISMATCH
+
+
+@dataclass(frozen=True)
+class HeldSession:
+    """A TLS session kept for later. It can only be resumed in the context it was taken in."""
+
+    connection: Connection
+    context: ssl.SSLContext
+    session: ssl.SSLSession | None
+
+
+def ask(target: Target, connection: Connection, request: Request) -> Answer:
+    """Open one connection, send one request, return what came back.
+
+    :raises Problem: only for files of ours that cannot be used (certificate, key, server CA).
+    """
+    context = None if connection.plain else make_context(target, connection)
+    return _call(target, connection, request, context, None)[0]
+
+
+def take_session(target: Target, connection: Connection, request: Request, tickets: bool = True) -> HeldSession:
+    """Ask once and keep the TLS session, for :func:`ask_resumed` later: after a revocation, say.
+
+    :param tickets: False has TLS 1.2 use session ids (RFC 5246 section 7.4.1.2) instead of tickets (RFC 5077).
+    """
+    context = make_context(target, connection)
+    if not tickets:
+        context.options |= ssl.OP_NO_TICKET
+    _, session = _call(target, connection, request, context, None)
+    return HeldSession(connection, context, session)
+
+
+def ask_resumed(target: Target, held: HeldSession, request: Request) -> Answer:
+    """Ask again, offering the held session; ``resumed`` of the answer says whether the server took it."""
+    return _call(target, held.connection, request, held.context, held.session)[0]
+
+
+def resolve(host: str, port: int) -> str:
+    """Return the first address of ``host`` that takes a TCP connection, else the first one of all.
+
+    :raises Problem: if the name has no address.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise Problem(
+            f"The name {host!r} does not resolve here: {error}",
+            "Correct the name, or say where to connect with option address",
+        ) from error
+    addresses = [str(entry[4][0]) for entry in found]
+    for address in addresses if len(addresses) > 1 else []:
+        with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=2):
+            return address
+    return addresses[0]
+
+
+def is_address(host: str) -> bool:
+    """Say whether ``host`` is an IP address rather than a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _call(
+    target: Target,
+    connection: Connection,
+    request: Request,
+    context: ssl.SSLContext | None,
+    session: ssl.SSLSession | None,
+) -> tuple[Answer, ssl.SSLSession | None]:
+    deadline = time.monotonic() + target.timeout
+    try:
+        raw = socket.create_connection((target.address, target.port), timeout=target.timeout)
+    except OSError as error:
+        return _failed(error, handshake=False), None
+    with raw:
+        if context is None:
+            return _exchange(raw, request, deadline, Answer(HTTP)), None
+        raw.settimeout(_left(deadline))
+        try:
+            wrapped = context.wrap_socket(raw, server_hostname=connection.sni, session=session)
+        except OSError as error:
+            return _failed(error, handshake=False), None
+        with wrapped:
+            answer = _exchange(wrapped, request, deadline, _agreed(wrapped))
+            # With TLS 1.3 the session is only there after the first data (RFC 8446 section 4.6.1).
+            return answer, wrapped.session
+
+
+def _agreed(wrapped: ssl.SSLSocket) -> Answer:
+    return Answer(
+        HTTP,
+        handshake=True,
+        tls=(wrapped.version() or "").replace("TLSv", ""),
+        resumed=bool(wrapped.session_reused),
+        alpn=wrapped.selected_alpn_protocol() or "",
+    )
+
+
+def _exchange(sock: socket.socket, request: Request, deadline: float, agreed: Answer) -> Answer:
+    stream = _Stream(sock, deadline)
+    try:
+        # A server may answer and hang up before it has read everything: its answer still counts.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            sock.settimeout(_left(deadline))
+            sock.sendall(request.encode())
+        response = http.client.HTTPResponse(cast("Any", stream), method=request.method)
+        response.begin()
+        body = b"".join(_read(response))
+    except http.client.HTTPException as error:
+        text = CLOSED if isinstance(error, http.client.RemoteDisconnected) else "not an HTTP answer"
+        return _with(agreed, outcome=NO_ANSWER, reason=text)
+    except OSError as error:
+        failed = _failed(error, handshake=agreed.handshake)
+        return _with(agreed, outcome=failed.outcome, reason=failed.reason)
+    return _with(agreed, status=response.status, headers=tuple(response.getheaders()), body=body)
+
+
+def _with(answer: Answer, **changes: Any) -> Answer:
+    return Answer(**{**answer.__dict__, **changes})
+
+
+def _read(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """Yield the body; its beginning is enough when the rest does not come."""
+    room = _BODY_LIMIT
+    with contextlib.suppress(http.client.HTTPException, OSError):
+        while room > 0:
+            piece = response.read(min(room, 16384))
+            if not piece:
+                return
+            room -= len(piece)
+            yield piece
+
+
+class _Stream(io.RawIOBase):
+    """The socket as http.client wants it, with one deadline over all reads: a byte now and then does not stretch it."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        super().__init__()
+        self._sock = sock
+        self._deadline = deadline
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._sock.settimeout(_left(self._deadline))
+        return self._sock.recv_into(buffer)
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise socket.timeout(TIMED_OUT)
+    return left
+
+
+def _failed(error: OSError, handshake: bool) -> Answer:
+    outcome, reason = _classify(error)
+    return Answer(outcome, reason, handshake=handshake)
+
+
+def _classify(error: OSError) -> tuple[str, str]:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        wrong_name = error.verify_code == _HOSTNAME_MISMATCH
+        return UNTRUSTED, WRONG_NAME if wrong_name else str(error.verify_message)
+    if isinstance(error, socket.timeout):
+        return NO_ANSWER, TIMED_OUT
+    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        return NO_ANSWER, CLOSED
+    if isinstance(error, ssl.SSLError):
+        return _classify_tls(error.reason or str(error))
+    if error.errno == errno.ECONNREFUSED:
+        return NO_ANSWER, REFUSED_CONNECTION
+    return NO_ANSWER, (error.strerror or str(error)).lower()
+
+
+def _classify_tls(reason: str) -> tuple[str, str]:
+    # OpenSSL's names of received alerts look like TLSV1_ALERT_PROTOCOL_VERSION; one has no ALERT in it.
+    if "ALERT" in reason or "UNRECOGNIZED_NAME" in reason:
+        words = reason.rsplit("ALERT_", maxsplit=1)[-1].replace("TLSV1_", "")
+        return REJECTED, words.replace("_", " ").lower()
+    if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"):
+        return NO_ANSWER, NOT_TLS
+    return NO_ANSWER, reason.replace("_", " ").lower()

@@ -1,0 +1,105 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Headers that only the gate may set, sent by a client who would like to be somebody else."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Callable
+
+from .access import needs_insider
+from .check import REFUSED, Check, Expectation, Finding, Step, judge
+from .inquiry import read_echo
+from .wire import HTTP, NOBODY, Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .inquiry import Inquiry
+    from .specimens import Described
+
+VERIFY = "X-Client-Verify"
+IDENTITY_HEADERS = ("DN", "Issuer", "Serial", "Fingerprint", "Name", "Email", "Roles")  # each behind "X-Client-"
+_FORGED_ADDRESS = "203.0.113.199"  # RFC 5737: nobody's
+
+# Spellings that nginx or the application may take for the same name; CGI, WSGI and PHP make - and _ one.
+_SPELLINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
+    ("as they are", str),
+    ("in odd case", str.swapcase),
+    ("with underscores", lambda name: name.replace("-", "_")),
+)
+
+
+def forged(verify: str, mark: str) -> list[tuple[str, str]]:
+    """Return the headers a liar sends; every value but that of X-Client-Verify holds ``mark`` or the forged address."""
+    return [
+        (VERIFY, verify),
+        *((f"X-Client-{name}", f"CN={mark}") for name in IDENTITY_HEADERS),
+        ("X-Real-IP", _FORGED_ADDRESS),
+        ("X-Forwarded-For", _FORGED_ADDRESS),
+        ("X-Forwarded-Proto", mark),
+        ("X-Forwarded-Host", f"{mark}.invalid"),
+        ("X-Forwarded-Port", mark),
+        ("Forwarded", f"for={_FORGED_ADDRESS};host={mark}.invalid"),
+    ]
+
+
+def _respelled(fields: list[tuple[str, str]], spelling: Callable[[str], str]) -> tuple[tuple[str, str], ...]:
+    return tuple((spelling(name), value) for name, value in fields)
+
+
+def _spoofing(inquiry: Inquiry) -> Iterator[Finding]:
+    fields = forged("SUCCESS", "quietdoor-forged")
+    steps = []
+    for label, spelling in _SPELLINGS:
+        request = inquiry.get(inquiry.gate.app_path, _respelled(fields, spelling))
+        steps.append(Step(f"forged headers {label}", inquiry.ask(request), REFUSED))
+    yield judge(NOBODY.name, steps)
+
+
+def _identity_headers(inquiry: Inquiry) -> Iterator[Finding]:
+    for identity in inquiry.let_in:
+        mark = f"forged{secrets.token_hex(6)}"
+        expectation = _gates_values(inquiry.describe(identity), mark)
+        steps = []
+        for label, spelling in _SPELLINGS:
+            request = inquiry.get(inquiry.gate.echo_path, _respelled(forged(mark, mark), spelling))
+            steps.append(Step(f"forged headers {label}", inquiry.ask(request, identity), expectation))
+        yield judge(identity.name, steps)
+
+
+def _gates_values(client: Described, mark: str) -> Expectation:
+    return Expectation("the gate's values only", lambda answer: echo_wrong(answer, client, mark))
+
+
+def echo_wrong(answer: Answer, client: Described, mark: str) -> str:
+    """Say what is wrong with the headers that reached the application; empty if they are the gate's alone."""
+    headers = read_echo(answer) if answer.outcome == HTTP else None
+    if headers is None:
+        return "echo_path did not answer with the JSON {method, path, headers} of an echoing application"
+    leaked = sorted(name for name, values in headers.items() if any(_is_forged(value, mark) for value in values))
+    if leaked:
+        return f"the client's own {', '.join(leaked)} reached the application"
+    seen = {name.lower(): values for name, values in headers.items()}
+    wanted = {VERIFY: "SUCCESS", "X-Client-DN": client.subject}
+    told = {"X-Client-Serial": client.serial, "X-Forwarded-Proto": "https"}
+    wanted.update({name: value for name, value in told.items() if name.lower() in seen})
+    wrong = [name for name, value in wanted.items() if seen.get(name.lower()) != [value]]
+    found = {name: ", ".join(seen.get(name.lower(), [])) or "absent" for name in wrong}
+    return "; ".join(f"{name} is {found[name]}, not {wanted[name]}" for name in wrong)
+
+
+def _is_forged(value: str, mark: str) -> bool:
+    return mark in value.lower() or _FORGED_ADDRESS in value
+
+
+def _needs_echo(inquiry: Inquiry) -> str:
+    return needs_insider(inquiry) or ("" if inquiry.gate.echo_path else "echo_path was not given")
+
+
+CHECKS = (
+    Check("header_spoofing", "forged identity headers open nothing without a certificate", _spoofing),
+    Check("identity_headers", "with a certificate the application sees the gate's identity headers, never forged ones",
+          _identity_headers, _needs_echo, needs_openssl=True),
+)  # fmt: skip

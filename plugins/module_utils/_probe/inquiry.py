@@ -1,0 +1,159 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is asked about one gate: its address, the clients to knock as, and what a check needs to ask and to remember."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from .client import ask
+from .specimens import Described, Specimens, Workshop
+from .wire import HTTP, NOBODY, Answer, Connection, Identity, Request, Target
+
+STATUS_PATH = "/.well-known/quietdoor"
+VERDICT = "X-Quietdoor-Verdict"
+GENERATION = "X-Quietdoor-Generation"
+
+CERT, DENY = "cert", "deny"
+
+_COMPARED = 4000  # characters of two pages that are compared
+_ALIKE = 0.8  # share of them that is the same when a page differs only by tokens and times
+
+
+@dataclass(frozen=True)
+class Client:
+    """A certificate that exists, and what the gate should make of it.
+
+    :param expect: CERT or DENY.
+    :param kind: ``valid``, ``revoked``, ``expired``, ``server_auth``, ``foreign`` or ``other``.
+    :param reason: why, for the report.
+    """
+
+    identity: Identity
+    expect: str = CERT
+    kind: str = "valid"
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The gate that is asked, and what is known of it.
+
+    :param port: the port that browsers use, part of the Host header; ``target`` may be reached by another one.
+    :param path: request-target of a page behind it; ``echo_path`` one that echoes the request as JSON, or empty.
+    :param other_name: another name that may be served at the same address.
+    :param generation, trust: the expected generations, None if not known.
+    :param expect_http2: None to report only.
+    """
+
+    target: Target
+    server_name: str
+    port: int
+    path: str
+    other_name: str
+    echo_path: str = ""
+    client_ca: str = ""
+    contact: str = ""
+    generation: int | None = None
+    trust: int | None = None
+    expect_http2: bool | None = None
+    clients: tuple[Client, ...] = ()
+
+    def host(self, name: str = "") -> str:
+        """Return the Host header of a browser that goes to ``name`` (default: the gate's) at the gate's port."""
+        return (name or self.server_name) + ("" if self.port == 443 else f":{self.port}")
+
+    @property
+    def app_path(self) -> str:
+        """The path where the application is recognised best."""
+        return self.echo_path or self.path
+
+
+class Inquiry:
+    """One run of the catalogue against one gate: how to ask it, and what was learnt on the way."""
+
+    def __init__(self, gate: Gate, workshop: Workshop) -> None:
+        self.gate = gate
+        self.unknown_name = f"quietdoor-probe-{secrets.token_hex(4)}.invalid"
+        self._workshop = workshop
+
+    @property
+    def let_in(self) -> list[Identity]:
+        """The clients that should get in."""
+        return [client.identity for client in self.gate.clients if client.expect == CERT]
+
+    @property
+    def turned_away(self) -> list[Identity]:
+        """The clients that should be refused."""
+        return [client.identity for client in self.gate.clients if client.expect == DENY]
+
+    @property
+    def insider(self) -> Identity:
+        """One client that gets in; nobody if there is none."""
+        return self.let_in[0] if self.let_in else NOBODY
+
+    @functools.cached_property
+    def specimens(self) -> Specimens:
+        """The false certificates, made once."""
+        return self._workshop.make(self.let_in[0] if self.let_in else None, self.gate.client_ca)
+
+    def describe(self, identity: Identity) -> Described:
+        """Return subject and serial of a client's certificate."""
+        return self._workshop.describe(identity.certificate)
+
+    def connection(self, identity: Identity = NOBODY, **options: Any) -> Connection:
+        """Return a connection to the gate by its own name, unless ``options`` say otherwise."""
+        return Connection(**{"sni": self.gate.server_name, "identity": identity, **options})
+
+    def get(self, path: str, headers: tuple[tuple[str, str], ...] = (), host: str | None = None) -> Request:
+        """Return a GET request with the gate's Host header, unless another is given."""
+        return Request("GET", path, host if host is not None else self.gate.host(), headers)
+
+    def ask(self, request: Request, identity: Identity = NOBODY, **options: Any) -> Answer:
+        """Ask the gate on a fresh connection."""
+        return ask(self.gate.target, self.connection(identity, **options), request)
+
+    @functools.cached_property
+    def _control(self) -> Answer | None:
+        """What the application answers to a client that gets in; None if that is not known."""
+        if self.insider is NOBODY:
+            return None
+        answer = self.ask(self.get(self.gate.app_path), self.insider)
+        return answer if answer.outcome == HTTP and answer.status < 400 and answer.header(VERDICT) is None else None
+
+    def is_application(self, answer: Answer) -> bool:
+        """Say whether the answer, to a GET of ``app_path``, is the application's. When it cannot be told, it is."""
+        if answer.outcome != HTTP or answer.header(VERDICT) is not None:
+            return False
+        if self.gate.echo_path:
+            return read_echo(answer) is not None
+        if self._control is None:
+            return answer.status < 400
+        return _alike(answer, self._control)
+
+
+def read_echo(answer: Answer) -> dict[str, list[str]] | None:
+    """Return the headers in an echoing application's answer, each with all its values; None if it is no such answer."""
+    try:
+        echo = json.loads(answer.body)
+        headers = {str(name): _values(value) for name, value in echo["headers"].items()}
+        return headers if {"method", "path"} <= set(echo) else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _values(value: Any) -> list[str]:
+    return [str(entry) for entry in value] if isinstance(value, list) else [str(value)]
+
+
+def _alike(one: Answer, other: Answer) -> bool:
+    if one.status != other.status or one.header("Location") != other.header("Location"):
+        return False
+    texts = [answer.body.decode("utf-8", "replace")[:_COMPARED] for answer in (one, other)]
+    return difflib.SequenceMatcher(a=texts[0], b=texts[1], autojunk=False).ratio() >= _ALIKE

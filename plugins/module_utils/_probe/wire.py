@@ -1,0 +1,118 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What goes over the wire, and what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HTTP = "http"  # an HTTP answer came
+REJECTED = "rejected"  # the handshake was refused with a TLS alert (RFC 8446 section 6.2)
+UNTRUSTED = "untrusted"  # the server's certificate did not stand the test
+NO_ANSWER = "no answer"  # anything else: never a good refusal by itself
+
+REFUSED_CONNECTION = "connection refused"
+CLOSED = "closed without an answer"
+TIMED_OUT = "timed out"
+NOT_TLS = "does not speak TLS"
+WRONG_NAME = "certificate is for another name"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A certificate and key to show, as paths of PEM files; both empty for nobody's.
+
+    :param name: what the report calls it.
+    """
+
+    name: str
+    certificate: str = ""
+    key: str = ""
+
+
+NOBODY = Identity("no certificate")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to connect, and whose certificate is believed there.
+
+    :param address: IP address; ``port`` its TCP port.
+    :param server_ca: PEM file of the CA that signed the server's certificate; empty for the system's store.
+    :param timeout: seconds for one whole call, connection to last byte.
+    """
+
+    address: str
+    port: int
+    server_ca: str = ""
+    timeout: float = 5.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request as it goes over the wire; nothing is added but ``Connection: close`` and a Content-Length.
+
+    :param host: the Host header; None sends none.
+    """
+
+    method: str
+    target: str
+    host: str | None
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    version: str = "HTTP/1.1"
+
+    def encode(self) -> bytes:
+        """Return the bytes of the request (RFC 9112 section 3)."""
+        fields = [("Host", self.host)] if self.host is not None else []
+        fields += [("Connection", "close"), ("User-Agent", "quietdoor-probe"), *self.headers]
+        if self.body:
+            fields.append(("Content-Length", str(len(self.body))))
+        lines = [f"{self.method} {self.target} {self.version}", *(f"{name}: {value}" for name, value in fields), "", ""]
+        return "\r\n".join(lines).encode("latin-1") + self.body
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to knock.
+
+    :param sni: server name in the handshake (RFC 6066 section 3); None sends none.
+    :param tls: ``1.2`` or ``1.3`` pins the version; empty leaves it open.
+    :param verify: whether the server's certificate is checked; without SNI only its chain is.
+    :param plain: speak plain HTTP, no TLS at all.
+    :param alpn: protocols to offer (RFC 7301).
+    """
+
+    sni: str | None = None
+    identity: Identity = NOBODY
+    tls: str = ""
+    verify: bool = True
+    plain: bool = False
+    alpn: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back.
+
+    :param outcome: HTTP, REJECTED, UNTRUSTED or NO_ANSWER.
+    :param reason: why there is no HTTP answer; empty if there is one.
+    :param handshake: whether TLS was agreed before that.
+    :param resumed: whether the TLS session was a resumed one.
+    """
+
+    outcome: str
+    reason: str = ""
+    status: int = 0
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    handshake: bool = False
+    tls: str = ""
+    resumed: bool = False
+    alpn: str = ""
+
+    def header(self, name: str) -> str | None:
+        """Return the value of a header, several of them joined by a comma, or None."""
+        values = [value for key, value in self.headers if key.lower() == name.lower()]
+        return ", ".join(values) if values else None
