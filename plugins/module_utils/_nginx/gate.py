@@ -1,0 +1,286 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The gate: a candidate becomes what nginx serves, or nothing changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .._ansible.errors import Problem
+from .._ansible.files import PUBLIC_DIR, PUBLIC_FILE, make_directory, remove_leftovers, sync_directory, write_atomic
+from . import transaction
+from .generation import endpoints_from
+from .shelf import HOME, Shelf, locked
+from .transaction import Move, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .config import Configuration
+    from .generation import Endpoint
+    from .server import Nginx
+
+ENTRY = "conf.d/quietdoor.conf"
+ENTRY_TEXT = """\
+# Written by module quietdoor.mtls.gate_transaction; it is here if and only if a gate is live.
+include quietdoor/trust/http.conf;
+include quietdoor/gate/http.conf;
+"""
+GENERATION = "generation.conf"
+_REQUIRED = ("http.conf", "manifest.json")
+_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What shall be live.
+
+    :param candidate: relative path -> text; empty to remove the gate.
+    :param endpoints: where the running nginx tells the generation, those of manifest.json.
+    :param prove_timeout: seconds.
+    :param keep: how many generations to keep on disk.
+    """
+
+    candidate: Mapping[str, str]
+    endpoints: Sequence[Endpoint]
+    prove_timeout: float
+    keep: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it. ``before`` and ``after`` are the files that differ, by path relative to the configuration."""
+
+    result: Result
+    generation: int | None
+    previous_generation: int | None
+    before: dict[str, str]
+    after: dict[str, str]
+
+
+def generation_conf(generation: int) -> str:
+    """Return the file through which the running nginx knows its generation, in ``$quietdoor_gate_generation``."""
+    return f'map "" $quietdoor_gate_generation {{ default "{generation}"; }}\n'
+
+
+def apply_gate(nginx: Nginx, request: Request, *, check_mode: bool) -> Outcome:
+    """Make the candidate live.
+
+    :raises Problem: if it cannot be; it says whether anything changed and what was taken back.
+    """
+    _check(request)
+    if not request.candidate and not _anything_there(nginx.conf_path):
+        return Outcome(Result("unchanged", "", tested=False), None, None, {}, {})
+    nginx.check()
+    with locked(nginx.conf_path, check_mode=check_mode):
+        return _Gate(nginx, request).apply(check_mode=check_mode)
+
+
+class _Gate:
+    """One call, under the lock."""
+
+    def __init__(self, nginx: Nginx, request: Request) -> None:
+        self.nginx = nginx
+        self.request = request
+        self.shelf = Shelf(nginx.conf_path, "gate")
+        self.entry = os.path.join(nginx.conf_path, ENTRY)
+        self.live = self.shelf.live()
+        self.committed = self.shelf.committed()
+        self.files = {path: text for path, text in self.shelf.files(self.live).items() if path != GENERATION}
+        self.target = self._target()
+
+    def apply(self, *, check_mode: bool) -> Outcome:
+        before, after = self._differences()
+        if self.target is not None and not os.path.isdir(os.path.join(self.nginx.conf_path, HOME, "trust")):
+            result = self._without_trust(check_mode=check_mode)
+        else:
+            result = transaction.make(self.nginx, self._move(before, after), check_mode=check_mode)
+        return Outcome(result, self.target, self.committed, before, after)
+
+    def _target(self) -> int | None:
+        if not self.request.candidate:
+            return None
+        return self.live if self._same_files() else self.shelf.next_generation()
+
+    def _same_files(self) -> bool:
+        return self.live is not None and self.files == dict(self.request.candidate)
+
+    def _move(self, before: Mapping[str, str], after: Mapping[str, str]) -> Move:
+        target = self.target
+        files = None if target in (None, self.live) else self._with_generation(target)
+        return Move(
+            shelf=self.shelf,
+            target=target,
+            files=files,
+            in_place=self.live == target and _read(self.entry) == (None if target is None else ENTRY_TEXT),
+            reason=_reason(before, after),
+            arrange=self._arrange,
+            endpoints_of=self._endpoints_of,
+            overlay=self._overlay(),
+            judge=self._judge,
+            even_if_stopped=False,
+            timeout=self.request.prove_timeout,
+            keep=self.request.keep,
+        )
+
+    def _with_generation(self, generation: int | None) -> dict[str, str]:
+        return {**self.request.candidate, GENERATION: generation_conf(generation or 0)}
+
+    def _overlay(self) -> dict[str, str | None]:
+        if self.target is None:
+            return {ENTRY: None, f"{HOME}/gate": None}
+        files = self._with_generation(self.target)
+        return {
+            ENTRY: ENTRY_TEXT,
+            f"{HOME}/gate": None,
+            **{f"{HOME}/gate/{path}": text for path, text in files.items()},
+        }
+
+    def _arrange(self, generation: int | None) -> None:
+        # At every moment in between nginx could start: the entry never stands without what it includes.
+        if generation is None:
+            if os.path.lexists(self.entry):
+                os.unlink(self.entry)
+                sync_directory(os.path.dirname(self.entry))
+            self.shelf.point(None)
+            return
+        self.shelf.point(generation)
+        directory = os.path.dirname(self.entry)
+        if not os.path.isdir(directory):
+            make_directory(directory, PUBLIC_DIR)
+        remove_leftovers(directory)
+        if _read(self.entry) != ENTRY_TEXT:
+            write_atomic(self.entry, ENTRY_TEXT.encode(), PUBLIC_FILE)
+
+    def _endpoints_of(self, generation: int | None) -> Sequence[Endpoint]:
+        if generation is None:
+            former = {*self._told_by(self.live), *self._told_by(self.committed)}
+            return sorted({*former, *self.request.endpoints})
+        return self.request.endpoints if generation == self.target else self._told_by(generation)
+
+    def _told_by(self, generation: int | None) -> Sequence[Endpoint]:
+        text = self.shelf.files(generation).get("manifest.json", "")
+        try:
+            return manifest_endpoints(text)
+        except Problem:
+            return ()
+
+    def _judge(self, configuration: Configuration, root: str) -> None:
+        if self.target is None:
+            return
+        home = os.path.join(os.path.realpath(self.nginx.conf_path), HOME, "")
+        live = [file for file in configuration.files if os.path.realpath(file).startswith(os.path.join(home, "gate"))]
+        if live:
+            raise Problem(
+                f"{live[0]} is read from the live tree even in a scratch copy, so the candidate cannot be tested",
+                "Include it by a path relative to the directory of nginx.conf",
+            )
+        _check_entry(configuration, os.path.join(root, ENTRY), self.nginx.conf_file)
+        if os.path.join(root, HOME, "gate", GENERATION) not in configuration.files:
+            raise Problem(
+                "The candidate does not tell its generation",
+                f"Write include {HOME}/gate/{GENERATION}; into its http.conf",
+            )
+
+    def _without_trust(self, *, check_mode: bool) -> Result:
+        missing = (
+            f"No trust is installed in {self.nginx.conf_path}/{HOME}/trust, and a gate without one opens to nobody"
+        )
+        if not check_mode:
+            raise Problem(missing, "Run role trust, or module trust_install, first")
+        warning = f"The candidate was not tested: {missing[0].lower()}{missing[1:]}"
+        return Result("applied", "the gate is new here", tested=False, warnings=(warning,))
+
+    def _differences(self) -> tuple[dict[str, str], dict[str, str]]:
+        entry = _read(self.entry)
+        before = {f"{HOME}/gate/{path}": text for path, text in self.files.items()}
+        before.update({ENTRY: entry} if entry is not None else {})
+        after = {f"{HOME}/gate/{path}": text for path, text in self.request.candidate.items()}
+        after.update({ENTRY: ENTRY_TEXT} if after else {})
+        differing = {path for path in {*before, *after} if before.get(path) != after.get(path)}
+        return _only(before, differing), _only(after, differing)
+
+
+def manifest_endpoints(text: str) -> tuple[Endpoint, ...]:
+    """Return the endpoints that the text of a manifest.json names.
+
+    :raises Problem: if it is no such manifest.
+    """
+    try:
+        data = json.loads(text)
+        listed = data["endpoints"] if data["format"] == 1 else None
+    except (ValueError, KeyError, TypeError):
+        listed = None
+    return endpoints_from(listed, "manifest.json")
+
+
+def _check(request: Request) -> None:
+    for path, text in request.candidate.items():
+        _check_file(path, text)
+    parents = {path[: match.start()] for path in request.candidate for match in re.finditer("/", path)}
+    for path in sorted(parents & set(request.candidate)):
+        raise Problem(f"candidate: {path} is a file and a directory at once", "Name one of them differently")
+    if not request.candidate:
+        return
+    for path in _REQUIRED:
+        if path not in request.candidate:
+            raise Problem(f"candidate: {path} is missing", "Render it with role gate")
+    if not request.endpoints:
+        raise Problem("endpoints is empty, so nothing could prove the change", "Name at least one endpoint")
+    if set(manifest_endpoints(request.candidate["manifest.json"])) != set(request.endpoints):
+        raise Problem("endpoints differ from those in the candidate's manifest.json", "Render both from the same sites")
+
+
+def _check_file(path: str, text: object) -> None:
+    if not isinstance(path, str) or not _PATH.fullmatch(path):
+        raise Problem(
+            f"candidate: {path!r} is not a relative path of plain names",
+            "Use the characters A-Z a-z 0-9 . _ - and /, with no . at the beginning of a name",
+        )
+    if path == GENERATION:
+        raise Problem(f"candidate: {GENERATION} is written by the transaction itself", "Leave it out")
+    if not isinstance(text, str) or "\0" in text:
+        raise Problem(f"candidate: {path} is not text", "Give the file's text as a string")
+
+
+def _check_entry(configuration: Configuration, entry: str, main_file: str) -> None:
+    contexts = {context for context, directive in configuration.walk() if directive.file == entry}
+    if contexts == {("http",)}:
+        return
+    found = " and ".join(sorted(" > ".join(context) or "the main context" for context in contexts)) or "nowhere"
+    raise Problem(
+        f"{ENTRY} has to be included in the http block of {main_file}, but is included {'in ' if contexts else ''}{found}",
+        f"Add the line include conf.d/*.conf; to the http block of {main_file}",
+    )
+
+
+def _anything_there(conf_path: str) -> bool:
+    files = any(os.path.lexists(os.path.join(conf_path, path)) for path in (ENTRY, f"{HOME}/gate"))
+    return files or Shelf(conf_path, "gate").committed() is not None
+
+
+def _reason(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    if not before:
+        return "the gate is new here"
+    if not after:
+        return "the gate is not wanted any more"
+    paths = sorted({*before, *after})
+    listed = ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
+    return f"{listed} differ{'s' if len(paths) == 1 else ''}"
+
+
+def _only(files: Mapping[str, str], paths: set[str]) -> dict[str, str]:
+    return {path: text for path, text in files.items() if path in paths}
+
+
+def _read(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,67 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Text that comes from outside, as one token of an nginx configuration.
+
+How nginx reads a token is ngx_conf_read_token() in src/core/ngx_conf_file.c: between double quotes only the backslash and the
+quote itself are special, and a token has to fit into a buffer of 4096 bytes.
+"""
+
+from __future__ import annotations
+
+import string
+import unicodedata
+
+from .._ansible.errors import Problem
+
+# NGX_CONF_BUFFER is 4096: the text between the quotes, the closing quote and the character after it must fit.
+LONGEST_TOKEN = 4094
+_PLAIN_IN_PATTERN = frozenset(f"{string.ascii_letters}{string.digits} _,=@:/-'".encode())
+
+
+def quote(value: str) -> str:
+    """Return ``value`` as one quoted token for a directive whose arguments may hold variables.
+
+    :raises Problem: if nginx cannot carry the text: control characters, ``$`` (it has no escape there), too long.
+    """
+    if "$" in value:
+        raise Problem(
+            f"{_shown(value)} holds a $, which nginx would take for a variable; it has no way to escape one",
+            "Write it without the $",
+        )
+    return quote_verbatim(value)
+
+
+def quote_verbatim(value: str) -> str:
+    """Return ``value`` as one quoted token for a place where nginx knows no variables: the path of an include, a key of a map.
+
+    :raises Problem: if nginx cannot carry the text: control characters, or too long.
+    """
+    if any(unicodedata.category(char) in ("Cc", "Cs") for char in value):
+        raise Problem(f"{_shown(value)} holds a control character, which is not allowed", "Write it without")
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    if len(escaped.encode()) > LONGEST_TOKEN:
+        raise Problem(
+            f"{_shown(value)} is longer than the {LONGEST_TOKEN} bytes that nginx takes in one word", "Shorten it"
+        )
+    return f'"{escaped}"'
+
+
+def regex_exact(text: str) -> str:
+    r"""Return a key for ``map``: a regular expression that matches exactly ``text``, upper and lower case told apart.
+
+    Bytes that could mean something to PCRE are written as ``\xHH``; ``\z`` is used because ``$`` also matches before a final
+    newline.
+
+    :raises Problem: if the expression is too long for nginx, or the text is not Unicode.
+    """
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        raise Problem(f"{_shown(text)} is not Unicode text", "Write it without") from None
+    pattern = "".join(chr(byte) if byte in _PLAIN_IN_PATTERN else f"\\x{byte:02x}" for byte in data)
+    return quote_verbatim(f"~^{pattern}\\z")
+
+
+def _shown(value: str) -> str:
+    return ascii(value if len(value) <= 60 else f"{value[:57]}...")

@@ -1,0 +1,269 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Trust: what a web host believes. It comes from a publication, has a generation of its own, and only moves forward."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .._ansible.errors import Problem
+from . import transaction
+from .chain import Crl, known_crls, read_chain, read_crls
+from .gate import manifest_endpoints
+from .publication import FILES, MANIFEST, Publication, read_generation, read_publication
+from .quoting import quote, regex_exact
+from .shelf import HOME, Shelf, locked
+from .transaction import Move, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime, timedelta
+
+    from .chain import Ca
+    from .config import Configuration
+    from .generation import Endpoint
+    from .server import Nginx
+
+MAPS = "http.conf"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What shall be believed.
+
+    :param publication: file name -> text.
+    :param min_remaining: a CRL that lives shorter is refused.
+    :param prove_timeout: seconds.
+    :param keep: how many generations to keep on disk.
+    """
+
+    publication: Mapping[str, object]
+    min_remaining: timedelta
+    prove_timeout: float
+    keep: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it. ``before`` and ``after`` describe the trust for people, one line a thing, as far as it differs."""
+
+    result: Result
+    generation: int
+    previous_generation: int | None
+    crls: tuple[Crl, ...]
+    before: str
+    after: str
+
+
+def install_trust(nginx: Nginx, request: Request, now: datetime, *, check_mode: bool) -> Outcome:
+    """Make the publication what this host believes.
+
+    :raises Problem: if it is not sound, would go back in time, or nginx does not take it.
+    """
+    publication = read_publication(request.publication)
+    chain = read_chain(publication.texts["ca.pem"], now)
+    _check_issuers(publication, chain)
+    crls = read_crls(publication.texts["crl.pem"], chain, now, request.min_remaining)
+    if not os.path.isdir(nginx.conf_path):
+        raise Problem(
+            f"{nginx.conf_path} does not exist", "Install nginx first, or set gate_nginx_conf_path to its directory"
+        )
+    with locked(nginx.conf_path, check_mode=check_mode):
+        return _Trust(nginx, request, publication, chain, crls).install(check_mode=check_mode)
+
+
+def render_maps(publication: Publication) -> str:
+    """Return the variables that trust gives to a gate, as docs/architecture.md lists them.
+
+    Maps are keyed by a short id of the issuer and the serial. The issuer's name is matched by a regular expression, because
+    string keys of a map ignore case.
+    """
+    issuers = [f"    {regex_exact(issuer.subject)} {issuer.id};" for issuer in publication.issuers]
+    denied = [f"    {key} 1;" for key in publication.denied]
+    people = publication.identities
+    return "".join(
+        (
+            "# Written by module quietdoor.mtls.trust_install from a publication; it is replaced as a whole.\n",
+            _map('""', "trust_generation", str(publication.generation), ()),
+            _map("$ssl_client_i_dn", "presented_issuer", "0", issuers),
+            _map('"$quietdoor_presented_issuer:$ssl_client_serial"', "denied", "0", denied),
+            _map("$ssl_client_verify", "issuer", "0", ["    SUCCESS $quietdoor_presented_issuer;"]),
+            _map(_VERIFIED, "name", '""', [f"    {one.key} {quote(one.name)};" for one in people]),
+            _map(_VERIFIED, "email", '""', _joined((one.key, one.email) for one in people)),
+            _map(_VERIFIED, "roles", '""', _joined((one.key, one.roles) for one in people)),
+        )
+    )
+
+
+_VERIFIED = '"$quietdoor_issuer:$ssl_client_serial"'
+
+
+def _map(source: str, name: str, default: str, lines: Iterable[str]) -> str:
+    body = "".join(f"{line}\n" for line in lines)
+    return f"\nmap {source} $quietdoor_{name} {{\n    default {default};\n{body}}}\n"
+
+
+def _joined(pairs: Iterable[tuple[str, tuple[str, ...]]]) -> list[str]:
+    return [f"    {key} {quote(','.join(values))};" for key, values in pairs if values]
+
+
+class _Trust:
+    """One call, under the lock."""
+
+    def __init__(
+        self, nginx: Nginx, request: Request, publication: Publication, chain: tuple[Ca, ...], crls: tuple[Crl, ...]
+    ) -> None:
+        self.nginx = nginx
+        self.request = request
+        self.publication = publication
+        self.chain = chain
+        self.crls = crls
+        self.shelf = Shelf(nginx.conf_path, "trust")
+        self.live = self.shelf.live()
+        self.committed = self.shelf.committed()
+        self.installed = self.shelf.files(self.live)
+        self.endpoints = _endpoints_of_live_gate(nginx.conf_path)
+
+    def install(self, *, check_mode: bool) -> Outcome:
+        self._check_forward()
+        if self.endpoints is None:
+            result = self._without_gate(check_mode=check_mode)
+        else:
+            self.nginx.check()
+            result = transaction.make(self.nginx, self._move(self.endpoints), check_mode=check_mode)
+        before, after = self._described() if result.action == "applied" else ("", "")
+        return Outcome(result, self.publication.generation, self.committed, self.crls, before, after)
+
+    def _same(self) -> bool:
+        return all(self.installed.get(name) == self.publication.texts[name] for name in FILES)
+
+    def _check_forward(self) -> None:
+        if not self.installed or self._same():
+            return
+        held, offered = self._installed_generation(), self.publication.generation
+        if offered < held:
+            raise Problem(
+                f"The publication is older (generation {offered}) than the trust that is installed ({held}); "
+                "trust only moves forward",
+                "Read the publication again, from the CA host itself",
+            )
+        if offered == held:
+            raise Problem(
+                f"The publication has generation {offered}, like the trust that is installed, but other contents",
+                "Publish again, so that it gets a generation of its own",
+            )
+        before = known_crls(self.installed.get("crl.pem", ""), self.chain)
+        for crl in self.crls:
+            held_number = before[crl.issuer_sha256].number if crl.issuer_sha256 in before else None
+            if held_number is not None and (crl.number is None or crl.number < held_number):
+                raise Problem(
+                    f"The CRL of {crl.issuer} has number {crl.number}, lower than the installed one ({held_number})",
+                    "Write a new CRL on the CA host with a higher number, and publish it",
+                )
+
+    def _installed_generation(self) -> int:
+        try:
+            return read_generation(self.installed.get(MANIFEST, ""))
+        except Problem:
+            raise Problem(
+                f"The installed trust in {self.shelf.link} is damaged: {MANIFEST} names no generation",
+                "Find out who changed it; then put that file back from a backup, or move the directory away",
+            ) from None
+
+    def _move(self, endpoints: Sequence[Endpoint]) -> Move:
+        files = self._files()
+        generation = self.publication.generation
+        return Move(
+            shelf=self.shelf,
+            target=generation,
+            files=None if self._same() else files,
+            in_place=self._same(),
+            reason=self._reason(),
+            arrange=self._arrange,
+            endpoints_of=lambda _generation: endpoints,
+            overlay={f"{HOME}/trust": None, **{f"{HOME}/trust/{name}": text for name, text in files.items()}},
+            judge=_no_judgement,
+            # A revocation must not be lost because nginx happens to be down: it starts with the new trust.
+            even_if_stopped=True,
+            timeout=self.request.prove_timeout,
+            keep=self.request.keep,
+        )
+
+    def _arrange(self, generation: int | None) -> None:
+        # A gate is live and cannot do without any trust: where none was ever proven, the one that lies there stays.
+        self.shelf.point(self.live if generation is None else generation)
+
+    def _files(self) -> dict[str, str]:
+        return {**self.publication.texts, MAPS: render_maps(self.publication)}
+
+    def _without_gate(self, *, check_mode: bool) -> Result:
+        generation = self.publication.generation
+        if self._same() and self.committed == generation:
+            return Result("unchanged", "", tested=False)
+        result = Result("applied", self._reason(), tested=False)
+        if self._same():
+            result = Result("resumed", "an earlier run ended before it had finished; no gate is live", tested=False)
+        if not check_mode:
+            self.shelf.tidy()
+            if not self._same():
+                self.shelf.write(generation, self._files())
+            self.shelf.point(generation)
+            self.shelf.commit(generation)
+            self.shelf.prune(self.request.keep)
+        return result
+
+    def _reason(self) -> str:
+        if not self.installed:
+            return "no trust was installed"
+        differing = [
+            name for name in FILES if name != MANIFEST and self.installed.get(name) != self.publication.texts[name]
+        ]
+        return f"the publication is newer: {', '.join(differing) or MANIFEST}"
+
+    def _described(self) -> tuple[str, str]:
+        old_crls = known_crls(self.installed.get("crl.pem", ""), self.chain)
+        old = _facts(self.installed, old_crls.values())
+        new = _facts(self.publication.texts, self.crls)
+        return _lines(sorted(old - new)), _lines(sorted(new - old))
+
+
+def _facts(texts: Mapping[str, str], crls: Iterable[Crl]) -> frozenset[str]:
+    """What a trust says, one line a thing."""
+    try:
+        publication = read_publication({name: text for name, text in texts.items() if name in FILES})
+    except Problem:
+        return frozenset()  # nothing was installed, or nothing that can be described
+    people = (
+        f"identity {one.key} {one.name} <{','.join(one.email)}> {','.join(one.roles)}" for one in publication.identities
+    )
+    denied = (f"denied {key}" for key in publication.denied)
+    issuers = (f"issuer {issuer.id} {issuer.subject} sha256 {issuer.sha256}" for issuer in publication.issuers)
+    dated = (f"CRL {crl.issuer}: number {crl.number}, next update {crl.next_update:%Y-%m-%d %H:%M} UTC" for crl in crls)
+    return frozenset({f"generation {publication.generation}", *issuers, *people, *denied, *dated})
+
+
+def _lines(lines: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _check_issuers(publication: Publication, chain: Sequence[Ca]) -> None:
+    subjects = {ca.sha256: ca.subject for ca in chain}
+    for issuer in publication.issuers:
+        if subjects.get(issuer.sha256) != issuer.subject:
+            raise Problem(
+                f"identities.json names the issuer {issuer.subject}, which is not in ca.pem with that name and digest",
+                "Publish again with role authority",
+            )
+
+
+def _endpoints_of_live_gate(conf_path: str) -> Sequence[Endpoint] | None:
+    gate = Shelf(conf_path, "gate")
+    live = gate.live()
+    return None if live is None else manifest_endpoints(gate.files(live).get("manifest.json", ""))
+
+
+def _no_judgement(_configuration: Configuration, _root: str) -> None:
+    """Whatever nginx accepts."""

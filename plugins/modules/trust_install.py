@@ -1,0 +1,197 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: trust_install
+short_description: Take over CA chain, CRLs and the maps of people from a publication
+version_added: 0.1.0
+description:
+  - Makes a publication of M(quietdoor.mtls.publication) what nginx on this host believes. If a gate is live, it is tested,
+    switched, reloaded and proven like a gate (see M(quietdoor.mtls.gate_transaction)), but on its own, so a revocation never
+    waits for one.
+  - Refuses what would lock people out or let people back in, namely a publication that is damaged or older than the installed
+    one, a chain that does not reach its root, a CRL that is missing for a CA of the chain, not signed by it, not valid yet,
+    ending too soon, or of a lower number than the installed one.
+  - Needs nothing but python3 and the C(openssl) command on the host.
+options:
+  publication:
+    description:
+      - The texts of the five files of a publication.
+      - Take care that they arrive byte for byte. C(lookup('file', ...)) needs C(rstrip=false).
+    type: dict
+    required: true
+    suboptions:
+      ca.pem:
+        description: The CA chain, root last.
+        type: str
+        required: true
+      crl.pem:
+        description: A CRL of every CA of the chain.
+        type: str
+        required: true
+      identities.json:
+        description: Whose certificates there are.
+        type: str
+        required: true
+      denied.json:
+        description: Every serial that was ever revoked.
+        type: str
+        required: true
+      trust.json:
+        description: The generation, and the digests of the other files.
+        type: str
+        required: true
+  min_remaining:
+    description: A CRL that ends sooner is refused, also if it is installed already, so that it is seen in time. As in V(7d).
+    type: str
+    default: 7d
+extends_documentation_fragment:
+  - quietdoor.mtls.nginx
+  - quietdoor.mtls.nginx.change
+  - quietdoor.mtls.attributes
+notes:
+  - If a gate is live but nginx does not run, the tested files are put in place, so that nginx starts with them, and the module
+    fails.
+seealso:
+  - module: quietdoor.mtls.publication
+  - module: quietdoor.mtls.gate_transaction
+author:
+  - quietdoor.mtls authors (@quietdoor)
+"""
+
+EXAMPLES = r"""
+- name: Believe what the CA host published
+  quietdoor.mtls.trust_install:
+    publication: "{{ dict(names | zip(names | map('extract', my_publication_texts))) }}"
+    min_remaining: 7d
+  vars:
+    names: [ca.pem, crl.pem, identities.json, denied.json, trust.json]
+"""
+
+RETURN = r"""
+generation:
+  description: The generation of the publication.
+  returned: success
+  type: int
+  sample: 1732362000
+previous_generation:
+  description: The generation that was last proven before, none if there was none.
+  returned: success
+  type: int
+  sample: 1732275600
+action:
+  description: V(applied), V(resumed) (an earlier run had not finished) or V(unchanged).
+  returned: success
+  type: str
+  sample: applied
+reason:
+  description: Why there was something to do; empty if there was not.
+  returned: success
+  type: str
+  sample: "the publication is newer: crl.pem, denied.json"
+tested:
+  description: Whether nginx tested it in a scratch copy in this run; that needs a live gate.
+  returned: success
+  type: bool
+  sample: true
+crl:
+  description: The CRL of every CA of the chain.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    issuer:
+      description: The CA's name in the form of RFC 2253.
+      type: str
+      sample: CN=Quiet Door CA,O=Example
+    number:
+      description: The CRL number; none if it has none.
+      type: int
+      sample: 7
+    next_update:
+      description: When it ends, UTC.
+      type: str
+      sample: "2026-12-23T11:39:07Z"
+    entries:
+      description: How many certificates it revokes.
+      type: int
+      sample: 3
+"""
+
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.chain import Crl
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.options import (
+    CHANGE,
+    NGINX,
+    kept,
+    nginx_from,
+    seconds,
+)
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust import Request, install_trust
+
+PUBLICATION = {
+    "ca.pem": {"type": "str", "required": True},
+    "crl.pem": {"type": "str", "required": True},
+    "identities.json": {"type": "str", "required": True},
+    "denied.json": {"type": "str", "required": True},
+    "trust.json": {"type": "str", "required": True},
+}
+
+
+def work(module: Any) -> dict[str, Any]:
+    """Take over the publication."""
+    params = module.params
+    request = Request(
+        publication=params["publication"],
+        min_remaining=parse_duration(params["min_remaining"], "min_remaining"),
+        prove_timeout=seconds(params, "prove_timeout"),
+        keep=kept(params),
+    )
+    outcome = install_trust(nginx_from(params), request, datetime.now(timezone.utc), check_mode=module.check_mode)
+    for warning in outcome.result.warnings:
+        module.warn(warning)
+    header = {"before_header": "trust", "after_header": "trust"}
+    return {
+        "changed": outcome.result.action != "unchanged",
+        "generation": outcome.generation,
+        "previous_generation": outcome.previous_generation,
+        "action": outcome.result.action,
+        "reason": outcome.result.reason,
+        "tested": outcome.result.tested,
+        "crl": [described(crl) for crl in outcome.crls],
+        "diff": {**header, "before": outcome.before, "after": outcome.after},
+    }
+
+
+def described(crl: Crl) -> dict[str, Any]:
+    """Return a CRL as the module returns it."""
+    return {
+        "issuer": crl.issuer,
+        "number": crl.number,
+        "next_update": crl.next_update.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "entries": crl.entries,
+    }
+
+
+def main() -> None:
+    """Entry point."""
+    spec = {
+        **NGINX,
+        **CHANGE,
+        "publication": {"type": "dict", "required": True, "options": PUBLICATION},
+        "min_remaining": {"type": "str", "default": "7d"},
+    }
+    run(AnsibleModule(argument_spec=spec, supports_check_mode=True), work)
+
+
+if __name__ == "__main__":
+    main()
