@@ -7,6 +7,7 @@ export PATH=$root/.venv/bin:$PATH
 export ANSIBLE_CONFIG=$root/tools/ansible.cfg ANSIBLE_HOME=$root/.cache/ansible
 failed=()
 
+# What `check` calls runs without errexit: a function says itself where it fails.
 check() { # NAME COMMAND...
     local name=$1 start=$SECONDS
     shift
@@ -26,7 +27,7 @@ package=ansible_collections.quietdoor.mtls.plugins
 in_tree() { (cd "$tree" && "$@"); }
 typed() { (cd "$root/.cache/lint" && mypy --config-file "$root/pyproject.toml" --cache-dir "$root/.mypy_cache" "$@"); }
 current_changelog() {
-    in_tree antsibull-changelog release --update-existing --reload-plugins
+    in_tree antsibull-changelog release --update-existing --reload-plugins || return 1
     cmp CHANGELOG.md "$tree/CHANGELOG.md" || { echo "CHANGELOG.md is not what the fragments and plugins say. Run: make changelog"; return 1; }
 }
 
