@@ -148,7 +148,7 @@ def _spec(params: dict[str, Any]) -> AuthoritySpec:
 def _work(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     spec = _spec(params)
-    passphrase = arguments.encoded(params["passphrase"])
+    passphrase = keys.check_passphrase(params["passphrase"])
     outcome = establish(params["path"], spec, passphrase, now(), check_mode=module.check_mode)
     if passphrase is None:
         module.warn(f"The private key of {params['path']} is not encrypted: set passphrase before anyone relies on it.")

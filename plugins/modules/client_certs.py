@@ -235,6 +235,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import bundle,
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import now
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.enrol import Result, bring_to_desired_state, predict
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import check_path
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.names import check_client_name
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.roster import Client, Rules, check_roster
 
 _REASONS = ["unspecified", "keyCompromise", "affiliationChanged", "superseded", "cessationOfOperation"]
@@ -242,6 +243,7 @@ _PROFILES = list(bundle.SUFFIXES)
 
 
 def _client(entry: dict[str, Any], params: dict[str, Any]) -> Client:
+    check_client_name(entry["name"])
     passphrase = entry["bundle_passphrase"]
     profiles = params["bundle_profiles"] if entry["bundle_profiles"] is None else entry["bundle_profiles"]
     return Client(
@@ -251,10 +253,10 @@ def _client(entry: dict[str, Any], params: dict[str, Any]) -> Client:
         email=tuple(entry["email"]),
         roles=tuple(entry["roles"]),
         key=keys.complete_spec(**(entry["key"] or params["key"]), default_size=2048),
-        valid_for=parse_duration(entry["valid_for"] or params["valid_for"], "valid_for"),
+        valid_for=parse_duration(entry["valid_for"] or params["valid_for"], f"client {entry['name']}: valid_for"),
         present=entry["state"] == "present",
         reason=entry["reason"],
-        bundle_profiles=tuple(profiles),
+        bundle_profiles=tuple(dict.fromkeys(profiles)),
         bundle_passphrase=passphrase if passphrase is None else bundle.check_passphrase(passphrase, entry["name"]),
     )
 
@@ -283,10 +285,8 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     clients = check_roster([_client(entry, params) for entry in params["clients"]])
     rules = Rules(parse_duration(params["renew_before"], "renew_before"), parse_duration(params["overlap"], "overlap"))
-    if module.check_mode:
-        results = predict(params["path"], clients, rules, now())
-    else:
-        results = bring_to_desired_state(params["path"], clients, rules, arguments.encoded(params["passphrase"]), now())
+    act = predict if module.check_mode else bring_to_desired_state
+    results = act(params["path"], clients, rules, keys.check_passphrase(params["passphrase"]), now())
     layout = check_path(params["path"])
     return {
         "changed": any(result.action != "unchanged" for result in results),

@@ -87,6 +87,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import arguments
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import keys
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import iso, now
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.crl import Rules, State, check_rules, keep
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import check_path
@@ -107,7 +108,9 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     durations = (parse_duration(params[name], name) for name in ("valid_for", "renew_before", "min_remaining"))
     rules = check_rules(Rules(*durations))
-    outcome = keep(params["path"], rules, arguments.encoded(params["passphrase"]), now(), check_mode=module.check_mode)
+    outcome = keep(
+        params["path"], rules, keys.check_passphrase(params["passphrase"]), now(), check_mode=module.check_mode
+    )
     return {
         "changed": outcome.changed,
         "reason": outcome.reason,

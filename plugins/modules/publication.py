@@ -21,12 +21,13 @@ author:
 options:
   publish_path:
     description:
-      - The directory to publish into. It must not lie inside the authority's, which is closed to others.
+      - The directory to publish into, made if it is missing. It must neither lie inside the authority's nor around it.
     type: path
     required: true
   min_remaining:
     description:
       - A CRL with less time left than this is not published.
+      - In check mode a CRL that is due is taken for written, as M(quietdoor.mtls.crl) would have done before in the play.
     type: str
     default: 7d
 extends_documentation_fragment:
@@ -61,13 +62,11 @@ changes:
 """
 
 import hashlib
-import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import arguments
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import now
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import check_path
@@ -86,13 +85,8 @@ def _shown(name: str, text: str) -> str:
 def _work(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     directory = check_path(params["publish_path"]).root
-    authority = check_path(params["path"]).root
-    if os.path.commonpath([directory, authority]) == authority:
-        raise Problem(
-            f"publish_path {directory} lies inside the authority {authority}", "Choose a directory outside it"
-        )
     min_remaining = parse_duration(params["min_remaining"], "min_remaining")
-    outcome = publish(authority, directory, min_remaining, now(), check_mode=module.check_mode)
+    outcome = publish(params["path"], directory, min_remaining, now(), check_mode=module.check_mode)
     result = {
         "changed": bool(outcome.changes),
         "changes": outcome.changes,

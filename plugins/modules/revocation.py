@@ -26,7 +26,7 @@ author:
 options:
   client:
     description:
-      - Name of a client on the roster.
+      - Name of a client that certificates were issued to, whether or not it is still on the roster.
     type: str
   serial:
     description:
@@ -43,8 +43,9 @@ options:
   reason:
     description:
       - Why (RFC 5280 section 5.3.1).
+      - There is no hold, because it could not be lifted again.
     type: str
-    choices: [unspecified, keyCompromise, CACompromise, affiliationChanged, superseded, cessationOfOperation, certificateHold]
+    choices: [unspecified, keyCompromise, CACompromise, affiliationChanged, superseded, cessationOfOperation]
     default: unspecified
 extends_documentation_fragment:
   - quietdoor.mtls.authority
@@ -99,8 +100,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import arguments
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import iso, now
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.database import REASONS
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.revoke import Revoked, Target, revoke
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.revoke import CHOICES, Revoked, Target, revoke
 
 _TARGETS = ("client", "serial", "fingerprint", "certificate")
 
@@ -141,7 +141,7 @@ def main() -> None:
         "serial": {"type": "str"},
         "fingerprint": {"type": "str"},
         "certificate": {"type": "path"},
-        "reason": {"type": "str", "choices": list(REASONS[:-1]), "default": "unspecified"},
+        "reason": {"type": "str", "choices": list(CHOICES), "default": "unspecified"},
     }
     module = AnsibleModule(
         argument_spec=spec,

@@ -21,8 +21,3 @@ def key(sizes: tuple[int, ...], curves: tuple[str, ...], default: dict[str, Any]
     # The word key would make Ansible take the kind of the key for a secret.
     spec: dict[str, Any] = {"type": "dict", "no_log": False, "options": options}
     return {**spec, "default": default} if default else spec
-
-
-def encoded(passphrase: str | None) -> bytes | None:
-    """Return a passphrase as keys take it, or None."""
-    return passphrase.encode("utf-8") if passphrase else None

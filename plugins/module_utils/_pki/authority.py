@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
 from .._ansible.files import PRIVATE_FILE, PUBLIC_FILE, write_atomic
-from . import database, openssl_conf
-from .clock import iso
+from . import database, openssl_conf, records
+from .clock import BACKDATE, iso
 from .keys import generate, load_private, private_pem, spec_of
 from .layout import Layout, check_path, refuse_open_work_tree, require_authority
 from .names import oneline, rfc2253
@@ -92,19 +92,32 @@ class Authority:
         """
         known = {row.serial for row in self.rows}
         names = sorted(os.listdir(self.layout.new_certificates))
-        serials = [name[:-4] for name in names if name.endswith(".pem")]
-        orphans = [self._orphan(serial) for serial in serials if serial.upper() not in known]
-        return self.rows + [row for row in orphans if row]
+        unknown = [name[:-4] for name in names if name.endswith(".pem") and name[:-4].upper() not in known]
+        if not unknown:
+            return self.rows
+        told = records.load_all(self.layout.clients).values()
+        announced = {issue.serial: (record.name, issue.stem) for record in told for issue in record.issues}
+        orphans = [self._orphan(self._signed(name), announced) for name in unknown]
+        return self.rows + [row for row in orphans if row and row.serial not in known]
 
-    def _orphan(self, serial: str) -> Row | None:
-        certificate = self.issued(serial)
+    def _signed(self, name: str) -> x509.Certificate | None:
+        path = self.layout.new_certificate(name)
+        try:
+            certificate = _load_certificate(path)
+        except Problem as problem:
+            raise Problem(problem.what, f"If it is what a broken run of openssl left, remove {path}") from None
         try:
             certificate.verify_directly_issued_by(self.certificate)
         except (ValueError, TypeError, InvalidSignature):
             return None
-        return database.valid_row(
-            certificate.serial_number, certificate.not_valid_after_utc, oneline(certificate.subject)
-        )
+        return certificate
+
+    def _orphan(self, certificate: x509.Certificate | None, announced: dict[str, tuple[str, str]]) -> Row | None:
+        if certificate is None:
+            return None
+        number, end = certificate.serial_number, certificate.not_valid_after_utc
+        owner, stem = announced.get(database.serial_hex(number), (None, ""))
+        return database.valid_row(number, end, oneline(certificate.subject), owner, stem)
 
     def save(self, rows: list[Row]) -> None:
         """Write the database, under the lock."""
@@ -141,8 +154,8 @@ def establish(path: str, spec: AuthoritySpec, passphrase: bytes | None, now: dat
     refuse_open_work_tree(layout.root)
     if check_mode:
         return _establish(layout, spec, passphrase, now, check_mode=True)
-    if not os.path.exists(layout.index):
-        _refuse_other_contents(layout)
+    if not os.path.exists(layout.certificate):
+        refuse_other_contents(layout)
         os.makedirs(layout.root, mode=0o700, exist_ok=True)
     with layout.locked():
         return _establish(layout, spec, passphrase, now, check_mode=False)
@@ -162,7 +175,7 @@ def _establish(
 def _create(
     layout: Layout, spec: AuthoritySpec, passphrase: bytes | None, now: datetime, *, check_mode: bool
 ) -> Outcome:
-    _refuse_other_contents(layout)
+    refuse_other_contents(layout)
     after = {"subject": rfc2253(spec.subject), "key": str(spec.key), "not_after": iso(now + spec.valid_for)}
     if check_mode:
         return Outcome(["created"], None, {}, after)
@@ -197,7 +210,11 @@ def _configuration(layout: Layout, key: KeySpec) -> str:
     return openssl_conf.render(layout.root, "sha384" if key.curve == "P-384" else "sha256")
 
 
-def _refuse_other_contents(layout: Layout) -> None:
+def refuse_other_contents(layout: Layout) -> None:
+    """Refuse to make an authority where something else is.
+
+    :raises Problem: if the directory holds more than what a killed run of ``establish`` left.
+    """
     if not os.path.lexists(layout.root):
         return
     if not os.path.isdir(layout.root):
@@ -226,8 +243,8 @@ def _refuse_difference(authority: Authority, spec: AuthoritySpec) -> None:
     }
     differences = [f"{what} is {is_} and should be {should}" for what, (is_, should) in found.items() if is_ != should]
     length = certificate.not_valid_after_utc - certificate.not_valid_before_utc
-    if abs(length - spec.valid_for) > timedelta(days=1):
-        differences.append(f"valid_for is {length.days}d and should be {spec.valid_for.days}d")
+    if not timedelta(0) <= length - spec.valid_for <= BACKDATE:
+        differences.append(f"valid_for is {length} and should be {spec.valid_for}")
     if differences:
         raise Problem(
             f"The authority in {authority.layout.root} differs: {'; '.join(differences)}",

@@ -11,7 +11,6 @@ import secrets
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from .names import shown
 
 try:
     from cryptography.hazmat.primitives import hashes
@@ -90,8 +89,3 @@ def passphrase_tag(key_pem: bytes, passphrase: str) -> str:
 def digest(data: bytes) -> str:
     """Return the SHA-256 of a bundle in hex."""
     return hashlib.sha256(data).hexdigest()
-
-
-def unknown_profile(value: str) -> Problem:
-    """Return the problem that there is no such profile."""
-    return Problem(f"bundle_profiles: {shown(value)} is not a profile", "Use modern, compat, or both")

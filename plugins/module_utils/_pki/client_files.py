@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from .roster import Client
 
 KEY, CERTIFICATE, CHAIN = "key", "crt", "chain.pem"
-_ALWAYS = (KEY, CERTIFICATE, CHAIN)
 
 
 @dataclass(frozen=True)
@@ -47,51 +46,78 @@ class ClientFiles:
         return os.path.join(self.directory, f"{self.name}.{ending}")
 
     @property
+    def has_key(self) -> bool:
+        """Whether the private key is here. Its owner may take it away, and the bundles too, once they are handed over."""
+        return os.path.exists(self.file(KEY))
+
+    @property
     def passphrase_file(self) -> str:
         """Where a generated bundle passphrase lies (0600)."""
         return self.link("passphrase")
 
 
-def missing(files: ClientFiles, client: Client, record: Record) -> list[str]:
-    """Return the names of the client's files that are missing or out of date, the links included.
+@dataclass(frozen=True)
+class Work:
+    """What has to be made so that a client's files are complete."""
+
+    certificate: bool
+    """Write the certificate and the chain."""
+    profiles: tuple[str, ...]
+    """Bundles to write."""
+    links: tuple[str, ...]
+    """Endings whose stable links do not point at the current files."""
+    outdated: tuple[str, ...]
+    """Paths to remove: links to bundles that are no longer asked for, a generated passphrase that is not used any more."""
+
+    def __bool__(self) -> bool:
+        return bool(self.certificate or self.profiles or self.links or self.outdated)
+
+    def names(self, files: ClientFiles) -> list[str]:
+        """Return the names of the files that are concerned."""
+        paths = [files.file(ending) for ending in (CERTIFICATE, CHAIN) if self.certificate]
+        paths += [files.file(bundle.SUFFIXES[profile]) for profile in self.profiles]
+        paths += [files.link(ending) for ending in self.links]
+        return [os.path.basename(path) for path in [*paths, *self.outdated]]
+
+
+def work(files: ClientFiles, client: Client, record: Record) -> Work:
+    """Return what is missing or out of date.
 
     :raises Problem: if a bundle has to be written and the private key is no longer here.
     """
-    endings = _endings(files, client)
-    stale = [files.file(ending) for ending in endings if not os.path.exists(files.file(ending))]
-    bundles = [
-        files.file(bundle.SUFFIXES[profile])
-        for profile in client.bundle_profiles
-        if _is_stale(files, client, record, profile)
-    ]
-    if bundles and not os.path.exists(files.file(KEY)):
+    profiles = tuple(profile for profile in client.bundle_profiles if _is_stale(files, client, record, profile))
+    if profiles and not files.has_key:
+        path = files.file(bundle.SUFFIXES[profiles[0]])
         raise Problem(
-            f"client {client.name}: {bundles[0]} has to be written, but the private key {files.file(KEY)} is not here",
+            f"client {client.name}: {path} has to be written, but the private key {files.file(KEY)} is not here",
             "Put the key back, or revoke the certificate to have a new one issued",
         )
-    links = [files.link(ending) for ending in endings if _target(files.link(ending)) != f"{files.issue.stem}.{ending}"]
-    return [os.path.basename(path) for path in dict.fromkeys([*stale, *bundles, *links])]
+    bundles = [bundle.SUFFIXES[profile] for profile in client.bundle_profiles]
+    present = [CERTIFICATE, CHAIN, *([KEY, *bundles] if files.has_key else [])]
+    unwanted = [files.link(ending) for ending in bundle.SUFFIXES.values() if ending not in bundles]
+    if client.bundle_passphrase is not None and files.has_key:
+        unwanted.append(files.passphrase_file)
+    return Work(
+        certificate=not (os.path.exists(files.file(CERTIFICATE)) and os.path.exists(files.file(CHAIN))),
+        profiles=profiles,
+        links=tuple(ending for ending in present if _target(files.link(ending)) != f"{files.issue.stem}.{ending}"),
+        outdated=tuple(path for path in unwanted if os.path.lexists(path)),
+    )
 
 
 def complete(authority: Authority, files: ClientFiles, client: Client, record: Record) -> Record:
-    """Make what ``missing`` names and return the record with the bundles as they are now."""
-    _write_certificate(authority, files)
-    stale = [profile for profile in client.bundle_profiles if _is_stale(files, client, record, profile)]
-    written = _write_bundles(authority, files, client, stale) if stale else {}
-    for ending in _endings(files, client):
-        if _target(files.link(ending)) != f"{files.issue.stem}.{ending}":
-            link_atomic(f"{files.issue.stem}.{ending}", files.link(ending))
-    if client.bundle_passphrase is not None:
+    """Do the work and return the record with the bundles as they are now."""
+    due = work(files, client, record)
+    if due.certificate:
+        _write_certificate(authority, files)
+    written = _write_bundles(authority, files, client, due.profiles) if due.profiles else {}
+    for ending in due.links:
+        link_atomic(f"{files.issue.stem}.{ending}", files.link(ending))
+    for path in due.outdated:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(files.passphrase_file)
+            os.unlink(path)
     kept = {profile: record.bundles[profile] for profile in client.bundle_profiles if profile in record.bundles}
     return replace(record, bundles={**kept, **written})
-
-
-def _endings(files: ClientFiles, client: Client) -> list[str]:
-    # A key that its owner took away after the bundle was handed over is not missing.
-    always = [ending for ending in _ALWAYS if ending != KEY or os.path.exists(files.file(KEY))]
-    return always + [bundle.SUFFIXES[profile] for profile in client.bundle_profiles]
 
 
 def _target(link: str) -> str | None:
@@ -103,19 +129,22 @@ def _target(link: str) -> str | None:
 
 def _is_stale(files: ClientFiles, client: Client, record: Record, profile: str) -> bool:
     last = record.bundles.get(profile)
-    data = _read(files.file(bundle.SUFFIXES[profile]))
-    if last is None or last.serial != files.issue.serial or data is None or bundle.digest(data) != last.digest:
+    if last is None or last.serial != files.issue.serial:
         return True
+    data, key = _read(files.file(bundle.SUFFIXES[profile])), _read(files.file(KEY))
+    if key is None:
+        return data is not None and bundle.digest(data) != last.digest
     passphrase = _passphrase(files, client)
-    key = _read(files.file(KEY))
-    return passphrase is None or (key is not None and bundle.passphrase_tag(key, passphrase) != last.passphrase_tag)
+    if data is None or passphrase is None or bundle.digest(data) != last.digest:
+        return True
+    return bundle.passphrase_tag(key, passphrase) != last.passphrase_tag
 
 
 def _passphrase(files: ClientFiles, client: Client) -> str | None:
     if client.bundle_passphrase is not None:
         return client.bundle_passphrase
     generated = _read(files.passphrase_file)
-    return generated.decode().rstrip("\n") if generated else None
+    return generated.decode("utf-8", "replace").rstrip("\n") if generated else None
 
 
 def _read(path: str) -> bytes | None:
@@ -127,14 +156,14 @@ def _read(path: str) -> bytes | None:
 
 
 def _write_certificate(authority: Authority, files: ClientFiles) -> None:
-    if os.path.exists(files.file(CERTIFICATE)) and os.path.exists(files.file(CHAIN)):
-        return
     pem = authority.issued(files.issue.serial).public_bytes(Encoding.PEM)
     write_atomic(files.file(CERTIFICATE), pem, PUBLIC_FILE)
     write_atomic(files.file(CHAIN), pem + authority.certificate.public_bytes(Encoding.PEM), PUBLIC_FILE)
 
 
-def _write_bundles(authority: Authority, files: ClientFiles, client: Client, profiles: list[str]) -> dict[str, Bundle]:
+def _write_bundles(
+    authority: Authority, files: ClientFiles, client: Client, profiles: tuple[str, ...]
+) -> dict[str, Bundle]:
     passphrase = _passphrase(files, client)
     if passphrase is None:
         passphrase = bundle.generate_passphrase()
@@ -142,6 +171,11 @@ def _write_bundles(authority: Authority, files: ClientFiles, client: Client, pro
     key_pem = _read(files.file(KEY)) or b""
     key = load_private(files.file(KEY), None)
     certificate = authority.issued(files.issue.serial)
+    if key.public_key() != certificate.public_key():
+        raise Problem(
+            f"client {client.name}: {files.file(KEY)} is not the key of the certificate with serial {files.issue.serial}",
+            "Put the right key back, or revoke the certificate to have a new one issued",
+        )
     written = {}
     for profile in profiles:
         data = bundle.build(profile, client.common_name, key, certificate, [authority.certificate], passphrase)

@@ -12,7 +12,7 @@ from .._ansible.errors import Problem
 
 # A certificate or CRL made now has to be valid on a host whose clock is a little behind: one not yet valid locks everybody out.
 BACKDATE = timedelta(minutes=10)
-_ASN1_TIME = re.compile(r"(\d{2}|\d{4})(\d{2})(\d{2})(\d{2})(\d{2})(\d{2})Z")
+_ASN1_TIME = re.compile(r"(\d{2}|\d{4})(\d{2})(\d{2})(\d{2})(\d{2})(\d{2})Z", re.ASCII)
 
 
 def now() -> datetime:

@@ -6,28 +6,28 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
 from .._ansible.files import PUBLIC_FILE, write_atomic
-from .authority import open_authority, open_for_change
+from .authority import open_authority, open_for_change, refuse_other_contents
 from .clock import BACKDATE, iso
 from .database import serial_hex
 from .keys import signing_hash
-from .layout import check_path
+from .layout import check_path, require_authority
 from .profiles import authority_key_identifier
 
 try:
     from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import Encoding
 except ImportError:  # the modules report it (_ansible.dependencies) before anything here is called
     pass
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .authority import Authority
     from .database import Revocation, Row
     from .profiles import Signer
@@ -42,10 +42,13 @@ _FLAGS = {
     "certificateHold": "certificate_hold",
 }
 
+# RFC 5280 section 5.2.3: at most 20 octets.
+_NUMBER = re.compile("[0-9A-Fa-f]{1,39}")
+
 
 @dataclass(frozen=True)
 class Rules:
-    """How long a CRL lives, when it is replaced, and what it must never live shorter than."""
+    """How long a CRL lives, when it is replaced, and what it must never have less left than."""
 
     valid_for: timedelta
     renew_before: timedelta
@@ -92,23 +95,23 @@ def keep(path: str, rules: Rules, passphrase: bytes | None, now: datetime, *, ch
     In check mode nothing is written; where there is no authority yet, a CRL would be written.
     """
     if check_mode:
-        if not os.path.exists(check_path(path).certificate):
+        layout = check_path(path)
+        if not os.path.exists(layout.certificate):
+            refuse_other_contents(layout)
             return Outcome(True, "it is missing", None, None)
-        authority = open_authority(path)
-        return _keep(authority, rules, None, now)
-    with open_authority(path).layout.locked():
-        authority = open_for_change(path)
-        return _keep(authority, rules, lambda: authority.signer(passphrase, now), now)
+        return _keep(open_authority(path), rules, passphrase, now, check_mode=True)
+    with require_authority(path).locked():
+        return _keep(open_for_change(path), rules, passphrase, now, check_mode=False)
 
 
-def _keep(authority: Authority, rules: Rules, signer: Callable[[], Signer] | None, now: datetime) -> Outcome:
+def _keep(authority: Authority, rules: Rules, passphrase: bytes | None, now: datetime, *, check_mode: bool) -> Outcome:
     before = current(authority)
     reason = why_due(authority, before, rules.renew_before, now)
     if reason is None:
         return Outcome(False, "", before, before)
-    if signer is None:
-        return Outcome(True, reason, before, None)
-    return Outcome(True, reason, before, _write(authority, signer(), rules, before, now))
+    signer = authority.signer(passphrase, now)
+    after = None if check_mode else _write(authority, signer, rules, before, now)
+    return Outcome(True, reason, before, after)
 
 
 def load(authority: Authority) -> x509.CertificateRevocationList | None:
@@ -116,9 +119,10 @@ def load(authority: Authority) -> x509.CertificateRevocationList | None:
     try:
         with open(authority.layout.crl, "rb") as file:
             crl = x509.load_pem_x509_crl(file.read())
-    except (FileNotFoundError, ValueError):
+        ours = crl.is_signature_valid(authority.certificate.public_key())  # type: ignore[arg-type]
+    except (FileNotFoundError, ValueError, TypeError, UnsupportedAlgorithm):
         return None
-    return crl if crl.is_signature_valid(authority.certificate.public_key()) else None  # type: ignore[arg-type]
+    return crl if ours else None
 
 
 def current(authority: Authority) -> State | None:
@@ -135,13 +139,16 @@ def current(authority: Authority) -> State | None:
 
 
 def why_due(authority: Authority, state: State | None, renew_before: timedelta, now: datetime) -> str | None:
-    """Return why a new CRL is needed, or None if the current one is good."""
+    """Return why a new CRL is needed, or None if the current one is good.
+
+    :raises Problem: if a certificate on the current one is no longer revoked in the database: revocations were lost.
+    """
     if state is None:
         return "there is no CRL signed by this authority"
+    revoked = {row.serial: row for row in authority.rows if row.is_revoked}
+    _refuse_lost(authority, sorted(state.serials - revoked.keys()))
     missing = sorted(
-        row.serial
-        for row in authority.rows
-        if row.is_revoked and row.not_after > state.last_update and row.serial not in state.serials
+        serial for serial, row in revoked.items() if serial not in state.serials and row.not_after > state.last_update
     )
     if missing:
         return f"revoked since: {', '.join(missing[:10])}" + (
@@ -151,17 +158,23 @@ def why_due(authority: Authority, state: State | None, renew_before: timedelta, 
         return f"it ends at {iso(state.next_update)}"
     if state.last_update > now:
         return f"it begins only at {iso(state.last_update)}"
-    return None
+    return "it has no number" if state.number is None else None
+
+
+def _refuse_lost(authority: Authority, lost: list[str]) -> None:
+    if lost:
+        raise Problem(
+            f"{authority.layout.crl} revokes {lost[0]}, which {authority.layout.index} does not ({len(lost)} such in all): "
+            "revocations were lost",
+            f"Restore the newest {authority.layout.index} from the backup, or revoke them again with module revocation; "
+            "to give them up for good, remove the CRL",
+        )
 
 
 def _write(authority: Authority, signer: Signer, rules: Rules, before: State | None, now: datetime) -> State:
     number = max(_next_number(authority), (before.number or 0) + 1 if before else 1)
-    next_update = min(now + rules.valid_for, signer.certificate.not_valid_after_utc)
-    if next_update - now < rules.min_remaining:
-        raise Problem(
-            f"A CRL written now would live only until {iso(next_update)}, when {authority.layout.certificate} ends",
-            "Make a new authority before the old one ends",
-        )
+    next_update = now + rules.valid_for
+    # RFC 5280 section 3.3: an entry stays until one CRL was issued after its certificate's end.
     rows = [row for row in authority.rows if row.is_revoked and (before is None or row.not_after >= before.last_update)]
     crl = _sign(signer, rows, number, now - BACKDATE, next_update)
     # The number is used up before the CRL exists: a kill in between leaves a gap, never the same number twice.
@@ -213,7 +226,10 @@ def _next_number(authority: Authority) -> int:
     path = authority.layout.crl_number
     try:
         with open(path, encoding="ascii") as file:
-            return int(file.read(64).strip(), 16)
+            text = file.read(64).strip()
+        if not _NUMBER.fullmatch(text):
+            raise ValueError(text)
+        return int(text, 16)
     except FileNotFoundError:
         return 1
     except ValueError:

@@ -4,7 +4,8 @@
 """index.txt, the text database of ``openssl ca``: one row for every certificate an authority ever signed.
 
 Six fields, separated by tabs: status (V, R, E), end of validity, time and reason of revocation, serial, file, subject. A tab
-inside a field stands behind a backslash. A row is never removed: that would silently un-revoke.
+inside a field stands behind a backslash. A row is never removed: that would silently un-revoke. The file, which openssl carries
+along without reading it, ties a certificate to its client: even when all files of a client are lost, its name can be revoked.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ REASONS = (
 )
 # What openssl writes where a date or an instruction stands behind the reason.
 _REASONS_WITH_ARGUMENT = {"keyTime": "keyCompromise", "CAkeyTime": "CACompromise", "holdInstruction": "certificateHold"}
+_KNOWN_REASONS = frozenset(("", *REASONS, *_REASONS_WITH_ARGUMENT))
 _FIELD_END = re.compile(r"(?<!\\)\t")
+# As openssl writes it: whole bytes, no needless zeros. Written otherwise, one serial could stand in the file twice.
+_SERIAL = re.compile(r"(?!00.)(?:[0-9A-F]{2})+")
+_CLIENT_FILE = re.compile(r"clients/([A-Za-z0-9][^/]*)/[^/]+\.crt")
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,12 @@ class Row:
         return parse_asn1(self.expires)
 
     @property
+    def client(self) -> str | None:
+        """The client that the certificate was issued to, or None if it was not issued from a roster."""
+        match = _CLIENT_FILE.fullmatch(self.file)
+        return match[1] if match else None
+
+    @property
     def is_revoked(self) -> bool:
         """Whether the certificate was revoked."""
         return self.status == "R"
@@ -80,9 +91,14 @@ class Row:
         )
 
 
-def valid_row(serial: int, not_after: datetime, subject: str) -> Row:
-    """Return the row of a new certificate; ``subject`` as names.oneline gives it."""
-    return Row("V", asn1(not_after), "", serial_hex(serial), "unknown", subject)
+def valid_row(serial: int, not_after: datetime, subject: str, client: str | None = None, stem: str = "") -> Row:
+    """Return the row of a new certificate.
+
+    :param subject: as names.oneline gives it.
+    :param client: the client it belongs to, if any; ``stem`` is then the start of the names of its files.
+    """
+    file = f"clients/{client}/{stem}.crt" if client else "unknown"
+    return Row("V", asn1(not_after), "", serial_hex(serial), file, subject)
 
 
 def revoked_row(row: Row, at: datetime, reason: str) -> Row:
@@ -102,10 +118,12 @@ def parse(text: str, path: str) -> list[Row]:
     :param path: where the text comes from, for the error.
     :raises Problem: if a line is not a row, or a serial stands twice. Nothing may be signed or revoked on a damaged database.
     """
+    lines = text.split("\n")
+    if lines.pop():
+        # openssl silently loses such a line, and whatever it said.
+        raise _damaged(path, "its last line is cut off")
     rows = [
-        _parse_line(line, number, path)
-        for number, line in enumerate(text.split("\n"), 1)
-        if line and not line.startswith("#")
+        _parse_line(line, number, path) for number, line in enumerate(lines, 1) if line and not line.startswith("#")
     ]
     seen: set[str] = set()
     for row in rows:
@@ -130,14 +148,19 @@ def _parse_line(line: str, number: int, path: str) -> Row:
     if len(fields) != 6:
         raise _damaged(path, f"line {number} has {len(fields)} fields instead of 6")
     row = Row(*fields)
-    try:
-        well_formed = row.status in ("V", "R", "E") and int(row.serial, 16) >= 0 and row.not_after is not None
-        well_formed = well_formed and (row.revocation is not None or not row.is_revoked)
-    except ValueError:
-        well_formed = False
-    if not well_formed:
+    if not _is_well_formed(row):
         raise _damaged(path, f"line {number} is not a row of openssl's database")
     return row
+
+
+def _is_well_formed(row: Row) -> bool:
+    if row.status not in ("V", "R", "E") or not _SERIAL.fullmatch(row.serial):
+        return False
+    try:
+        row.not_after, row.revocation  # noqa: B018 (reading them parses them)
+    except ValueError:
+        return False
+    return not row.is_revoked or row.revoked.partition(",")[2].partition(",")[0] in _KNOWN_REASONS
 
 
 def _damaged(path: str, why: str) -> Problem:

@@ -11,17 +11,18 @@ certificate which was never signed is taken back by roster.settled; files that a
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .._ansible.files import PRIVATE_DIR, PRIVATE_FILE, PUBLIC_FILE, make_directory, remove_leftovers, write_atomic
 from . import client_files, records
-from .authority import open_authority, open_for_change
+from .authority import open_authority, open_for_change, refuse_other_contents
 from .client_files import ClientFiles
 from .clock import iso
 from .database import revoked_row, serial_hex, valid_row
 from .keys import generate, private_pem
-from .layout import check_path
+from .layout import check_path, require_authority
 from .names import build_name, oneline
 from .profiles import client_certificate, random_serial
 from .records import Issue, Record
@@ -35,9 +36,8 @@ except ImportError:  # the modules report it (_ansible.dependencies) before anyt
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from cryptography import x509
-
     from .authority import Authority
+    from .database import Row
     from .profiles import Signer
     from .roster import Client, Rules
 
@@ -73,103 +73,115 @@ def bring_to_desired_state(
 
     :raises Problem: before anything is changed, if the authority cannot be used.
     """
-    with open_authority(path).layout.locked():
+    with require_authority(path).locked():
         authority = open_for_change(path)
         steps = _plan(authority, clients, rules, now)
-        stale = {step.client.name: _missing(authority, step) for step in steps}
+        due = [_due(authority, step) for step in steps]
         signer = authority.signer(passphrase, now) if any(step.issues for step in steps) else None
-        issued = {step.client.name: _issue(authority, signer, step, now) for step in steps if step.issues and signer}
-        _write_rows(authority, steps, [certificate for _record, certificate in issued.values()], now)
+        issued = [_issue(authority, signer, step, now) if signer and step.issues else None for step in steps]
+        _write_rows(authority, steps, [one for one in issued if one], now)
         return [
-            _finish(
-                authority, step, issued[step.client.name][0] if step.issues else step.record, stale[step.client.name]
-            )
-            for step in steps
+            _finish(authority, step, one.record if one else step.record, files)
+            for step, one, files in zip(steps, issued, due)
         ]
 
 
-def predict(path: str, clients: list[Client], rules: Rules, now: datetime) -> list[Result]:
-    """Return what ``bring_to_desired_state`` would do now. Without an authority, every present client would be issued."""
-    if not os.path.exists(check_path(path).certificate):
-        return [Result(step, step.record) for step in plan(clients, Situation({}, {}, now, now), rules)]
+def predict(path: str, clients: list[Client], rules: Rules, passphrase: bytes | None, now: datetime) -> list[Result]:
+    """Return what ``bring_to_desired_state`` would do now. Without an authority, every present client would be issued.
+
+    :raises Problem: where ``bring_to_desired_state`` would.
+    """
+    layout = check_path(path)
+    if not os.path.exists(layout.certificate):
+        refuse_other_contents(layout)
+        return [Result(step, step.record) for step in plan(clients, Situation({}, [], now, now), rules)]
     authority = open_authority(path)
     authority.rows = authority.with_orphans()
-    return [
-        Result(step, step.record, _missing(authority, step), _end(authority, step.record))
-        for step in _plan(authority, clients, rules, now)
-    ]
+    steps = _plan(authority, clients, rules, now)
+    if any(step.issues for step in steps):
+        authority.signer(passphrase, now)
+    return [Result(step, step.record, _due(authority, step), _end(authority, step.record)) for step in steps]
 
 
 def _plan(authority: Authority, clients: list[Client], rules: Rules, now: datetime) -> list[Step]:
     known = records.load_all(authority.layout.clients)
-    rows = {row.serial: row for row in authority.rows}
-    return plan(clients, Situation(known, rows, authority.certificate.not_valid_after_utc, now), rules)
+    return plan(clients, Situation(known, authority.rows, authority.certificate.not_valid_after_utc, now), rules)
 
 
-def _missing(authority: Authority, step: Step) -> list[str]:
+def _due(authority: Authority, step: Step) -> list[str]:
+    """Return the names of files to make for a client that keeps its certificate."""
     files = _files(authority, step.record)
-    return (
-        client_files.missing(files, step.client, step.record)
-        if files and step.client.present and not step.issues
-        else []
-    )
+    if files is None or step.issues or not step.client.present:
+        return []
+    return client_files.work(files, step.client, step.record).names(files)
 
 
 def _files(authority: Authority, record: Record) -> ClientFiles | None:
     return ClientFiles(authority.layout.client(record.name), record.name, record.latest) if record.latest else None
 
 
-def _issue(authority: Authority, signer: Signer, step: Step, now: datetime) -> tuple[Record, x509.Certificate]:
-    client, serial = step.client, random_serial()
+@dataclass(frozen=True)
+class _Issued:
+    """A certificate just signed, and the record that announced it."""
+
+    record: Record
+    row: Row
+
+
+def _issue(authority: Authority, signer: Signer, step: Step, now: datetime) -> _Issued:
+    client, number = step.client, random_serial()
     end = min(now + client.valid_for, signer.certificate.not_valid_after_utc)
-    stem = f"{client.name}-{end:%Y%m%d}-{serial_hex(serial)[:8]}"
-    issue = Issue(serial_hex(serial), stem, iso(now), client.request)
+    serial = serial_hex(number)
+    stem = f"{client.name}-{end:%Y%m%d}-{serial[:8]}"
+    issue = Issue(serial, stem, iso(now), client.request)
     record = replace(step.record, issues=(*step.record.issues, issue), issuing=True, roles=client.roles)
-    directory = authority.layout.client(client.name)
-    make_directory(directory, PRIVATE_DIR)
-    remove_leftovers(directory)
-    _remove_unsigned_keys(directory, step.record)
-    records.save(directory, record)
+    files = ClientFiles(authority.layout.client(client.name), client.name, issue)
+    make_directory(files.directory, PRIVATE_DIR)
+    remove_leftovers(files.directory)
+    _remove_unsigned_keys(files, record)
+    records.save(files.directory, record)
     key = generate(client.key)
-    write_atomic(os.path.join(directory, f"{stem}.key"), private_pem(key), PRIVATE_FILE)
+    write_atomic(files.file(client_files.KEY), private_pem(key), PRIVATE_FILE)
     subject = build_name(client.common_name, client.organization)
-    certificate = client_certificate(signer, key.public_key(), subject, client.email, serial, now, end)
-    write_atomic(
-        authority.layout.new_certificate(serial_hex(serial)), certificate.public_bytes(Encoding.PEM), PUBLIC_FILE
-    )
-    return record, certificate
+    certificate = client_certificate(signer, key.public_key(), subject, client.email, number, now, end)
+    write_atomic(authority.layout.new_certificate(serial), certificate.public_bytes(Encoding.PEM), PUBLIC_FILE)
+    return _Issued(record, valid_row(number, certificate.not_valid_after_utc, oneline(subject), client.name, stem))
 
 
-def _remove_unsigned_keys(directory: str, record: Record) -> None:
+def _remove_unsigned_keys(files: ClientFiles, record: Record) -> None:
+    """Remove keys that a killed run made without getting to sign them. Keys of other names are not ours."""
+    ours = re.compile(re.escape(files.name) + r"-\d{8}-[0-9A-F]{8}")
     stems = {issue.stem for issue in record.issues}
-    for entry in os.scandir(directory):
+    for entry in os.scandir(files.directory):
         stem, ending = os.path.splitext(entry.name)
-        if ending == ".key" and stem not in stems and not entry.is_symlink():
+        certificate = os.path.join(files.directory, f"{stem}.{client_files.CERTIFICATE}")
+        if ending == ".key" and ours.fullmatch(stem) and stem not in stems and not os.path.exists(certificate):
             os.unlink(entry.path)
 
 
-def _write_rows(authority: Authority, steps: list[Step], issued: list[x509.Certificate], now: datetime) -> None:
+def _write_rows(authority: Authority, steps: list[Step], issued: list[_Issued], now: datetime) -> None:
     reasons = {
         serial: step.client.reason if step.action == "revoked" else "superseded"
         for step in steps
         for serial in step.revoke
     }
     rows = [revoked_row(row, now, reasons[row.serial]) if row.serial in reasons else row for row in authority.rows]
-    rows += [valid_row(one.serial_number, one.not_valid_after_utc, oneline(one.subject)) for one in issued]
+    rows += [one.row for one in issued]
     if rows != authority.rows:
         authority.save(rows)
 
 
-def _finish(authority: Authority, step: Step, record: Record, stale: list[str]) -> Result:
+def _finish(authority: Authority, step: Step, record: Record, due: list[str]) -> Result:
     files = _files(authority, record)
     if files is None or not step.client.present:
         return Result(step, record)
-    if step.issues or stale or record.issuing:
+    if step.issues or due or record.issuing:
+        remove_leftovers(files.directory)
         record = replace(
             client_files.complete(authority, files, step.client, record), issuing=False, roles=step.client.roles
         )
         records.save(files.directory, record)
-    return Result(step, record, stale, _end(authority, record))
+    return Result(step, record, due, _end(authority, record))
 
 
 def _end(authority: Authority, record: Record) -> str | None:

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Union
 
 from .._ansible.errors import Problem
+from . import pbes2
 
 try:
     from cryptography.exceptions import UnsupportedAlgorithm
@@ -25,6 +27,9 @@ RSA_SIZES_CA = (2048, 3072, 4096, 8192)
 RSA_SIZES_CLIENT = (2048, 3072, 4096)
 CURVES_CA = ("P-256", "P-384")
 CURVES_CLIENT = ("P-256",)
+# OWASP's figure for PBKDF2 with HMAC-SHA-256. cryptography itself would use 2048, and has no way to ask for more.
+KDF_ROUNDS = 600_000
+_NO_PASSPHRASE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _NIST_NAMES = {"secp256r1": "P-256", "secp384r1": "P-384"}
 
 
@@ -61,15 +66,33 @@ def signing_hash(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384:
     return hashes.SHA384() if spec_of(key) == KeySpec("ecdsa", curve="P-384") else hashes.SHA256()
 
 
+def check_passphrase(passphrase: str | None) -> bytes | None:
+    """Return the passphrase of an authority's key as its bytes, or None if there is none.
+
+    :raises Problem: for one that is empty (an unset variable must not leave a key unencrypted), or that the openssl command
+        cannot be given: it reads one line, of at most 1023 bytes.
+    """
+    if passphrase is None:
+        return None
+    encoded = passphrase.encode("utf-8", "surrogatepass")
+    if not 1 <= len(encoded) <= 1023 or _NO_PASSPHRASE.search(passphrase):
+        raise Problem(
+            "passphrase is empty, longer than 1023 bytes, or has a control character",
+            "Give one line of text, from a vault; leave the option out to keep the key unencrypted",
+        )
+    return encoded
+
+
 def private_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
-    """Return the key as PKCS #8 PEM, encrypted (PBES2, AES-256) if a passphrase is given."""
-    encryption = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    """Return the key as PKCS #8 PEM, encrypted if a passphrase is given."""
+    encoding = serialization.Encoding.DER if passphrase else serialization.Encoding.PEM
+    data = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return pbes2.encrypted_pem(data, passphrase, KDF_ROUNDS) if passphrase else data
 
 
 def is_encrypted(pem: bytes) -> bool:
     """Tell whether a PEM private key is encrypted, as PKCS #8 or in openssl's older way."""
-    return b"ENCRYPTED" in pem
+    return b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in pem or b"Proc-Type: 4,ENCRYPTED" in pem
 
 
 def load_private(path: str, passphrase: bytes | None) -> PrivateKey:

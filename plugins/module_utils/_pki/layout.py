@@ -11,9 +11,8 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .._ansible.errors import Problem
+from .._ansible.errors import Problem, shown
 from .._ansible.files import PRIVATE_DIR, lock, make_directory, remove_leftovers
-from .names import shown
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -118,9 +117,10 @@ def check_path(path: str) -> Layout:
 
     :raises Problem: if the path is not absolute or cannot stand in openssl.cnf.
     """
-    if not os.path.isabs(path) or re.search(r"[\x00-\x1f\x7f]", path):
+    if not os.path.isabs(path) or re.search("[\x00-\x1f\x7f\ud800-\udfff]", path):
         raise Problem(
-            f"path: {shown(path)} is not an absolute path without control characters", "Give the directory's full path"
+            f"path: {shown(path)} is not an absolute path in UTF-8 without control characters",
+            "Give the directory's full path",
         )
     return Layout(os.path.normpath(path))
 

@@ -26,23 +26,27 @@ _ENDINGS = {"certificate": "crt", "key": "key", "chain": "chain.pem", "bundle": 
 def listing(path: str, now: datetime) -> list[dict[str, Any]]:
     """Return what the authority at ``path`` issued, oldest first, as plain data for a person or for JMESPath."""
     authority = open_authority(path)
-    owners = {
-        serial: record for record in records.load_all(authority.layout.clients).values() for serial in record.serials
-    }
-    return [_entry(authority, row, owners.get(row.serial), now) for row in authority.rows]
+    rows = authority.with_orphans()
+    known = records.load_all(authority.layout.clients)
+    owners = records.owners(known, rows)
+    current = {owners[row.serial]: row.serial for row in rows if row.serial in owners}
+    return [_entry(authority, row, owners.get(row.serial), known, current, now) for row in rows]
 
 
-def _entry(authority: Authority, row: Row, owner: Record | None, now: datetime) -> dict[str, Any]:
+def _entry(
+    authority: Authority, row: Row, name: str | None, known: dict[str, Record], current: dict[str, str], now: datetime
+) -> dict[str, Any]:
+    owner = known.get(name) if name else None
     issue = next((issue for issue in owner.issues if issue.serial == row.serial), None) if owner else None
     revocation = row.revocation
     return {
         "serial": row.serial,
-        "name": owner.name if owner else None,
+        "name": name,
         "subject": row.subject,
         "email": list(issue.request.email) if issue else [],
         "roles": list(owner.roles) if owner else [],
         "status": "revoked" if revocation else "expired" if row.not_after <= now else "valid",
-        "current": bool(owner and owner.latest and owner.latest.serial == row.serial),
+        "current": bool(name) and current.get(name or "") == row.serial,
         "issued_at": issue.issued_at if issue else None,
         "not_after": iso(row.not_after),
         "days_left": (row.not_after - now).days,

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from .._ansible.errors import Problem
+from .._ansible.errors import Problem, shown
+from . import der
 
 try:
     from cryptography import x509
@@ -23,14 +24,10 @@ _EMAIL = re.compile(
     r"@[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
 )
 _COUNTRY = re.compile(r"[A-Z]{2}")
-# Control, format (bidirectional overrides, zero-width), surrogate, private use, unassigned, line and paragraph separators.
-_UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-
-
-def shown(value: object) -> str:
-    """Return ``value`` for an error message: escaped, and short whatever it is."""
-    text = ascii(value)
-    return text if len(text) <= 80 else f"{text[:60]}... ({len(str(value))} characters)"
+# Control, format (bidirectional overrides, zero-width), surrogate, private use, unassigned, separators (spaces of all widths).
+_UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}
+# Letters, marks and symbols that leave no ink: grapheme joiner, Hangul and Khmer fillers, variation selectors, blank Braille.
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(code) for code in range(0xFE00, 0xFE10)}
 
 
 def check_client_name(value: str) -> str:
@@ -75,20 +72,26 @@ def check_email(value: str, client: str) -> str:
 
 
 def check_subject_text(value: str, option: str) -> str:
-    """Return ``value`` if it can stand in a subject: 1 to 64 printable characters (RFC 5280 appendix A: ub-common-name).
+    """Return ``value`` if it can stand in a subject: visible text of 1 to 64 bytes in UTF-8.
+
+    RFC 5280 appendix A (ub-common-name) counts 64 characters, cryptography and some verifiers count bytes.
 
     :param option: what the text is, for the error.
-    :raises Problem: for an empty, overlong or invisible text, and for one that is not in Unicode form NFC: two names that look
-        alike must not differ.
+    :raises Problem: for an empty, overlong or partly invisible text, and for one that is not in Unicode form NFC: two names
+        that look alike must not differ.
     """
-    mend = "Use 1 to 64 visible characters in Unicode form NFC, with no space at either end"
-    if not 1 <= len(value) <= 64:
-        raise Problem(f"{option}: {shown(value)} has {len(value)} characters", mend)
-    if value != value.strip() or any(unicodedata.category(char) in _UNPRINTABLE for char in value):
-        raise Problem(f"{option}: {shown(value)} has a control or invisible character or a space at an end", mend)
+    mend = "Use visible characters and single spaces in Unicode form NFC, 1 to 64 bytes in UTF-8"
+    if not value or any(_is_invisible(char) for char in value) or value != " ".join(value.split()):
+        raise Problem(f"{option}: {shown(value)} is empty, or has an invisible character or a space too many", mend)
+    if len(value.encode("utf-8")) > 64:
+        raise Problem(f"{option}: {shown(value)} is too long", mend)
     if not unicodedata.is_normalized("NFC", value):
         raise Problem(f"{option}: {shown(value)} is not in Unicode form NFC", mend)
     return value
+
+
+def _is_invisible(char: str) -> bool:
+    return char != " " and (unicodedata.category(char) in _UNPRINTABLE or char in _BLANK)
 
 
 def check_country(value: str) -> str:
@@ -153,23 +156,32 @@ def _encoded(attribute: x509.NameAttribute[str | bytes]) -> bytes:
 
 
 def oneline(name: x509.Name) -> str:
-    r"""Return the name as openssl writes it into index.txt (X509_NAME_oneline): ``/O=Ops/CN=Zo\xC3\xAB``."""
+    r"""Return the name as openssl 3 writes it into index.txt (X509_NAME_oneline): ``/O=Ops\/Dev/CN=Zo\xC3\xAB``."""
     return "".join(
-        f"/{_short_name(attribute)}="
-        + "".join(chr(byte) if 0x20 <= byte <= 0x7E else f"\\x{byte:02X}" for byte in _encoded(attribute))
-        for attribute in name
+        "/" + "+".join(f"{_short_name(attribute)}={_escape_oneline(_encoded(attribute))}" for attribute in rdn)
+        for rdn in name.rdns
+    )
+
+
+def _escape_oneline(value: bytes) -> str:
+    return "".join(
+        f"\\{chr(byte)}" if byte in b"/+" else chr(byte) if 0x20 <= byte <= 0x7E else f"\\x{byte:02X}" for byte in value
     )
 
 
 def rfc2253(name: x509.Name) -> str:
     r"""Return the name as nginx prints it in ``$ssl_client_i_dn``: RFC 2253, last part first, bytes above ASCII as ``\C3``."""
     return ",".join(
-        "+".join(f"{_short_name(attribute)}={_escape_2253(_encoded(attribute))}" for attribute in rdn)
+        "+".join(f"{_short_name(attribute)}={_value_2253(attribute)}" for attribute in reversed(list(rdn)))
         for rdn in reversed(name.rdns)
     )
 
 
-def _escape_2253(value: bytes) -> str:
+def _value_2253(attribute: x509.NameAttribute[str | bytes]) -> str:
+    value = _encoded(attribute)
+    if attribute.oid.dotted_string not in _SHORT_NAMES:
+        # RFC 2253 section 2.4: of an unknown type, the DER encoding.
+        return "#" + der.encode(der.UTF8_STRING, value).hex().upper()
     last = len(value) - 1
     return "".join(_escape_byte(byte, index == 0, index == last) for index, byte in enumerate(value))
 

@@ -6,21 +6,22 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 _TEMPLATE = """\
 # Written by quietdoor.mtls; changes made here are overwritten.
 #
 # This authority is an ordinary directory of "openssl ca". From anywhere:
-#   openssl ca -config {plain}/openssl.cnf -status SERIAL
-#   openssl ca -config {plain}/openssl.cnf -revoke CERTIFICATE -crl_reason keyCompromise
-#   openssl ca -config {plain}/openssl.cnf -gencrl -out {plain}/crl/ca.crl.pem
+#   openssl ca -config {configuration} -status SERIAL
+#   openssl ca -config {configuration} -revoke CERTIFICATE -crl_reason keyCompromise
+#   openssl ca -config {configuration} -gencrl -out {crl}
 # Do it while no playbook runs: the openssl command knows nothing of locks.
 
 [ ca ]
 default_ca = authority
 
 [ authority ]
-dir = {escaped}
+dir = "{quoted}"
 certs = $dir/certs
 crl_dir = $dir/crl
 new_certs_dir = $dir/newcerts
@@ -79,6 +80,11 @@ def render(directory: str, digest: str) -> str:
 
     :param digest: name of the digest to sign with, as in ``sha256``.
     """
-    # openssl.cnf(5): a backslash takes the meaning from $ # quotes, backslash; a comment has no meaning to take.
-    escaped = re.sub(r"([\\$#\"'])", r"\\\1", directory)
-    return _TEMPLATE.format(plain=directory, escaped=escaped, digest=digest)
+    # openssl.cnf(5): between quotes nothing has a meaning but the quote and the backslash.
+    quoted = re.sub(r'([\\"])', r"\\\1", directory)
+    return _TEMPLATE.format(
+        configuration=shlex.quote(f"{directory}/openssl.cnf"),
+        crl=shlex.quote(f"{directory}/crl/ca.crl.pem"),
+        quoted=quoted,
+        digest=digest,
+    )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .._ansible.errors import Problem
 from .._ansible.files import PUBLIC_DIR, PUBLIC_FILE, lock, make_directory, remove_leftovers, write_atomic
 from . import crl, records
-from .authority import open_authority
+from .authority import open_authority, refuse_other_contents
 from .clock import iso
 from .layout import check_path
 from .names import rfc2253
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
     from .authority import Authority
 
+FILES = ("ca.pem", "crl.pem", "identities.json", "denied.json")
 MANIFEST = "trust.json"
+_DUE = "the CRL that module crl is going to write\n"
 _ISSUER = 1
 
 
@@ -47,45 +49,69 @@ class Outcome:
 def publish(path: str, directory: str, min_remaining: timedelta, now: datetime, *, check_mode: bool) -> Outcome:
     """Write the publication of the authority at ``path`` into ``directory``.
 
+    In check mode nothing is written, and a CRL that is due is taken for written: module crl, run before, would have done it.
+
     :param min_remaining: a CRL with less time left is not published.
     :raises Problem: if the CRL is missing, does not hold every revocation, or ends too soon.
     """
-    if check_mode and not os.path.exists(check_path(path).certificate):
-        return Outcome(None, ["it is missing"], {}, {})
-    files = contents(open_authority(path), min_remaining, now)
+    layout = check_path(path)
+    _refuse_overlap(layout.root, directory)
+    if check_mode and not os.path.exists(layout.certificate):
+        refuse_other_contents(layout)
+        return Outcome(None, list(FILES), {}, {})
+    authority = open_authority(path)
     if check_mode:
-        return _outcome(directory, files, now)
-    os.makedirs(directory, exist_ok=True)
-    make_directory(directory, PUBLIC_DIR)
+        return _outcome(directory, contents(authority, _crl(authority, min_remaining, now) or _DUE, now), now)
+    text = _crl(authority, min_remaining, now)
+    if text is None:
+        reason = crl.why_due(authority, crl.current(authority), min_remaining, now)
+        raise Problem(
+            f"The CRL {authority.layout.crl} cannot be published: {reason}", "Write a new one with module crl first"
+        )
+    files = contents(authority, text, now)
+    _make_public(directory)
     with lock(os.path.join(directory, ".lock")):
         remove_leftovers(directory)
         outcome = _outcome(directory, files, now)
         if outcome.changes:
-            for name, text in outcome.after.items():
-                write_atomic(os.path.join(directory, name), text.encode(), PUBLIC_FILE)
+            for name, after in outcome.after.items():
+                write_atomic(os.path.join(directory, name), after.encode(), PUBLIC_FILE)
         return outcome
 
 
-def contents(authority: Authority, min_remaining: timedelta, now: datetime) -> dict[str, str]:
+def _refuse_overlap(authority: str, directory: str) -> None:
+    paths = [os.path.realpath(authority), os.path.realpath(directory)]
+    if os.path.commonpath(paths) in paths:
+        raise Problem(
+            f"publish_path {directory} and the authority {authority} lie one inside the other",
+            "Choose a directory for public data outside the authority's, and beside it rather than above",
+        )
+
+
+def _make_public(directory: str) -> None:
+    # A directory that is there already keeps its mode: it may be somebody's home.
+    if not os.path.lexists(directory):
+        os.makedirs(os.path.dirname(directory), exist_ok=True)
+        make_directory(directory, PUBLIC_DIR)
+    if not os.path.isdir(directory):
+        raise Problem(f"publish_path {directory} is not a directory", "Move it out of the way or choose another path")
+
+
+def contents(authority: Authority, crl_text: str, now: datetime) -> dict[str, str]:
     """Return the files of the publication, without its manifest."""
-    return {
-        "ca.pem": authority.certificate.public_bytes(Encoding.PEM).decode(),
-        "crl.pem": _sound_crl(authority, min_remaining, now),
-        "identities.json": _json(
-            {"format": 1, "issuers": [_issuer(authority)], "identities": _identities(authority, now)}
-        ),
-        "denied.json": _json({"format": 1, "denied": _denied(authority)}),
-    }
+    texts = (
+        authority.certificate.public_bytes(Encoding.PEM).decode(),
+        crl_text,
+        _json({"format": 1, "issuers": [_issuer(authority)], "identities": _identities(authority, now)}),
+        _json({"format": 1, "denied": _denied(authority)}),
+    )
+    return dict(zip(FILES, texts))
 
 
-def _sound_crl(authority: Authority, min_remaining: timedelta, now: datetime) -> str:
+def _crl(authority: Authority, min_remaining: timedelta, now: datetime) -> str | None:
     found = crl.load(authority)
     reason = crl.why_due(authority, crl.current(authority), min_remaining, now)
-    if found is None or reason:
-        raise Problem(
-            f"The CRL {authority.layout.crl} cannot be published: {reason}", "Write a new one with module crl first"
-        )
-    return found.public_bytes(Encoding.PEM).decode()
+    return found.public_bytes(Encoding.PEM).decode() if found and not reason else None
 
 
 def _issuer(authority: Authority) -> dict[str, Any]:
@@ -139,7 +165,7 @@ def _outcome(directory: str, files: dict[str, str], now: datetime) -> Outcome:
     if not changed and manifest.get("files") == digests:
         return Outcome(manifest["generation"], [], before, before)
     # Seconds since 1970: it rises even where the directory, and with it the last number, was lost.
-    generation = max(int(manifest.get("generation", 0)) + 1, int(now.timestamp()))
+    generation = max(manifest.get("generation", 0) + 1, int(now.timestamp()))
     # The manifest comes last: who reads while files are being replaced sees that the digests do not match.
     after = {**files, MANIFEST: _json({"format": 1, "generation": generation, "files": digests})}
     return Outcome(generation, changed or [MANIFEST], before, after)
@@ -150,15 +176,17 @@ def _manifest(text: str, path: str) -> dict[str, Any]:
         return {}
     try:
         data = json.loads(text)
-        int(data["generation"])
-    except (ValueError, KeyError, TypeError):
-        raise Problem(f"{path} is damaged", "Remove it: it is made anew with a higher generation") from None
+        sound = type(data["generation"]) is int and data["generation"] > 0
+    except (ValueError, KeyError, TypeError, RecursionError):
+        sound = False
+    if not sound:
+        raise Problem(f"{path} is damaged", "Remove it: it is made anew with a higher generation")
     return dict(data)
 
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
     except FileNotFoundError:
         return ""

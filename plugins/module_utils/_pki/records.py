@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """clients/NAME/client.json: what this collection remembers of a client beside the database of openssl.
 
-It ties a client's name to its serials, and it is written before a certificate is signed (``issuing``) and again when all its
+It holds what every certificate was issued for. It is written before a certificate is signed (``issuing``) and again when all its
 files are there (``current``), so that a run that was killed in between is completed by the next one.
 """
 
@@ -12,9 +12,13 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
 from .._ansible.files import PRIVATE_FILE, write_atomic
+
+if TYPE_CHECKING:
+    from .database import Row
 
 _FORMAT = 1
 _FILE = "client.json"
@@ -85,12 +89,16 @@ def load(directory: str) -> Record | None:
     path = os.path.join(directory, _FILE)
     try:
         with open(path, encoding="utf-8") as file:
-            data = json.load(file)
-        return _from_json(data)
-    except FileNotFoundError:
+            record = _from_json(json.load(file))
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, KeyError, TypeError):
-        raise Problem(f"{path} is damaged", "Restore it from the backup") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise Problem(
+            f"{path} is damaged", "Restore it from the backup, or remove it: the client then gets a new certificate"
+        ) from None
+    if record.name != os.path.basename(directory):
+        raise Problem(f"{path} belongs to the client {record.name}", f"Move {directory} to a place outside clients/")
+    return record
 
 
 def load_all(clients: str) -> dict[str, Record]:
@@ -99,6 +107,13 @@ def load_all(clients: str) -> dict[str, Record]:
         return {}
     found = [load(entry.path) for entry in sorted(os.scandir(clients), key=lambda entry: entry.name) if entry.is_dir()]
     return {record.name: record for record in found if record}
+
+
+def owners(known: dict[str, Record], rows: list[Row]) -> dict[str, str]:
+    """Return the names of clients by serial, as the database tells them, and the records where it does not."""
+    told = {serial: record.name for record in known.values() for serial in record.serials}
+    told.update({row.serial: row.client for row in rows if row.client})
+    return told
 
 
 def save(directory: str, record: Record) -> None:

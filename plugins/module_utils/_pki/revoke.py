@@ -11,14 +11,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .._ansible.errors import Problem
-from . import records
+from .._ansible.errors import Problem, shown
 from .authority import open_authority, open_for_change
-from .database import REASONS, revoked_row
-from .names import shown
+from .database import REASONS, revoked_row, serial_hex
+from .layout import require_authority
 
 try:
     from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.serialization import Encoding
 except ImportError:  # the modules report it (_ansible.dependencies) before anything here is called
     pass
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from .database import Row
 
 _HEX = re.compile(r"[0-9A-Fa-f]+")
+# A hold could not be lifted again: the database of openssl has no way to.
+CHOICES = tuple(reason for reason in REASONS if reason not in ("certificateHold", "removeFromCRL"))
 
 
 @dataclass(frozen=True)
@@ -54,16 +56,16 @@ class Revoked:
 def revoke(path: str, target: Target, reason: str, now: datetime, *, check_mode: bool) -> list[Revoked]:
     """Revoke what ``target`` names, and return all certificates that it names, also those revoked before: they stay so.
 
-    :param reason: an RFC 5280 section 5.3.1 reason, see database.REASONS.
+    :param reason: one of CHOICES (RFC 5280 section 5.3.1).
     :raises Problem: if the target names nothing that this authority issued.
     """
-    if reason not in REASONS or reason == "removeFromCRL":
-        raise Problem(f"reason: {shown(reason)} is not a reason to revoke", f"Use one of {', '.join(REASONS[:-1])}")
+    if reason not in CHOICES:
+        raise Problem(f"reason: {shown(reason)} is not a reason to revoke", f"Use one of {', '.join(CHOICES)}")
     if check_mode:
         authority = open_authority(path)
         authority.rows = authority.with_orphans()
         return _revoke(authority, target, reason, now)[1]
-    with open_authority(path).layout.locked():
+    with require_authority(path).locked():
         authority = open_for_change(path)
         rows, revoked = _revoke(authority, target, reason, now)
         if rows != authority.rows:
@@ -72,24 +74,15 @@ def revoke(path: str, target: Target, reason: str, now: datetime, *, check_mode:
 
 
 def _revoke(authority: Authority, target: Target, reason: str, now: datetime) -> tuple[list[Row], list[Revoked]]:
-    known = records.load_all(authority.layout.clients)
-    owners = {serial: record.name for record in known.values() for serial in record.serials}
-    serials = _serials(authority, target, known)
-    rows = [
-        revoked_row(row, now, reason) if row.serial in serials and not row.is_revoked else row for row in authority.rows
-    ]
-    pairs = zip(authority.rows, rows)
-    revoked = [
-        Revoked(after, owners.get(after.serial), before is not after)
-        for before, after in pairs
-        if after.serial in serials
-    ]
-    if not revoked:
+    named = _named(authority, target)
+    if not named:
         raise Problem(
             f"{_description(target)} is nothing that the authority in {authority.layout.root} issued",
             "List what there is with module certs_info",
         )
-    return rows, revoked
+    after = {row.serial: row if row.is_revoked else revoked_row(row, now, reason) for row in named}
+    rows = [after.get(row.serial, row) for row in authority.rows]
+    return rows, [Revoked(after[row.serial], row.client, not row.is_revoked) for row in named]
 
 
 def _description(target: Target) -> str:
@@ -104,12 +97,17 @@ def _description(target: Target) -> str:
     )
 
 
-def _serials(authority: Authority, target: Target, known: dict[str, records.Record]) -> set[str]:
+def _named(authority: Authority, target: Target) -> list[Row]:
+    """Return the rows of the database that the target names. Only the database is asked: it is there when files are lost."""
     if target.client is not None:
-        record = known.get(target.client)
-        return set(record.serials) if record else set()
+        return [row for row in authority.rows if row.client == target.client]
+    serial = _serial(authority, target)
+    return [row for row in authority.rows if row.serial == serial]
+
+
+def _serial(authority: Authority, target: Target) -> str | None:
     if target.serial is not None:
-        return {_hex("serial", target.serial)}
+        return serial_hex(int(_hex("serial", target.serial), 16))
     if target.fingerprint is not None:
         return _by_fingerprint(authority, _hex("fingerprint", target.fingerprint))
     return _by_certificate(authority, target.certificate or "")
@@ -122,10 +120,10 @@ def _hex(option: str, value: str) -> str:
             f"{option}: {shown(value)} is not hexadecimal",
             "Write it as openssl or the gate's log prints it, with or without colons",
         )
-    return digits.upper() if len(digits) % 2 == 0 else f"0{digits.upper()}"
+    return digits
 
 
-def _by_fingerprint(authority: Authority, fingerprint: str) -> set[str]:
+def _by_fingerprint(authority: Authority, fingerprint: str) -> str | None:
     algorithm = {40: "sha1", 64: "sha256"}.get(len(fingerprint))
     if algorithm is None:
         raise Problem(
@@ -135,12 +133,12 @@ def _by_fingerprint(authority: Authority, fingerprint: str) -> set[str]:
     for row in authority.rows:
         if os.path.exists(authority.layout.new_certificate(row.serial)):
             der = authority.issued(row.serial).public_bytes(Encoding.DER)
-            if hashlib.new(algorithm, der).hexdigest().upper() == fingerprint:
-                return {row.serial}
-    return set()
+            if hashlib.new(algorithm, der).hexdigest() == fingerprint.lower():
+                return row.serial
+    return None
 
 
-def _by_certificate(authority: Authority, path: str) -> set[str]:
+def _by_certificate(authority: Authority, path: str) -> str | None:
     try:
         with open(path, "rb") as file:
             certificate = x509.load_pem_x509_certificate(file.read(1 << 20))
@@ -153,4 +151,8 @@ def _by_certificate(authority: Authority, path: str) -> set[str]:
         raise Problem(
             f"certificate: {shown(path)} is not a PEM certificate", "Give the path of a PEM certificate"
         ) from None
-    return _by_fingerprint(authority, hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest().upper())
+    try:
+        certificate.verify_directly_issued_by(authority.certificate)
+    except (ValueError, TypeError, InvalidSignature):
+        return None
+    return serial_hex(certificate.serial_number)

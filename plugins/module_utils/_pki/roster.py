@@ -11,14 +11,14 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from .clock import iso
+from . import records
+from .clock import BACKDATE, iso
 from .names import check_client_name, check_email, check_role, check_subject_text
 from .records import Record, Request
 
 if TYPE_CHECKING:
     from .database import Row
     from .keys import KeySpec
-    from .records import Issue
 
 
 @dataclass(frozen=True)
@@ -114,45 +114,72 @@ class Situation:
 
     records: dict[str, Record]
     """By client name."""
-    rows: dict[str, Row]
-    """The authority's database, by serial."""
+    rows: list[Row]
+    """The authority's database, in the order of issuing."""
     ca_end: datetime
     """The end of the CA certificate's validity; no certificate outlives it."""
     now: datetime
 
 
 def plan(clients: list[Client], situation: Situation, rules: Rules) -> list[Step]:
-    """Return one step per client, in the order of the roster."""
-    return [_step(client, settled(client.name, situation), situation, rules) for client in clients]
+    """Return one step per client, in the order of the roster.
+
+    :raises Problem: if a client differs in case only from one that has certificates: files and nginx maps would mix them up.
+    """
+    serials = {row.serial for row in situation.rows}
+    rows: dict[str, list[Row]] = {}
+    owners = records.owners(situation.records, situation.rows)
+    for row in situation.rows:
+        if row.serial in owners:
+            rows.setdefault(owners[row.serial], []).append(row)
+    _refuse_other_case(clients, [*situation.records, *rows])
+    known = [settled(situation.records.get(client.name, Record(client.name)), serials) for client in clients]
+    return [
+        _step(client, record, rows.get(client.name, []), situation, rules) for client, record in zip(clients, known)
+    ]
 
 
-def settled(name: str, situation: Situation) -> Record:
-    """Return a client's record without a certificate that a killed run announced but never signed."""
-    record = situation.records.get(name, Record(name))
+def _refuse_other_case(clients: list[Client], names: list[str]) -> None:
+    known = {name.lower(): name for name in names}
+    for client in clients:
+        other = known.get(client.name.lower(), client.name)
+        if other != client.name and client.name not in names:
+            raise Problem(
+                f"clients: {client.name} differs from {other}, who has certificates, only in case",
+                f"Write {other}, or choose another name",
+            )
+
+
+def settled(record: Record, serials: set[str]) -> Record:
+    """Return a record without a certificate that a killed run announced but never signed.
+
+    :param serials: all serials in the database.
+    """
     latest = record.latest
-    if record.issuing and latest is not None and latest.serial not in situation.rows:
-        return record.without_latest()
-    return record
+    return record.without_latest() if record.issuing and latest and latest.serial not in serials else record
 
 
-def _step(client: Client, record: Record, situation: Situation, rules: Rules) -> Step:
-    rows = [situation.rows[serial] for serial in record.serials if serial in situation.rows]
-    live = tuple(row.serial for row in rows if not row.is_revoked and row.not_after > situation.now)
+def _step(client: Client, record: Record, rows: list[Row], situation: Situation, rules: Rules) -> Step:
+    live = [row.serial for row in rows if not row.is_revoked and row.not_after > situation.now]
     if not client.present:
-        return _leaving(client, record, live)
-    latest = record.latest
-    row = situation.rows.get(latest.serial) if latest else None
-    if latest is None or row is None:
-        return Step(client, record, "issued", "it has no certificate")
-    needed = _need(client, latest, row, situation, rules)
-    if needed:
-        return Step(client, record, *needed)
-    predecessors = tuple(serial for serial in live if serial != latest.serial)
-    if predecessors and _moment(latest.issued_at) + rules.overlap <= situation.now:
-        return Step(
-            client, record, "unchanged", f"overlap has passed: {', '.join(predecessors)} superseded", predecessors
-        )
-    return Step(client, record, "unchanged", "")
+        return _leaving(client, record, tuple(live))
+    predecessors = _superseded(record, rows, rules.overlap, situation.now)
+    superseded = tuple(serial for serial in predecessors if serial in live)
+    action, reason = _need(client, record, rows, situation, rules)
+    if superseded:
+        reason = "; ".join(part for part in (reason, f"overlap has passed: {', '.join(superseded)} superseded") if part)
+    return Step(client, record, action, reason, superseded)
+
+
+def _superseded(record: Record, rows: list[Row], overlap: timedelta, now: datetime) -> list[str]:
+    """Return the serials that have a successor, not revoked itself, that was issued longer than the overlap ago."""
+    issued_at = {issue.serial: _moment(issue.issued_at) for issue in record.issues}
+    successors = [
+        index
+        for index, row in enumerate(rows)
+        if not row.is_revoked and row.serial in issued_at and issued_at[row.serial] + overlap <= now
+    ]
+    return [row.serial for row in rows[: max(successors, default=0)]]
 
 
 def _leaving(client: Client, record: Record, live: tuple[str, ...]) -> Step:
@@ -161,19 +188,26 @@ def _leaving(client: Client, record: Record, live: tuple[str, ...]) -> Step:
     return Step(client, record, "unchanged", "no valid certificate is left to revoke")
 
 
-def _need(client: Client, latest: Issue, row: Row, situation: Situation, rules: Rules) -> tuple[str, str] | None:
-    now = situation.now
+def _need(client: Client, record: Record, rows: list[Row], situation: Situation, rules: Rules) -> tuple[str, str]:
+    """Return the action for a client that is present, and why."""
+    if not rows:
+        return "issued", "it has no certificate"
+    row, latest, now = rows[-1], record.latest, situation.now
     if row.revocation is not None:
         return "issued", f"{row.serial} was revoked ({row.revocation.reason or 'unspecified'})"
+    if latest is None or latest.serial != row.serial:
+        return "issued", f"there is no record of its certificate {row.serial}"
     if row.not_after <= now:
         return "renewed", f"{row.serial} expired at {iso(row.not_after)}"
     if latest.request != client.request:
         return "reissued", _difference(latest.request, client.request)
+    if _moment(latest.issued_at) - BACKDATE > now:
+        return "reissued", f"{row.serial} was issued by a clock that was ahead, at {latest.issued_at}"
     # A window as long as the validity would renew at every run; so would one that reaches over the CA's own end.
     window = min(rules.renew_before, client.valid_for / 3)
     if row.not_after - now <= window and min(now + client.valid_for, situation.ca_end) > row.not_after:
         return "renewed", f"{row.serial} ends at {iso(row.not_after)}"
-    return None
+    return "unchanged", ""
 
 
 def _difference(old: Request, new: Request) -> str:

@@ -1,0 +1,132 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files: whole or not at all, and never two writers at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import files
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o7777
+
+
+@pytest.mark.parametrize("wanted", [0o600, 0o644])
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_a_file_has_its_mode_whatever_the_umask(wanted: int, umask: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        files.write_atomic(str(tmp_path / "file"), b"text", wanted)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").read_bytes() == b"text"
+    assert mode(tmp_path / "file") == wanted
+
+
+def test_a_secret_never_exists_with_a_wider_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    fchmod = os.fchmod
+    monkeypatch.setattr(os, "fchmod", lambda *arguments: (seen.append(os.fstat(arguments[0]).st_mode), fchmod(*arguments)))
+    files.write_atomic(str(tmp_path / "key"), b"secret", 0o600)
+    assert [found & 0o777 for found in seen] == [0o600]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("old")
+
+    def full(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        files.write_atomic(str(tmp_path / "file"), b"new", 0o600)
+    assert (tmp_path / "file").read_text() == "old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_link_is_replaced_in_one_step(tmp_path: Path) -> None:
+    files.link_atomic("one", str(tmp_path / "link"))
+    files.link_atomic("two", str(tmp_path / "link"))
+    assert (tmp_path / "link").readlink() == Path("two")
+    assert os.listdir(tmp_path) == ["link"]
+
+
+def test_a_link_takes_the_place_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "link").write_text("file")
+    files.link_atomic("one", str(tmp_path / "link"))
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_leftovers_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / ".quietdoor-tmp-x").write_text("half")
+    (tmp_path / "whole").write_text("whole")
+    files.remove_leftovers(str(tmp_path))
+    assert os.listdir(tmp_path) == ["whole"]
+
+
+def test_a_directory_is_made_once_with_its_mode(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        assert files.make_directory(str(tmp_path / "private"), 0o700)
+        assert files.make_directory(str(tmp_path / "public"), 0o755)
+    finally:
+        os.umask(before)
+    assert not files.make_directory(str(tmp_path / "private"), 0o700)
+    assert [mode(tmp_path / name) for name in ("private", "public")] == [0o700, 0o755]
+
+
+def test_an_open_directory_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "private").mkdir(mode=0o755)
+    assert files.make_directory(str(tmp_path / "private"), 0o700)
+    assert mode(tmp_path / "private") == 0o700
+
+
+def test_a_file_in_the_way_of_a_directory_is_named(tmp_path: Path) -> None:
+    (tmp_path / "private").write_text("file")
+    with pytest.raises(Problem, match=f"{tmp_path}/private is not a directory"):
+        files.make_directory(str(tmp_path / "private"), 0o700)
+
+
+def test_a_second_run_waits_for_the_first(tmp_path: Path) -> None:
+    path = str(tmp_path / ".lock")
+    order = []
+
+    def second() -> None:
+        with files.lock(path):
+            order.append("second")
+
+    with files.lock(path):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.2)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_a_run_that_waits_too_long_says_for_whom(tmp_path: Path) -> None:
+    path = str(tmp_path / ".lock")
+    with (
+        files.lock(path),
+        pytest.raises(Problem, match=f"{path} has been held .*process {os.getpid()}.* for 0.2 s"),
+        files.lock(path, timeout=0.2),
+    ):
+        pass
+
+
+def test_a_lock_goes_with_its_holder(tmp_path: Path) -> None:
+    path = str(tmp_path / ".lock")
+    code = f"import os, signal; from {files.__name__} import lock\nwith lock({path!r}): os.kill(os.getpid(), signal.SIGKILL)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    with files.lock(path, timeout=0.2):
+        pass
