@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
-from .errors import Problem
+from .errors import Problem, shown
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DURATION = re.compile(r"([0-9]{1,8})([smhdw])")
@@ -26,7 +26,7 @@ def parse_duration(text: str, option: str) -> timedelta:
     length = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
     if length is None or length > _LONGEST:
         raise Problem(
-            f"{option}: {text!r} is not a duration of at most a hundred years",
+            f"{option}: {shown(text)} is not a duration of at most a hundred years",
             "Write a whole number and a unit: s, m, h, d or w, as in 90d",
         )
     return length

@@ -19,3 +19,9 @@ class Problem(Exception):
         super().__init__(f"{what.rstrip('.')}. {mend.rstrip('.')}.")
         self.what = what
         self.mend = mend
+
+
+def shown(value: object) -> str:
+    """Return ``value`` for an error message: escaped, and short whatever it is."""
+    text = ascii(value)
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(str(value))} characters)"
