@@ -109,6 +109,13 @@ options:
         description:
           - Of the trust files.
         type: int
+  plain_ports:
+    description:
+      - Ports of the same address where plain HTTP may be spoken, for example V(80). Check V(plain_ports) asks there for the
+        application; a redirect is fine, and so is a port that does not answer.
+    type: list
+    elements: int
+    default: []
   expect_http2:
     description:
       - Whether HTTP/2 has to be offered or must not be. Only reported if absent.
@@ -121,7 +128,7 @@ options:
         real one's name), V(self_signed), V(expired), V(revoked), V(server_auth_only), V(not_allowed), V(other) say who gets in.
       - V(header_spoofing) sends forged identity headers without a certificate, V(identity_headers) with one.
       - V(sni_none), V(sni_unknown) and V(sni_other) send server names and C(Host) headers that do not belong together.
-      - V(plain_http_on_tls_port), V(tls_versions), V(resumption) and V(http2) look below HTTP.
+      - V(plain_http_on_tls_port), V(plain_ports), V(tls_versions), V(resumption) and V(http2) look below HTTP.
       - V(generation), V(friendly_page) and V(hostile_requests) look at what the gate tells, at its page, and at odd requests.
     type: list
     elements: str
@@ -143,6 +150,7 @@ options:
       - sni_unknown
       - sni_other
       - plain_http_on_tls_port
+      - plain_ports
       - tls_versions
       - resumption
       - http2
@@ -320,6 +328,7 @@ _SPEC = {
     "echo_path": {"type": "str"},
     "contact": {"type": "str"},
     "generation": {"type": "dict", "options": {"gate": {"type": "int"}, "trust": {"type": "int"}}},
+    "plain_ports": {"type": "list", "elements": "int", "default": []},
     "expect_http2": {"type": "bool"},
     "checks": {"type": "list", "elements": "str", "default": [], "choices": list(checks.NAMES)},
     "timeout": {"type": "float", "default": 5},

@@ -28,7 +28,7 @@ def requests(inquiry: Inquiry) -> list[tuple[str, Request, Expectation]]:
         *((method, Request(method, path, host, body=_BODY), REFUSED) for method in ("POST", "PUT", "DELETE")),
         ("OPTIONS", Request("OPTIONS", path, host), REFUSED),
         ("TRACE", Request("TRACE", path, host), refused_or(405)),
-        ("HTTP/1.0 without Host", Request("GET", path, None, version="HTTP/1.0"), REFUSED),
+        ("HTTP/1.0 without Host", Request("GET", path, None, version="HTTP/1.0"), not_application(inquiry)),
         ("absolute-form target", Request("GET", f"https://{host}{path}", host), REFUSED),
         ("absolute-form target of another site", elsewhere, not_application(inquiry)),
         ("oversized header", Request("GET", path, host, (("X-Filler", _OVERSIZED),)), refused_or(400, 414, 431)),

@@ -50,6 +50,7 @@ class Gate:
     :param other_name: another name that may be served at the same address.
     :param generation, trust: the expected generations, None if not known.
     :param expect_http2: None to report only.
+    :param plain_ports: ports of the same address where plain HTTP may be spoken.
     """
 
     target: Target
@@ -63,6 +64,7 @@ class Gate:
     generation: int | None = None
     trust: int | None = None
     expect_http2: bool | None = None
+    plain_ports: tuple[int, ...] = ()
     clients: tuple[Client, ...] = ()
 
     def host(self, name: str = "") -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 KINDS = ("valid", "revoked", "expired", "server_auth", "foreign", "other")
 
 _HTTPS_PORT = 443
+_LAST_PORT = 65535
 _LONGEST_TIMEOUT = 300  # seconds
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
@@ -56,6 +57,7 @@ def gate_from(options: Mapping[str, Any]) -> Gate:
         generation=expected.get("gate"),
         trust=expected.get("trust"),
         expect_http2=options.get("expect_http2"),
+        plain_ports=_ports(options.get("plain_ports") or []),
         clients=clients,
     )
 
@@ -114,11 +116,18 @@ def _address(text: str, default_host: str, default_port: int) -> tuple[str, int]
         return text, default_port
     match = _ADDRESS.fullmatch(text)
     port = int(match["port"] or default_port) if match else 0
-    if not match or not 0 < port <= 65535:
+    if not match or not 0 < port <= _LAST_PORT:
         raise Problem(
             f"address: {text!r} is no host or host:port", "Write for example 192.0.2.7, web1:8443 or [2001:db8::7]:443"
         )
     return match["six"] or match["host"], port
+
+
+def _ports(numbers: Sequence[int]) -> tuple[int, ...]:
+    for number in numbers:
+        if not 0 < number <= _LAST_PORT:
+            raise Problem(f"plain_ports: {number} is not a TCP port", f"Choose from 1 to {_LAST_PORT}")
+    return tuple(numbers)
 
 
 def _clients(entries: Sequence[Mapping[str, Any]]) -> tuple[Client, ...]:

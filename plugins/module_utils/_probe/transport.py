@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from .check import CONFIRMED, REFUSED, Check, Expectation, Finding, Step, describe, judge
-from .client import ask_resumed, take_session
+from .check import CONFIRMED, REFUSED, Check, Expectation, Finding, Step, describe, judge, not_application
+from .client import ask, ask_resumed, take_session
 from .hello import OLD_VERSIONS, offer_old_tls
 from .inquiry import STATUS_PATH
-from .wire import CLOSED, HTTP, NO_ANSWER, NOBODY, REJECTED, Answer
+from .wire import CLOSED, HTTP, NO_ANSWER, NOBODY, REFUSED_CONNECTION, REJECTED, TIMED_OUT, Answer, Connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +46,28 @@ def _bad_redirect(inquiry: Inquiry, answer: Answer) -> str:
     return "" if found == wanted else f"redirects to {location!r}"
 
 
+def _plain_ports(inquiry: Inquiry) -> Iterator[Finding]:
+    gate = inquiry.gate
+    for port in gate.plain_ports:
+        request = inquiry.get(gate.app_path, host=gate.server_name)
+        answer = ask(dataclasses.replace(gate.target, port=port), Connection(plain=True), request)
+        step = Step(f"plain GET {gate.app_path}", answer, _nothing_or(not_application(inquiry)))
+        yield judge(NOBODY.name, [step], f"port {port}: not the application")
+
+
+def _nothing_or(expectation: Expectation) -> Expectation:
+    """Also content with a port that nobody serves."""
+
+    def wrong(answer: Answer) -> str:
+        return "" if answer.reason in (REFUSED_CONNECTION, TIMED_OUT) else expectation.wrong(answer)
+
+    return Expectation(expectation.text, wrong)
+
+
+def _needs_plain_ports(inquiry: Inquiry) -> str:
+    return "" if inquiry.gate.plain_ports else "plain_ports was not given"
+
+
 def _old_refused(answer: Answer) -> str:
     # Hanging up is how some servers refuse a version; the steps with 1.2 and 1.3 prove that this one is up.
     hung_up = answer.outcome == NO_ANSWER and answer.reason in (CLOSED, "connection reset by peer")
@@ -71,7 +94,8 @@ _SESSIONS = (("TLS 1.2 session id", "1.2", False), ("TLS 1.2 ticket", "1.2", Tru
 
 
 def _resumed(answer: Answer) -> str:
-    if answer.outcome != HTTP:
+    # A server that does not speak the version resumes nothing in it; tls_versions says what it has to speak.
+    if answer.outcome not in (HTTP, REJECTED):
         return f"{answer.outcome} ({answer.reason})"
     return "resumed: a certificate revoked meanwhile would not have been looked at" if answer.resumed else ""
 
@@ -86,7 +110,7 @@ def _resumption(inquiry: Inquiry) -> Iterator[Finding]:
         held = take_session(inquiry.gate.target, inquiry.connection(identity, tls=version), request, tickets)
         answer = ask_resumed(inquiry.gate.target, held, request)
         finding = judge(identity.name, [Step(label, answer, _NOT_RESUMED)], f"{label}: not resumed")
-        seen = "resumed" if answer.resumed else f"full handshake, {describe(answer)}"
+        seen = f"{'resumed' if answer.resumed else 'not resumed'}, {describe(answer)}"
         yield Finding(finding.client, finding.expected, seen, finding.ok, finding.detail)
 
 
@@ -102,6 +126,9 @@ def _http2(inquiry: Inquiry) -> Iterator[Finding]:
 
 CHECKS = (
     Check("plain_http_on_tls_port", "plain HTTP on the TLS port is redirected to https", _plain_http),
+    Check(
+        "plain_ports", "the application is not there for plain HTTP on other ports", _plain_ports, _needs_plain_ports
+    ),
     Check("tls_versions", "TLS 1.0 and 1.1 are refused, 1.2 and 1.3 work", _tls_versions),
     Check("resumption", "no TLS session is resumed: a resumed one is not checked against the CRL again", _resumption),
     Check("http2", "HTTP/2 is offered (ALPN) as expected", _http2),
