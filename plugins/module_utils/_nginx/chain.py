@@ -12,12 +12,12 @@ from __future__ import annotations
 import os
 import re
 import ssl
-import tempfile
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
+from .scratch import private_directory
 from .server import run_command
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _check_chain(chain: Sequence[Ca]) -> None:
             f"ca.pem ends with {root.subject}, which is not a self-signed root; nginx needs the whole chain",
             "Publish the chain with the root as its last certificate",
         )
-    with tempfile.TemporaryDirectory(prefix="quietdoor-") as directory:
+    with private_directory() as directory:
         trusted, others = (os.path.join(directory, name) for name in ("root.pem", "others.pem"))
         _write(trusted, root.pem)
         _write(others, "\n".join(ca.pem for ca in chain))
@@ -175,7 +175,7 @@ def _signer(pem: str, issuer: str, chain: Sequence[Ca]) -> Ca:
     candidates = [ca for ca in chain if ca.subject == issuer]
     if not candidates:
         raise Problem(f"crl.pem holds a CRL of {issuer}, a CA that is not in ca.pem", "Publish the CRLs of this chain")
-    with tempfile.TemporaryDirectory(prefix="quietdoor-") as directory:
+    with private_directory() as directory:
         path = os.path.join(directory, "ca.pem")
         for ca in candidates:
             _write(path, ca.pem)

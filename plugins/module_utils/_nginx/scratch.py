@@ -117,9 +117,7 @@ def scratch_copy(conf_path: str, main_file: str, changes: Mapping[str, str | Non
     :param main_file: the name of the main configuration file.
     :param changes: relative path -> text, or None for a file or directory to leave out; taken in this order.
     """
-    _remove_left_over()
-    root = os.path.realpath(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
-    try:
+    with private_directory() as root:
         scratch = Scratch(conf_path, root)
         for relative, text in changes.items():
             if text is None:
@@ -128,12 +126,20 @@ def scratch_copy(conf_path: str, main_file: str, changes: Mapping[str, str | Non
                 scratch.write(relative, text)
         scratch.redirect_includes(main_file)
         yield scratch
+
+
+@contextlib.contextmanager
+def private_directory() -> Iterator[str]:
+    """Make a directory that only this user can look into, and remove it in the end."""
+    root = os.path.realpath(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+    try:
+        yield root
     finally:
         shutil.rmtree(root)
 
 
-def _remove_left_over() -> None:
-    """Remove the copies of runs that were killed."""
+def remove_left_over() -> None:
+    """Remove the private directories of runs that were killed."""
     directory = tempfile.gettempdir()
     for name in os.listdir(directory):
         match = _NAME.fullmatch(name)

@@ -27,6 +27,7 @@ from .._ansible.files import (
     sync_directory,
     write_atomic,
 )
+from .scratch import remove_left_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -45,6 +46,7 @@ def locked(conf_path: str, *, check_mode: bool) -> Iterator[None]:
         return
     make_directory(home, PUBLIC_DIR)
     with lock(path):
+        remove_left_over()
         yield
 
 
