@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """False certificates to knock with, made on the spot with the openssl command (1.1.1 or newer) and thrown away after.
 
-Copies are made with ``openssl x509 -signkey``: subject, serial and extensions stay as they are, only the key is another.
+Copies are made with ``openssl x509 -signkey``: subject and serial stay as they are, only the key is another. The extensions are
+written anew, because openssl takes a copy that still points at its issuer's key (AKI) for no certificate that it may sign.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-
 _CLIENT_EXTENSIONS = (
     "basicConstraints=critical,CA:false\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth\n"
 )
+_CA_EXTENSIONS = "basicConstraints=critical,CA:true\nkeyUsage=critical,keyCertSign,cRLSign\n"
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Workshop:
         """
         source = model.certificate if model else self._authority("template", "/O=quietdoor probe/CN=Nobody")
         serial = self.describe(source).serial
-        self_signed = self._copy("self-signed", source)
+        self_signed = self._copy("self-signed", source, _CLIENT_EXTENSIONS)
         unrelated = self._authority("foreign-ca", "/O=quietdoor probe/CN=Foreign CA")
         foreign = self._issue("foreign", unrelated, serial)
         look_alike = self._look_alike(self_signed, client_ca, serial) if client_ca else None
@@ -100,22 +102,23 @@ class Workshop:
         self._run(
             "req", "-new", *_NEW_KEY, "-keyout", self._path(name, "key"), "-subj", "/CN=Stranger", "-out", request
         )
-        with open(extensions, "w", encoding="ascii") as file:
-            file.write(_CLIENT_EXTENSIONS)
+        _write(extensions, _CLIENT_EXTENSIONS)
         self._sign(
             "-req", "-in", request, "-extfile", extensions, "-out", certificate, authority=authority, serial=serial
         )
         return certificate
 
-    def _copy(self, name: str, original: str) -> str:
+    def _copy(self, name: str, original: str, extensions: str) -> str:
         """Return a self-signed copy of ``original`` with a new key."""
-        key, certificate = self._path(name, "key"), self._path(name, "crt")
+        key, certificate, file = (self._path(name, kind) for kind in ("key", "crt", "ext"))
         self._run("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key)
-        self._run("x509", "-in", original, "-signkey", key, "-sha256", "-days", "2", "-out", certificate)
+        _write(file, extensions)
+        renewed = ("-signkey", key, "-clrext", "-extfile", file, "-sha256", "-days", "2", "-out", certificate)
+        self._run("x509", "-in", original, *renewed)
         return certificate
 
     def _look_alike(self, self_signed: str, client_ca: str, serial: str) -> str:
-        authority = self._copy("look-alike-ca", client_ca)
+        authority = self._copy("look-alike-ca", client_ca, _CA_EXTENSIONS)
         certificate = self._path("look-alike", "crt")
         self._sign("-in", self_signed, "-out", certificate, authority=authority, serial=serial)
         return certificate
@@ -155,6 +158,11 @@ class Workshop:
                 "See that the clients' certificates and client_ca are PEM certificates that openssl can read",
             )
         return done.stdout
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
 
 
 def _input_of(arguments: tuple[str, ...]) -> str:
