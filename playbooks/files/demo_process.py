@@ -70,9 +70,11 @@ def start(memory: str, log: str, port: str, *argv: str) -> bool:
     if running(path):
         return False
     if int(port) and not is_free(int(port)):
-        sys.exit(f"Port {port} is taken by another process. End it, or remove {path.parent}/ports.json to have others chosen.")
+        sys.exit(
+            f"Port {port} is taken by another process. End it, or remove {path.parent}/ports.json to have others chosen."
+        )
     with Path(log).open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/"
         )
     path.write_text(json.dumps({"pid": process.pid, "started_at": started_at(process.pid)}), encoding="utf-8")

@@ -2,7 +2,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A toy admin panel. It answers with the request as it reached it, so that everyone sees what an application behind the gate gets."""
+"""A toy admin panel. It answers with the request as it reached it, so that everyone sees what an application gets."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ class Panel(BaseHTTPRequestHandler):
             for name, value in request["headers"].items()
         )
         who = html.escape(self.headers.get("X-Client-Name") or "somebody")
-        return _PAGE.format(who=who, method=html.escape(request["method"]), path=html.escape(request["path"]), rows=rows)
+        return _PAGE.format(
+            who=who, method=html.escape(request["method"]), path=html.escape(request["path"]), rows=rows
+        )
 
     def _send(self, content_type: str, text: str) -> None:
         body = text.encode()

@@ -111,7 +111,7 @@ def contents(authority: Authority, crl_text: str, now: datetime) -> dict[str, st
 def _crl(authority: Authority, min_remaining: timedelta, now: datetime) -> str | None:
     found = crl.load(authority)
     reason = crl.why_due(authority, crl.current(authority), min_remaining, now)
-    return found.public_bytes(Encoding.PEM).decode() if found and not reason else None
+    return found.public_bytes(Encoding.PEM).decode() if found is not None and not reason else None
 
 
 def _issuer(authority: Authority) -> dict[str, Any]:

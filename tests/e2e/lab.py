@@ -1,0 +1,333 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A small world for a test: an inventory made up at random, applications that remember what reached them, an nginx, clients."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import importlib.util
+import json
+import os
+import random
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from nginx_instance import NginxInstance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+COLLECTION = Path(importlib.util.find_spec("ansible_collections.quietdoor.mtls").submodule_search_locations[0])
+COLLECTIONS = COLLECTION.parents[2]
+PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
+PANEL = COLLECTION / "playbooks" / "files" / "panel.py"
+_RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports on loopback that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _panel_class() -> type:
+    spec = importlib.util.spec_from_file_location("panel", PANEL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Panel
+
+
+class Application:
+    """The toy panel in a thread; ``reached`` is what came through the gate."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.reached: list[str] = []
+        application = self
+
+        class Handler(_panel_class()):
+            def answer(self) -> None:
+                application.reached.append(f"{self.command} {self.path}")
+                super().answer()
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@dataclass
+class Run:
+    """One run of ansible-playbook."""
+
+    code: int
+    output: str
+
+    @property
+    def changed(self) -> int:
+        """How many tasks changed something, over all hosts."""
+        return sum(int(match[3]) for match in _RECAP.finditer(self.output))
+
+    @property
+    def failed(self) -> int:
+        """How many tasks failed."""
+        return sum(int(match[5]) for match in _RECAP.finditer(self.output))
+
+
+@dataclass
+class Site:
+    """One entry of gate_sites and the application behind it."""
+
+    name: str
+    server_name: str
+    port: int
+    application: Application
+    entry: dict = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """Where the site is."""
+        return f"https://{self.server_name}:{self.port}/"
+
+
+class Lab:
+    """An inventory, an nginx and applications below one directory."""
+
+    def __init__(self, root: Path, seed: int, clients: int = 10, sites: int = 2) -> None:
+        self.root = root
+        self.seed = seed
+        self.random = random.Random(seed)
+        self.nginx = NginxInstance(root / "nginx")
+        self.authority = root / "authority"
+        ports = free_ports(sites + sites)
+        self.sites = [self._site(index, ports[index], ports[sites + index]) for index in range(sites)]
+        self.roster = [self._client(index) for index in range(clients)]
+        self.variables = self._variables()
+
+    # --- what is made up ---
+
+    def _word(self) -> str:
+        return "".join(self.random.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(self.random.randint(3, 12)))
+
+    def _site(self, index: int, port: int, upstream: int) -> Site:
+        name = f"{self._word()}{index}"
+        server_name = f"{self._word()}.{self._word()}.example"
+        self.make_server_certificate(name, server_name)
+        entry = {
+            "name": name,
+            "server_names": [server_name],
+            "listen": [f"127.0.0.1:{port}"],
+            "upstream": f"http://127.0.0.1:{upstream}",
+            "certificate": str(self.root / "tls" / f"{name}.crt"),
+            "certificate_key": str(self.root / "tls" / f"{name}.key"),
+            "stage": "enforce",
+            "contact": f"{self._word()} <{self._word()}@example.org> & the $team",
+        }
+        return Site(name, server_name, port, Application(upstream), entry)
+
+    def _client(self, index: int) -> dict:
+        name = f"{self._word()}{self.random.choice('._-+@')}{index}"
+        client = {
+            "name": name,
+            "common_name": self.random.choice([name, f"Zoë {name}", f'{name}, "the {index}th"', f"O'{name}/CN=admin"]),
+            "email": [f"{self._word()}{index}@example.org"],
+            "roles": self.random.sample(["admin", "ops", "db:read", "guest"], self.random.randint(0, 3)),
+            "valid_for": self.random.choice(["30d", "365d", "52w"]),
+        }
+        if self.random.random() < 0.4:
+            client["key"] = {"type": "rsa", "size": 2048}
+        return client
+
+    def _variables(self) -> dict:
+        return {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "ansible_become": False,
+            "authority_path": str(self.authority),
+            "authority_passphrase": self._word() * 2,
+            "authority_root": {
+                "common_name": f'{self._word()} "CA", {self._word()}',
+                "organization": self._word(),
+                "key": self.random.choice(
+                    [
+                        {"type": "ecdsa", "curve": "P-256"},
+                        {"type": "ecdsa", "curve": "P-384"},
+                        {"type": "rsa", "size": 2048},
+                    ]
+                ),
+            },
+            "gate_nginx_conf_path": str(self.nginx.prefix),
+            "gate_nginx_log_path": str(self.nginx.prefix),
+            "gate_nginx_test_argv": self.nginx.test_argv,
+            "gate_nginx_reload_argv": self.nginx.reload_argv,
+        }
+
+    def make_server_certificate(self, name: str, *server_names: str) -> None:
+        """Make a self-signed server certificate; clients are told to trust it."""
+        directory = self.root / "tls"
+        directory.mkdir(parents=True, exist_ok=True)
+        certificate, key = make_certificate(server_names[0], eku=ExtendedKeyUsageOID.SERVER_AUTH, dns=server_names)
+        write_pair(directory / name, certificate, key)
+
+    # --- running ---
+
+    def write_inventory(self, **overrides: object) -> Path:
+        """Write the inventory as it stands, with some variables replaced."""
+        variables = {
+            **self.variables,
+            "authority_roster": self.roster,
+            "gate_sites": [site.entry for site in self.sites],
+            **overrides,
+        }
+        inventory = {group: {"hosts": {"localhost": {}}} for group in ("mtls_ca", "mtls_web")}
+        inventory["all"] = {"vars": variables}
+        path = self.root / "inventory.yml"
+        path.write_text(yaml.safe_dump(inventory, allow_unicode=True), encoding="utf-8")
+        return path
+
+    def stop(self) -> None:
+        """End nginx and the applications."""
+        for site in self.sites:
+            site.application.stop()
+        self.nginx.stop()
+
+    def play(self, *arguments: str, playbook: str = "quietdoor.mtls.site", **overrides: object) -> Run:
+        """Run a playbook on the inventory."""
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
+            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+            "ANSIBLE_HOME": str(self.root / "ansible"),
+            "ANSIBLE_LOCAL_TEMP": str(self.root / "ansible" / "tmp"),
+            "ANSIBLE_REMOTE_TEMP": str(self.root / "ansible" / "tmp"),
+            "ANSIBLE_NOCOLOR": "1",
+            "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
+        }
+        argv = [str(PLAYBOOK), "-i", str(self.write_inventory(**overrides)), playbook, *arguments]
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+        return Run(done.returncode, done.stdout + done.stderr)
+
+    # --- looking ---
+
+    def client(self, name: str, ending: str) -> Path:
+        """A client's file."""
+        return self.authority / "clients" / name / f"{name}.{ending}"
+
+    def reached(self) -> int:
+        """How many requests have reached any application."""
+        return sum(len(site.application.reached) for site in self.sites)
+
+    def digest(self) -> str:
+        """A digest over every file of authority, publication and nginx configuration."""
+        total = hashlib.sha256()
+        for top in (
+            self.authority,
+            Path(f"{self.authority}-publication"),
+            self.nginx.prefix / "conf.d",
+            self.nginx.prefix / "quietdoor",
+        ):
+            for path in sorted(top.rglob("*")) if top.exists() else []:
+                state = path.lstat()
+                content = (
+                    os.readlink(path).encode() if path.is_symlink() else path.read_bytes() if path.is_file() else b""
+                )
+                if path.name not in (".lock", "lock"):
+                    total.update(f"{path} {state.st_mode}".encode() + content)
+        return total.hexdigest()
+
+
+def make_certificate(
+    common_name: str,
+    *,
+    issuer: tuple[x509.Certificate, object] | None = None,
+    eku: x509.ObjectIdentifier | None = ExtendedKeyUsageOID.CLIENT_AUTH,
+    dns: tuple[str, ...] = (),
+    subject: x509.Name | None = None,
+    serial: int | None = None,
+    expired: bool = False,
+    is_ca: bool = False,
+) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """Make a certificate that the authority under test knows nothing of (unless its own key is given as issuer)."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = subject or x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    start, end = (
+        (now - datetime.timedelta(days=9), now - datetime.timedelta(days=1))
+        if expired
+        else (now - datetime.timedelta(minutes=5), now + datetime.timedelta(days=2))
+    )
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(issuer[0].subject if issuer else name)
+        .public_key(key.public_key())
+        .serial_number(serial or x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(end)
+        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+    )
+    if eku:
+        builder = builder.add_extension(x509.ExtendedKeyUsage([eku]), critical=False)
+    if dns:
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(one) for one in dns]), critical=False)
+    return builder.sign(issuer[1] if issuer else key, hashes.SHA256()), key
+
+
+def write_pair(stem: Path, certificate: x509.Certificate, key: object) -> tuple[Path, Path]:
+    """Write STEM.crt and STEM.key."""
+    crt, pem = stem.with_name(f"{stem.name}.crt"), stem.with_name(f"{stem.name}.key")
+    crt.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    pem.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return crt, pem
+
+
+def curl(site: Site, lab: Lab, *arguments: str) -> tuple[int, str]:
+    """Ask a site with the curl command; return the status (0: no answer) and the body."""
+    argv = ["curl", "-sS", "--max-time", "10", "--cacert", str(lab.root / "tls" / f"{site.name}.crt")]
+    argv += ["--resolve", f"{site.server_name}:{site.port}:127.0.0.1", "-w", "\n%{http_code}", *arguments]
+    done = subprocess.run([*argv, site.url], capture_output=True, text=True, check=False)
+    body, _newline, status = done.stdout.rpartition("\n")
+    return int(status or 0), body or done.stderr
+
+
+def seen(body: str) -> dict:
+    """Return the headers that the application saw."""
+    return json.loads(body)["headers"]
+
+
+@contextlib.contextmanager
+def built(root: Path, seed: int, **sizes: int) -> Iterator[Lab]:
+    """A lab with its nginx running."""
+    lab = Lab(root, seed, **sizes)
+    try:
+        lab.nginx.start()
+        yield lab
+    finally:
+        lab.stop()
+        shutil.rmtree(root / "ansible", ignore_errors=True)
