@@ -89,7 +89,8 @@ options:
         type: str
   echo_path:
     description:
-      - A path where the application echoes the request as the JSON object C({"method", "path", "headers": {...}}).
+      - A path where the application echoes the request as a JSON object with the members C(method), C(path) and C(headers), the
+        last an object of names and values.
       - Check V(identity_headers) needs it, and all checks recognise the application by it if it is there.
     type: str
   contact:

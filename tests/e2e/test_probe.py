@@ -266,7 +266,7 @@ class Nginx:
         """Reload, and wait until no old worker is left: they go on accepting connections for a moment."""
         old = self._workers()
         self.run("-s", "reload")
-        for _ in range(500):
+        for _time in range(500):
             if not old & self._workers():
                 return
             time.sleep(0.02)
@@ -277,13 +277,13 @@ class Nginx:
         children = set()
         for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
-                pid, _, rest = stat.read_text().partition(" ")
+                pid, rest = stat.read_text().split(" ", 1)
                 if rest.rpartition(")")[2].split()[1] == master:
                     children.add(int(pid))
         return children
 
     def await_answer(self, wanted: bool = True) -> None:
-        for _ in range(200):
+        for _time in range(200):
             with socket.socket() as trial:
                 if (trial.connect_ex(("127.0.0.1", self.port)) == 0) == wanted:
                     return
@@ -680,8 +680,8 @@ def test_nothing_listens(papers: Papers, tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("behave", "words"),
     [
-        (lambda _: time.sleep(1), "timed out"),
-        (lambda _: None, "connection reset by peer|closed without an answer"),
+        (lambda _connection: time.sleep(1), "timed out"),
+        (lambda _connection: None, "connection reset by peer|closed without an answer"),
         (lambda connection: connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n"), "does not speak TLS"),
     ],
     ids=["silent", "hangs up", "another protocol"],

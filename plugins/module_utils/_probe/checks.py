@@ -61,8 +61,8 @@ def plan(inquiry: Inquiry, wanted: Sequence[str]) -> Plan:
             "; ".join(f"Check {name} cannot be made: {missing}" for name, missing in lacking),
             "Give what is missing, or leave the check out",
         )
-    missing_names = {name for name, _ in lacking}
-    return Plan(tuple(check for check in chosen if check.name not in missing_names), tuple(lacking))
+    impossible = dict(lacking)
+    return Plan(tuple(check for check in chosen if check.name not in impossible), tuple(lacking))
 
 
 def run(inquiry: Inquiry, chosen: Plan) -> list[Result]:
@@ -71,7 +71,7 @@ def run(inquiry: Inquiry, chosen: Plan) -> list[Result]:
     :raises Problem: if false certificates are needed and cannot be made; nothing has been asked then.
     """
     if any(check.needs_openssl for check in chosen.checks):
-        _ = inquiry.specimens
+        inquiry.prepare()
     return [_with_reason(inquiry, check.name, finding) for check in chosen.checks for finding in check.run(inquiry)]
 
 

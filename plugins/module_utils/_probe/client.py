@@ -70,7 +70,7 @@ def take_session(target: Target, connection: Connection, request: Request, ticke
     context = make_context(target, connection)
     if not tickets:
         context.options |= ssl.OP_NO_TICKET
-    _, session = _call(target, connection, request, context, None)
+    session = _call(target, connection, request, context, None)[1]
     return HeldSession(connection, context, session)
 
 

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from .specimens import Described
 
 VERIFY = "X-Client-Verify"
-IDENTITY_HEADERS = ("DN", "Issuer", "Serial", "Fingerprint", "Name", "Email", "Roles")  # each behind "X-Client-"
+IDENTITY_HEADERS = (
+    "DN",
+    "Issuer",
+    "Issuer-DN",
+    "Serial",
+    "Fingerprint",
+    "Name",
+    "Email",
+    "Roles",
+)  # each behind "X-Client-"
 _FORGED_ADDRESS = "203.0.113.199"  # RFC 5737: nobody's
 
 # Spellings that nginx or the application may take for the same name; CGI, WSGI and PHP make - and _ one.

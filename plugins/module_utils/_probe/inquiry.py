@@ -105,6 +105,10 @@ class Inquiry:
         """The false certificates, made once."""
         return self._workshop.make(self.let_in[0] if self.let_in else None, self.gate.client_ca)
 
+    def prepare(self) -> Specimens:
+        """Make the false certificates now, so that what is wrong with openssl shows before anything is asked."""
+        return self.specimens
+
     def describe(self, identity: Identity) -> Described:
         """Return subject and serial of a client's certificate."""
         return self._workshop.describe(identity.certificate)

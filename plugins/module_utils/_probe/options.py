@@ -66,10 +66,10 @@ def _url(text: str) -> SplitResult:
     mend = "Give the https URL of a page behind the gate, for example https://admin.example.org/"
     try:
         url = urlsplit(text)
-        _ = url.port
+        port = url.port
     except ValueError as error:
         raise Problem(f"url: {text!r} is no URL ({error})", mend) from None
-    if url.scheme != "https" or not url.hostname or "@" in url.netloc:
+    if url.scheme != "https" or not url.hostname or "@" in url.netloc or port == 0:
         raise Problem(f"url: {text!r} is not an https URL without user name", mend)
     return url
 
@@ -92,7 +92,7 @@ def _server_name(text: str) -> str:
 def _other_name(text: str, server_name: str) -> str:
     """Return another name at the same address; by default a sibling, which a wildcard server would answer to."""
     if not text:
-        _, _, parent = server_name.partition(".")
+        parent = server_name.partition(".")[2]
         return _server_name(f"quietdoor-probe.{parent or server_name}")
     other = _server_name(text)
     if other == server_name:

@@ -34,7 +34,7 @@ def read_generation(answer: Answer) -> tuple[int, int] | None:
 
 def _generation(inquiry: Inquiry) -> Iterator[Finding]:
     gate = inquiry.gate
-    answers = [inquiry.ask(inquiry.get(STATUS_PATH)) for _ in range(_TIMES)]
+    answers = [inquiry.ask(inquiry.get(STATUS_PATH)) for _time in range(_TIMES)]
     told = list(dict.fromkeys(answer.header(GENERATION) or "none" for answer in answers))
     expected = f"gate={_number(gate.generation)} trust={_number(gate.trust)}"
     detail = _generation_wrong(inquiry, answers)
@@ -125,7 +125,9 @@ def _same_as(page: Answer, body: bytes) -> Expectation:
     def wrong(answer: Answer) -> str:
         if REFUSED.wrong(answer):
             return REFUSED.wrong(answer)
-        same = _without_reference(answer.body) == _without_reference(body) and answer.header("Content-Type") == page.header("Content-Type")
+        same = _without_reference(answer.body) == _without_reference(body) and answer.header(
+            "Content-Type"
+        ) == page.header("Content-Type")
         return "" if same else "another page than for GET"
 
     return Expectation("the same", wrong)
