@@ -82,6 +82,8 @@ class Authority:
         )
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        builder = builder.add_extension(issuer, critical=False)
         if names:
             alternative = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
             builder = builder.add_extension(alternative, critical=False)
@@ -355,7 +357,17 @@ OTHER_SITE = Change(
 )  # the default server is somebody else's; the gate's own guards have to do
 
 
-@pytest.mark.parametrize("changes", [(), (OTHER_SITE,)], ids=["own default server", "somebody else's default server"])
+PAGE_NAMES_THE_REQUEST = Change(
+    'default_type "text/html; charset=utf-8";\n            alias refused.html;',
+    'default_type text/html; return 403 "<p>Ask it@gate.test, and name $request_id.</p>";',
+)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [(), (OTHER_SITE,), (PAGE_NAMES_THE_REQUEST,)],
+    ids=["own default server", "somebody else's default server", "page that names the request"],
+)
 def test_a_right_gate_passes_every_check(
     start: Callable[..., Nginx], papers: Papers, tmp_path: pathlib.Path, changes: tuple[Change, ...]
 ) -> None:
@@ -424,7 +436,7 @@ BROKEN: dict[str, tuple[tuple[Change, ...], set[str]]] = {
     "a certificate is optional": ((Change(VERIFY, "ssl_verify_client optional;"),), NO_CERTIFICATE),
     "any CA will do": (
         (Change(VERIFY, "ssl_verify_client optional_no_ca;"), Change("ssl_crl crl.pem;", "")),
-        NO_CERTIFICATE | {"foreign", "self_signed", "revoked"},
+        NO_CERTIFICATE | {"foreign", "look_alike", "self_signed", "revoked"},
     ),
     "the CA is known by its name only": (
         (
