@@ -217,10 +217,13 @@ def app() -> Iterator[int]:
     server.server_close()
 
 
-def free_port() -> int:
-    """Return a port of 21000-21999 that nothing listens on; each pytest-xdist worker has a part of them."""
+def free_port(beside: int = 0) -> int:
+    """Return a port of 21000-21999 that nothing listens on; each pytest-xdist worker has a part of them.
+
+    :param beside: added to where the search begins, for a second port before the first one is in use.
+    """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 4
-    for port in range(21000 + 250 * worker + (os.getpid() % 5) * 50, 22000):
+    for port in range(21000 + 250 * worker + (os.getpid() % 5) * 40 + beside, 22000):
         with contextlib.suppress(OSError), socket.socket() as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind(("127.0.0.1", port))
@@ -588,7 +591,7 @@ def test_the_default_server_is_caught_without_an_echo_too(
 def test_a_second_door_on_a_plain_port_is_caught(
     start: Callable[..., Nginx], papers: Papers, tmp_path: pathlib.Path
 ) -> None:
-    plain = 20000 + free_port() % 1000 + 1500  # in 21500-21999, away from the gate's own
+    plain = free_port(beside=20)
     listen = "listen 127.0.0.1:PORT ssl http2;\n        server_name gate.test;"
     changes = (
         Change(listen, f"{listen}\n listen 127.0.0.1:{plain};"),
