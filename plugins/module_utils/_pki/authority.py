@@ -158,6 +158,7 @@ def establish(path: str, spec: AuthoritySpec, passphrase: bytes | None, now: dat
         refuse_other_contents(layout)
         os.makedirs(layout.root, mode=0o700, exist_ok=True)
     with layout.locked():
+        layout.remove_leftovers()
         return _establish(layout, spec, passphrase, now, check_mode=False)
 
 
@@ -244,7 +245,8 @@ def _refuse_difference(authority: Authority, spec: AuthoritySpec) -> None:
     differences = [f"{what} is {is_} and should be {should}" for what, (is_, should) in found.items() if is_ != should]
     length = certificate.not_valid_after_utc - certificate.not_valid_before_utc
     if not timedelta(0) <= length - spec.valid_for <= BACKDATE:
-        differences.append(f"valid_for is {length} and should be {spec.valid_for}")
+        shown = f"{length.days} days" if length.days else str(length)
+        differences.append(f"valid_for is {shown} and should be {spec.valid_for}")
     if differences:
         raise Problem(
             f"The authority in {authority.layout.root} differs: {'; '.join(differences)}",

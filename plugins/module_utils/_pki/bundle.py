@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ SUFFIXES = {"modern": "p12", "compat": "compat.p12"}
 KDF_ROUNDS = 20_000
 # No letter or digit that is easily taken for another, read over the telephone or from paper.
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
+# Control characters, surrogates, and what lies beyond the Basic Multilingual Plane.
+_NOT_BMP_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff\U00010000-\U0010ffff]")
 
 
 def generate_passphrase() -> str:
@@ -41,7 +44,7 @@ def check_passphrase(value: str, client: str) -> str:
 
     :raises Problem: if it is empty or has a character that import dialogs or the BMPString of RFC 7292 appendix B cannot take.
     """
-    if not value or any(ord(char) < 0x20 or ord(char) > 0xFFFF or 0xD800 <= ord(char) <= 0xDFFF for char in value):
+    if not value or _NOT_BMP_TEXT.search(value):
         raise Problem(
             f"client {client}: bundle_passphrase is empty or has a character that a PKCS #12 file cannot take",
             "Use visible characters of the Basic Multilingual Plane, or leave it out to have one generated",

@@ -57,12 +57,13 @@ class Rules:
 
 @dataclass(frozen=True)
 class State:
-    """A CRL: its number, its dates (UTC), and the serials (hex) on it."""
+    """A CRL: its number, its dates (UTC), the serials (hex) on it, and whether it has an authority key identifier."""
 
     number: int | None
     last_update: datetime
     next_update: datetime
     serials: frozenset[str]
+    names_key: bool = True
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,7 @@ def current(authority: Authority) -> State | None:
         crl.last_update_utc,
         crl.next_update_utc,
         frozenset(serial_hex(entry.serial_number) for entry in crl),
+        any(extension.oid == x509.AuthorityKeyIdentifier.oid for extension in crl.extensions),
     )
 
 
@@ -158,7 +160,9 @@ def why_due(authority: Authority, state: State | None, renew_before: timedelta, 
         return f"it ends at {iso(state.next_update)}"
     if state.last_update > now:
         return f"it begins only at {iso(state.last_update)}"
-    return "it has no number" if state.number is None else None
+    if state.number is None or not state.names_key:
+        return "it lacks the number or the authority key identifier"
+    return None
 
 
 def _refuse_lost(authority: Authority, lost: list[str]) -> None:

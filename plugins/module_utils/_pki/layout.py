@@ -108,7 +108,7 @@ class Layout:
 
     def remove_leftovers(self) -> None:
         """Remove temporary files of a killed run. Call it under the lock."""
-        for path in self.directories:
+        for path in filter(os.path.isdir, self.directories):
             remove_leftovers(path)
 
 

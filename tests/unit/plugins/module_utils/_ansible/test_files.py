@@ -36,7 +36,9 @@ def test_a_file_has_its_mode_whatever_the_umask(wanted: int, umask: int, tmp_pat
 def test_a_secret_never_exists_with_a_wider_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     fchmod = os.fchmod
-    monkeypatch.setattr(os, "fchmod", lambda *arguments: (seen.append(os.fstat(arguments[0]).st_mode), fchmod(*arguments)))
+    monkeypatch.setattr(
+        os, "fchmod", lambda *arguments: (seen.append(os.fstat(arguments[0]).st_mode), fchmod(*arguments))
+    )
     files.write_atomic(str(tmp_path / "key"), b"secret", 0o600)
     assert [found & 0o777 for found in seen] == [0o600]
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import types
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import dependencies
@@ -22,7 +22,7 @@ class Module:
     """What an AnsibleModule does in the end."""
 
     check_mode = False
-    params: dict[str, Any] = {}
+    params: ClassVar[dict[str, Any]] = {}
 
     def exit_json(self, **result: Any) -> NoReturn:
         raise Ended(result)
@@ -65,7 +65,9 @@ def test_a_missing_library_is_named_with_the_interpreter(monkeypatch: pytest.Mon
     assert "pip install 'cryptography>=42'" in message
 
 
-@pytest.mark.parametrize(("version", "good"), [("41.0.7", False), ("42.0.0", True), ("50.0.2", True), ("42.0rc1", True)])
+@pytest.mark.parametrize(
+    ("version", "good"), [("41.0.7", False), ("42.0.0", True), ("50.0.2", True), ("42.0rc1", True)]
+)
 def test_an_old_library_is_refused(version: str, good: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     library = types.SimpleNamespace(__version__=version)
     monkeypatch.setattr(dependencies.importlib, "import_module", lambda _name: library)

@@ -1,0 +1,247 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The CRL: what is on it, when it is written, and what must never happen to it."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import crl
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.keys import KeySpec
+from cryptography import x509
+
+
+def loaded(door: Any) -> x509.CertificateRevocationList:
+    return x509.load_pem_x509_crl(door.file("crl", "ca.crl.pem").read_bytes())
+
+
+def number(door: Any) -> int:
+    return loaded(door).extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+
+
+def serials(door: Any) -> set[str]:
+    return {f"{entry.serial_number:040X}" for entry in loaded(door)}
+
+
+def kept(door: Any, **options: Any) -> Any:
+    """Predict, then write; the next run has nothing to do."""
+    before = door.digest()
+    predicted = door.crl(**options, check_mode=True)
+    assert door.digest() == before
+    outcome = door.crl(**options)
+    assert (predicted.changed, predicted.reason) == (outcome.changed, outcome.reason)
+    done = door.digest()
+    assert not door.crl(**options).changed
+    assert door.digest() == done
+    return outcome
+
+
+def test_a_crl_is_version_2_with_number_and_authority_key_identifier(door: Any, openssl: Any) -> None:
+    outcome = kept(door)
+    assert (outcome.changed, outcome.before, outcome.after.number) == (True, None, 1)
+    made = loaded(door)
+    assert len(made) == 0
+    assert {extension.oid for extension in made.extensions} == {x509.CRLNumber.oid, x509.AuthorityKeyIdentifier.oid}
+    assert not any(extension.critical for extension in made.extensions)
+    identifier = made.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    ca = door.authority.certificate
+    assert identifier == ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    assert made.issuer == ca.subject
+    assert made.last_update_utc == door.now - timedelta(minutes=10)
+    assert made.next_update_utc == door.now + timedelta(days=30)
+    paths = str(door.file("crl", "ca.crl.pem")), str(door.file("certs", "ca.cert.pem"))
+    assert "verify OK" in openssl("crl", "-noout", "-in", paths[0], "-CAfile", paths[1])
+    assert "Version 2" in openssl("crl", "-noout", "-text", "-in", paths[0])
+
+
+@pytest.mark.parametrize("key", [KeySpec("ecdsa", curve="P-384"), KeySpec("rsa", size=2048)], ids=str)
+def test_other_kinds_of_keys_sign_too(key: KeySpec, empty_door: Any, openssl: Any) -> None:
+    empty_door.create(key=key)
+    kept(empty_door)
+    paths = str(empty_door.file("crl", "ca.crl.pem")), str(empty_door.file("certs", "ca.cert.pem"))
+    assert "verify OK" in openssl("crl", "-noout", "-in", paths[0], "-CAfile", paths[1])
+
+
+@pytest.mark.parametrize(
+    ("reason", "flag"),
+    [
+        ("keyCompromise", x509.ReasonFlags.key_compromise),
+        ("CACompromise", x509.ReasonFlags.ca_compromise),
+        ("affiliationChanged", x509.ReasonFlags.affiliation_changed),
+        ("superseded", x509.ReasonFlags.superseded),
+        ("cessationOfOperation", x509.ReasonFlags.cessation_of_operation),
+        ("unspecified", None),
+    ],
+)
+def test_a_revocation_is_on_the_next_crl_with_date_and_reason(
+    reason: str, flag: x509.ReasonFlags | None, door: Any, client: Any
+) -> None:
+    door.enrol(client("alex"), client("bea"))
+    kept(door)
+    later = door.later(hours=1)
+    later.revoke(reason, client="alex")
+    outcome = kept(later)
+    assert outcome.reason == f"revoked since: {door.authority.rows[0].serial}"
+    assert number(door) == 2
+    (entry,) = loaded(door)
+    assert entry.serial_number == int(door.authority.rows[0].serial, 16)
+    assert entry.revocation_date_utc == later.now
+    # RFC 5280 section 5.3.1: unspecified is told by leaving the extension out.
+    reasons = [extension.value.reason for extension in entry.extensions]
+    assert reasons == ([flag] if flag else [])
+
+
+def test_invalidity_date_and_hold_of_openssl_are_kept(door: Any, client: Any) -> None:
+    door.enrol(client("alex"), client("bea"))
+    alex, bea = (str(door.file("newcerts", f"{row.serial}.pem")) for row in door.authority.rows)
+    door.openssl_ca("-revoke", alex, "-crl_compromise", "20261101000000Z")
+    door.openssl_ca("-revoke", bea, "-crl_hold", "holdInstructionReject")
+    kept(door)
+    entries = {f"{entry.serial_number:040X}": entry for entry in loaded(door)}
+    first, second = (entries[row.serial.zfill(40)] for row in door.authority.rows)
+    assert first.extensions.get_extension_for_class(x509.CRLReason).value.reason is x509.ReasonFlags.key_compromise
+    since = first.extensions.get_extension_for_class(x509.InvalidityDate).value.invalidity_date_utc
+    assert since.isoformat() == "2026-11-01T00:00:00+00:00"
+    assert second.extensions.get_extension_for_class(x509.CRLReason).value.reason is x509.ReasonFlags.certificate_hold
+
+
+@pytest.mark.parametrize(("days", "due"), [(0, False), (14, False), (15, True), (31, True)])
+def test_a_crl_is_replaced_before_its_end(days: int, due: bool, door: Any) -> None:
+    door.crl()
+    outcome = kept(door.later(days=days))
+    assert outcome.changed == due
+    assert ("it ends at" in outcome.reason) == due
+    assert number(door) == (2 if due else 1)
+
+
+def test_a_crl_from_a_clock_that_was_ahead_is_replaced_with_a_higher_number(door: Any) -> None:
+    door.later(days=60).crl()
+    outcome = kept(door)
+    assert "it begins only at" in outcome.reason
+    assert number(door) == 2
+    assert loaded(door).last_update_utc < door.now
+
+
+def test_an_entry_stays_until_one_crl_after_its_certificates_end(door: Any, client: Any) -> None:
+    """RFC 5280 section 3.3."""
+    short = client(valid_for=timedelta(days=20))
+    door.enrol(short)
+    door.revoke(client="alex")
+    serial = door.authority.rows[0].serial.zfill(40)
+    for days, listed in [(0, True), (16, True), (32, True), (48, False)]:
+        kept(door.later(days=days))
+        assert (serial in serials(door)) == listed, days
+    assert door.authority.rows[0].is_revoked
+
+
+def test_an_expired_certificate_revoked_late_needs_no_new_crl(door: Any, client: Any) -> None:
+    door.enrol(client(valid_for=timedelta(days=2)))
+    later = door.later(days=4)
+    later.crl()
+    later.revoke(client="alex")
+    assert not later.crl().changed
+
+
+def test_the_number_rises_whatever_becomes_of_the_file(door: Any) -> None:
+    door.crl()
+    for days, text in [(20, None), (40, "01\n"), (60, "FF\n"), (80, "10\n")]:
+        path = door.file("crlnumber")
+        path.unlink() if text is None else path.write_text(text)
+        before = number(door)
+        door.later(days=days).crl()
+        assert number(door) > before
+    assert number(door) == 0x100
+    assert door.file("crlnumber").read_text() == "0101\n"
+
+
+def test_the_number_rises_when_the_crl_is_lost(door: Any) -> None:
+    door.crl()
+    door.file("crl", "ca.crl.pem").unlink()
+    assert kept(door).reason == "there is no CRL signed by this authority"
+    assert number(door) == 2
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "0x10", "1_0", "é", "F" * 41, "1\n2\n"])
+def test_a_damaged_number_is_named(text: str, door: Any) -> None:
+    door.file("crlnumber").write_text(text)
+    before = door.digest()
+    with pytest.raises(Problem, match=f"{door.file('crlnumber')} is not a number"):
+        door.crl()
+    assert door.digest() == before
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", b"\x00", "half"])
+def test_a_damaged_crl_is_replaced(damage: bytes | str, door: Any, client: Any) -> None:
+    door.enrol(client())
+    door.revoke(client="alex")
+    door.crl()
+    path = door.file("crl", "ca.crl.pem")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if damage == "half" else damage)
+    assert kept(door).changed
+    assert number(door) == 2
+    assert len(loaded(door)) == 1
+
+
+@pytest.mark.parametrize("key", [KeySpec("ecdsa", curve="P-256"), KeySpec("rsa", size=2048)], ids=str)
+def test_a_crl_of_another_authority_is_replaced(key: KeySpec, door: Any, tmp_path: Any) -> None:
+    other = type(door)(str(tmp_path / "other"))
+    other.create(key=key)
+    other.crl()
+    door.crl()
+    shutil.copy(other.file("crl", "ca.crl.pem"), door.file("crl", "ca.crl.pem"))
+    assert kept(door).reason == "there is no CRL signed by this authority"
+
+
+def test_a_database_older_than_the_crl_is_refused_not_obeyed(door: Any, client: Any, tmp_path: Any) -> None:
+    """Restoring an old index.txt, or deleting a row, would silently let a revoked certificate in again."""
+    door.enrol(client())
+    old = door.file("index.txt").read_bytes()
+    door.revoke(client="alex")
+    door.crl()
+    for text in (old, b""):
+        door.file("index.txt").write_bytes(text)
+        before = door.digest()
+        for act in (door.crl, lambda: door.crl(check_mode=True), lambda: door.publish(tmp_path / "public")):
+            with pytest.raises(Problem, match=r"revocations were lost. Restore the newest"):
+                act()
+        assert number(door) == 1
+        assert before["crl/ca.crl.pem"] == door.digest()["crl/ca.crl.pem"]
+    door.revoke(client="alex")
+    assert not door.crl().changed
+
+
+def test_a_crl_can_be_written_in_the_cas_last_days(empty_door: Any, client: Any) -> None:
+    empty_door.create(days=100)
+    empty_door.enrol(client())
+    last = empty_door.later(days=99)
+    last.revoke(client="alex")
+    assert kept(last).changed
+    assert len(loaded(last)) == 1
+    with pytest.raises(Problem, match="make a new authority"):
+        empty_door.later(days=130).crl()
+
+
+@pytest.mark.parametrize("lacks", ["crl_extensions = crl\n", "crlnumber = $dir/crlnumber\n"])
+def test_a_crl_that_lacks_what_rfc_5280_asks_for_is_replaced(lacks: str, door: Any) -> None:
+    """Sections 5.2.1 and 5.2.3: authority key identifier and number must be there; appliances refuse a CRL without."""
+    configuration = door.file("openssl.cnf")
+    configuration.write_text(configuration.read_text().replace(lacks, ""))
+    door.openssl_ca("-gencrl", "-out", str(door.file("crl", "ca.crl.pem")))
+    assert kept(door).reason == "it lacks the number or the authority key identifier"
+
+
+def test_a_reason_names_ten_serials_at_most(door: Any, client: Any) -> None:
+    names = [f"client{index}" for index in range(12)]
+    door.enrol(*[client(name) for name in names])
+    door.crl()
+    door.enrol(*[client(name, present=False) for name in names])
+    assert "and 2 more" in door.crl().reason
+
+
+def test_rules_are_checked() -> None:
+    assert crl.check_rules(crl.Rules(timedelta(30), timedelta(15), timedelta(7)))

@@ -1,0 +1,221 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""kill -9 at every system call that changes a file, then a plain second run; and two runs at once."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import shutil
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import bundle
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import iso
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12
+from cryptography.x509 import load_pem_x509_certificate, load_pem_x509_crl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill loses nothing that was written, so these tests need not wait for disks, nor for strong bundles."""
+    monkeypatch.setattr(os, "fsync", lambda _handle: None)
+    monkeypatch.setattr(bundle, "KDF_ROUNDS", 1)
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+CALLS = ("open", "fsync", "fchmod", "chmod", "rename", "symlink", "unlink", "mkdir")
+
+
+def arm(moment: int) -> None:
+    """Make this process kill itself instead of making its ``moment``-th call that may change a file."""
+    counter = itertools.count(1)
+
+    def deadly(call: Any, *arguments: Any, **options: Any) -> Any:
+        if next(counter) == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*arguments, **options)
+
+    for name in CALLS:
+        setattr(os, name, functools.partial(deadly, getattr(os, name)))
+
+
+def start(act: Callable[[], object], moment: int = 0) -> int:
+    """Run ``act`` in a process of its own, killed at ``moment`` if that is not 0, and return its id."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            arm(moment)
+            act()
+            status = 0
+        finally:
+            os._exit(status)
+    return child
+
+
+def ended(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def kill_everywhere(original: Path, act: Callable[[], object], check: Callable[[], None]) -> int:
+    """Kill ``act`` at its first, second, ... call, each time on a fresh copy of a directory; return how many calls there are."""
+    saved = original.with_name("saved")
+    if original.exists():
+        shutil.copytree(original, saved, symlinks=True)
+    for moment in itertools.count(1):
+        shutil.rmtree(original, ignore_errors=True)
+        if saved.exists():
+            shutil.copytree(saved, original, symlinks=True)
+        status = ended(start(act, moment))
+        assert status in (0, -signal.SIGKILL), f"failed before call {moment}"
+        act()
+        try:
+            check()
+        except Exception as error:
+            raise AssertionError(f"after a kill at call {moment}") from error
+        if status == 0:
+            return moment - 1
+    raise AssertionError
+
+
+def check_whole(door: Any, *clients: Any) -> None:
+    """Judge a directory: nothing lost, nothing half, nothing twice, and nothing left to do."""
+    before = door.digest()
+    assert {result.action for result in door.enrol(*clients)} <= {"unchanged"}
+    assert door.digest() == before
+    assert not [name for name in before if ".quietdoor-tmp-" in name]
+    rows = door.authority.rows
+    issued = {path.stem: load_pem_x509_certificate(path.read_bytes()) for path in door.file("newcerts").iterdir()}
+    assert {row.serial for row in rows} == set(issued)
+    for row in rows:
+        assert f"{issued[row.serial].serial_number:X}".zfill(len(row.serial)) == row.serial
+        assert iso(issued[row.serial].not_valid_after_utc) == iso(row.not_after)
+    for client in clients:
+        check_client(door, client)
+
+
+def check_client(door: Any, client: Any) -> None:
+    directory = door.file("clients", client.name)
+    rows = [row for row in door.authority.rows if row.client == client.name]
+    if not client.present:
+        assert all(row.is_revoked for row in rows)
+        return
+    certificate = load_pem_x509_certificate((directory / f"{client.name}.crt").read_bytes())
+    key = load_pem_private_key((directory / f"{client.name}.key").read_bytes(), None)
+    assert f"{certificate.serial_number:X}".zfill(len(rows[-1].serial)) == rows[-1].serial
+    assert certificate.public_key() == key.public_key()
+    assert len(list(directory.glob(f"{client.name}-*.key"))) == len(rows)
+    passphrase = (directory / f"{client.name}.passphrase").read_bytes().strip()
+    bundle = pkcs12.load_pkcs12((directory / f"{client.name}.p12").read_bytes(), passphrase)
+    assert bundle.cert is not None
+    assert bundle.cert.certificate == certificate
+
+
+def test_killing_the_making_of_an_authority(empty_door: Any) -> None:
+    def check() -> None:
+        before = empty_door.digest()
+        assert empty_door.create().changes == []
+        assert empty_door.digest() == before
+        assert empty_door.authority.signer(None, empty_door.now)
+        assert not [name for name in before if ".quietdoor-tmp-" in name]
+
+    assert kill_everywhere(Path(empty_door.path), empty_door.create, check) > 20
+
+
+def test_killing_issuing_renewing_and_revoking_in_one_run(door: Any, client: Any) -> None:
+    bundles = ("modern",)
+    names = ("gone", "renewed", "changed")
+    door.enrol(*[client(name, bundle_profiles=bundles) for name in names])
+    later = door.later(days=340)
+    roster = [
+        client("gone", present=False),
+        client("renewed", bundle_profiles=bundles),
+        client("changed", bundle_profiles=bundles, roles=("dev",)),
+        client("new", bundle_profiles=bundles),
+    ]
+
+    def check() -> None:
+        check_whole(later, *roster)
+        counts = Counter(row.client for row in later.authority.rows)
+        assert counts == {"gone": 1, "renewed": 2, "changed": 2, "new": 1}
+
+    assert kill_everywhere(Path(door.path), lambda: later.enrol(*roster), check) > 60
+
+
+def test_killing_a_revocation(door: Any, client: Any) -> None:
+    door.enrol(client(bundle_profiles=("modern",)))
+
+    def check() -> None:
+        check_whole(door)
+        assert [row.status for row in door.authority.rows] == ["R"]
+
+    assert kill_everywhere(Path(door.path), lambda: door.revoke(client="alex"), check) >= 4
+
+
+def test_killing_the_writing_of_a_crl(door: Any, client: Any) -> None:
+    door.enrol(client())
+    door.crl()
+    door.revoke(client="alex")
+
+    def check() -> None:
+        crl = load_pem_x509_crl(door.file("crl", "ca.crl.pem").read_bytes())
+        assert len(crl) == 1
+        outcome = door.crl()
+        assert not outcome.changed
+        assert int(door.file("crlnumber").read_text(), 16) > outcome.after.number > 1
+        assert not [name for name in door.digest() if ".quietdoor-tmp-" in name]
+
+    assert kill_everywhere(Path(door.path), door.crl, check) >= 8
+
+
+def test_killing_a_publication(door: Any, client: Any, tmp_path: Path) -> None:
+    public = tmp_path / "public"
+    door.enrol(client())
+    door.crl()
+    first = door.publish(public).generation
+    door.enrol(client("bea"))
+    door.revoke(client="alex")
+    door.crl()
+
+    def check() -> None:
+        outcome = door.publish(public)
+        assert outcome.changes == []
+        assert outcome.generation > first
+        assert not [path for path in public.iterdir() if path.name.startswith(".quietdoor-tmp-")]
+
+    assert kill_everywhere(public, lambda: door.publish(public), check) >= 16
+
+
+def test_runs_at_once_share_no_serial_and_lose_no_row(door: Any, client: Any, tmp_path: Path) -> None:
+    rosters = [[client(f"{run}-{index}") for index in range(4)] + [client("shared")] for run in range(5)]
+    children = [start(functools.partial(door.enrol, *roster)) for roster in rosters]
+    children += [start(door.crl), start(lambda: door.crl(check_mode=True))]
+    assert [ended(child) for child in children] == [0] * 7
+    rows = door.authority.rows
+    assert len({row.serial for row in rows}) == len(rows) == 5 * 4 + 1
+    assert {row.client for row in rows} == {client.name for roster in rosters for client in roster}
+    assert {path.stem for path in door.file("newcerts").iterdir()} == {row.serial for row in rows}
+
+
+def test_two_runs_making_one_authority_at_once_make_one(empty_door: Any) -> None:
+    children = [start(empty_door.create) for _ in range(4)]
+    assert [ended(child) for child in children] == [0] * 4
+    assert empty_door.create().changes == []
+
+
+def test_publications_at_once_end_in_a_whole_one(door: Any, client: Any, tmp_path: Path) -> None:
+    door.enrol(client())
+    door.crl()
+    children = [start(lambda: door.publish(tmp_path / "public")) for _ in range(4)]
+    assert [ended(child) for child in children] == [0] * 4
+    assert door.publish(tmp_path / "public").changes == []
