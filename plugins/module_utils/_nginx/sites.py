@@ -88,7 +88,7 @@ class Site:
 
     @property
     def slug(self) -> str:
-        """The name as a part of the name of an nginx variable."""
+        """The name as a part of a name of ours in nginx."""
         return self.name.replace("-", "_")
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,0 +1,78 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter gate_sites."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: gate_sites
+short_description: Check the list of sites behind a gate and complete it
+version_added: 0.1.0
+author:
+  - quietdoor.mtls authors (@quietdoor)
+description:
+  - Takes the variable C(gate_sites) of role P(quietdoor.mtls.gate#role), fills in every default, and fails on the first thing that
+    is wrong with it, naming the site and the key.
+  - The role's templates see only what this filter returns.
+positional: _input
+options:
+  _input:
+    description: The list of sites. What a site may hold is documented with role P(quietdoor.mtls.gate#role).
+    type: list
+    elements: dict
+    required: true
+seealso:
+  - plugin: quietdoor.mtls.gate_default_servers
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Complete a list of sites
+  ansible.builtin.debug:
+    msg: "{{ sites | quietdoor.mtls.gate_sites }}"
+  vars:
+    sites:
+      - name: panel
+        stage: enforce
+        server_names: [panel.example.org]
+        upstream: http://127.0.0.1:3000
+        certificate: /etc/ssl/panel.pem
+        certificate_key: /etc/ssl/private/panel.key
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - The sites, each with C(name), C(stage), C(mode), C(server_names), C(upstream), C(upstream_ca), C(certificate),
+      C(certificate_key), C(contact), C(client_max_body_size) and C(websocket) as given or by default.
+    - "Beside them stands what follows from these: C(slug) (the name with C(_) for C(-)), C(listen) (a list of C(address), C(port)
+      and C(token)), C(endpoints) (where the host itself can ask the site: C(site), C(address), C(port), C(server_name)),
+      C(upstream_name) (the host in C(upstream)) and C(contact_html) (C(contact) as HTML, without a dollar sign)."
+  type: list
+  elements: dict
+"""
+
+from typing import TYPE_CHECKING
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import parse_sites
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def gate_sites(value: object) -> list[dict[str, object]]:
+    """Return the sites as plain data, complete."""
+    try:
+        return [site.as_dict() for site in parse_sites(value)]
+    except Problem as problem:
+        raise AnsibleFilterError(str(problem)) from problem
+
+
+class FilterModule:
+    """Tells Ansible about the filter."""
+
+    def filters(self) -> dict[str, Callable[..., object]]:
+        return {"gate_sites": gate_sites}
