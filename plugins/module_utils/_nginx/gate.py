@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from .._ansible.files import PUBLIC_DIR, PUBLIC_FILE, make_directory, remove_leftovers, sync_directory, write_atomic
+from .._ansible.files import PUBLIC_DIR, PUBLIC_FILE, make_directory, sync_directory, write_atomic
 from . import transaction
 from .generation import endpoints_from
 from .shelf import HOME, Shelf, locked
@@ -75,6 +75,9 @@ def apply_gate(nginx: Nginx, request: Request, *, check_mode: bool) -> Outcome:
     """
     _check(request)
     if not request.candidate and not _anything_there(nginx.conf_path):
+        if not check_mode and os.path.isdir(os.path.join(nginx.conf_path, HOME)):
+            with locked(nginx.conf_path, check_mode=False):
+                Shelf(nginx.conf_path, "gate").tidy()
         return Outcome(Result("unchanged", "", tested=False), None, None, {}, {})
     nginx.check()
     with locked(nginx.conf_path, check_mode=check_mode):
@@ -153,7 +156,6 @@ class _Gate:
         directory = os.path.dirname(self.entry)
         if not os.path.isdir(directory):
             make_directory(directory, PUBLIC_DIR)
-        remove_leftovers(directory)
         if _read(self.entry) != ENTRY_TEXT:
             write_atomic(self.entry, ENTRY_TEXT.encode(), PUBLIC_FILE)
 

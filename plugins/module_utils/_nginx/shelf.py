@@ -38,7 +38,10 @@ _NUMBER = re.compile(r"[0-9]{1,18}")
 
 @contextlib.contextmanager
 def locked(conf_path: str, *, check_mode: bool) -> Iterator[None]:
-    """Hold the one lock for everything of ours below ``conf_path``. Check mode leaves no trace where there is no lock yet."""
+    """Hold the one lock for everything of ours below ``conf_path``, and clear away the half-written files of killed runs.
+
+    Check mode leaves no trace: where there is no lock yet, it takes none.
+    """
     home = os.path.join(conf_path, HOME)
     path = os.path.join(home, "lock")
     if check_mode and not os.path.exists(path):
@@ -46,7 +49,11 @@ def locked(conf_path: str, *, check_mode: bool) -> Iterator[None]:
         return
     make_directory(home, PUBLIC_DIR)
     with lock(path):
-        remove_left_over()
+        if not check_mode:
+            remove_left_over()
+            for directory in (home, os.path.join(conf_path, "conf.d")):
+                if os.path.isdir(directory):
+                    remove_leftovers(directory)
         yield
 
 
@@ -107,19 +114,20 @@ class Shelf:
         return max(known) + 1
 
     def tidy(self) -> None:
-        """Remove what a killed run left: half-written files, and generations that were never proven."""
-        make_directory(self.home, PUBLIC_DIR)
-        make_directory(self.store, PUBLIC_DIR)
-        remove_leftovers(self.home)
+        """Remove the generations of killed runs: what was written and never proven.
+
+        After a removal they cannot be told from those that are kept; prune() gets them then.
+        """
         proven = self.committed()
-        if proven is not None:
-            self._remove(number for number in self._stored() if number > proven and number != self.live())
+        if proven is not None or not os.path.exists(self._committed):
+            self._remove(number for number in self._stored() if number > (proven or 0) and number != self.live())
 
     def write(self, generation: int, files: Mapping[str, str]) -> None:
         """Write the files of a new generation. Nothing sees them until the link is switched."""
         write_atomic(self._highest, f"{generation}\n".encode(), PUBLIC_FILE)
         top = self.directory(generation)
         self._remove([generation])
+        make_directory(self.store, PUBLIC_DIR)
         make_directory(top, PUBLIC_DIR)
         for relative, text in files.items():
             directory = top

@@ -100,6 +100,8 @@ def make(nginx: Server, move: Move, *, check_mode: bool) -> Result:
     :raises Problem: if it cannot be made; it says whether anything changed and what was taken back.
     """
     shelf = move.shelf
+    if not check_mode:
+        shelf.tidy()
     if move.in_place and tells(nginx, move.endpoints_of(move.target), shelf.kind, move.target):
         return _already_there(move, check_mode=check_mode)
     configuration = _rehearsed(nginx, move, check_mode=check_mode)
@@ -218,7 +220,6 @@ def _addresses(configuration: Configuration, move: Move) -> set[tuple[str, int]]
 
 
 def _write(move: Move) -> None:
-    move.shelf.tidy()
     if move.target is not None and move.files is not None:
         move.shelf.write(move.target, move.files)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .._ansible.errors import Problem
 
-_VERSION = re.compile(r"^(?P<product>[\w-]+) version: [\w-]+/(?P<version>[0-9]+(?:\.[0-9]+){1,3})", re.MULTILINE)
+_VERSION = re.compile(r"^[\w-]+ version: (?P<product>[\w-]+)/(?P<version>[0-9]+(?:\.[0-9]+){1,3})", re.MULTILINE)
 _TLS = re.compile(r"^built with (?P<built>.+?)(?: \(running with (?P<running>.+)\))?$", re.MULTILINE)
 _ARGUMENTS = re.compile(r"^configure arguments:(?P<arguments>.*)$", re.MULTILINE)
 _MODULE = re.compile(r"--with-(?P<name>(?:http|stream|mail)(?:_[a-z0-9_]+_module)?)(?P<dynamic>=dynamic)?")

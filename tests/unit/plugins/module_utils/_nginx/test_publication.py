@@ -1,0 +1,169 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Publications: what is refused, what the maps say, how long 100,000 entries take."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import Any
+
+import pytest
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config import parse
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.publication import (
+    DATA_FILES,
+    read_generation,
+    read_publication,
+)
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust import render_maps
+from hypothesis import given
+from hypothesis import strategies as st
+
+ISSUERS = [
+    {"id": 1, "subject": 'CN=A\\, "B" {x} $y;O=Ops', "sha256": "AB" * 32},
+    {"id": 12, "subject": "CN=a", "sha256": "cd" * 32},
+]
+ALEX = {
+    "issuer": 1,
+    "serial": "0A1B",
+    "name": "alex",
+    "common_name": "x",
+    "email": ["a@b.test", "c@b.test"],
+    "roles": ["admin"],
+}
+GONE = {"issuer": 12, "serial": "FF", "reason": "keyCompromise", "revoked_at": "2026-01-01T00:00:00Z"}
+
+
+def texts(**changed: Any) -> dict[str, Any]:
+    """Return the files of a publication; digests fit."""
+    identities = {"format": 1, "issuers": ISSUERS, "identities": changed.get("identities", [ALEX])}
+    identities.update(changed.get("issuers", {}))
+    files = {
+        "ca.pem": "ca",
+        "crl.pem": "crl",
+        "identities.json": json.dumps(identities),
+        "denied.json": json.dumps({"format": 1, "denied": changed.get("denied", [GONE])}),
+    }
+    digests = {name: hashlib.sha256(files[name].encode()).hexdigest() for name in DATA_FILES}
+    trust = {"format": 1, "generation": 5, "files": digests, **changed.get("trust", {})}
+    return {**files, "trust.json": json.dumps(trust), **changed.get("files", {})}
+
+
+def maps(text: str) -> dict[str, tuple[str, dict[str, str]]]:
+    """Return the maps of a configuration: variable -> source and entries."""
+    return {
+        one.args[1]: (one.args[0], {entry.name: entry.args[0] for entry in one.block or ()})
+        for one in parse(text, "http.conf")
+    }
+
+
+def test_maps() -> None:
+    """As the architecture page lists them."""
+    found = maps(render_maps(read_publication(texts())))
+    verified = "$quietdoor_issuer:$ssl_client_serial"
+    assert found == {
+        "$quietdoor_trust_generation": ("", {"default": "5"}),
+        "$quietdoor_presented_issuer": (
+            "$ssl_client_i_dn",
+            {
+                "default": "0",
+                "~^CN=A\\x5c, \\x22B\\x22 \\x7bx\\x7d \\x24y\\x3bO=Ops\\z": "1",
+                "~^CN=a\\z": "12",
+            },
+        ),
+        "$quietdoor_denied": ("$quietdoor_presented_issuer:$ssl_client_serial", {"default": "0", "12:FF": "1"}),
+        "$quietdoor_issuer": ("$ssl_client_verify", {"default": "0", "SUCCESS": "$quietdoor_presented_issuer"}),
+        "$quietdoor_name": (verified, {"default": "", "1:0A1B": "alex"}),
+        "$quietdoor_email": (verified, {"default": "", "1:0A1B": "a@b.test,c@b.test"}),
+        "$quietdoor_roles": (verified, {"default": "", "1:0A1B": "admin"}),
+    }
+
+
+def test_keys_fit_the_default_bucket() -> None:
+    """46 bytes: 64, minus two pointers, minus the length, as ngx_hash_init() counts."""
+    assert len("999:" + "F" * 40) <= 46
+    longest = {**GONE, "serial": "F" * 40}
+    assert f"12:{'F' * 40} 1;" in render_maps(read_publication(texts(denied=[longest])))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"identities": [{**ALEX, "name": 'a; }"\n'}]}, "is not a name"),
+        ({"identities": [{**ALEX, "name": None}]}, "is not a name"),
+        ({"identities": [{**ALEX, "email": ["$x@b.test"]}]}, "is not an e-mail address"),
+        ({"identities": [{**ALEX, "email": ["a b@b.test"]}]}, "is not an e-mail address"),
+        ({"identities": [{**ALEX, "email": "a@b.test"}]}, "is not a list"),
+        ({"identities": [{**ALEX, "roles": ["a,b"]}]}, "is not a role"),
+        ({"identities": [{**ALEX, "serial": "0a1b"}]}, "is not a serial"),
+        ({"identities": [{**ALEX, "serial": "A1B"}]}, "is not a serial"),
+        ({"identities": [{**ALEX, "serial": "000A1B"}]}, "is not a serial"),
+        ({"identities": [{**ALEX, "serial": "F" * 42}]}, "is not a serial"),
+        ({"identities": [{**ALEX, "serial": "-01"}]}, "is not a serial"),
+        ({"identities": [{**ALEX, "issuer": 2}]}, "is not an issuer"),
+        ({"identities": [{**ALEX, "issuer": True}]}, "is not an issuer"),
+        ({"identities": [ALEX, ALEX]}, "two identities have issuer and serial 1:0A1B"),
+        ({"identities": ["x"]}, "has no list identities"),
+        ({"denied": [{**GONE, "serial": "FF 1; } #"}]}, "is not a serial"),
+        ({"denied": [{**GONE, "issuer": 3}]}, "is not an issuer"),
+        ({"denied": {}}, "has no list denied"),
+        ({"issuers": {"issuers": [ISSUERS[0], {**ISSUERS[1], "id": 1}]}}, "two issuers have the id 1"),
+        ({"issuers": {"issuers": [ISSUERS[0], {**ISSUERS[0], "id": 2}]}}, "two issuers have the subject"),
+        ({"issuers": {"issuers": [{**ISSUERS[0], "id": 1000}]}}, "is not an issuer's id"),
+        ({"issuers": {"issuers": [{**ISSUERS[0], "subject": "CN=a\nb"}]}}, "is not an issuer's subject"),
+        ({"issuers": {"issuers": [{**ISSUERS[0], "sha256": "zz"}]}}, "is not an issuer's sha256"),
+        ({"issuers": {"format": 2}}, "is not of format 1"),
+        ({"trust": {"generation": 0}}, "has no generation"),
+        ({"trust": {"generation": "5"}}, "has no generation"),
+        ({"trust": {"generation": True}}, "has no generation"),
+        ({"trust": {"files": {}}}, "does not name the files"),
+        ({"files": {"ca.pem": "other"}}, "ca.pem does not have the digest"),
+        ({"files": {"trust.json": "{"}}, "trust.json is not JSON"),
+        ({"files": {"trust.json": {}}}, "trust.json is not text"),
+        ({"files": {"more.pem": ""}}, "'more.pem' unknown"),
+    ],
+)
+def test_refused(changed: dict[str, Any], words: str) -> None:
+    """By file and value."""
+    with pytest.raises(Problem) as caught:
+        read_publication(texts(**changed))
+    assert words in str(caught.value)
+
+
+def test_denied_twice_is_denied() -> None:
+    """A duplicate must not keep a revocation back."""
+    assert read_publication(texts(denied=[GONE, {**GONE, "reason": "superseded"}])).denied == ("12:FF",)
+
+
+@given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=30))
+def test_no_text_breaks_out(name: str, email: str, role: str) -> None:
+    """Either it is refused, or the maps are the same maps with that value in them."""
+    person = {**ALEX, "name": name, "email": [email], "roles": [role]}
+    try:
+        found = maps(render_maps(read_publication(texts(identities=[person]))))
+    except Problem:
+        return
+    assert [found[f"$quietdoor_{what}"][1]["1:0A1B"] for what in ("name", "email", "roles")] == [name, email, role]
+    assert len(found) == 7
+
+
+def test_a_hundred_thousand() -> None:
+    """Revoked certificates of a large house: read and rendered in about a second; the bound leaves room for a busy machine."""
+    denied = [
+        {**GONE, "serial": f"{number:040X}"[:40].replace("0", "A", 1)} for number in range(16**39, 16**39 + 100_000)
+    ]
+    files = texts(denied=denied)
+    started = time.process_time()
+    rendered = render_maps(read_publication(files))
+    assert time.process_time() - started < 4
+    assert rendered.count("\n    12:") == len({row["serial"] for row in denied}) == 100_000
+
+
+def test_generation() -> None:
+    """From trust.json alone."""
+    assert read_generation('{"format": 1, "generation": 7}') == 7
+    with pytest.raises(Problem):
+        read_generation("")
