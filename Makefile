@@ -39,8 +39,9 @@ lock: ## pin the newest versions of requirements/*.in
 	@tools/lock.sh
 
 # --- the demo -------------------------------------------------------------------------------------------------------
-demo_playbook = ANSIBLE_INVENTORY=/dev/null ANSIBLE_LOCALHOST_WARNING=false ANSIBLE_INVENTORY_UNPARSED_WARNING=false \
-	ANSIBLE_REMOTE_TEMP=$(ANSIBLE_HOME)/tmp ANSIBLE_CALLBACK_RESULT_FORMAT=yaml .venv/bin/ansible-playbook -e '{"demo_path": "$(DEMO_PATH)"}'
+demo_playbook = ANSIBLE_PIPELINING=true \
+	ANSIBLE_REMOTE_TEMP=$(ANSIBLE_HOME)/tmp ANSIBLE_CALLBACK_RESULT_FORMAT=yaml \
+	.venv/bin/ansible-playbook -i localhost, -e '{"demo_path": "$(DEMO_PATH)"}'
 
 .PHONY: demo demo-stop
 demo: install ## a gate on this machine, in .demo/, on loopback

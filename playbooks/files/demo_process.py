@@ -2,9 +2,9 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starts the demo's processes and ends exactly those, and finds ports for them.
+"""Prepares the demo's directory, starts its processes and ends exactly those.
 
-demo_process.py ports FILE COUNT             free loopback ports from 8443 on, remembered in FILE
+demo_process.py prepare DIR                  directories, free loopback ports from 8443 on, a passphrase; all made once
 demo_process.py start FILE LOG PORT ARGV...  start ARGV in the background, remembered in FILE; PORT 0 waits for none
 demo_process.py stop FILE...                 end what is remembered in FILE, if it still is that process
 Prints "changed" where it did something.
@@ -14,14 +14,20 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FIRST_PORT = 8443
+DIRECTORIES = ("run", "server", "specimens", "inventory/group_vars", "nginx/conf.d", "nginx/logs", "nginx/tmp")
 PATIENCE = 10.0
 
 
@@ -54,13 +60,27 @@ def is_free(port: int) -> bool:
     return True
 
 
-def ports(memory: str, count: str) -> bool:
-    """Choose ports once and keep to them."""
-    path = Path(memory)
+def prepare(directory: str) -> bool:
+    """Make what the demo keeps for good: directories, two ports, and the passphrase of its authorities."""
+    top = Path(directory)
+    for name in DIRECTORIES:
+        (top / name).mkdir(parents=True, exist_ok=True)
+    free = (port for port in range(FIRST_PORT, FIRST_PORT + 500) if is_free(port))
+    made = [
+        write_once(top / "run" / "ports.json", lambda: json.dumps([next(free), next(free)]), 0o644),
+        write_once(top / "run" / "authority.passphrase", lambda: secrets.token_urlsafe(24), 0o600),
+    ]
+    return any(made)
+
+
+def write_once(path: Path, text: Callable[[], str], mode: int) -> bool:
+    """Write a file with these permission bits unless it is there; return whether it was written."""
     if path.exists():
         return False
-    free = [port for port in range(FIRST_PORT, FIRST_PORT + 500) if is_free(port)][: int(count)]
-    path.write_text(json.dumps(free), encoding="utf-8")
+    temporary = path.with_suffix(".new")
+    temporary.touch(mode=mode)
+    temporary.write_text(text(), encoding="ascii")
+    temporary.rename(path)
     return True
 
 
@@ -115,5 +135,5 @@ def end(memory: Path) -> bool:
 
 
 if __name__ == "__main__":
-    if {"ports": ports, "start": start, "stop": stop}[sys.argv[1]](*sys.argv[2:]):
+    if {"prepare": prepare, "start": start, "stop": stop}[sys.argv[1]](*sys.argv[2:]):
         sys.stdout.write("changed\n")
