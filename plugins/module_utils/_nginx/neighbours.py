@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from .sites import Listen, Site
 
 POLICIES = ("auto", "always", "never")
+# The files of role gate, in whatever directory nginx.conf is.
+_OURS = re.compile(r".*/quietdoor/gate/(?:http|sites/[^/]+)\.conf")
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Neighbour:
     address: str
     port: int | None
     ssl: bool
+    http2: bool
     default_server: bool
     server_names: tuple[str, ...]
     place: str
@@ -32,28 +36,32 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Plan:
-    """For which addresses the default server is ours, and one sentence on each address that says why or why not."""
+    """What is decided about the addresses of the sites.
+
+    :param owned: those whose default server is ours.
+    :param http2: those where ``listen ... http2``, which switches HTTP/2 on for every server of the address, changes nobody else.
+    :param reasons: one sentence on each address that says why the default server is ours or not.
+    """
 
     owned: tuple[Listen, ...]
+    http2: tuple[Listen, ...]
     reasons: tuple[str, ...]
 
 
-def neighbours_from(listens: Sequence[Mapping[str, Any]], conf_path: str) -> tuple[Neighbour, ...]:
+def neighbours_from(listens: Sequence[Mapping[str, Any]]) -> tuple[Neighbour, ...]:
     """Return the ``listens`` of nginx_info without those of the gate itself and of protocols that carry no HTTP."""
-    home = f"{conf_path.rstrip('/')}/quietdoor/"
     return tuple(
         Neighbour(
             address=str(listen["address"]),
             port=listen["port"],
             ssl=bool(listen["ssl"]),
+            http2=bool(listen["http2"]),
             default_server=bool(listen["default_server"]),
             server_names=tuple(str(name).lower() for name in listen["server_names"]),
             place=f"{listen['file']}:{listen['line']}",
         )
         for listen in listens
-        if listen.get("protocol", "http") == "http"
-        and not listen.get("udp", False)
-        and not str(listen["file"]).startswith(home)
+        if listen["protocol"] == "http" and not listen["udp"] and not _OURS.fullmatch(str(listen["file"]))
     )
 
 
@@ -69,7 +77,7 @@ def plan_default_servers(
     :param can_reject: whether this nginx knows ``ssl_reject_handshake``.
     :raises Problem: if a site cannot share an address with what is there, or the policy cannot be had.
     """
-    owned, reasons = [], []
+    owned, http2, reasons = [], [], []
     for listen in _listens(sites):
         there = [neighbour for neighbour in neighbours or () if _same_address(neighbour, listen)]
         _refuse_collisions(sites, listen, there)
@@ -81,8 +89,10 @@ def plan_default_servers(
             )
         if not reason:
             owned.append(listen)
+        if not there or any(neighbour.http2 for neighbour in there):
+            http2.append(listen)
         reasons.append(f"{listen.token}: {reason or 'the default server is ours and rejects unknown names'}")
-    return Plan(tuple(owned), tuple(reasons))
+    return Plan(tuple(owned), tuple(http2), tuple(reasons))
 
 
 def _listens(sites: Sequence[Site]) -> list[Listen]:
@@ -121,9 +131,9 @@ def _why_not(there: Sequence[Neighbour], policy: str, *, known: bool, can_reject
         return "this nginx is older than 1.19.4 and cannot reject a handshake; unknown names are answered with 421"
     chosen = next((neighbour for neighbour in there if neighbour.default_server), None)
     if chosen:
-        return f"{chosen.place} is the default server; unknown names are its business"
+        return f"{chosen.place} is the default server; TLS protocols and unknown names are its business"
     if not known and policy == "auto":
         return "nginx refuses its configuration as it is now, so who else listens is not known"
     if there and policy == "auto":
-        return f"{there[0].place} may be the default server without saying so; unknown names are its business"
+        return f"{there[0].place} may be the default server without saying so; TLS protocols and unknown names are its business"
     return ""

@@ -42,10 +42,8 @@ _LISTEN = re.compile(r"(?:(?P<address>\*|[0-9.]+|\[[0-9A-Fa-f:.]+\]):)?(?P<port>
 _UPSTREAM = re.compile(r"(?P<scheme>https?)://(?:(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]+))?)/?")
 _UPSTREAM_SOCKET = re.compile(r"http://unix:(?P<path>/[A-Za-z0-9._/@+-]+)")
 _SIZE = re.compile(r"[0-9]{1,9}[kKmMgG]?")
-# A dollar sign starts a variable, a scheme names something that is no file, and neither a star nor a control
-# character belongs in the name of a certificate.
-_PATH_REFUSED = re.compile(r"[\x00-\x1f\x7f$*]")
-_PATH_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+# A dollar sign would start a variable; engine:, store: and data: name keys that are no files.
+_PATH = re.compile(r"(?![A-Za-z][A-Za-z0-9+.-]*:)[^$]{1,1000}")
 
 
 @dataclass(frozen=True)
@@ -338,7 +336,7 @@ def _parse_upstream_ca(entry: _Entry, upstream: str) -> str:
 def _parse_path(entry: _Entry, key: str) -> str:
     mend = "Write the path of a PEM file on the web host, absolute or relative to the directory of nginx.conf"
     path = entry.text(key, mend)
-    if _PATH_REFUSED.search(path) or _PATH_SCHEME.match(path):
+    if not _PATH.fullmatch(path) or not path.isprintable():
         raise entry.problem(key, f"{path!r} cannot be the path of a file", mend)
     return path
 
