@@ -173,9 +173,7 @@ def _write_rows(authority: Authority, steps: list[Step], issued: list[_Issued], 
 
 def _finish(authority: Authority, step: Step, record: Record, due: list[str]) -> Result:
     files = _files(authority, record)
-    if files is None or not step.client.present:
-        return Result(step, record)
-    if step.issues or due or record.issuing:
+    if files and step.client.present and (step.issues or due or record.issuing):
         remove_leftovers(files.directory)
         record = replace(
             client_files.complete(authority, files, step.client, record), issuing=False, roles=step.client.roles
