@@ -25,12 +25,9 @@ options:
     elements: dict
     required: true
   nginx:
-    description: What module M(quietdoor.mtls.nginx_info) returned.
+    description:
+      - What module M(quietdoor.mtls.nginx_info) returned. Servers in files of the gate itself (C(quietdoor/gate/)) are left out.
     type: dict
-    required: true
-  conf_path:
-    description: The directory of C(nginx.conf); servers in files below C(quietdoor/) in it are the gate's own.
-    type: str
     required: true
   policy:
     description:
@@ -52,13 +49,14 @@ EXAMPLES = r"""
 
 - name: Show where the default server would belong to the gate
   ansible.builtin.debug:
-    msg: "{{ gate_sites | quietdoor.mtls.gate_default_servers(nginx, '/etc/nginx') }}"
+    msg: "{{ gate_sites | quietdoor.mtls.gate_default_servers(nginx) }}"
 """
 
 RETURN = r"""
 _value:
   description:
-    - C(owned) is the list of addresses whose default server is the gate's, each with C(address), C(port) and C(token).
+    - C(owned) is the list of addresses whose default server is the gate's, each as the directive C(listen) takes it.
+    - C(http2) is the list of addresses where C(listen ... http2) changes no other server, likewise.
     - C(reasons) is a list with one sentence for each address, saying what was decided and why.
   type: dict
 """
@@ -78,23 +76,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-def gate_default_servers(
-    value: object, nginx: Mapping[str, Any], conf_path: str, policy: str = "auto"
-) -> dict[str, object]:
+def gate_default_servers(value: object, nginx: Mapping[str, Any], policy: str = "auto") -> dict[str, list[str]]:
     """Return the plan as plain data."""
     if policy not in POLICIES:
         raise AnsibleFilterError(f"gate_default_server: {policy!r} is unknown. Write one of: {', '.join(POLICIES)}.")
     try:
         plan = plan_default_servers(
             parse_sites(value),
-            None if nginx["configuration_error"] else neighbours_from(nginx["listens"], conf_path),
+            None if nginx["configuration_error"] else neighbours_from(nginx["listens"]),
             policy,
             can_reject=bool(nginx["capabilities"]["ssl_reject_handshake"]),
         )
     except Problem as problem:
         raise AnsibleFilterError(str(problem)) from problem
-    owned = [{"address": listen.address, "port": listen.port, "token": listen.token} for listen in plan.owned]
-    return {"owned": owned, "reasons": list(plan.reasons)}
+    return {
+        "owned": [listen.token for listen in plan.owned],
+        "http2": [listen.token for listen in plan.http2],
+        "reasons": list(plan.reasons),
+    }
 
 
 class FilterModule:

@@ -12,8 +12,8 @@ version_added: 0.1.0
 author:
   - quietdoor.mtls authors (@quietdoor)
 description:
-  - Takes the variable C(gate_sites) of role P(quietdoor.mtls.gate#role), fills in every default, and fails on the first thing that
-    is wrong with it, naming the site and the key.
+  - Takes the variable C(gate_sites) of role P(quietdoor.mtls.gate#role), fills in every default, and fails on the first thing
+    that is wrong with it, naming the site and the key.
   - The role's templates see only what this filter returns.
 positional: _input
 options:

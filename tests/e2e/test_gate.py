@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import socket
+import socketserver
 import ssl
 import subprocess
 import sys
@@ -181,10 +182,14 @@ class Authority:
 # --- an application that remembers ---
 
 
+class _UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+
 class Application:
     """Echoes requests as JSON; ``/status/NNN`` answers with that status and a body of its own."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int = 0, tls: Pair | None = None, path: Path | None = None) -> None:
         self.port = port
         self.reached: list[str] = []
         application = self
@@ -228,7 +233,14 @@ class Application:
             def log_message(self, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+            def address_string(self) -> str:
+                return "a socket has none"
+
+        self._server = _UnixServer(str(path), Handler) if path else ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls.crt, tls.pem)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
@@ -326,6 +338,7 @@ class World:
             "ANSIBLE_LOCAL_TEMP": str(self.root / "ansible" / "tmp"),
             "ANSIBLE_REMOTE_TEMP": str(self.root / "ansible" / "tmp"),
             "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_PIPELINING": "1",
         }
         argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(self.root / "inventory.yml")]
         done = subprocess.run(
@@ -619,6 +632,31 @@ def test_large_bodies_are_limited_as_the_site_says(world: World) -> None:
     alex = world.authority.clients["alex"]
     assert world.get(alex, method="POST", body=b"x" * 1_900_000).status == 200
     assert world.get(alex, method="POST", body=b"x" * 2_200_000).status == 413
+
+
+def test_applications_behind_tls_and_behind_a_socket(world: World, restored: None) -> None:
+    alex, tls_port = world.authority.clients["alex"], free_port(22000, 22199)
+    server = _pair(world.root / "upstream", "upstream", usage=Usage.SERVER_AUTH, dns=("localhost",))
+    socket_path = world.root / "application.sock"
+    applications = [Application(tls_port, tls=server), Application(path=socket_path)]
+    tls = {"upstream": f"https://localhost:{tls_port}"}
+    own = world.ports["own"]
+    try:
+        sites = [
+            world.site("checked", ["panel.test"], own, **tls, upstream_ca=str(server.crt)),
+            world.site("unchecked", ["alias.test"], own, **tls),
+            world.site("distrusted", ["wiki.test"], own, **tls, upstream_ca=str(world.server.crt)),
+            world.site("by-socket", ["late.test"], own, upstream=f"http://unix:{socket_path}"),
+        ]
+        run = world.play(roles=("gate",), gate_sites=sites)
+        assert run.code == 0, run.output
+        for host, status in (("panel.test", 200), ("alias.test", 200), ("wiki.test", 502), ("late.test", 200)):
+            answer = world.get(alex, "/a%2Fb//c", host=host)
+            assert answer.status == status, host
+            assert status != 200 or json.loads(answer.body)["path"] == "/a%2Fb//c"
+    finally:
+        for application in applications:
+            application.stop()
 
 
 # --- who does not get in ---

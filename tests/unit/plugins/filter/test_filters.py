@@ -1,0 +1,54 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filters as Ansible calls them; what they compute is tested with module_utils."""
+
+from __future__ import annotations
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.quietdoor.mtls.plugins.filter import gate_default_servers, gate_sites, nginx_quote
+
+SITE = {
+    "name": "panel",
+    "stage": "enforce",
+    "server_names": ["panel.example"],
+    "upstream": "http://app",
+    "certificate": "a",
+    "certificate_key": "b",
+}
+NGINX = {"configuration_error": None, "listens": [], "capabilities": {"ssl_reject_handshake": True}}
+
+
+def test_each_file_holds_the_filter_of_its_name() -> None:
+    for module in (gate_default_servers, gate_sites, nginx_quote):
+        assert list(module.FilterModule().filters()) == [module.__name__.rpartition(".")[2]]
+
+
+def test_nginx_quote() -> None:
+    assert nginx_quote.nginx_quote('a "b" \\c;') == '"a \\"b\\" \\\\c;"'
+
+
+@pytest.mark.parametrize("value", ["$host", "a\nb", "x" * 5000, 7, None])
+def test_nginx_quote_refuses_what_nginx_cannot_carry(value: object) -> None:
+    with pytest.raises(AnsibleFilterError, match=r"^nginx_quote: "):
+        nginx_quote.nginx_quote(value)
+
+
+def test_gate_sites_completes_and_refuses() -> None:
+    assert gate_sites.gate_sites([SITE])[0]["listen"] == [{"address": "*", "port": 443, "token": "443"}]
+    with pytest.raises(AnsibleFilterError, match="site panel: stage"):
+        gate_sites.gate_sites([{**SITE, "stage": False}])
+
+
+def test_gate_default_servers_decides_and_refuses() -> None:
+    decided = gate_default_servers.gate_default_servers([SITE], NGINX)
+    assert (decided["owned"], decided["http2"], len(decided["reasons"])) == (["443"], ["443"], 1)
+    unknown = {**NGINX, "configuration_error": "unknown directive"}
+    assert gate_default_servers.gate_default_servers([SITE], unknown)["owned"] == []
+    with pytest.raises(AnsibleFilterError, match="'sometimes' is unknown"):
+        gate_default_servers.gate_default_servers([SITE], NGINX, "sometimes")
+    with pytest.raises(AnsibleFilterError, match="always cannot be had"):
+        gate_default_servers.gate_default_servers(
+            [SITE], {**NGINX, "capabilities": {"ssl_reject_handshake": False}}, "always"
+        )
