@@ -20,31 +20,11 @@ description:
 options:
   publication:
     description:
-      - The texts of the five files of a publication.
+      - The texts of the five files of a publication, by name, V(ca.pem) (the CA chain, root last), V(crl.pem) (a CRL of every
+        CA of the chain), V(identities.json), V(denied.json) and V(trust.json).
       - Take care that they arrive byte for byte. C(lookup('file', ...)) needs C(rstrip=false).
     type: dict
     required: true
-    suboptions:
-      ca.pem:
-        description: The CA chain, root last.
-        type: str
-        required: true
-      crl.pem:
-        description: A CRL of every CA of the chain.
-        type: str
-        required: true
-      identities.json:
-        description: Whose certificates there are.
-        type: str
-        required: true
-      denied.json:
-        description: Every serial that was ever revoked.
-        type: str
-        required: true
-      trust.json:
-        description: The generation, and the digests of the other files.
-        type: str
-        required: true
   min_remaining:
     description: A CRL that ends sooner is refused, also if it is installed already, so that it is seen in time. As in V(7d).
     type: str
@@ -66,10 +46,13 @@ author:
 EXAMPLES = r"""
 - name: Believe what the CA host published
   quietdoor.mtls.trust_install:
-    publication: "{{ dict(names | zip(names | map('extract', my_publication_texts))) }}"
+    publication:
+      ca.pem: "{{ lookup('ansible.builtin.file', my_publication ~ '/ca.pem', rstrip=false) }}"
+      crl.pem: "{{ lookup('ansible.builtin.file', my_publication ~ '/crl.pem', rstrip=false) }}"
+      identities.json: "{{ lookup('ansible.builtin.file', my_publication ~ '/identities.json', rstrip=false) }}"
+      denied.json: "{{ lookup('ansible.builtin.file', my_publication ~ '/denied.json', rstrip=false) }}"
+      trust.json: "{{ lookup('ansible.builtin.file', my_publication ~ '/trust.json', rstrip=false) }}"
     min_remaining: 7d
-  vars:
-    names: [ca.pem, crl.pem, identities.json, denied.json, trust.json]
 """
 
 RETURN = r"""
@@ -138,14 +121,6 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.options impo
 )
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust import Request, install_trust
 
-PUBLICATION = {
-    "ca.pem": {"type": "str", "required": True},
-    "crl.pem": {"type": "str", "required": True},
-    "identities.json": {"type": "str", "required": True},
-    "denied.json": {"type": "str", "required": True},
-    "trust.json": {"type": "str", "required": True},
-}
-
 
 def work(module: Any) -> dict[str, Any]:
     """Take over the publication."""
@@ -187,7 +162,7 @@ def main() -> None:
     spec = {
         **NGINX,
         **CHANGE,
-        "publication": {"type": "dict", "required": True, "options": PUBLICATION},
+        "publication": {"type": "dict", "required": True},
         "min_remaining": {"type": "str", "default": "7d"},
     }
     run(AnsibleModule(argument_spec=spec, supports_check_mode=True), work)

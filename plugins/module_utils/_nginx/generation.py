@@ -137,7 +137,7 @@ def _ask_on(plain: socket.socket, context: ssl.SSLContext, server_name: str) -> 
 
 def tells(nginx: Asks, endpoints: Iterable[Endpoint], kind: str, generation: int | None) -> bool:
     """Return whether every endpoint tells ``generation`` (None: tells none), several times in a row."""
-    return not any(_first_wrong(nginx, endpoints, kind, generation) for _ in range(_ROUNDS))
+    return not any(_first_wrong(nginx, endpoints, kind, generation) for _round in range(_ROUNDS))
 
 
 def prove(
