@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Carrying out what the roster asks for: keys, certificates, rows, files, in an order that a kill at any moment does not break.
 
-For every certificate: (1) record and key, (2) the certificate itself in newcerts/, (3) the row in index.txt, (4) the client's
-files, (5) the record again. A certificate without a row is given one by authority.open_for_change; a record that announces a
-certificate which was never signed is taken back by roster.settled; files that are missing are made by client_files.complete.
+Revocations come first. For every certificate: (1) record and key, (2) the certificate itself in newcerts/, (3) the row in
+index.txt, (4) the client's files, (5) the record again. A certificate without a row is given one by authority.open_for_change;
+a record that announces a certificate which was never signed is taken back by roster.settled; files that are missing are made
+by client_files.complete.
 """
 
 from __future__ import annotations
@@ -78,11 +79,13 @@ def bring_to_desired_state(
         steps = _plan(authority, clients, rules, now)
         due = [_due(authority, step) for step in steps]
         signer = authority.signer(passphrase, now) if any(step.issues for step in steps) else None
-        issued = [_issue(authority, signer, step, now) if signer and step.issues else None for step in steps]
-        _write_rows(authority, steps, [one for one in issued if one], now)
+        for step in steps:
+            _prepare(authority, step)
+        _revoke(authority, steps, now)
+        issued = _issue_all(authority, signer, steps, now) if signer else {}
         return [
-            _finish(authority, step, one.record if one else step.record, files)
-            for step, one, files in zip(steps, issued, due)
+            _finish(authority, step, issued.get(step.client.name, step.record), files)
+            for step, files in zip(steps, due)
         ]
 
 
@@ -120,15 +123,41 @@ def _files(authority: Authority, record: Record) -> ClientFiles | None:
     return ClientFiles(authority.layout.client(record.name), record.name, record.latest) if record.latest else None
 
 
-@dataclass(frozen=True)
-class _Issued:
-    """A certificate just signed, and the record that announced it."""
+def _prepare(authority: Authority, step: Step) -> None:
+    """Make the client's directory: if that is impossible, it has to be known before anything is signed or revoked."""
+    if step.issues:
+        directory = authority.layout.client(step.client.name)
+        make_directory(directory, PRIVATE_DIR)
+        remove_leftovers(directory)
 
-    record: Record
-    row: Row
+
+def _revoke(authority: Authority, steps: list[Step], now: datetime) -> None:
+    reasons = {
+        serial: step.client.reason if step.action == "revoked" else "superseded"
+        for step in steps
+        for serial in step.revoke
+    }
+    if reasons:
+        authority.save(
+            [revoked_row(row, now, reasons[row.serial]) if row.serial in reasons else row for row in authority.rows]
+        )
 
 
-def _issue(authority: Authority, signer: Signer, step: Step, now: datetime) -> _Issued:
+def _issue_all(authority: Authority, signer: Signer, steps: list[Step], now: datetime) -> dict[str, Record]:
+    """Issue what is to be issued and return the records by client; the database is written once, also if one fails."""
+    issued: dict[str, Record] = {}
+    rows = list(authority.rows)
+    try:
+        for step in steps:
+            if step.issues:
+                issued[step.client.name], row = _issue(authority, signer, step, now)
+                rows.append(row)
+    finally:
+        authority.save(rows)
+    return issued
+
+
+def _issue(authority: Authority, signer: Signer, step: Step, now: datetime) -> tuple[Record, Row]:
     client, number = step.client, random_serial()
     end = min(now + client.valid_for, signer.certificate.not_valid_after_utc)
     serial = serial_hex(number)
@@ -136,8 +165,6 @@ def _issue(authority: Authority, signer: Signer, step: Step, now: datetime) -> _
     issue = Issue(serial, stem, iso(now), client.request)
     record = replace(step.record, issues=(*step.record.issues, issue), issuing=True, roles=client.roles)
     files = ClientFiles(authority.layout.client(client.name), client.name, issue)
-    make_directory(files.directory, PRIVATE_DIR)
-    remove_leftovers(files.directory)
     _remove_unsigned_keys(files, record)
     records.save(files.directory, record)
     key = generate(client.key)
@@ -145,7 +172,7 @@ def _issue(authority: Authority, signer: Signer, step: Step, now: datetime) -> _
     subject = build_name(client.common_name, client.organization)
     certificate = client_certificate(signer, key.public_key(), subject, client.email, number, now, end)
     write_atomic(authority.layout.new_certificate(serial), certificate.public_bytes(Encoding.PEM), PUBLIC_FILE)
-    return _Issued(record, valid_row(number, certificate.not_valid_after_utc, oneline(subject), client.name, stem))
+    return record, valid_row(number, certificate.not_valid_after_utc, oneline(subject), client.name, stem)
 
 
 def _remove_unsigned_keys(files: ClientFiles, record: Record) -> None:
@@ -157,18 +184,6 @@ def _remove_unsigned_keys(files: ClientFiles, record: Record) -> None:
         certificate = os.path.join(files.directory, f"{stem}.{client_files.CERTIFICATE}")
         if ending == ".key" and ours.fullmatch(stem) and stem not in stems and not os.path.exists(certificate):
             os.unlink(entry.path)
-
-
-def _write_rows(authority: Authority, steps: list[Step], issued: list[_Issued], now: datetime) -> None:
-    reasons = {
-        serial: step.client.reason if step.action == "revoked" else "superseded"
-        for step in steps
-        for serial in step.revoke
-    }
-    rows = [revoked_row(row, now, reasons[row.serial]) if row.serial in reasons else row for row in authority.rows]
-    rows += [one.row for one in issued]
-    if rows != authority.rows:
-        authority.save(rows)
 
 
 def _finish(authority: Authority, step: Step, record: Record, due: list[str]) -> Result:

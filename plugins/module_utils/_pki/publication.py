@@ -176,7 +176,7 @@ def _manifest(text: str, path: str) -> dict[str, Any]:
         return {}
     try:
         data = json.loads(text)
-        sound = type(data["generation"]) is int and data["generation"] > 0
+        sound = isinstance(data["generation"], int) and data["generation"] is not True and data["generation"] > 0
     except (ValueError, KeyError, TypeError, RecursionError):
         sound = False
     if not sound:

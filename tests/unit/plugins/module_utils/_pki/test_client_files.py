@@ -79,7 +79,7 @@ def test_openssl_opens_the_bundles(passphrase: str, key: KeySpec, door: Any, cli
 
 
 def test_generated_passphrases_are_long_and_differ() -> None:
-    made = {bundle.generate_passphrase() for _ in range(100)}
+    made = {bundle.generate_passphrase() for _time in range(100)}
     assert len(made) == 100
     assert all(len(passphrase.replace("-", "")) == 24 for passphrase in made)
 

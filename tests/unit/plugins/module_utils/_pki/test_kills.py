@@ -208,7 +208,7 @@ def test_runs_at_once_share_no_serial_and_lose_no_row(door: Any, client: Any, tm
 
 
 def test_two_runs_making_one_authority_at_once_make_one(empty_door: Any) -> None:
-    children = [start(empty_door.create) for _ in range(4)]
+    children = [start(empty_door.create) for _time in range(4)]
     assert [ended(child) for child in children] == [0] * 4
     assert empty_door.create().changes == []
 
@@ -216,6 +216,6 @@ def test_two_runs_making_one_authority_at_once_make_one(empty_door: Any) -> None
 def test_publications_at_once_end_in_a_whole_one(door: Any, client: Any, tmp_path: Path) -> None:
     door.enrol(client())
     door.crl()
-    children = [start(lambda: door.publish(tmp_path / "public")) for _ in range(4)]
+    children = [start(lambda: door.publish(tmp_path / "public")) for _time in range(4)]
     assert [ended(child) for child in children] == [0] * 4
     assert door.publish(tmp_path / "public").changes == []

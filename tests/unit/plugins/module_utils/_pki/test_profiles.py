@@ -103,7 +103,7 @@ def test_a_client_of_a_brand_new_ca_does_not_begin_before_it(door: Any, client: 
 
 
 def test_serials_are_random_positive_and_fit_twenty_octets() -> None:
-    serials = {profiles.random_serial() for _ in range(1000)}
+    serials = {profiles.random_serial() for _time in range(1000)}
     assert len(serials) == 1000
     assert all(0 < serial < 2**159 for serial in serials)
     assert max(serials) > 2**150

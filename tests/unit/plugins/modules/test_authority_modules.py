@@ -1,0 +1,283 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The modules of the authority from outside: bad input changes nothing and is explained; secrets stay secret."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+COLLECTIONS = Path(errors.__file__).parents[6]
+AUTHORITY_PASSPHRASE = "Correct-Horse-Battery-1"
+BUNDLE_PASSPHRASE = "Staple-Zwölf-2"
+CA = {"common_name": "Test CA", "key": {"type": "ecdsa"}}
+ALEX = {"name": "alex", "email": ["alex@example.org"]}
+
+
+class Directory:
+    """An authority on disk that is worked on through the modules only."""
+
+    def __init__(self, root: Path, capture: pytest.CaptureFixture[str]) -> None:
+        self.root = root
+        self.capture = capture
+        self.path = str(root / "ca")
+
+    def run(self, name: str, *, check_mode: bool = False, **options: Any) -> dict[str, Any]:
+        """Run a module in this process and return what it returned."""
+        module = importlib.import_module(f"ansible_collections.quietdoor.mtls.plugins.modules.{name}")
+        arguments = {"path": self.path, "_ansible_check_mode": check_mode, "_ansible_diff": True, **options}
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            module.main()
+        result: dict[str, Any] = json.loads(self.capture.readouterr().out)
+        assert AUTHORITY_PASSPHRASE not in str(result.get("msg"))
+        return result
+
+    def sign(self, *clients: dict[str, Any], **options: Any) -> dict[str, Any]:
+        """Run client_certs."""
+        return self.run("client_certs", passphrase=AUTHORITY_PASSPHRASE, clients=list(clients), **options)
+
+    def digest(self) -> dict[str, str]:
+        """Every file with its mode and contents, locks aside."""
+        return {
+            str(path.relative_to(self.root)): f"{path.lstat().st_mode:o} "
+            + (hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "")
+            for path in sorted(self.root.rglob("*"))
+            if path.name != ".lock"
+        }
+
+
+@pytest.fixture
+def empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Directory:
+    return Directory(tmp_path, capsys)
+
+
+@pytest.fixture
+def made(empty: Directory) -> Directory:
+    assert empty.run("ca", passphrase=AUTHORITY_PASSPHRASE, **CA)["changed"]
+    assert empty.sign({"name": "bea", "bundle_passphrase": BUNDLE_PASSPHRASE})["changed"]
+    assert empty.run("crl", passphrase=AUTHORITY_PASSPHRASE)["changed"]
+    return empty
+
+
+def refused(result: dict[str, Any], says: str) -> None:
+    assert result.get("failed"), result
+    message = result["msg"]
+    assert re.search(says, message), message
+    assert "Traceback" not in message
+    assert len(message) < 700
+    assert message.isprintable()
+
+
+BAD_CLIENTS = [
+    ([{"name": 'a; }"\n'}], r"clients: name 'a; }\"\\n' cannot name a client. Use 1 to 64"),
+    ([{"name": "x" * 10_000}], r"\(10000 characters\) cannot name a client"),
+    ([{"name": "a\x00b"}], "cannot name a client"),
+    ([{"name": "\u202exela"}], "cannot name a client"),
+    ([{"name": "\u0430lex"}], "cannot name a client"),
+    ([{"name": ""}], "cannot name a client"),
+    ([ALEX, ALEX], "alex is on the roster twice"),
+    ([ALEX, {"name": "ALEX"}], "alex is on the roster twice"),
+    ([{"name": "Bea"}], "Bea differs from bea, who has certificates, only in case"),
+    ([ALEX | {"email": ["nobody"]}], "client alex: 'nobody' is not an e-mail address"),
+    ([ALEX | {"email": ["x" * 10_000 + "@example.org"]}], "client alex: .* is not an e-mail address"),
+    ([ALEX | {"common_name": "\u202ealex"}], "client alex: common_name"),
+    ([ALEX | {"common_name": "x" * 10_000}], "client alex: common_name: .* is too long"),
+    ([ALEX | {"organization": "a\x00b"}], "client alex: organization"),
+    ([ALEX | {"roles": ["a,b"]}], "client alex: role"),
+    ([ALEX | {"valid_for": "for ever"}], "client alex: valid_for: 'for ever' is not a duration"),
+    ([ALEX | {"valid_for": "1s"}], "client alex: valid_for is shorter than a minute"),
+    ([ALEX | {"bundle_passphrase": ""}], "client alex: bundle_passphrase is empty"),
+    ([ALEX | {"bundle_passphrase": "a\nb"}], "client alex: bundle_passphrase"),
+    ([ALEX | {"key": {"type": "rsa", "curve": "P-256"}}], "key: rsa goes with size only"),
+    ([ALEX | {"key": {"type": "ed25519"}}], "value of type must be one of: rsa, ecdsa"),
+    ([ALEX | {"reason": "certificateHold"}], "value of reason must be one of"),
+    ([ALEX | {"state": "absent"}], "value of state must be one of: present, revoked"),
+]
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize(("clients", "says"), BAD_CLIENTS)
+def test_a_bad_roster_changes_nothing(clients: Any, says: str, check_mode: bool, made: Directory) -> None:
+    before = made.digest()
+    refused(made.sign({"name": "good"}, *clients, check_mode=check_mode), says)
+    assert made.digest() == before
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def garble(path: Path) -> None:
+    path.write_bytes(b"\x00\xff garbage\n")
+
+
+def put_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("damage", [cut, garble, Path.unlink, put_directory])
+@pytest.mark.parametrize("name", ["index.txt", "certs/ca.cert.pem", "private/ca.key.pem"])
+def test_a_damaged_authority_is_named_and_left_as_it_is(
+    name: str, damage: Callable[[Path], Any], made: Directory
+) -> None:
+    path = Path(made.path, name)
+    damage(path)
+    before = made.digest()
+    for module, options in [
+        ("client_certs", {"clients": [ALEX], "passphrase": AUTHORITY_PASSPHRASE}),
+        ("crl", {"renew_before": "59d", "valid_for": "60d", "passphrase": AUTHORITY_PASSPHRASE}),
+        ("ca", {"passphrase": AUTHORITY_PASSPHRASE, **CA}),
+    ]:
+        if name == "index.txt" and damage is Path.unlink and module == "ca":
+            continue  # it says the same in other words, see test_authority.py
+        refused(made.run(module, **options), re.escape(made.path))
+        assert made.digest() == before
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize(
+    ("passphrase", "says"),
+    [(None, "is encrypted and no passphrase was given. Set the option passphrase"), ("wrong", "does not open with"),
+     ("", "passphrase is empty"), ("a\nb", "has a control character"), ("x" * 2000, "longer than 1023 bytes")],
+)  # fmt: skip
+def test_a_passphrase_that_does_not_open_the_key_changes_nothing(
+    passphrase: str | None, says: str, check_mode: bool, made: Directory
+) -> None:
+    before = made.digest()
+    for module, options in [
+        ("ca", CA),
+        ("client_certs", {"clients": [ALEX]}),
+        ("crl", {"renew_before": "59d", "valid_for": "60d"}),
+    ]:
+        refused(made.run(module, check_mode=check_mode, passphrase=passphrase, **options), says)
+        assert made.digest() == before
+
+
+def test_a_file_in_the_way_is_named_and_nothing_is_half_done(made: Directory) -> None:
+    Path(made.path, "clients", "alex").write_text("a file")
+    before = made.digest()
+    refused(
+        made.sign({"name": "good"}, {"name": "bea", "state": "revoked"}, ALEX),
+        "clients/alex is not a directory. Move it out of the way",
+    )
+    Path(made.path, "clients", "good").rmdir()
+    assert made.digest() == before
+
+
+def test_a_revocation_does_not_wait_for_an_issue_that_fails(made: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device", "key")
+
+    monkeypatch.setattr("ansible_collections.quietdoor.mtls.plugins.module_utils._pki.enrol.generate", fails)
+    refused(made.sign(ALEX, {"name": "bea", "state": "revoked"}), "No space left on device")
+    (entry,) = made.run("certs_info")["certificates"]
+    assert (entry["name"], entry["status"]) == ("bea", "revoked")
+
+
+def test_a_link_to_nowhere_in_place_of_the_database_is_named(made: Directory) -> None:
+    index = Path(made.path, "index.txt")
+    index.rename(index.with_name("elsewhere"))
+    index.symlink_to("/nowhere/index.txt")
+    refused(made.sign(ALEX), "index.txt is missing")
+
+
+def test_a_full_disk_loses_nothing_and_the_next_run_completes(made: Directory) -> None:
+    """A limit on the size of files stands for the full disk: index.txt can no longer be written, as the last of many files."""
+    index = Path(made.path, "index.txt")
+    many = [{"name": f"client{number}", "bundle_profiles": []} for number in range(40)]
+    assert made.sign(*many)["changed"]
+    rows = index.read_text()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    assert len(rows) > 4000
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3900, limits[1]))
+    try:
+        # Python ignores SIGXFSZ, so the write fails with EFBIG.
+        result = made.sign(ALEX)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    refused(result, "File too large. Mend that and run again")
+    assert index.read_text() == rows
+    again = made.sign(ALEX)
+    assert again["clients"][0]["action"] in ("issued", "updated")
+    assert index.read_text().startswith(rows)
+    assert index.read_text().count("/CN=alex\n") == 1
+    assert not made.sign(ALEX, *many)["changed"]
+    assert not [name for name in made.digest() if ".quietdoor-tmp-" in name]
+
+
+def test_check_mode_and_run_return_the_same(empty: Directory) -> None:
+    """What a client would get in check mode is what it gets, but for what only signing tells."""
+    empty.run("ca", **CA)
+    for clients in ([ALEX], [ALEX, {"name": "bea"}], [ALEX | {"roles": ["x"]}], [ALEX | {"state": "revoked"}], [ALEX]):
+        predicted = empty.run("client_certs", check_mode=True, clients=clients)
+        result = empty.run("client_certs", clients=clients)
+        assert predicted["changed"]
+        assert predicted["diff"] == result["diff"]
+        for before, after in zip(predicted["clients"], result["clients"]):
+            assert {**before, "serial": 0, "not_after": 0} == {**after, "serial": 0, "not_after": 0}
+
+
+def test_no_module_says_a_secret_however_loud_ansible_is(tmp_path: Path) -> None:
+    """A real play with -vvv and --diff, first run and second: passphrases and keys are nowhere in the output."""
+    clients = [
+        {**ALEX, "bundle_passphrase": BUNDLE_PASSPHRASE, "bundle_profiles": ["modern", "compat"]},
+        {"name": "bea"},
+    ]
+    common = {"path": str(tmp_path / "ca"), "passphrase": AUTHORITY_PASSPHRASE}
+    tasks: list[dict[str, Any]] = [
+        {"quietdoor.mtls.ca": {**common, **CA}},
+        {"quietdoor.mtls.client_certs": {**common, "clients": clients}},
+        {"quietdoor.mtls.client_certs": {**common, "passphrase": "Wrong-Pony-3", "clients": [{"name": "carl"}]},
+         "ignore_errors": True},
+        {"quietdoor.mtls.revocation": {"path": common["path"], "client": "bea"}},
+        {"quietdoor.mtls.crl": common},
+        {"quietdoor.mtls.publication": {"path": common["path"], "publish_path": str(tmp_path / "public")}},
+        {"quietdoor.mtls.certs_info": {"path": common["path"]}},
+    ]  # fmt: skip
+    for index, task in enumerate(tasks):
+        task.update({"register": f"result{index}"})
+    tasks += [{"ansible.builtin.debug": {"var": f"result{index}"}} for index in range(len(tasks))]
+    play = tmp_path / "play.yml"
+    play.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    command = [
+        str(Path(sys.executable).with_name("ansible-playbook")),
+        "-i",
+        "localhost,",
+        "-c",
+        "local",
+        "-vvv",
+        "--diff",
+    ]
+    command += ["-e", f"ansible_python_interpreter={sys.executable}", str(play)]
+    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_HOME": str(tmp_path / "home")}
+    for _time in range(2):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        output = done.stdout + done.stderr
+        assert done.returncode == 0, output
+        assert "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER" in output
+        generated = (tmp_path / "ca" / "clients" / "bea" / "bea.passphrase").read_text().strip()
+        for secret in (AUTHORITY_PASSPHRASE, BUNDLE_PASSPHRASE, "Wrong-Pony-3", generated, "PRIVATE KEY"):
+            assert secret not in output
+            assert json.dumps(secret)[1:-1] not in output
+    for path in tmp_path.joinpath("ca").rglob("*"):
+        if path.is_file() and not path.is_symlink() and path.suffix not in (".passphrase",):
+            assert AUTHORITY_PASSPHRASE.encode() not in path.read_bytes()
+            assert BUNDLE_PASSPHRASE.encode() not in path.read_bytes()
