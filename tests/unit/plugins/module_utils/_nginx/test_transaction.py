@@ -12,6 +12,7 @@ import contextlib
 import glob
 import json
 import os
+import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -110,8 +111,9 @@ def _flat(directives: Any) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pauses, no disk, no sockets."""
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No pauses, no disk, no sockets, and what the dead leave in the temporary directory stays within the test's own."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("tmp")))
     monkeypatch.setattr(generation, "_PAUSE", 0)
     monkeypatch.setattr(transaction, "check_free", lambda _wanted, _master: None)
     monkeypatch.setattr(os, "fsync", lambda _handle: None)
