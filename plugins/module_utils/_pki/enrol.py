@@ -83,10 +83,11 @@ def bring_to_desired_state(
             _prepare(authority, step)
         _revoke(authority, steps, now)
         issued = _issue_all(authority, signer, steps, now) if signer else {}
-        return [
+        done = [
             _finish(authority, step, issued.get(step.client.name, step.record), files)
             for step, files in zip(steps, due)
         ]
+        return _results(authority, steps, done, due)
 
 
 def predict(path: str, clients: list[Client], rules: Rules, passphrase: bytes | None, now: datetime) -> list[Result]:
@@ -103,7 +104,16 @@ def predict(path: str, clients: list[Client], rules: Rules, passphrase: bytes | 
     steps = _plan(authority, clients, rules, now)
     if any(step.issues for step in steps):
         authority.signer(passphrase, now)
-    return [Result(step, step.record, _due(authority, step), _end(authority, step.record)) for step in steps]
+    return _results(authority, steps, [step.record for step in steps], [_due(authority, step) for step in steps])
+
+
+def _results(authority: Authority, steps: list[Step], done: list[Record], due: list[list[str]]) -> list[Result]:
+    rows = {row.serial: row for row in authority.rows}
+    ends = [rows.get(record.latest.serial) if record.latest else None for record in done]
+    return [
+        Result(step, record, files, iso(row.not_after) if row else None)
+        for step, record, files, row in zip(steps, done, due, ends)
+    ]
 
 
 def _plan(authority: Authority, clients: list[Client], rules: Rules, now: datetime) -> list[Step]:
@@ -186,18 +196,13 @@ def _remove_unsigned_keys(files: ClientFiles, record: Record) -> None:
             os.unlink(entry.path)
 
 
-def _finish(authority: Authority, step: Step, record: Record, due: list[str]) -> Result:
+def _finish(authority: Authority, step: Step, record: Record, due: list[str]) -> Record:
     files = _files(authority, record)
-    if files and step.client.present and (step.issues or due or record.issuing):
-        remove_leftovers(files.directory)
-        record = replace(
-            client_files.complete(authority, files, step.client, record), issuing=False, roles=step.client.roles
-        )
-        records.save(files.directory, record)
-    return Result(step, record, due, _end(authority, record))
-
-
-def _end(authority: Authority, record: Record) -> str | None:
-    ends = {row.serial: row.not_after for row in authority.rows}
-    latest = record.latest
-    return iso(ends[latest.serial]) if latest and latest.serial in ends else None
+    if files is None or not step.client.present or not (step.issues or due or record.issuing):
+        return record
+    remove_leftovers(files.directory)
+    record = replace(
+        client_files.complete(authority, files, step.client, record), issuing=False, roles=step.client.roles
+    )
+    records.save(files.directory, record)
+    return record
