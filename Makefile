@@ -90,7 +90,7 @@ readmes: venv ## roles/*/README.md from the roles' argument specs
 	@.venv/bin/python tools/role_readme.py
 
 changelog: venv install ## CHANGELOG.md from changelogs/fragments
-	@.venv/bin/antsibull-changelog release --update-existing --reload-plugins
+	@PATH=$(CURDIR)/.venv/bin:$$PATH .venv/bin/antsibull-changelog release --update-existing --reload-plugins --reload-plugins
 
 clean: ## everything that is not in git, but a running demo's directory
 	@rm -rf .venv build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/output
