@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -15,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -63,6 +63,8 @@ def is_free(port: int) -> bool:
 def prepare(directory: str) -> bool:
     """Make what the demo keeps for good: directories, two ports, and the passphrase of its authorities."""
     top = Path(directory)
+    if not (top / "run" / "ports.json").exists():
+        forget_ports(top)
     for name in DIRECTORIES:
         (top / name).mkdir(parents=True, exist_ok=True)
     free = (port for port in range(FIRST_PORT, FIRST_PORT + 500) if is_free(port))
@@ -71,6 +73,13 @@ def prepare(directory: str) -> bool:
         write_once(top / "run" / "authority.passphrase", lambda: secrets.token_urlsafe(24), 0o600),
     ]
     return any(made)
+
+
+def forget_ports(top: Path) -> None:
+    """End what listens on the former ports, and take away the gate and the trust that were made for them."""
+    stop(str(top / "run" / "nginx.json"), str(top / "run" / "panel.json"))
+    for name in ("conf.d", "quietdoor"):
+        shutil.rmtree(top / "nginx" / name, ignore_errors=True)
 
 
 def write_once(path: Path, text: Callable[[], str], mode: int) -> bool:

@@ -36,7 +36,7 @@ NAME = st.from_regex(r"[a-z_]{2,9}", fullmatch=True).filter(lambda name: name no
 def blocks(draw: Any, depth: int = 0) -> str:
     """Return the text of some directives."""
     text = ""
-    for _ in range(draw(st.integers(0, 4))):
+    for _count in range(draw(st.integers(0, 4))):
         text += draw(SPACE) + draw(NAME)
         for word in draw(st.lists(st.one_of(BARE, QUOTED), max_size=3)):
             text += draw(SPACE) + word
