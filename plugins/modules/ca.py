@@ -18,6 +18,7 @@ description:
   - A key or CA certificate that exists is never made again. When an option asks for something else, the module says
     what differs and fails.
   - An authority is refused inside a git work tree that does not ignore it.
+  - With O(passphrase), the key is stored as PKCS#8, encrypted with AES-256 under PBKDF2 (HMAC-SHA-256, 600,000 rounds).
 author:
   - quietdoor.mtls authors (@quietdoor)
 options:

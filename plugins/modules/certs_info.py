@@ -12,6 +12,7 @@ short_description: List what an authority issued
 version_added: 0.1.0
 description:
   - Lists every certificate in the authority's database, also those that the plain openssl command issued or revoked.
+  - In check mode, where M(quietdoor.mtls.ca) has yet to make the authority, the list is empty.
 author:
   - quietdoor.mtls authors (@quietdoor)
 options:
@@ -124,7 +125,7 @@ def _search(query: str, certificates: list[dict[str, Any]]) -> Any:
 
 
 def _work(module: AnsibleModule) -> dict[str, Any]:
-    certificates = listing(module.params["path"], now())
+    certificates = listing(module.params["path"], now(), check_mode=module.check_mode)
     result: dict[str, Any] = {"changed": False, "certificates": certificates}
     if module.params["query"] is not None:
         result["result"] = _search(module.params["query"], certificates)

@@ -21,13 +21,17 @@ description:
   - A certificate is renewed before its end. Its predecessor stays valid for O(overlap), so that there is time to hand
     over the new bundle, and is
     then revoked as superseded by the next run.
+  - Once a bundle has been handed over, the private key, the bundles and the file with their passphrase may be taken
+    away; they are not missed until the certificate is renewed. Where the key is gone, a changed passphrase is not seen.
+  - The database ties every certificate to its client. Someone whose files are lost can still be revoked; someone who is
+    V(present) on the roster then gets a new certificate, and the old one ends after O(overlap).
   - Revocations count at the doors only when a CRL with them has been written (M(quietdoor.mtls.crl)) and shipped.
 author:
   - quietdoor.mtls authors (@quietdoor)
 options:
   clients:
     description:
-      - The roster. A client that is not on it is left as it is.
+      - The roster. A client that is not on it is left as it is. Names that differ only in case are refused.
     type: list
     elements: dict
     required: true
@@ -39,7 +43,7 @@ options:
         required: true
       common_name:
         description:
-          - What the person or machine is called in the certificate.
+          - What the person or machine is called in the certificate, at most 64 bytes of visible text in UTF-8.
           - The default is O(clients[].name).
         type: str
       email:
@@ -124,7 +128,7 @@ options:
     default: 30d
   overlap:
     description:
-      - How long a predecessor stays valid beside its successor.
+      - How long a predecessor stays valid beside its successor. It is revoked by the first run after that.
     type: str
     default: 14d
   key:

@@ -27,7 +27,8 @@ options:
   min_remaining:
     description:
       - A CRL with less time left than this is not published.
-      - In check mode a CRL that is due is taken for written, as M(quietdoor.mtls.crl) would have done before in the play.
+      - In check mode a CRL that is due is taken for written, as M(quietdoor.mtls.crl) would have done before in the
+        play.
     type: str
     default: 7d
 extends_documentation_fragment:

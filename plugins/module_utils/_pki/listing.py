@@ -9,9 +9,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from . import records
-from .authority import open_authority
+from .authority import open_authority, refuse_other_contents
 from .client_files import ClientFiles
 from .clock import iso
+from .layout import check_path
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,8 +24,15 @@ if TYPE_CHECKING:
 _ENDINGS = {"certificate": "crt", "key": "key", "chain": "chain.pem", "bundle": "p12", "bundle_compat": "compat.p12"}
 
 
-def listing(path: str, now: datetime) -> list[dict[str, Any]]:
-    """Return what the authority at ``path`` issued, oldest first, as plain data for a person or for JMESPath."""
+def listing(path: str, now: datetime, *, check_mode: bool = False) -> list[dict[str, Any]]:
+    """Return what the authority at ``path`` issued, oldest first, as plain data for a person or for JMESPath.
+
+    In check mode, an authority that is yet to be made issued nothing.
+    """
+    layout = check_path(path)
+    if check_mode and not os.path.exists(layout.certificate):
+        refuse_other_contents(layout)
+        return []
     authority = open_authority(path)
     rows = authority.with_orphans()
     known = records.load_all(authority.layout.clients)

@@ -235,6 +235,16 @@ def test_check_mode_and_run_return_the_same(empty: Directory) -> None:
             assert {**before, "serial": 0, "not_after": 0} == {**after, "serial": 0, "not_after": 0}
 
 
+def test_a_play_in_check_mode_on_a_fresh_machine_runs_through(empty: Directory) -> None:
+    assert empty.run("ca", check_mode=True, **CA)["changed"]
+    assert empty.run("client_certs", check_mode=True, clients=[ALEX])["clients"][0]["action"] == "issued"
+    assert empty.run("crl", check_mode=True)["changed"]
+    assert empty.run("publication", check_mode=True, publish_path=f"{empty.root}/public")["changed"]
+    assert empty.run("certs_info", check_mode=True, query="[].name")["result"] == []
+    refused(empty.run("certs_info"), "is not an authority")
+    assert empty.digest() == {}
+
+
 def test_no_module_says_a_secret_however_loud_ansible_is(tmp_path: Path) -> None:
     """A real play with -vvv and --diff, first run and second: passphrases and keys are nowhere in the output."""
     clients = [
