@@ -40,12 +40,14 @@ lock: ## pin the newest versions of requirements/*.in
 
 # --- the demo -------------------------------------------------------------------------------------------------------
 demo_playbook = ANSIBLE_PIPELINING=true \
-	ANSIBLE_REMOTE_TEMP=$(ANSIBLE_HOME)/tmp ANSIBLE_CALLBACK_RESULT_FORMAT=yaml \
+	ANSIBLE_REMOTE_TEMP="$(ANSIBLE_HOME)/tmp" ANSIBLE_CALLBACK_RESULT_FORMAT=yaml \
 	.venv/bin/ansible-playbook -i localhost, -e '{"demo_path": "$(DEMO_PATH)"}'
 
-.PHONY: demo demo-stop
-demo: install ## a gate on this machine, in .demo/, on loopback
-	@tools/packages.sh nginx=nginx openssl=openssl curl=curl
+.PHONY: demo demo-packages demo-stop
+demo-packages: # all at once, so that somebody else has to be asked only once
+	@tools/packages.sh venv=python3-venv nginx=nginx openssl=openssl curl=curl
+
+demo: demo-packages install ## a gate on this machine, in .demo/, on loopback
 	@$(demo_playbook) quietdoor.mtls.demo $(ARGS)
 
 demo-stop: install ## end what `make demo` started

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # `make demo` as a person would use it, in a directory of its own: once, again (changes nothing), stop, and again
-# (the same authority).
+# (the same authority), and after an nginx that was killed, on ports chosen anew.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-demo=$PWD/.cache/demo
+demo="$PWD/.cache/a path/demo"
 make=(make --no-print-directory "DEMO_PATH=$demo")
 trap '"${make[@]}" demo-stop >/dev/null' EXIT
 
@@ -31,3 +31,8 @@ timed "${make[@]}" demo-stop
 timed "${make[@]}" demo
 listening || fail "the demo did not come back"
 [ "$authority" = "$(sha256sum "$demo/authority/certs/ca.cert.pem")" ] || fail "the demo came back with another authority"
+
+kill -KILL "$(.venv/bin/python -c 'import json, sys; print(json.load(open(sys.argv[1]))["pid"])' "$demo/run/nginx.json")"
+rm "$demo/run/ports.json"
+timed "${make[@]}" demo
+listening || fail "the demo did not come back after its nginx was killed"

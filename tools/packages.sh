@@ -49,7 +49,10 @@ if ! command -v apt-get >/dev/null; then
 elif [ "$(id -u)" -eq 0 ]; then
     exec "$0" --install "${missing[@]}"
 elif command -v sudo >/dev/null; then
-    exec sudo "$0" --install "${missing[@]}"
+    sudo "$0" --install "${missing[@]}" && exit 0
+    echo "sudo did not do it." >&2
+else
+    echo "Neither root nor sudo." >&2
 fi
-echo "Neither root nor sudo. Ask somebody who is root to run: apt-get install --no-install-recommends ${missing[*]}" >&2
+echo "Ask somebody who is root to run: apt-get install --no-install-recommends ${missing[*]}" >&2
 exit 1

@@ -11,6 +11,7 @@ Prints "changed" where it did something.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -31,22 +32,48 @@ DIRECTORIES = ("run", "server", "specimens", "inventory/group_vars", "nginx/conf
 PATIENCE = 10.0
 
 
-def started_at(pid: int) -> str | None:
-    """Return when process ``pid`` began (field 22 of proc(5) stat), which tells it from a later one with the same number."""
+def stat(pid: int) -> list[str] | None:
+    """Return the fields of proc(5) stat of a living process, from the third on."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] == "Z" else fields[19]
+    return None if fields[0] == "Z" else fields
 
 
-def running(memory: Path) -> int | None:
-    """Return the process remembered in ``memory`` if it still runs."""
-    if not memory.exists():
-        return None
-    known = json.loads(memory.read_text(encoding="utf-8"))
-    return known["pid"] if started_at(known["pid"]) == known["started_at"] else None
+def started_at(pid: int) -> str | None:
+    """Return when process ``pid`` began (field 22), which tells it from a later one with the same number."""
+    fields = stat(pid)
+    return fields and fields[19]
+
+
+def boot_id() -> str:
+    """Return what tells this boot of the machine from any other."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def remembered(memory: Path) -> dict | None:
+    """Return what ``memory`` says of a process that was started since the machine's last boot."""
+    known = json.loads(memory.read_text(encoding="utf-8")) if memory.exists() else {}
+    return known if known.get("boot_id") == boot_id() else None
+
+
+def running(memory: Path) -> bool:
+    """Tell whether the remembered process still runs."""
+    known = remembered(memory)
+    return bool(known) and started_at(known["pid"]) == known["started_at"]
+
+
+def remaining(memory: Path) -> list[int]:
+    """Return what still runs of the remembered process and its children: workers outlive an nginx that was killed.
+
+    Each was started in a session of its own, and the number of a session is not given away while a process is in it.
+    """
+    known = remembered(memory)
+    if not known or started_at(known["pid"]) not in (None, known["started_at"]):
+        return []
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+    return [pid for pid in pids if (fields := stat(pid)) and fields[3] == str(known["pid"])]
 
 
 def is_free(port: int) -> bool:
@@ -98,6 +125,7 @@ def start(memory: str, log: str, port: str, *argv: str) -> bool:
     path = Path(memory)
     if running(path):
         return False
+    end(path)
     if int(port) and not is_free(int(port)):
         sys.exit(
             f"Port {port} is taken by another process. End it, or remove {path.parent}/ports.json to have others chosen."
@@ -106,7 +134,8 @@ def start(memory: str, log: str, port: str, *argv: str) -> bool:
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/"
         )
-    path.write_text(json.dumps({"pid": process.pid, "started_at": started_at(process.pid)}), encoding="utf-8")
+    known = {"pid": process.pid, "started_at": started_at(process.pid), "boot_id": boot_id()}
+    path.write_text(json.dumps(known), encoding="utf-8")
     wait_for(process, int(port), log)
     return True
 
@@ -131,16 +160,17 @@ def stop(*memories: str) -> bool:
 
 
 def end(memory: Path) -> bool:
-    """End one process, by force if it does not go by itself."""
-    pid = running(memory)
+    """End a process and its children, by force if they do not go by themselves."""
+    found = remaining(memory)
     for number in (signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + PATIENCE
-        if pid and running(memory):
-            os.kill(pid, number)
-        while running(memory) and time.monotonic() < deadline:
+        for pid in remaining(memory):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        while remaining(memory) and time.monotonic() < deadline:
             time.sleep(0.05)
     memory.unlink(missing_ok=True)
-    return pid is not None
+    return bool(found)
 
 
 if __name__ == "__main__":
