@@ -11,11 +11,20 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Admin panel</title>
-<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:3rem auto;padding:0 1rem}}
-td{{padding:.15rem 1rem .15rem 0;vertical-align:top;word-break:break-all}}</style></head>
-<body><h1>Admin panel</h1><p>You are in, <b>{who}</b>. This is the request as it reached the application:</p>
-<p><code>{method} {path}</code></p><table>{rows}</table></body></html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Admin panel</title>
+<style>:root{{color-scheme:light dark;--back:#f4f5f7;--card:#fff;--text:#1b1f24;--soft:#57606a;--line:#d0d7de;--mark:#1a7f37}}
+@media(prefers-color-scheme:dark){{:root{{--back:#14171c;--card:#1c2128;--text:#e6edf3;--soft:#9aa7b4;--line:#373e47;--mark:#3fb950}}}}
+*{{box-sizing:border-box}}
+body{{margin:0;padding:1.5rem;background:var(--back);color:var(--text);font:1rem/1.6 system-ui,sans-serif}}
+main{{max-width:48rem;margin:1.5rem auto;padding:2rem;background:var(--card);border:1px solid var(--line);
+border-top:.3rem solid var(--mark);border-radius:.6rem}}
+h1{{margin:0 0 1rem;font-size:1.5rem;line-height:1.25}}p{{margin:0 0 1rem}}
+dl{{display:grid;grid-template-columns:max-content 1fr;gap:.35rem 1.5rem;margin:0;font:.875rem/1.5 ui-monospace,monospace}}
+dt{{color:var(--soft)}}dd{{margin:0;overflow-wrap:anywhere}}
+@media(max-width:36rem){{main{{padding:1.25rem}}dl{{display:block}}dd{{margin-bottom:.6rem}}}}</style></head>
+<body><main><h1>Admin panel</h1><p>You are in, <b>{who}</b>. This is the request as it reached the application:</p>
+<p><code>{method} {path}</code></p><dl>{rows}</dl></main></body></html>
 """
 
 
@@ -45,8 +54,7 @@ class Panel(BaseHTTPRequestHandler):
 
     def _page(self, request: dict) -> str:
         rows = "".join(
-            f"<tr><td><code>{html.escape(name)}</code></td><td>{html.escape(value)}</td></tr>"
-            for name, value in request["headers"].items()
+            f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in request["headers"].items()
         )
         who = html.escape(self.headers.get("X-Client-Name") or "somebody")
         return _PAGE.format(
