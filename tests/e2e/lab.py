@@ -31,7 +31,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from nginx_instance import NginxInstance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 COLLECTION = Path(importlib.util.find_spec("ansible_collections.quietdoor.mtls").submodule_search_locations[0])
 COLLECTIONS = COLLECTION.parents[2]
@@ -322,9 +322,10 @@ def seen(body: str) -> dict:
 
 
 @contextlib.contextmanager
-def built(root: Path, seed: int, **sizes: int) -> Iterator[Lab]:
-    """A lab with its nginx running."""
+def built(root: Path, seed: int, http: Callable[[Lab], str] = lambda _lab: "", **sizes: int) -> Iterator[Lab]:
+    """A lab with its nginx running; ``http`` says what that nginx has besides the gate, at http level."""
     lab = Lab(root, seed, **sizes)
+    lab.nginx.configure(http=http(lab))
     try:
         lab.nginx.start()
         yield lab

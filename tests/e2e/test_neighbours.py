@@ -1,0 +1,131 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A gate beside servers and settings of somebody else's on the same nginx, which must not open it, nor shut it."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from lab import Lab, built, curl, make_certificate, write_pair
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NEIGHBOUR = "neighbour.example"
+
+
+def _settings(lab: Lab) -> str:
+    """A neighbour on the first site's address that resumes sessions and trusts a CA of its own, and settings that leak."""
+    foreign = lab.root / "tls" / "foreign-ca.pem"
+    ca = make_certificate("Foreign CA", is_ca=True, eku=None)
+    lab.make_server_certificate("neighbour", NEIGHBOUR)
+    foreign.write_bytes(ca[0].public_bytes(Encoding.PEM))
+    lab.foreigner = write_pair(lab.root / "tls" / "foreigner", *make_certificate("eve", issuer=ca))
+    return f"""
+        ssl_conf_command VerifyCAFile {foreign};
+        ssl_trusted_certificate {foreign};
+        proxy_set_header X-Client-Name forged;
+        underscores_in_headers on;
+        server {{
+            listen 127.0.0.1:{lab.sites[0].port} ssl default_server;
+            server_name {NEIGHBOUR};
+            ssl_certificate {lab.root}/tls/neighbour.crt;
+            ssl_certificate_key {lab.root}/tls/neighbour.key;
+            ssl_protocols TLSv1.2 TLSv1.3;
+            ssl_session_cache shared:neighbour:1m;
+            ssl_session_tickets on;
+            ssl_verify_client on;
+            ssl_client_certificate {foreign};
+            location / {{ return 200 "neighbour"; }}
+        }}
+    """
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab whose second site shares the address of the first, and of the neighbour."""
+    seed = secrets.randbelow(10**9)
+    print(f"seed {seed}")
+    with built(tmp_path_factory.mktemp("lab"), seed, http=_settings, clients=2) as lab:
+        lab.sites[1].port = lab.sites[0].port
+        lab.sites[1].entry["listen"] = lab.sites[0].entry["listen"]
+        run = lab.play()
+        assert run.code == 0, run.output
+        yield lab
+
+
+def _context(pair: tuple[Path, Path], version: ssl.TLSVersion) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.minimum_version = context.maximum_version = version
+    context.load_cert_chain(*map(str, pair))
+    return context
+
+
+def _ask(
+    lab: Lab, context: ssl.SSLContext, name: str, session: ssl.SSLSession | None
+) -> tuple[bytes, ssl.SSLSession | None, bool]:
+    address = ("127.0.0.1", lab.sites[0].port)
+    with (
+        socket.create_connection(address, 10) as raw,
+        context.wrap_socket(raw, server_hostname=name, session=session) as tls,
+    ):
+        tls.sendall(f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: tls.recv(65536), b""))
+        return answer, tls.session, bool(tls.session_reused)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_session_that_a_neighbour_verified_opens_nothing(lab: Lab, version: ssl.TLSVersion) -> None:
+    context = _context(lab.foreigner, version)
+    answer, session, _reused = _ask(lab, context, NEIGHBOUR, None)
+    assert answer.endswith(b"neighbour"), "the neighbour takes its own clients"
+    assert _ask(lab, context, NEIGHBOUR, session)[2], "and resumes their sessions"
+    before = lab.reached()
+    try:
+        answer = _ask(lab, context, lab.sites[0].server_name, session)[0]
+    except ssl.SSLError:  # newer nginx ends the handshake
+        answer = b"HTTP/1.1 421 "
+    assert answer.split(b" ")[1] in (b"403", b"421"), answer
+    assert lab.reached() == before
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_who_belongs_here_gets_in_again_and_again(lab: Lab, version: ssl.TLSVersion) -> None:
+    name = lab.roster[0]["name"]
+    context, session = _context((lab.client(name, "crt"), lab.client(name, "key")), version), None
+    for _time in range(4):
+        answer, session, reused = _ask(lab, context, lab.sites[0].server_name, session)
+        assert b" 200 " in answer.split(b"\r\n")[0]
+        assert not reused
+
+
+def test_settings_of_the_http_level_neither_open_nor_shut_the_gate(lab: Lab) -> None:
+    name = lab.roster[0]["name"]
+    before = lab.reached()
+    for site in lab.sites:
+        for pair in (None, lab.foreigner):
+            certificate = ["--cert", str(pair[0]), "--key", str(pair[1])] if pair else []
+            assert curl(site, lab, *certificate)[0] == 403
+    assert lab.reached() == before
+    for site in lab.sites:
+        status, body = curl(site, lab, "--cert", str(lab.client(name, "crt")), "--key", str(lab.client(name, "key")))
+        assert status == 200
+        assert "forged" not in body
+
+
+@pytest.mark.parametrize("protocol", ["--http1.1", "--http2"])
+def test_one_connection_for_two_sites_is_sent_back_to_make_another(lab: Lab, protocol: str) -> None:
+    name, (one, other) = lab.roster[0]["name"], lab.sites
+    before = lab.reached()
+    pair = ["--cert", str(lab.client(name, "crt")), "--key", str(lab.client(name, "key"))]
+    status, body = curl(one, lab, protocol, *pair, "-H", f"Host: {other.server_name}")
+    assert status == 421, body
+    assert lab.reached() == before
