@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 # A login over SSH often lacks these, and nginx lives in one of them.
 _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 _TIMEOUT = 120.0
+_PAUSE = 0.05
 _LOG_LINES = 6
 _LOG_BYTES = 65536
 _SERIOUS = re.compile(r"\[(?:emerg|alert|crit)\]")
@@ -163,6 +166,30 @@ class Nginx:
         if done.code != 0:
             raise Problem(f"{' '.join(self.reload_argv)} failed: {done.words}", "Mend what it names")
 
+    def workers(self, configuration: Configuration) -> frozenset[int]:
+        """Return the workers that accept connections: children of the master whose title does not say that they shut down.
+
+        Empty where nginx does not run, or where /proc does not show it.
+        """
+        master = self.master(configuration)
+        return frozenset() if master is None else frozenset(pid for pid in _children(master) if _accepts(pid))
+
+    def await_retirement(self, configuration: Configuration, workers: frozenset[int], timeout: float) -> None:
+        """Wait until none of the former ``workers`` accepts connections: as long as one does, it may answer as before the reload.
+
+        :param timeout: seconds.
+        :raises Problem: if that does not come about.
+        """
+        deadline = time.monotonic() + timeout
+        while workers & self.workers(configuration):
+            if time.monotonic() >= deadline:
+                named = ", ".join(map(str, sorted(workers & self.workers(configuration))))
+                raise Problem(
+                    f"After {timeout:g} s former workers of nginx still accept connections (process {named})",
+                    "Find out what keeps them from shutting down; a restart of nginx ends them",
+                )
+            time.sleep(_PAUSE)
+
     def ask(self, endpoint: Endpoint) -> Answer:
         """Return what the running nginx tells at ``endpoint``."""
         return ask(endpoint)
@@ -247,6 +274,25 @@ class LogMark:
             return ""
         serious = [line.strip() for line in lines if _SERIOUS.search(line)]
         return " / ".join(serious[-_LOG_LINES:])
+
+
+def _children(master: int) -> list[int]:
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{name}/stat", encoding="ascii", errors="replace") as file:
+            # proc(5): the name in brackets may hold anything, so count from its end; the parent is the second field after it.
+            if int(file.read().rpartition(")")[2].split()[1]) == master:
+                found.append(int(name))
+    return found
+
+
+def _accepts(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            title = file.read(200)
+    except OSError:
+        return False
+    return title.startswith(b"nginx: worker process") and b"shutting down" not in title
 
 
 def is_master(pid: int) -> bool:

@@ -52,6 +52,12 @@ class Server(Asks, Protocol):
     def master(self, configuration: Configuration) -> int | None:
         """Return the process id of the master, None if it does not run."""
 
+    def workers(self, configuration: Configuration) -> frozenset[int]:
+        """Return the workers that accept connections."""
+
+    def await_retirement(self, configuration: Configuration, workers: frozenset[int], timeout: float) -> None:
+        """Wait until none of these workers accepts connections; Problem if that does not come about."""
+
     def log_mark(self, configuration: Configuration) -> LogMark:
         """Return a mark at the end of the error log."""
 
@@ -114,7 +120,7 @@ def make(nginx: Server, move: Move, *, check_mode: bool) -> Result:
     if check_mode:
         return result
     _write(move)
-    _carry_out(nginx, move, _proven(nginx, shelf, move), nginx.log_mark(configuration))
+    _carry_out(nginx, move, _proven(nginx, shelf, move), configuration)
     shelf.prune(move.keep)
     return result
 
@@ -239,20 +245,28 @@ def _proven(nginx: Server, shelf: Shelf, move: Move) -> int | None:
     return None
 
 
-def _carry_out(nginx: Server, move: Move, base: int | None, log: LogMark) -> None:
+def _carry_out(nginx: Server, move: Move, base: int | None, configuration: Configuration) -> None:
     """Switch, test, reload, prove, commit. If anything fails, go back the same way."""
+    log, former = nginx.log_mark(configuration), nginx.workers(configuration)
     try:
-        _bring_about(nginx, move, move.target)
+        _switch(nginx, move, move.target)
+        # The new workers answer; as long as an old one accepts too, somebody revoked just now could still get in through it.
+        nginx.await_retirement(configuration, former, move.timeout)
+        move.shelf.commit(move.target)
     except (Problem, OSError) as error:
         raise _way_back(nginx, move, base, error, log.since()) from error
 
 
 def _bring_about(nginx: Server, move: Move, generation: int | None) -> None:
+    _switch(nginx, move, generation)
+    move.shelf.commit(generation)
+
+
+def _switch(nginx: Server, move: Move, generation: int | None) -> None:
     move.arrange(generation)
     nginx.test()
     nginx.reload()
     prove(nginx, move.endpoints_of(generation), move.shelf.kind, generation, move.timeout)
-    move.shelf.commit(generation)
 
 
 def _way_back(nginx: Server, move: Move, base: int | None, error: Problem | OSError, logged: str) -> Problem:

@@ -43,11 +43,13 @@ def render(template: str, version: str = "1.22.1", http2: bool = True, **changes
     site = gate_sites([{**SITE, **changes}])[0]
     tokens = [listen["token"] for listen in site["listen"]]
     directive = tuple(map(int, version.split("."))) >= (1, 25, 1)
+    capabilities = {"http2": http2, "http2_directive": http2 and directive}
+    capabilities |= {"ssl_conf_command": True, "ssl_reject_handshake": True}
     values: dict[str, Any] = {
         **VARIABLES,
         "gate__site": site,
         "gate__sites": [site],
-        "gate__nginx": {"capabilities": {"http2": http2, "http2_directive": http2 and directive}},
+        "gate__nginx": {"capabilities": capabilities},
         "gate__default": {"owned": tokens, "http2": tokens},
         "gate_log_format": "json",
         "gate_nginx_log_path": "/var/log/nginx",
@@ -98,19 +100,28 @@ def test_everything_of_ours_is_included_by_a_relative_path() -> None:
 
 def test_names_are_matched_whole() -> None:
     text = render("http.conf.j2")
-    keys = re.findall(r'^    "~\*(\^443:[^"]+)" 1;$', text, re.MULTILINE)
+    keys = re.findall(r'^    "~\*(\^\\\\\.:443:[^"]+)" 1;$', text, re.MULTILINE)
     assert len(keys) == 2, "one for each name, and one port for two addresses"
     patterns = [re.compile(key.replace("\\\\", "\\").replace("\\z", "\\Z"), re.IGNORECASE) for key in keys]
 
     def made_for_us(text: str) -> bool:
         return any(pattern.search(text) for pattern in patterns)
 
-    assert made_for_us("443:panel.example:panel.example")
-    assert made_for_us("443:panel.example:ALIAS.example")
-    for other in ("443:panel.example:", "443:panel.example:panelxexample", "443:panel.example:panel.example.evil"):
+    assert made_for_us(".:443:panel.example:panel.example")
+    assert made_for_us(".:443:panel.example:ALIAS.example")
+    for other in (
+        ".:443:panel.example:",
+        ".:443:panel.example:panelxexample",
+        ".:443:panel.example:panel.example.evil",
+    ):
         assert not made_for_us(other)
-    for other in ("8443:panel.example:panel.example", "443:other:panel.example", "443:panel.example:x.panel.example"):
+    for other in (
+        ".:8443:panel.example:panel.example",
+        ".:443:other:panel.example",
+        ".:443:panel.example:x.panel.example",
+    ):
         assert not made_for_us(other)
+    assert not made_for_us("r:443:panel.example:panel.example"), "a resumed session was not made for us"
 
 
 def test_no_header_is_written_twice() -> None:

@@ -72,6 +72,13 @@ class Model:
         self.serves = Answer(told.get("$quietdoor_gate_generation"), told.get("$quietdoor_trust_generation"))
         self.before("reloaded")
 
+    def workers(self, _configuration: Configuration) -> frozenset[int]:
+        """It has none."""
+        return frozenset()
+
+    def await_retirement(self, _configuration: Configuration, _workers: frozenset[int], _timeout: float) -> None:
+        """Nothing to wait for."""
+
     def ask(self, endpoint: Endpoint) -> Answer:
         """Tell it."""
         assert endpoint == ENDPOINT
