@@ -188,6 +188,7 @@ def _value_2253(attribute: x509.NameAttribute[str | bytes]) -> str:
 
 def _escape_byte(byte: int, first: bool, last: bool) -> str:
     char = chr(byte)
-    if char in ',+"\\<>;' or (first and char in "# ") or (last and char == " "):
+    # A value that is # alone, openssl does not escape: it asks only whether the byte is the last.
+    if char in ',+"\\<>;' or (char == "#" and first and not last) or (char == " " and (first or last)):
         return "\\" + char
     return char if 0x20 <= byte <= 0x7E else f"\\{byte:02X}"
