@@ -31,6 +31,7 @@ def _settings(lab: Lab) -> str:
     return f"""
         ssl_conf_command VerifyCAFile {foreign};
         ssl_trusted_certificate {foreign};
+        ssl_ciphers ALL:@SECLEVEL=0;
         proxy_set_header X-Client-Name forged;
         underscores_in_headers on;
         server {{
@@ -38,7 +39,7 @@ def _settings(lab: Lab) -> str:
             server_name {NEIGHBOUR};
             ssl_certificate {lab.root}/tls/neighbour.crt;
             ssl_certificate_key {lab.root}/tls/neighbour.key;
-            ssl_protocols TLSv1.2 TLSv1.3;
+            ssl_protocols TLSv1.1 TLSv1.2 TLSv1.3;
             ssl_session_cache shared:neighbour:1m;
             ssl_session_tickets on;
             ssl_verify_client on;
@@ -129,3 +130,25 @@ def test_one_connection_for_two_sites_is_sent_back_to_make_another(lab: Lab, pro
     status, body = curl(one, lab, protocol, *pair, "-H", f"Host: {other.server_name}")
     assert status == 421, body
     assert lab.reached() == before
+
+
+def test_old_tls_of_a_neighbour_opens_nothing(lab: Lab) -> None:
+    name = lab.roster[0]["name"]
+    before = lab.reached()
+    old = ["--tlsv1.1", "--tls-max", "1.1", "--ciphers", "ALL:@SECLEVEL=0"]
+    pair = ["--cert", str(lab.client(name, "crt")), "--key", str(lab.client(name, "key"))]
+    status, body = curl(lab.sites[0], lab, *old, *pair)
+    assert status == 403, body
+    assert lab.reached() == before
+
+
+def test_a_variable_of_ours_defined_elsewhere_is_refused_with_its_line(lab: Lab) -> None:
+    stray = lab.nginx.prefix / "conf.d" / "zz.conf"
+    stray.write_text('map "" $quietdoor_denied { default 0; }\n')
+    try:
+        lab.sites[0].entry["contact"] = "somebody else"
+        run = lab.play()
+    finally:
+        stray.unlink()
+    assert run.code != 0
+    assert "conf.d/zz.conf line 1 defines $quietdoor_denied" in run.output

@@ -209,8 +209,10 @@ def test_a_revoked_client_is_out_when_the_play_ends(lab: Lab) -> None:
     sessions = {version: _session(lab, version, name) for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)}
     before, reached = _generations(lab), lab.reached()
     lab.roster[-1]["state"] = "revoked"
+    predicted = lab.play("--check")
     run = lab.play()
     assert run.code == 0, run.output
+    assert predicted.changed == run.changed == 4, "roster, CRL, publication, trust"
     site = lab.sites[0]
     status, body = curl(site, lab, "--cert", str(lab.client(name, "crt")), "--key", str(lab.client(name, "key")))
     assert (status, "<html" in body) == (403, True)

@@ -182,6 +182,7 @@ class _Gate:
                 f"{live[0]} is read from the live tree even in a scratch copy, so the candidate cannot be tested",
                 "Include it by a path relative to the directory of nginx.conf",
             )
+        _check_variables(configuration, os.path.join(root, HOME, ""))
         _check_entry(configuration, os.path.join(root, ENTRY), self.nginx.conf_file)
         if os.path.join(root, HOME, "gate", GENERATION) not in configuration.files:
             raise Problem(
@@ -259,6 +260,32 @@ def _check_entry(configuration: Configuration, entry: str, main_file: str) -> No
         f"{ENTRY} has to be included in the http block of {main_file}, but is included {'in ' if contexts else ''}{found}",
         f"Add the line include conf.d/*.conf; to the http block of {main_file}",
     )
+
+
+# Where in its arguments a directive names the variable that it defines.
+_DEFINED_AT = {
+    "map": 1,
+    "split_clients": 1,
+    "geo": -1,
+    "set": 0,
+    "auth_request_set": 0,
+    "perl_set": 0,
+    "js_set": 0,
+    "js_var": 0,
+}
+
+
+def _check_variables(configuration: Configuration, home: str) -> None:
+    """Refuse a configuration that defines variables of ours elsewhere: of two maps, nginx takes the one that it reads last."""
+    for _context, directive in configuration.walk():
+        place = _DEFINED_AT.get(directive.name)
+        if place is None or directive.file.startswith(home) or not directive.args[place:]:
+            continue
+        if directive.args[place].startswith("$quietdoor_"):
+            raise Problem(
+                f"{directive.file} line {directive.line} defines {directive.args[place]}, which belongs to the gate",
+                "Take that line out, or name the variable differently",
+            )
 
 
 def _anything_there(conf_path: str) -> bool:
