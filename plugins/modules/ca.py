@@ -11,12 +11,15 @@ module: ca
 short_description: Create and keep a certificate authority
 version_added: 0.1.0
 description:
-  - Creates a self-signed authority in a directory of its own, and keeps the files of an existing one in order.
+  - Creates an authority in a directory of its own, and keeps the files of an existing one in order.
+  - It is self-signed, or with O(issuer) signed by another one. A root that signs an issuing CA can be taken off the host
+    as long as it has nothing to sign, because the issuing one keeps public copies of what stands above it,
+    C(certs/chain.pem) and C(crl/issuers.crl.pem).
   - The directory has the layout of C(openssl ca), with an C(openssl.cnf) in it with which the plain openssl command
     revokes and makes CRLs
     beside this collection; each sees the other's work.
-  - A key or CA certificate that exists is never made again. When an option asks for something else, the module says
-    what differs and fails.
+  - A key that exists is never made again, and a CA certificate only with O(renew). When an option asks for something
+    else, the module says what differs and fails.
   - An authority is refused inside a git work tree that does not ignore it.
   - With O(passphrase), the key is stored as PKCS#8, encrypted with AES-256 under PBKDF2 (HMAC-SHA-256, 600,000 rounds).
 author:
@@ -64,9 +67,47 @@ options:
         choices: [P-256, P-384]
   valid_for:
     description:
-      - How long the CA certificate is valid, as V(3650d).
+      - How long the CA certificate is valid, as V(3650d). With O(issuer) it ends with the issuer's at the latest.
     type: str
     default: 3650d
+  path_length:
+    description:
+      - How many CAs may stand below this one. V(0) signs clients only; a root that signs an issuing CA needs V(1).
+      - Left out, a new authority gets V(0), and what an existing one has is accepted.
+    type: int
+    choices: [0, 1]
+  issuer:
+    description:
+      - The authority that signs this one. Its directory is needed only while something has to be signed.
+      - The issuing CA signs clients only. A row of it is in the issuer's C(index.txt), where it can be revoked.
+    type: dict
+    suboptions:
+      path:
+        description:
+          - The issuer's directory. The two must not lie one inside the other.
+        type: path
+        required: true
+      passphrase:
+        description:
+          - The passphrase of the issuer's private key.
+        type: str
+  renew:
+    description:
+      - V(same_key) renews the CA certificate with the key and the name that it has when it is about to end, or when
+        O(valid_for) or O(path_length) changed. All certificates that were issued before still verify.
+      - The former certificate is kept as C(certs/ca-SERIAL.cert.pem).
+      - A certificate that names its issuer by serial, as other software issues them, would not verify any more. As
+        long as there is a valid one, a renewal is refused.
+      - A new key needs an authority with another name in another directory, see C(docs/ca-end-of-life.md).
+    type: str
+    choices: [never, same_key]
+    default: never
+  renew_before:
+    description:
+      - How long before its end the CA certificate is renewed with O(renew=same_key), at most a third of O(valid_for).
+      - With O(renew=never), the module warns from then on.
+    type: str
+    default: 365d
 extends_documentation_fragment:
   - quietdoor.mtls.authority
   - quietdoor.mtls.authority.passphrase
@@ -89,6 +130,24 @@ EXAMPLES = r"""
     key:
       type: ecdsa
       curve: P-256
+
+- name: Create a root
+  quietdoor.mtls.ca:
+    path: /media/root/authority
+    passphrase: "{{ vault_root_passphrase }}"
+    common_name: Example Root CA
+    path_length: 1
+    valid_for: 7300d
+
+- name: Create the issuing CA below it, and renew it when it is about to end
+  quietdoor.mtls.ca:
+    path: /srv/quietdoor/authority
+    passphrase: "{{ vault_authority_passphrase }}"
+    common_name: Example Ops Client CA
+    issuer:
+      path: /media/root/authority
+      passphrase: "{{ vault_root_passphrase }}"
+    renew: same_key
 """
 
 RETURN = r"""
@@ -103,6 +162,11 @@ certificate:
   returned: success
   type: str
   sample: /srv/quietdoor/authority/certs/ca.cert.pem
+chain:
+  description: Path of the CA certificate and those of all CAs above it, PEM. Of a self-signed authority, RV(certificate).
+  returned: success
+  type: str
+  sample: /srv/quietdoor/authority/certs/chain.pem
 subject:
   description: The authority's distinguished name as nginx prints it (RFC 2253).
   returned: success
@@ -113,6 +177,11 @@ not_after:
   returned: when the authority exists
   type: str
   sample: "2036-11-20T11:39:07Z"
+days_left:
+  description: How many days the CA certificate is still valid.
+  returned: when the authority exists
+  type: int
+  sample: 3649
 fingerprint:
   description: SHA-256 fingerprint of the CA certificate.
   returned: when the authority exists
@@ -120,18 +189,23 @@ fingerprint:
   sample: 5f3a0c...
 """
 
+from datetime import datetime
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import arguments
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import keys, names
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.authority import AuthoritySpec, establish
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.authority import AuthoritySpec, Outcome, establish
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import iso, now
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.issuing import Issuer
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import check_path
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.renewal import window
 
 try:
+    from cryptography import x509
     from cryptography.hazmat.primitives import hashes
 except ImportError:  # reported by run()
     pass
@@ -143,27 +217,60 @@ def _spec(params: dict[str, Any]) -> AuthoritySpec:
     country = params["country"] and names.check_country(params["country"])
     subject = names.build_name(common_name, organization, country)
     key = keys.complete_spec(**params["key"], default_size=4096)
-    return AuthoritySpec(subject, key, parse_duration(params["valid_for"], "valid_for"))
+    issuer = params["issuer"]
+    if issuer and params["path_length"]:
+        raise Problem("path_length: an issuing CA signs clients only", "Leave it out where there is an issuer")
+    return AuthoritySpec(
+        subject,
+        key,
+        parse_duration(params["valid_for"], "valid_for"),
+        params["path_length"],
+        Issuer(issuer["path"], keys.check_passphrase(issuer["passphrase"])) if issuer else None,
+        params["renew"] == "same_key",
+        parse_duration(params["renew_before"], "renew_before"),
+    )
+
+
+def _ending(path: str, spec: AuthoritySpec, certificate: x509.Certificate, at: datetime) -> str | None:
+    """Return what to tell of a CA certificate that is about to end; no client's can outlive it."""
+    left = certificate.not_valid_after_utc - at
+    if left > window(spec):
+        return None
+    mend = "Its issuer's end comes first" if spec.renew else "Renew it with renew: same_key, or make a successor"
+    return f"The CA certificate of {path} ends in {left.days} days, at {iso(at + left)}. {mend}: see docs/ca-end-of-life.md."
+
+
+def _described(outcome: Outcome, at: datetime) -> dict[str, Any]:
+    certificate = outcome.certificate
+    if certificate is None:
+        return {}
+    return {
+        "not_after": iso(certificate.not_valid_after_utc),
+        "days_left": (certificate.not_valid_after_utc - at).days,
+        "fingerprint": certificate.fingerprint(hashes.SHA256()).hex(),
+    }
 
 
 def _work(module: AnsibleModule) -> dict[str, Any]:
-    params = module.params
+    params, at = module.params, now()
     spec = _spec(params)
     passphrase = keys.check_passphrase(params["passphrase"])
-    outcome = establish(params["path"], spec, passphrase, now(), check_mode=module.check_mode)
+    outcome = establish(params["path"], spec, passphrase, at, check_mode=module.check_mode)
     if passphrase is None:
         module.warn(f"The private key of {params['path']} is not encrypted: set passphrase before anyone relies on it.")
-    result = {
+    ending = outcome.certificate and _ending(params["path"], spec, outcome.certificate, at)
+    if ending:
+        module.warn(ending)
+    layout = check_path(params["path"])
+    return {
         "changed": bool(outcome.changes),
         "changes": outcome.changes,
-        "certificate": check_path(params["path"]).certificate,
+        "certificate": layout.certificate,
+        "chain": layout.chain if spec.issuer else layout.certificate,
         "subject": names.rfc2253(spec.subject),
+        **_described(outcome, at),
         "diff": {"before": outcome.before, "after": outcome.after},
     }
-    if outcome.certificate is not None:
-        result["not_after"] = iso(outcome.certificate.not_valid_after_utc)
-        result["fingerprint"] = outcome.certificate.fingerprint(hashes.SHA256()).hex()
-    return result
 
 
 def main() -> None:
@@ -176,6 +283,10 @@ def main() -> None:
         "country": {"type": "str"},
         "key": arguments.key(keys.RSA_SIZES_CA, keys.CURVES_CA, {"type": "rsa", "size": 4096}),
         "valid_for": {"type": "str", "default": "3650d"},
+        "path_length": {"type": "int", "choices": [0, 1]},
+        "issuer": {"type": "dict", "options": {"path": arguments.PATH, "passphrase": arguments.PASSPHRASE}},
+        "renew": {"type": "str", "choices": ["never", "same_key"], "default": "never"},
+        "renew_before": {"type": "str", "default": "365d"},
     }
     run(AnsibleModule(argument_spec=spec, supports_check_mode=True), _work, needs=["cryptography"])
 

@@ -14,6 +14,10 @@ description:
   - Writes the authority's certificate revocation list (X.509 version 2, numbered, with authority key identifier) to
     C(crl/ca.crl.pem) when it is
     missing, lacks a revocation, or is due.
+  - For an issuing CA it also keeps copies of the CRLs of the CAs above (C(crl/issuers.crl.pem)), because whoever checks
+    a certificate needs the CRL of every CA up to the root, and writes all of them into C(crl/chain.crl.pem), its own
+    first, for C(openssl verify -crl_check_all) or for nginx.
+    The root's directory may be away; O(issuer) and O(issuer_crl) bring a fresh CRL of it.
   - An expired CRL makes nginx refuse everybody. Run this on a schedule well inside O(renew_before).
 author:
   - quietdoor.mtls authors (@quietdoor)
@@ -33,6 +37,27 @@ options:
       - A CRL is never left in place that lives shorter than this. Must not be longer than O(renew_before).
     type: str
     default: 7d
+  issuer:
+    description:
+      - The authority above an issuing CA. While its directory is there, its current CRL is taken over.
+      - It is verified first. One that is damaged, ended or has a lower number than the copy is not taken, with a warning.
+    type: dict
+    suboptions:
+      path:
+        description:
+          - The issuer's directory. It may be away.
+        type: path
+        required: true
+  issuer_crl:
+    description:
+      - A file on this host with a fresh CRL of a CA above, PEM or DER, that was made where the root is.
+      - It is verified first. What cannot be taken over is refused.
+    type: path
+  warn_before:
+    description:
+      - A CRL of a CA above with less time left than this is warned about.
+    type: str
+    default: 30d
 extends_documentation_fragment:
   - quietdoor.mtls.authority
   - quietdoor.mtls.authority.passphrase
@@ -46,6 +71,19 @@ EXAMPLES = r"""
     passphrase: "{{ vault_authority_passphrase }}"
     valid_for: 30d
     renew_before: 15d
+
+- name: Keep the CRL of an offline root, on the host where the root is
+  quietdoor.mtls.crl:
+    path: /media/root/authority
+    passphrase: "{{ vault_root_passphrase }}"
+    valid_for: 365d
+    renew_before: 180d
+
+- name: Take it over by hand
+  quietdoor.mtls.crl:
+    path: /srv/quietdoor/authority
+    passphrase: "{{ vault_authority_passphrase }}"
+    issuer_crl: /tmp/root.crl.pem
 """
 
 RETURN = r"""
@@ -54,6 +92,39 @@ crl:
   returned: success
   type: str
   sample: /srv/quietdoor/authority/crl/ca.crl.pem
+chain_crl:
+  description: Path of the CRLs of all CAs of the chain. Of a self-signed authority, RV(crl).
+  returned: success
+  type: str
+  sample: /srv/quietdoor/authority/crl/chain.crl.pem
+changes:
+  description: What was, or in check mode would be, done with the CRLs of the CAs above.
+  returned: success
+  type: list
+  elements: str
+  sample: ["CRL 3 of CN=Example Root CA taken over"]
+chain:
+  description: The CRL of every CA of the chain, the authority's own first.
+  returned: when the authority exists
+  type: list
+  elements: dict
+  contains:
+    issuer:
+      description: The CA's name in the form of RFC 2253.
+      type: str
+      sample: CN=Example Root CA
+    number:
+      description: The CRL's number; none if there is no CRL.
+      type: int
+      sample: 3
+    next_update:
+      description: When it ends; none if there is no CRL.
+      type: str
+      sample: "2027-11-23T11:39:07Z"
+    days_left:
+      description: How many days it lives still; none if there is no CRL.
+      type: int
+      sample: 364
 reason:
   description: Why a new CRL was, or in check mode would be, written.
   returned: success
@@ -81,16 +152,19 @@ entries:
   sample: 1
 """
 
+import os
+from datetime import datetime
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import arguments
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import keys
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import issuer_crls, keys
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import iso, now
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.crl import Rules, State, check_rules, keep
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import check_path
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.names import rfc2253
 
 
 def _shown(state: State | None) -> dict[str, Any]:
@@ -104,19 +178,59 @@ def _shown(state: State | None) -> dict[str, Any]:
     }
 
 
+def _end(issuer: str, number: int | None, end: datetime | None, at: datetime) -> dict[str, Any]:
+    shown = {"number": number, "next_update": iso(end), "days_left": (end - at).days} if end else {}
+    return {"issuer": issuer, "number": None, "next_update": None, "days_left": None, **shown}
+
+
+def _above(copy: issuer_crls.Copy, at: datetime) -> dict[str, Any]:
+    end = copy.crl.next_update_utc if copy.crl else None
+    return _end(copy.issuer, issuer_crls.number_of(copy.crl) if copy.crl else None, end, at)
+
+
+def _chain(path: str, own: State | None, above: list[issuer_crls.Copy], at: datetime) -> list[dict[str, Any]]:
+    issuer = rfc2253(issuer_crls.chain_of(path)[0].subject)
+    first = _end(issuer, own.number if own else None, own.next_update if own else None, at)
+    return [first, *(_above(copy, at) for copy in above)]
+
+
+def _warn(module: AnsibleModule, outcome: issuer_crls.Outcome, at: datetime) -> None:
+    least = parse_duration(module.params["warn_before"], "warn_before")
+    for warning in outcome.warnings:
+        module.warn(warning)
+    for copy in outcome.copies:
+        unfit = issuer_crls.why_unfit(copy.crl, least, at)
+        if unfit:
+            module.warn(f"The CRL of {copy.issuer}: {unfit}. Without one nobody gets in. {issuer_crls.MEND}.")
+
+
 def _work(module: AnsibleModule) -> dict[str, Any]:
-    params = module.params
+    params, at = module.params, now()
     durations = (parse_duration(params[name], name) for name in ("valid_for", "renew_before", "min_remaining"))
     rules = check_rules(Rules(*durations))
-    outcome = keep(
-        params["path"], rules, keys.check_passphrase(params["passphrase"]), now(), check_mode=module.check_mode
-    )
+    layout = check_path(params["path"])
+    result: dict[str, Any] = {"chain_crl": layout.crl, "changes": []}
+    offer = issuer_crls.Offer(params["issuer"] and params["issuer"]["path"], params["issuer_crl"])
+    exists = os.path.exists(layout.certificate)
+    if exists:
+        issuer_crls.check_offer(params["path"], offer, at)
+    outcome = keep(params["path"], rules, keys.check_passphrase(params["passphrase"]), at, check_mode=module.check_mode)
+    if exists:
+        above = issuer_crls.keep(params["path"], offer, at, check_mode=module.check_mode)
+        _warn(module, above, at)
+        result = {
+            "chain_crl": layout.chain_crls if above.copies else layout.crl,
+            "changes": above.changes,
+            "chain": _chain(params["path"], outcome.after, above.copies, at),
+        }
+    before, after = _shown(outcome.before), _shown(outcome.after) or {"reason": outcome.reason}
     return {
-        "changed": outcome.changed,
+        "changed": outcome.changed or bool(result["changes"]),
         "reason": outcome.reason,
-        "crl": check_path(params["path"]).crl,
+        "crl": layout.crl,
+        **result,
         **_shown(outcome.after),
-        "diff": {"before": _shown(outcome.before), "after": _shown(outcome.after) or {"reason": outcome.reason}},
+        "diff": {"before": before, "after": {**after, "issuers": result["changes"]} if result["changes"] else after},
     }
 
 
@@ -128,6 +242,9 @@ def main() -> None:
         "valid_for": {"type": "str", "default": "30d"},
         "renew_before": {"type": "str", "default": "15d"},
         "min_remaining": {"type": "str", "default": "7d"},
+        "issuer": {"type": "dict", "options": {"path": arguments.PATH}},
+        "issuer_crl": {"type": "path"},
+        "warn_before": {"type": "str", "default": "30d"},
     }
     run(AnsibleModule(argument_spec=spec, supports_check_mode=True), _work, needs=["cryptography"])
 

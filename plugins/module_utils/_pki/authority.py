@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
 from .._ansible.files import PRIVATE_FILE, PUBLIC_FILE, write_atomic
-from . import database, openssl_conf, records
-from .clock import BACKDATE, iso
+from . import chain, database, openssl_conf, records, renewal
+from .clock import iso
 from .keys import generate, load_private, private_pem, spec_of
 from .layout import Layout, check_path, refuse_open_work_tree, require_authority
 from .names import oneline, rfc2253
-from .profiles import Signer, random_serial, self_signed_ca
+from .profiles import CaProfile, Signer, key_identifier_of, path_length_of, random_serial, self_signed_ca
 
 try:
     from cryptography import x509
@@ -29,19 +29,30 @@ except ImportError:  # the modules report it (_ansible.dependencies) before anyt
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from .chain import Chain
     from .database import Row
-    from .keys import KeySpec
+    from .issuing import Issuer
+    from .keys import KeySpec, PrivateKey
 
 _ATTRIBUTES = "unique_subject = no\n"
 
 
 @dataclass(frozen=True)
 class AuthoritySpec:
-    """What an authority should be."""
+    """What an authority should be.
+
+    :param path_length: how many CAs may follow below it (RFC 5280 section 4.2.1.9); None makes 0 and accepts what is there.
+    :param issuer: the authority that signs it; None for a self-signed one.
+    :param renew: whether its certificate is renewed with the same key, ``renew_before`` its end or when it differs.
+    """
 
     subject: x509.Name
     key: KeySpec
     valid_for: timedelta
+    path_length: int | None = None
+    issuer: Issuer | None = None
+    renew: bool = False
+    renew_before: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True)
@@ -59,13 +70,21 @@ class Authority:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self.certificate = _load_certificate(layout.certificate)
+        self.certificate = load_certificate(layout.certificate)
         self.rows: list[Row] = database.parse(_read_text(layout.index), layout.index)
 
-    def signer(self, passphrase: bytes | None, now: datetime) -> Signer:
-        """Return the authority ready to sign.
+    @property
+    def chain(self) -> Chain:
+        """Its certificate and those of all CAs above it, the root last; a self-signed authority is its own chain.
 
-        :raises Problem: if the key does not open, is not the certificate's, or the certificate is not valid now.
+        :raises Problem: if its copy of the certificates above is not sound.
+        """
+        return chain.load_chain(self.layout, self.certificate)
+
+    def key(self, passphrase: bytes | None) -> PrivateKey:
+        """Return the private key.
+
+        :raises Problem: if it does not open or is not the certificate's.
         """
         key = load_private(self.layout.key, passphrase)
         if key.public_key() != self.certificate.public_key():
@@ -73,6 +92,14 @@ class Authority:
                 f"{self.layout.key} is not the key of {self.layout.certificate}",
                 "Restore the two files that belong together from the backup",
             )
+        return key
+
+    def signer(self, passphrase: bytes | None, now: datetime) -> Signer:
+        """Return the authority ready to sign.
+
+        :raises Problem: if the key does not open, is not the certificate's, or the certificate is not valid now.
+        """
+        key = self.key(passphrase)
         if not self.certificate.not_valid_before_utc <= now < self.certificate.not_valid_after_utc:
             raise Problem(
                 f"{self.layout.certificate} is valid from {iso(self.certificate.not_valid_before_utc)} to "
@@ -83,7 +110,7 @@ class Authority:
 
     def issued(self, serial: str) -> x509.Certificate:
         """Return the certificate with this serial (hex) as it was issued."""
-        return _load_certificate(self.layout.new_certificate(serial))
+        return load_certificate(self.layout.new_certificate(serial))
 
     def with_orphans(self) -> list[Row]:
         """Return the database's rows, and rows for certificates that a killed run signed but had not yet written down.
@@ -103,7 +130,7 @@ class Authority:
     def _signed(self, name: str) -> x509.Certificate | None:
         path = self.layout.new_certificate(name)
         try:
-            certificate = _load_certificate(path)
+            certificate = load_certificate(path)
         except Problem as problem:
             raise Problem(problem.what, f"If it is what a broken run of openssl left, remove {path}") from None
         try:
@@ -146,7 +173,7 @@ def open_for_change(path: str) -> Authority:
 def establish(path: str, spec: AuthoritySpec, passphrase: bytes | None, now: datetime, *, check_mode: bool) -> Outcome:
     """Make the authority in directory ``path``, or bring the files of the existing one into order.
 
-    Its key and certificate are made once and never again.
+    Its key is made once and never again, its certificate only when ``spec`` says that it may be renewed.
 
     :raises Problem: if the directory holds something else, or an authority that differs from ``spec``.
     """
@@ -155,7 +182,7 @@ def establish(path: str, spec: AuthoritySpec, passphrase: bytes | None, now: dat
     if check_mode:
         return _establish(layout, spec, passphrase, now, check_mode=True)
     if not os.path.exists(layout.certificate):
-        refuse_other_contents(layout)
+        _refuse_impossible(layout, spec, now, check_mode=False)
         os.makedirs(layout.root, mode=0o700, exist_ok=True)
     with layout.locked():
         layout.remove_leftovers()
@@ -169,15 +196,36 @@ def _establish(
         return _create(layout, spec, passphrase, now, check_mode=check_mode)
     authority = Authority(layout)
     _refuse_difference(authority, spec)
-    authority.signer(passphrase, now)
-    return _mend(authority, check_mode=check_mode)
+    above = _above(authority, spec)
+    latest = above[0].not_valid_after_utc if above else None
+    reason = renewal.why_due(authority.certificate, spec, latest, now)
+    if reason is None:
+        authority.signer(passphrase, now)
+        return _mend(authority, above, check_mode=check_mode)
+    return _renew(authority, spec, passphrase, now, reason, check_mode=check_mode)
+
+
+def _above(authority: Authority, spec: AuthoritySpec) -> Chain:
+    """Return the CAs above: as the issuer says, or while it is away, as the copy does."""
+    certificate = authority.certificate
+    if spec.issuer is None or not spec.issuer.is_here:
+        return authority.chain[1:]
+    above = spec.issuer.chain()
+    if not chain.is_issued_by(certificate, above[0]):
+        raise Problem(
+            f"{authority.layout.certificate} was issued by {rfc2253(certificate.issuer)}, not by the authority in "
+            f"{spec.issuer.path}",
+            "Give the path of its issuer, or make a new authority in another directory",
+        )
+    spec.issuer.refuse_revoked(certificate.public_key(), certificate.subject)  # type: ignore[arg-type]
+    return above
 
 
 def _create(
     layout: Layout, spec: AuthoritySpec, passphrase: bytes | None, now: datetime, *, check_mode: bool
 ) -> Outcome:
-    refuse_other_contents(layout)
-    after = {"subject": rfc2253(spec.subject), "key": str(spec.key), "not_after": iso(now + spec.valid_for)}
+    _refuse_impossible(layout, spec, now, check_mode=check_mode)
+    after = {"subject": rfc2253(spec.subject), "key": str(spec.key), "not_after": iso(_end(spec, now))}
     if check_mode:
         return Outcome(["created"], None, {}, after)
     layout.make_directories()
@@ -192,9 +240,67 @@ def _create(
             f"{layout.key} is {spec_of(key)}, not {spec.key}, and has no certificate yet",
             "Remove it, or ask for its kind",
         )
-    certificate = self_signed_ca(key, spec.subject, now, now + spec.valid_for)
-    write_atomic(layout.certificate, certificate.public_bytes(Encoding.PEM), PUBLIC_FILE)
+    profile = CaProfile(spec.subject, key.public_key(), now, now + spec.valid_for, spec.path_length or 0)
+    certificate = _certify(layout, spec, key, profile, frozenset(), now)
     return Outcome(["created"], certificate, {}, after)
+
+
+def _refuse_impossible(layout: Layout, spec: AuthoritySpec, now: datetime, *, check_mode: bool) -> None:
+    refuse_other_contents(layout)
+    # In check mode the issuer may be one that the same play would have made.
+    if spec.issuer is not None and (spec.issuer.is_here or not check_mode):
+        spec.issuer.check(spec.subject, layout.root, now)
+
+
+def _end(spec: AuthoritySpec, now: datetime) -> datetime:
+    end = now + spec.valid_for
+    if spec.issuer is None or not spec.issuer.is_here:
+        return end
+    return min(end, spec.issuer.chain()[0].not_valid_after_utc)
+
+
+def _certify(
+    layout: Layout, spec: AuthoritySpec, key: PrivateKey, profile: CaProfile, known: frozenset[str], now: datetime
+) -> x509.Certificate:
+    """Have the certificate signed and write it. It comes last: where it is, the authority is complete."""
+    if spec.issuer is None:
+        certificate = self_signed_ca(key, profile)
+    else:
+        certificate, above = spec.issuer.certify(profile, known, now)
+        write_atomic(layout.chain, chain.pem((certificate, *above)).encode(), PUBLIC_FILE)
+    write_atomic(layout.certificate, certificate.public_bytes(Encoding.PEM), PUBLIC_FILE)
+    return certificate
+
+
+def _renew(
+    authority: Authority, spec: AuthoritySpec, passphrase: bytes | None, now: datetime, reason: str, *, check_mode: bool
+) -> Outcome:
+    layout, former = authority.layout, authority.certificate
+    if former.issuer != former.subject and spec.issuer is None:
+        raise Problem(
+            f"{layout.certificate} has to be renewed ({reason}), and it was issued by {rfc2253(former.issuer)}",
+            "Set the option issuer to that authority",
+        )
+    renewal.refuse_bound_to_serial(authority, now)
+    key = authority.key(passphrase)
+    if spec.issuer is not None:
+        spec.issuer.check(spec.subject, layout.root, now)
+    before, after = {"not_after": iso(former.not_valid_after_utc)}, {"not_after": iso(_end(spec, now))}
+    changes = [f"renewed with the same key: {reason}"]
+    if check_mode:
+        return Outcome(changes, None, before, after)
+    serial = database.serial_hex(former.serial_number)
+    write_atomic(layout.former_certificate(serial), former.public_bytes(Encoding.PEM), PUBLIC_FILE)
+    length = path_length_of(former) if spec.path_length is None else spec.path_length
+    profile = CaProfile(former.subject, key.public_key(), now, now + spec.valid_for, length, key_identifier_of(former))
+    certificate = _certify(layout, spec, key, profile, _known_serials(layout), now)
+    return Outcome(changes, certificate, before, after)
+
+
+def _known_serials(layout: Layout) -> frozenset[str]:
+    """Return the serials (hex) of the certificates that this authority has or had."""
+    names = [name for name in os.listdir(os.path.dirname(layout.certificate)) if name.startswith("ca-")]
+    return frozenset(name[len("ca-") : -len(".cert.pem")] for name in names)
 
 
 def _companions(layout: Layout, key: KeySpec) -> dict[str, str]:
@@ -243,23 +349,26 @@ def _refuse_difference(authority: Authority, spec: AuthoritySpec) -> None:
         "key": (str(spec_of(certificate.public_key())), str(spec.key)),
     }
     differences = [f"{what} is {is_} and should be {should}" for what, (is_, should) in found.items() if is_ != should]
-    length = certificate.not_valid_after_utc - certificate.not_valid_before_utc
-    if not timedelta(0) <= length - spec.valid_for <= BACKDATE:
-        shown = f"{length.days} days" if length.days else str(length)
-        differences.append(f"valid_for is {shown} and should be {spec.valid_for}")
+    if spec.issuer is not None and certificate.issuer == certificate.subject:
+        differences.append("it is self-signed and should have an issuer")
+    renewable = [] if spec.renew else renewal.differences(certificate, spec)
+    differences += renewable
     if differences:
         raise Problem(
             f"The authority in {authority.layout.root} differs: {'; '.join(differences)}",
-            "A CA is never made again because an option changed: set the options as they were, or choose another path",
+            "A CA is never made again because an option changed: set the options as they were, or choose another path"
+            + (", or renew it with the same key (renew: same_key)" if differences == renewable else ""),
         )
 
 
-def _mend(authority: Authority, *, check_mode: bool) -> Outcome:
+def _mend(authority: Authority, above: Chain, *, check_mode: bool) -> Outcome:
     layout = authority.layout
     key = spec_of(authority.certificate.public_key())
     wanted = {layout.index_attributes: _ATTRIBUTES}
     if key is not None:
         wanted[layout.configuration] = _configuration(layout, key)
+    if above:
+        wanted[layout.chain] = chain.pem((authority.certificate, *above))
     stale = {path: text for path, text in wanted.items() if _read_or_empty(path) != text}
     modes = [path for path in [*layout.directories, layout.key] if not _has_private_mode(path)]
     changes = [f"{path} brought up to date" for path in stale] + [f"permissions of {path} closed" for path in modes]
@@ -296,7 +405,11 @@ def _read_text(path: str) -> str:
         raise Problem(f"{path} cannot be read ({error.strerror})", "Run as the user who owns the authority") from None
 
 
-def _load_certificate(path: str) -> x509.Certificate:
+def load_certificate(path: str) -> x509.Certificate:
+    """Return the certificate in the PEM file ``path``.
+
+    :raises Problem: if there is none.
+    """
     try:
         with open(path, "rb") as file:
             return x509.load_pem_x509_certificate(file.read(1 << 20))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
 from .._ansible.files import PRIVATE_FILE, PUBLIC_FILE, link_atomic, write_atomic
-from . import bundle
+from . import bundle, chain
 from .keys import load_private
 from .records import Bundle
 
@@ -158,7 +158,7 @@ def _read(path: str) -> bytes | None:
 def _write_certificate(authority: Authority, files: ClientFiles) -> None:
     pem = authority.issued(files.issue.serial).public_bytes(Encoding.PEM)
     write_atomic(files.file(CERTIFICATE), pem, PUBLIC_FILE)
-    write_atomic(files.file(CHAIN), pem + authority.certificate.public_bytes(Encoding.PEM), PUBLIC_FILE)
+    write_atomic(files.file(CHAIN), pem + chain.pem(authority.chain).encode(), PUBLIC_FILE)
 
 
 def _write_bundles(
@@ -178,7 +178,7 @@ def _write_bundles(
         )
     written = {}
     for profile in profiles:
-        data = bundle.build(profile, client.common_name, key, certificate, [authority.certificate], passphrase)
+        data = bundle.build(profile, client.common_name, key, certificate, list(authority.chain), passphrase)
         write_atomic(files.file(bundle.SUFFIXES[profile]), data, PRIVATE_FILE)
         written[profile] = Bundle(files.issue.serial, bundle.digest(data), bundle.passphrase_tag(key_pem, passphrase))
     return written

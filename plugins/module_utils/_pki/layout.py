@@ -45,9 +45,28 @@ class Layout:
         return self._at("certs", "ca.cert.pem")
 
     @property
+    def chain(self) -> str:
+        """The certificate and those of all CAs above it, the root last. A self-signed authority has no such file."""
+        return self._at("certs", "chain.pem")
+
+    def former_certificate(self, serial: str) -> str:
+        """A certificate of this authority that was renewed with the same key, by its serial (hex)."""
+        return self._at("certs", f"ca-{serial}.cert.pem")
+
+    @property
     def crl(self) -> str:
         """The current CRL."""
         return self._at("crl", "ca.crl.pem")
+
+    @property
+    def issuer_crls(self) -> str:
+        """Copies of the CRLs of the CAs above, PEM. A self-signed authority has no such file."""
+        return self._at("crl", "issuers.crl.pem")
+
+    @property
+    def chain_crls(self) -> str:
+        """The CRL of every CA of the chain, PEM, its own first. A self-signed authority has no such file."""
+        return self._at("crl", "chain.crl.pem")
 
     @property
     def index(self) -> str:

@@ -53,26 +53,79 @@ def _key_usage(
     )
 
 
-def self_signed_ca(key: PrivateKey, subject: x509.Name, not_before: datetime, not_after: datetime) -> x509.Certificate:
-    """Return the certificate of an authority that signs clients directly (path length 0).
+@dataclass(frozen=True)
+class CaProfile:
+    """What the certificate of an authority says besides its issuer.
 
-    CA:true and key usage keyCertSign, cRLSign, both critical, SKI and AKI (RFC 5280 sections 4.2.1.1 to 4.2.1.3 and 4.2.1.9).
+    :param path_length: how many CAs may follow below it (RFC 5280 section 4.2.1.9); 0 signs clients only, None is no limit.
+    :param key_identifier: the subject key identifier to carry on; None makes the usual one (section 4.2.1.2).
     """
-    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+
+    subject: x509.Name
+    public_key: PublicKey
+    not_before: datetime
+    not_after: datetime
+    path_length: int | None = 0
+    key_identifier: x509.SubjectKeyIdentifier | None = None
+
+
+def self_signed_ca(key: PrivateKey, profile: CaProfile) -> x509.Certificate:
+    """Return the certificate of an authority that is its own issuer; ``key`` is the private key of the profile's public one."""
+    identifier = _subject_key_identifier(profile)
     builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(random_serial())
-        .not_valid_before(not_before - BACKDATE)
-        .not_valid_after(not_after)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(signs=True), critical=True)
-        .add_extension(identifier, critical=False)
+        _ca(profile)
+        .issuer_name(profile.subject)
+        .not_valid_before(profile.not_before - BACKDATE)
+        .not_valid_after(profile.not_after)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
     )
     return builder.sign(key, signing_hash(key))
+
+
+def issuing_ca(signer: Signer, profile: CaProfile) -> x509.Certificate:
+    """Return the certificate of an authority that ``signer`` stands above. Its validity lies within the signer's."""
+    issuer = signer.certificate
+    builder = (
+        _ca(profile)
+        .issuer_name(issuer.subject)
+        .not_valid_before(max(profile.not_before - BACKDATE, issuer.not_valid_before_utc))
+        .not_valid_after(min(profile.not_after, issuer.not_valid_after_utc))
+        .add_extension(authority_key_identifier(issuer), critical=False)
+    )
+    return builder.sign(signer.key, signing_hash(signer.key))
+
+
+def _ca(profile: CaProfile) -> x509.CertificateBuilder:
+    """CA:true and key usage keyCertSign, cRLSign, both critical, and SKI (RFC 5280 sections 4.2.1.2, 4.2.1.3 and 4.2.1.9)."""
+    return (
+        x509.CertificateBuilder()
+        .subject_name(profile.subject)
+        .public_key(profile.public_key)
+        .serial_number(random_serial())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=profile.path_length), critical=True)
+        .add_extension(_key_usage(signs=True), critical=True)
+        .add_extension(_subject_key_identifier(profile), critical=False)
+    )
+
+
+def _subject_key_identifier(profile: CaProfile) -> x509.SubjectKeyIdentifier:
+    return profile.key_identifier or x509.SubjectKeyIdentifier.from_public_key(profile.public_key)
+
+
+def key_identifier_of(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier | None:
+    """Return the subject key identifier of a certificate, or None if it has none."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def path_length_of(certificate: x509.Certificate) -> int | None:
+    """Return how many CAs may follow below this one, or None for no limit (RFC 5280 section 4.2.1.9)."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
+    except x509.ExtensionNotFound:
+        return None
 
 
 def client_certificate(
@@ -113,8 +166,7 @@ def client_certificate(
 
 def authority_key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     """Return the AKI that points at ``issuer`` (RFC 5280 section 4.2.1.1)."""
-    try:
-        identifier = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    except x509.ExtensionNotFound:
+    identifier = key_identifier_of(issuer)
+    if identifier is None:
         return x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key())  # type: ignore[arg-type]
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
