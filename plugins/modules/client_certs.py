@@ -131,6 +131,16 @@ options:
       - How long a predecessor stays valid beside its successor. It is revoked by the first run after that.
     type: str
     default: 14d
+  predecessors:
+    description:
+      - Directories of authorities that came before O(path) and whose certificates are still good, see
+        C(docs/ca-end-of-life.md).
+      - A client gets its certificate here. What it holds of a predecessor is revoked there as superseded by the first run
+        after O(overlap), and at once when the client is V(revoked).
+      - The predecessors' keys are not needed for that; M(quietdoor.mtls.crl) needs them.
+    type: list
+    elements: path
+    default: []
   key:
     description:
       - The kind of clients' keys.
@@ -227,8 +237,31 @@ clients:
       description: Where the client's files lie.
       type: str
       sample: /srv/quietdoor/authority/clients/alex
+retired:
+  description: Certificates of predecessors that were, or in check mode would be, revoked.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The predecessor's directory.
+      type: str
+      sample: /srv/quietdoor/authority
+    client:
+      description: The client's name.
+      type: str
+      sample: alex
+    serial:
+      description: The certificate's serial.
+      type: str
+      sample: 2B6C0DE1
+    reason:
+      description: Why it was revoked.
+      type: str
+      sample: superseded
 """
 
+from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -240,6 +273,11 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import n
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.enrol import Result, bring_to_desired_state, predict
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import check_path
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.names import check_client_name
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.predecessors import (
+    Retired,
+    check_predecessors,
+    retire,
+)
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.roster import Client, Rules, check_roster
 
 _REASONS = ["unspecified", "keyCompromise", "affiliationChanged", "superseded", "cessationOfOperation"]
@@ -278,10 +316,12 @@ def _returned(result: Result, directory: str) -> dict[str, Any]:
     }
 
 
-def _diff(results: list[Result]) -> dict[str, Any]:
+def _diff(results: list[Result], retired: list[Retired]) -> dict[str, Any]:
     changed = [result for result in results if result.action != "unchanged"]
     before = {result.step.client.name: ", ".join(result.step.record.serials) or "no certificate" for result in changed}
     after = {result.step.client.name: f"{result.action}: {result.reason}" for result in changed}
+    before.update({f"{one.path}: {one.serial}": "valid" for one in retired})
+    after.update({f"{one.path}: {one.serial}": f"revoked ({one.reason}), {one.client}" for one in retired})
     return {"before": before, "after": after}
 
 
@@ -289,13 +329,20 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     clients = check_roster([_client(entry, params) for entry in params["clients"]])
     rules = Rules(parse_duration(params["renew_before"], "renew_before"), parse_duration(params["overlap"], "overlap"))
-    act = predict if module.check_mode else bring_to_desired_state
-    results = act(params["path"], clients, rules, keys.check_passphrase(params["passphrase"]), now())
-    layout = check_path(params["path"])
+    path, passphrase, at = params["path"], keys.check_passphrase(params["passphrase"]), now()
+    former = check_predecessors(path, params["predecessors"])
+    if former or module.check_mode:
+        # What cannot be done here must be known before a predecessor is changed.
+        results = predict(path, clients, rules, passphrase, at)
+    retired = retire(path, former, clients, rules.overlap, at, check_mode=module.check_mode)
+    if not module.check_mode:
+        results = bring_to_desired_state(path, clients, rules, passphrase, at)
+    layout = check_path(path)
     return {
-        "changed": any(result.action != "unchanged" for result in results),
+        "changed": bool(retired) or any(result.action != "unchanged" for result in results),
+        "retired": [asdict(one) for one in retired],
         "clients": [_returned(result, layout.client(result.step.client.name)) for result in results],
-        "diff": _diff(results),
+        "diff": _diff(results, retired),
     }
 
 
@@ -322,6 +369,7 @@ def main() -> None:
         "valid_for": {"type": "str", "default": "365d"},
         "renew_before": {"type": "str", "default": "30d"},
         "overlap": {"type": "str", "default": "14d"},
+        "predecessors": {"type": "list", "elements": "path", "default": []},
         "key": arguments.key(keys.RSA_SIZES_CLIENT, keys.CURVES_CLIENT, {"type": "ecdsa", "curve": "P-256"}),
         "bundle_profiles": {**profiles, "default": ["modern"]},
     }

@@ -184,8 +184,9 @@ def _end(issuer: str, number: int | None, end: datetime | None, at: datetime) ->
 
 
 def _above(copy: issuer_crls.Copy, at: datetime) -> dict[str, Any]:
-    end = copy.crl.next_update_utc if copy.crl else None
-    return _end(copy.issuer, issuer_crls.number_of(copy.crl) if copy.crl else None, end, at)
+    if copy.crl is None:
+        return _end(copy.issuer, None, None, at)
+    return _end(copy.issuer, issuer_crls.number_of(copy.crl), copy.crl.next_update_utc, at)
 
 
 def _chain(path: str, own: State | None, above: list[issuer_crls.Copy], at: datetime) -> list[dict[str, Any]]:

@@ -14,6 +14,8 @@ description:
   - Writes the authority's chain, its CRL, who holds which certificate, and every serial that was ever revoked into a
     directory of public data.
     Web hosts take it over with M(quietdoor.mtls.trust_install).
+  - The chain has every CA up to the root, and every one has its CRL there. What stands above an issuing CA is published
+    from the copies in its own directory; the root's may be away.
   - Nothing secret is in it. The private key is not needed.
   - Each change raises the generation, a number that every web host tells once it has taken the change over.
 author:
@@ -31,6 +33,15 @@ options:
         play.
     type: str
     default: 7d
+  predecessors:
+    description:
+      - Directories of authorities that came before O(path) and whose certificates are still good. Both are trusted, with
+        CRL, identities and revoked serials of both.
+      - When the last certificate of one has ended or is revoked, the module warns that it can be taken out of the list.
+        One whose CA certificate has ended is left out.
+    type: list
+    elements: path
+    default: []
 extends_documentation_fragment:
   - quietdoor.mtls.authority
   - quietdoor.mtls.attributes
@@ -40,6 +51,12 @@ EXAMPLES = r"""
 - name: Publish
   quietdoor.mtls.publication:
     path: /srv/quietdoor/authority
+    publish_path: /srv/quietdoor/publication
+
+- name: Publish while the certificates of the former authority are still good
+  quietdoor.mtls.publication:
+    path: /srv/quietdoor/authority-2036
+    predecessors: [/srv/quietdoor/authority]
     publish_path: /srv/quietdoor/publication
 """
 
@@ -71,7 +88,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations 
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import now
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import check_path
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.publication import publish
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.publication import Request, publish
 
 
 def _diff(name: str, before: str, after: str) -> dict[str, str]:
@@ -87,7 +104,10 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     directory = check_path(params["publish_path"]).root
     min_remaining = parse_duration(params["min_remaining"], "min_remaining")
-    outcome = publish(params["path"], directory, min_remaining, now(), check_mode=module.check_mode)
+    request = Request(params["path"], tuple(params["predecessors"]), min_remaining)
+    outcome = publish(request, directory, now(), check_mode=module.check_mode)
+    for warning in outcome.warnings:
+        module.warn(warning)
     result = {
         "changed": bool(outcome.changes),
         "changes": outcome.changes,
@@ -104,6 +124,7 @@ def main() -> None:
     spec = {
         "path": arguments.PATH,
         "publish_path": {"type": "path", "required": True},
+        "predecessors": {"type": "list", "elements": "path", "default": []},
         "min_remaining": {"type": "str", "default": "7d"},
     }
     run(AnsibleModule(argument_spec=spec, supports_check_mode=True), _work, needs=["cryptography"])

@@ -40,6 +40,13 @@ options:
     description:
       - Path of a PEM certificate.
     type: path
+  predecessors:
+    description:
+      - Directories of authorities that came before O(path) and whose certificates are still good. What is named is
+        revoked there too.
+    type: list
+    elements: path
+    default: []
   reason:
     description:
       - Why (RFC 5280 section 5.3.1).
@@ -80,6 +87,10 @@ revoked:
       description: The client's name, if the certificate belongs to one.
       type: str
       sample: carl
+    path:
+      description: The directory of the authority that issued it.
+      type: str
+      sample: /srv/quietdoor/authority
     newly:
       description: Whether this run revoked it, or in check mode would.
       type: bool
@@ -100,14 +111,19 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import arguments
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import iso, now
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.revoke import CHOICES, Revoked, Target, revoke
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.predecessors import (
+    check_predecessors,
+    revoke_everywhere,
+)
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.revoke import CHOICES, Revoked, Target
 
 _TARGETS = ("client", "serial", "fingerprint", "certificate")
 
 
-def _returned(revoked: Revoked) -> dict[str, Any]:
+def _returned(path: str, revoked: Revoked) -> dict[str, Any]:
     revocation = revoked.row.revocation
     return {
+        "path": path,
         "serial": revoked.row.serial,
         "name": revoked.client,
         "newly": revoked.newly,
@@ -119,11 +135,12 @@ def _returned(revoked: Revoked) -> dict[str, Any]:
 def _work(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     target = Target(**{name: params[name] for name in _TARGETS})
-    revoked = revoke(params["path"], target, params["reason"], now(), check_mode=module.check_mode)
-    newly = [one for one in revoked if one.newly]
+    former = check_predecessors(params["path"], params["predecessors"])
+    revoked = revoke_everywhere(params["path"], former, target, params["reason"], now(), check_mode=module.check_mode)
+    newly = [one for _path, one in revoked if one.newly]
     return {
         "changed": bool(newly),
-        "revoked": [_returned(one) for one in revoked],
+        "revoked": [_returned(path, one) for path, one in revoked],
         "diff": {
             "before": {one.row.serial: "valid" for one in newly},
             "after": {
@@ -137,6 +154,7 @@ def main() -> None:
     """Run the module."""
     spec = {
         "path": arguments.PATH,
+        "predecessors": {"type": "list", "elements": "path", "default": []},
         "client": {"type": "str"},
         "serial": {"type": "str"},
         "fingerprint": {"type": "str"},

@@ -56,9 +56,9 @@ class Crl:
 
 
 def read_chain(text: str, now: datetime) -> tuple[Ca, ...]:
-    """Return the CA certificates of ``ca.pem``.
+    """Return the CA certificates of ``ca.pem``: one chain, or several where an authority and its successor are both trusted.
 
-    :raises Problem: if one is no CA, has expired, or they are no chain up to a self-signed root.
+    :raises Problem: if one is no CA, has expired, has the name of another, or stands in no chain up to a self-signed root.
     """
     blocks = _CERTIFICATE.findall(text)
     if not blocks or len(blocks) != len(_BEGIN.findall(text)):
@@ -69,7 +69,8 @@ def read_chain(text: str, now: datetime) -> tuple[Ca, ...]:
             raise Problem(
                 f"The CA certificate of {ca.subject} ended on {_day(ca.not_after)}", "Renew the CA and publish"
             )
-    _check_chain(chain)
+    _check_names(chain)
+    _check_chains(chain)
     return chain
 
 
@@ -125,16 +126,27 @@ def _read_ca(pem: str) -> Ca:
     )
 
 
-def _check_chain(chain: Sequence[Ca]) -> None:
-    root = chain[-1]
-    if root.subject != root.issuer:
+def _check_names(chain: Sequence[Ca]) -> None:
+    seen: set[str] = set()
+    for ca in chain:
+        if ca.subject in seen:
+            raise Problem(
+                f"ca.pem holds two certificates of {ca.subject}; nginx finds a CA and its CRL by that name",
+                "Publish with role authority, which gives every CA once",
+            )
+        seen.add(ca.subject)
+
+
+def _check_chains(chain: Sequence[Ca]) -> None:
+    roots = [ca for ca in chain if ca.subject == ca.issuer]
+    if not roots:
         raise Problem(
-            f"ca.pem ends with {root.subject}, which is not a self-signed root; nginx needs the whole chain",
+            f"ca.pem ends with {chain[-1].subject}, which is not a self-signed root; nginx needs the whole chain",
             "Publish the chain with the root as its last certificate",
         )
     with private_directory() as directory:
-        trusted, others = (os.path.join(directory, name) for name in ("root.pem", "others.pem"))
-        _write(trusted, root.pem)
+        trusted, others = (os.path.join(directory, name) for name in ("roots.pem", "others.pem"))
+        _write(trusted, "\n".join(ca.pem for ca in roots))
         _write(others, "\n".join(ca.pem for ca in chain))
         for ca in chain:
             # -check_ss_sig: the root's own signature as well. CRLs are judged apart.

@@ -215,6 +215,15 @@ def _entry(serial: int, revocation: Revocation) -> x509.RevokedCertificate:
     return builder.build()
 
 
+def reason_of(entry: x509.RevokedCertificate) -> str | None:
+    """Return why an entry of a CRL was revoked, as openssl's database spells it, or None."""
+    try:
+        flag = entry.extensions.get_extension_for_class(x509.CRLReason).value.reason
+    except x509.ExtensionNotFound:
+        return None
+    return next((word for word, name in _FLAGS.items() if x509.ReasonFlags[name] is flag), None)
+
+
 def _naive(when: datetime) -> datetime:
     return when.astimezone(timezone.utc).replace(tzinfo=None)
 

@@ -8,18 +8,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .._ansible.errors import Problem
 from .._ansible.files import PUBLIC_DIR, PUBLIC_FILE, lock, make_directory, remove_leftovers, write_atomic
-from . import crl, records
+from . import crl, issuer_crls, records
 from .authority import open_authority, refuse_other_contents
 from .clock import iso
+from .database import serial_hex
 from .layout import check_path
 from .names import rfc2253
+from .predecessors import check_predecessors
 
 try:
+    from cryptography import x509
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.serialization import Encoding
 except ImportError:  # the modules report it (_ansible.dependencies) before anything here is called
@@ -33,42 +36,68 @@ if TYPE_CHECKING:
 FILES = ("ca.pem", "crl.pem", "identities.json", "denied.json")
 MANIFEST = "trust.json"
 _DUE = "the CRL that module crl is going to write\n"
-_ISSUER = 1
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Whether anything changed, what files, and the generation that web hosts will tell."""
+    """Whether anything changed, what files, the generation that web hosts will tell, and what a person should know."""
 
     generation: int | None
     changes: list[str]
     before: dict[str, str]
     after: dict[str, str]
+    warnings: list[str] = field(default_factory=list)
 
 
-def publish(path: str, directory: str, min_remaining: timedelta, now: datetime, *, check_mode: bool) -> Outcome:
-    """Write the publication of the authority at ``path`` into ``directory``.
+@dataclass(frozen=True)
+class Request:
+    """What to publish.
+
+    :param path: the authority that issues to clients.
+    :param predecessors: directories of authorities whose certificates are still good.
+    :param min_remaining: a CRL with less time left is not published.
+    """
+
+    path: str
+    predecessors: tuple[str, ...]
+    min_remaining: timedelta
+
+
+@dataclass
+class _Ca:
+    """A CA of the publication: its number there, its certificate, and its newest CRL."""
+
+    id: int
+    certificate: x509.Certificate
+    crl: x509.CertificateRevocationList | None = None
+
+    def offer(self, found: x509.CertificateRevocationList | None) -> None:
+        """Take a CRL if it is newer than the one that is known."""
+        if found is not None and (self.crl is None or issuer_crls.number_of(found) > issuer_crls.number_of(self.crl)):
+            self.crl = found
+
+
+def publish(request: Request, directory: str, now: datetime, *, check_mode: bool) -> Outcome:
+    """Write the publication of an authority, the CAs above it, and its predecessors into ``directory``.
 
     In check mode nothing is written, and a CRL that is due is taken for written: module crl, run before, would have done it.
 
-    :param min_remaining: a CRL with less time left is not published.
-    :raises Problem: if the CRL is missing, does not hold every revocation, or ends too soon.
+    :raises Problem: if the CRL of a CA is missing, does not hold every revocation, or ends too soon.
     """
-    layout = check_path(path)
-    _refuse_overlap(layout.root, directory)
+    layout = check_path(request.path)
+    for path in (request.path, *request.predecessors):
+        _refuse_overlap(check_path(path).root, directory)
+    former = check_predecessors(request.path, list(request.predecessors))
     if check_mode and not os.path.exists(layout.certificate):
         refuse_other_contents(layout)
         return Outcome(None, list(FILES), {}, {})
-    authority = open_authority(path)
+    authorities = [open_authority(request.path), *(open_authority(path) for path in former)]
+    warnings = _warnings(authorities[1:], now)
+    # Nothing that an ended CA issued verifies any more, and web hosts refuse to trust one.
+    authorities = authorities[:1] + [one for one in authorities[1:] if one.certificate.not_valid_after_utc > now]
+    files = contents(authorities, request.min_remaining, now, check_mode=check_mode)
     if check_mode:
-        return _outcome(directory, contents(authority, _crl(authority, min_remaining, now) or _DUE, now), now)
-    text = _crl(authority, min_remaining, now)
-    if text is None:
-        reason = crl.why_due(authority, crl.current(authority), min_remaining, now)
-        raise Problem(
-            f"The CRL {authority.layout.crl} cannot be published: {reason}", "Write a new one with module crl first"
-        )
-    files = contents(authority, text, now)
+        return replace(_outcome(directory, files, now), warnings=warnings)
     _make_public(directory)
     with lock(os.path.join(directory, ".lock")):
         remove_leftovers(directory)
@@ -76,7 +105,16 @@ def publish(path: str, directory: str, min_remaining: timedelta, now: datetime, 
         if outcome.changes:
             for name, after in outcome.after.items():
                 write_atomic(os.path.join(directory, name), after.encode(), PUBLIC_FILE)
-        return outcome
+        return replace(outcome, warnings=warnings)
+
+
+def _warnings(predecessors: list[Authority], now: datetime) -> list[str]:
+    ended = [
+        authority.layout.root
+        for authority in predecessors
+        if not any(not row.is_revoked and row.not_after > now for row in authority.rows)
+    ]
+    return [f"The predecessor {root} has no valid certificate any more: take it out of predecessors." for root in ended]
 
 
 def _refuse_overlap(authority: str, directory: str) -> None:
@@ -97,32 +135,90 @@ def _make_public(directory: str) -> None:
         raise Problem(f"publish_path {directory} is not a directory", "Move it out of the way or choose another path")
 
 
-def contents(authority: Authority, crl_text: str, now: datetime) -> dict[str, str]:
-    """Return the files of the publication, without its manifest."""
+def contents(
+    authorities: list[Authority], min_remaining: timedelta, now: datetime, *, check_mode: bool
+) -> dict[str, str]:
+    """Return the files of the publication, without its manifest. The first authority is the one that issues now.
+
+    :raises Problem: if the CRL of a CA cannot be published; in check mode it is taken for written.
+    """
+    cas = _cas(authorities)
+    crls = _crls(cas, authorities, min_remaining, now, check_mode=check_mode)
+    numbered = [(authority, _find(cas, authority.certificate).id) for authority in authorities]
+    identities = [entry for authority, issuer in numbered for entry in _identities(authority, issuer, now)]
     texts = (
-        authority.certificate.public_bytes(Encoding.PEM).decode(),
-        crl_text,
-        _json({"format": 1, "issuers": [_issuer(authority)], "identities": _identities(authority, now)}),
-        _json({"format": 1, "denied": _denied(authority)}),
+        "".join(ca.certificate.public_bytes(Encoding.PEM).decode() for ca in cas),
+        crls,
+        _json({"format": 1, "issuers": [_issuer(ca) for ca in cas], "identities": identities}),
+        _json({"format": 1, "denied": _denied(numbered, cas)}),
     )
     return dict(zip(FILES, texts))
 
 
-def _crl(authority: Authority, min_remaining: timedelta, now: datetime) -> str | None:
-    found = crl.load(authority)
-    reason = crl.why_due(authority, crl.current(authority), min_remaining, now)
-    return found.public_bytes(Encoding.PEM).decode() if found is not None and not reason else None
+def _cas(authorities: list[Authority]) -> list[_Ca]:
+    """Return every CA once, each chain with its root last. Of a CA that was renewed with the same key, the newest certificate.
+
+    One certificate of it is enough: name and key, by which verifiers know it, are the same.
+    """
+    cas: list[_Ca] = []
+    for certificate in (one for authority in authorities for one in authority.chain):
+        same = next((ca for ca in cas if ca.certificate.subject == certificate.subject), None)
+        if same is None:
+            cas.append(_Ca(len(cas) + 1, certificate))
+        elif same.certificate.public_key() != certificate.public_key():
+            raise Problem(
+                f"Two CAs with different keys have one name, {rfc2253(certificate.subject)}, by which nginx and CRLs know a CA",
+                "Give the successor another common_name, with a year in it for instance",
+            )
+        elif certificate.not_valid_before_utc > same.certificate.not_valid_before_utc:
+            same.certificate = certificate
+    return cas
 
 
-def _issuer(authority: Authority) -> dict[str, Any]:
+def _find(cas: list[_Ca], certificate: x509.Certificate) -> _Ca:
+    return next(ca for ca in cas if ca.certificate.subject == certificate.subject)
+
+
+def _crls(
+    cas: list[_Ca], authorities: list[Authority], min_remaining: timedelta, now: datetime, *, check_mode: bool
+) -> str:
+    """Give every CA its newest CRL, and return them in the order of the CAs."""
+    unfit: dict[int, Problem] = {}
+    for authority in authorities:
+        own = _find(cas, authority.certificate)
+        own.offer(crl.load(authority))
+        reason = crl.why_due(authority, crl.current(authority), min_remaining, now)
+        if reason:
+            unfit[own.id] = Problem(
+                f"The CRL {authority.layout.crl} cannot be published: {reason}", "Write a new one with module crl first"
+            )
+        for above, copy in zip(authority.chain[1:], issuer_crls.copies(authority.layout, authority.chain)):
+            _find(cas, above).offer(copy.crl)
+    ours = {_find(cas, authority.certificate).id for authority in authorities}
+    for ca in cas:
+        reason = issuer_crls.why_unfit(ca.crl, min_remaining, now)
+        if reason and ca.id not in ours:
+            unfit[ca.id] = Problem(
+                f"The CRL of {rfc2253(ca.certificate.subject)} cannot be published: {reason}", issuer_crls.MEND
+            )
+    if unfit and not check_mode:
+        raise next(iter(unfit.values()))
+    return "".join(_DUE if ca.id in unfit or ca.crl is None else _pem(ca.crl) for ca in cas)
+
+
+def _pem(found: x509.CertificateRevocationList) -> str:
+    return found.public_bytes(Encoding.PEM).decode()
+
+
+def _issuer(ca: _Ca) -> dict[str, Any]:
     return {
-        "id": _ISSUER,
-        "subject": rfc2253(authority.certificate.subject),
-        "sha256": authority.certificate.fingerprint(hashes.SHA256()).hex(),
+        "id": ca.id,
+        "subject": rfc2253(ca.certificate.subject),
+        "sha256": ca.certificate.fingerprint(hashes.SHA256()).hex(),
     }
 
 
-def _identities(authority: Authority, now: datetime) -> list[dict[str, Any]]:
+def _identities(authority: Authority, issuer: int, now: datetime) -> list[dict[str, Any]]:
     rows = {row.serial: row for row in authority.rows}
     found = []
     for record in records.load_all(authority.layout.clients).values():
@@ -131,7 +227,7 @@ def _identities(authority: Authority, now: datetime) -> list[dict[str, Any]]:
             if row and not row.is_revoked and row.not_after > now:
                 found.append(
                     {
-                        "issuer": _ISSUER,
+                        "issuer": issuer,
                         "serial": row.serial,
                         "name": record.name,
                         "common_name": issue.request.common_name,
@@ -143,18 +239,26 @@ def _identities(authority: Authority, now: datetime) -> list[dict[str, Any]]:
     return found
 
 
-def _denied(authority: Authority) -> list[dict[str, Any]]:
-    pairs = [(row, row.revocation) for row in authority.rows]
-    return [
-        {
-            "issuer": _ISSUER,
-            "serial": row.serial,
-            "reason": revocation.reason or "unspecified",
-            "revoked_at": iso(revocation.at),
-        }
-        for row, revocation in pairs
+def _denied(authorities: list[tuple[Authority, int]], cas: list[_Ca]) -> list[dict[str, Any]]:
+    """Return what was ever revoked; of the CAs above, whose database may be away, what their CRL says."""
+    found = [
+        _denial(issuer, row.serial, revocation.reason, revocation.at)
+        for authority, issuer in authorities
+        for row, revocation in ((row, row.revocation) for row in authority.rows)
         if revocation
     ]
+    ours = {issuer for _authority, issuer in authorities}
+    for ca in cas:
+        if ca.crl is not None and ca.id not in ours:
+            found += [
+                _denial(ca.id, serial_hex(entry.serial_number), crl.reason_of(entry), entry.revocation_date_utc)
+                for entry in ca.crl
+            ]
+    return found
+
+
+def _denial(issuer: int, serial: str, reason: str | None, at: datetime) -> dict[str, Any]:
+    return {"issuer": issuer, "serial": serial, "reason": reason or "unspecified", "revoked_at": iso(at)}
 
 
 def _outcome(directory: str, files: dict[str, str], now: datetime) -> Outcome:

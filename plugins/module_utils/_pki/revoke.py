@@ -34,6 +34,10 @@ _HEX = re.compile(r"[0-9A-Fa-f]+")
 CHOICES = tuple(reason for reason in REASONS if reason not in ("certificateHold", "removeFromCRL"))
 
 
+class NothingNamed(Problem):
+    """The target names nothing that this authority issued."""
+
+
 @dataclass(frozen=True)
 class Target:
     """What to revoke; exactly one of the four is given."""
@@ -57,7 +61,7 @@ def revoke(path: str, target: Target, reason: str, now: datetime, *, check_mode:
     """Revoke what ``target`` names, and return all certificates that it names, also those revoked before: they stay so.
 
     :param reason: one of CHOICES (RFC 5280 section 5.3.1).
-    :raises Problem: if the target names nothing that this authority issued.
+    :raises NothingNamed: if the target names nothing that this authority issued.
     """
     if reason not in CHOICES:
         raise Problem(f"reason: {shown(reason)} is not a reason to revoke", f"Use one of {', '.join(CHOICES)}")
@@ -76,7 +80,7 @@ def revoke(path: str, target: Target, reason: str, now: datetime, *, check_mode:
 def _revoke(authority: Authority, target: Target, reason: str, now: datetime) -> tuple[list[Row], list[Revoked]]:
     named = _named(authority, target)
     if not named:
-        raise Problem(
+        raise NothingNamed(
             f"{_description(target)} is nothing that the authority in {authority.layout.root} issued",
             "List what there is with module certs_info",
         )

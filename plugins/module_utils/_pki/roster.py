@@ -173,7 +173,7 @@ def _step(client: Client, record: Record, rows: list[Row], situation: Situation,
 
 def _superseded(record: Record, rows: list[Row], overlap: timedelta, now: datetime) -> list[str]:
     """Return the serials that have a successor, not revoked itself, that was issued longer than the overlap ago."""
-    issued_at = {issue.serial: _moment(issue.issued_at) for issue in record.issues}
+    issued_at = {issue.serial: moment(issue.issued_at) for issue in record.issues}
     successors = [
         index
         for index, row in enumerate(rows)
@@ -201,7 +201,7 @@ def _need(client: Client, record: Record, rows: list[Row], situation: Situation,
         return "renewed", f"{row.serial} expired at {iso(row.not_after)}"
     if latest.request != client.request:
         return "reissued", _difference(latest.request, client.request)
-    if _moment(latest.issued_at) - BACKDATE > now:
+    if moment(latest.issued_at) - BACKDATE > now:
         return "reissued", f"{row.serial} was issued by a clock that was ahead, at {latest.issued_at}"
     # A window as long as the validity would renew at every run; so would one that reaches over the CA's own end.
     window = min(rules.renew_before, client.valid_for / 3)
@@ -221,5 +221,6 @@ def _plain(value: object) -> str:
     return ", ".join(value) or "none" if isinstance(value, tuple) else str(value if value is not None else "none")
 
 
-def _moment(text: str) -> datetime:
+def moment(text: str) -> datetime:
+    """Return the time that a record names (ISO 8601, UTC)."""
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)

@@ -75,9 +75,10 @@ class Door:
         """Keep the CRL."""
         return crl.keep(self.path, rules, self.passphrase, self.now, check_mode=check_mode)
 
-    def publish(self, directory: Path, *, check_mode: bool = False) -> publication.Outcome:
+    def publish(self, directory: Path, *former: Door, check_mode: bool = False) -> publication.Outcome:
         """Publish, with seven days as the least that a CRL may have left."""
-        return publication.publish(self.path, str(directory), timedelta(days=7), self.now, check_mode=check_mode)
+        request = publication.Request(self.path, tuple(door.path for door in former), timedelta(days=7))
+        return publication.publish(request, str(directory), self.now, check_mode=check_mode)
 
     def later(self, **delta: float) -> Door:
         """The same directory, later."""
