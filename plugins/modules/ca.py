@@ -18,6 +18,8 @@ description:
   - A key or CA certificate that exists is never made again. When an option asks for something else, the module says
     what differs and fails.
   - An authority is refused inside a git work tree that does not ignore it.
+  - With O(adopt), an authority that was made by hand with C(openssl ca), or by easy-rsa 3, is taken over as it is. Its keys,
+    certificates, rows and configuration stay byte for byte; check mode lists what is written beside them.
   - With O(passphrase), the key is stored as PKCS#8, encrypted with AES-256 under PBKDF2 (HMAC-SHA-256, 600,000 rounds).
 author:
   - quietdoor.mtls authors (@quietdoor)
@@ -25,8 +27,8 @@ options:
   common_name:
     description:
       - The authority's common name, as people will see it in their certificate stores.
+      - Required unless O(adopt) is set.
     type: str
-    required: true
   organization:
     description:
       - The authority's organization.
@@ -67,6 +69,26 @@ options:
       - How long the CA certificate is valid, as V(3650d).
     type: str
     default: 3650d
+  adopt:
+    description:
+      - Whether the authority in O(path) was made by somebody else and is to be taken over; for easy-rsa, O(path) is its C(pki)
+        directory. Leave it set afterwards.
+      - The directory has to hold an C(index.txt), and the certificate and key of a self-signed authority that openssl accepts.
+      - What is changed is C(unique_subject = no) in C(index.txt.attr), and the key's permissions where others can read it.
+      - What is added, where it is missing, is C(crlnumber), the directories C(newcerts), C(crl) and C(clients), a configuration
+        C(quietdoor.cnf), and C(quietdoor.json), which remembers where the files lie.
+      - O(common_name), O(organization) and O(country) are compared with the certificate if they are given. O(key) and
+        O(valid_for) play no part.
+    type: bool
+    default: false
+  certificate_file:
+    description:
+      - With O(adopt), the CA certificate's path relative to O(path), where it has none of the usual names.
+    type: str
+  key_file:
+    description:
+      - With O(adopt), the private key's path relative to O(path), where it has none of the usual names.
+    type: str
 extends_documentation_fragment:
   - quietdoor.mtls.authority
   - quietdoor.mtls.authority.passphrase
@@ -89,6 +111,12 @@ EXAMPLES = r"""
     key:
       type: ecdsa
       curve: P-256
+
+- name: Take over what easy-rsa made
+  quietdoor.mtls.ca:
+    path: /srv/easy-rsa/pki
+    passphrase: "{{ vault_authority_passphrase }}"
+    adopt: true
 """
 
 RETURN = r"""
@@ -127,7 +155,8 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import arg
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import keys, names
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.authority import AuthoritySpec, establish
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.adoption import Claim, adopt, refuse_unasked
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.authority import AuthoritySpec, Outcome, establish
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import iso, now
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import check_path
 
@@ -135,6 +164,8 @@ try:
     from cryptography.hazmat.primitives import hashes
 except ImportError:  # reported by run()
     pass
+
+_CLAIM = ("common_name", "organization", "country", "certificate_file", "key_file")
 
 
 def _spec(params: dict[str, Any]) -> AuthoritySpec:
@@ -146,23 +177,34 @@ def _spec(params: dict[str, Any]) -> AuthoritySpec:
     return AuthoritySpec(subject, key, parse_duration(params["valid_for"], "valid_for"))
 
 
+def _adopt(params: dict[str, Any], passphrase: bytes | None, *, check_mode: bool) -> Outcome:
+    claim = Claim(**{name: params[name] for name in _CLAIM})
+    return adopt(params["path"], claim, passphrase, now(), check_mode=check_mode)
+
+
+def _keep(params: dict[str, Any], passphrase: bytes | None, *, check_mode: bool) -> Outcome:
+    refuse_unasked(params["path"], passphrase, now())
+    return establish(params["path"], _spec(params), passphrase, now(), check_mode=check_mode)
+
+
 def _work(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
-    spec = _spec(params)
     passphrase = keys.check_passphrase(params["passphrase"])
-    outcome = establish(params["path"], spec, passphrase, now(), check_mode=module.check_mode)
+    work = _adopt if params["adopt"] or check_path(params["path"]).adopted else _keep
+    outcome = work(params, passphrase, check_mode=module.check_mode)
     if passphrase is None:
         module.warn(f"The private key of {params['path']} is not encrypted: set passphrase before anyone relies on it.")
+    certificate = outcome.certificate
     result = {
         "changed": bool(outcome.changes),
         "changes": outcome.changes,
         "certificate": check_path(params["path"]).certificate,
-        "subject": names.rfc2253(spec.subject),
+        "subject": names.rfc2253(certificate.subject if certificate else _spec(params).subject),
         "diff": {"before": outcome.before, "after": outcome.after},
     }
-    if outcome.certificate is not None:
-        result["not_after"] = iso(outcome.certificate.not_valid_after_utc)
-        result["fingerprint"] = outcome.certificate.fingerprint(hashes.SHA256()).hex()
+    if certificate is not None:
+        result["not_after"] = iso(certificate.not_valid_after_utc)
+        result["fingerprint"] = certificate.fingerprint(hashes.SHA256()).hex()
     return result
 
 
@@ -171,13 +213,19 @@ def main() -> None:
     spec = {
         "path": arguments.PATH,
         "passphrase": arguments.PASSPHRASE,
-        "common_name": {"type": "str", "required": True},
+        "common_name": {"type": "str"},
         "organization": {"type": "str"},
         "country": {"type": "str"},
         "key": arguments.key(keys.RSA_SIZES_CA, keys.CURVES_CA, {"type": "rsa", "size": 4096}),
         "valid_for": {"type": "str", "default": "3650d"},
+        "adopt": {"type": "bool", "default": False},
+        "certificate_file": {"type": "str"},
+        "key_file": {"type": "str", "no_log": False},
     }
-    run(AnsibleModule(argument_spec=spec, supports_check_mode=True), _work, needs=["cryptography"])
+    required = [("adopt", False, ("common_name",))]
+    run(
+        AnsibleModule(argument_spec=spec, supports_check_mode=True, required_if=required), _work, needs=["cryptography"]
+    )
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ options:
   client:
     description:
       - Name of a client that certificates were issued to, whether or not it is still on the roster.
+      - In an adopted authority it also stands for the certificates from before the adoption with that common name, if they all
+        have one subject; otherwise they are named and left alone.
     type: str
   serial:
     description:
@@ -100,7 +102,13 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import arguments
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import iso, now
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.revoke import CHOICES, Revoked, Target, revoke
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.revoke import (
+    CHOICES,
+    Revoked,
+    Target,
+    doubtful,
+    revoke,
+)
 
 _TARGETS = ("client", "serial", "fingerprint", "certificate")
 
@@ -121,6 +129,9 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     target = Target(**{name: params[name] for name in _TARGETS})
     revoked = revoke(params["path"], target, params["reason"], now(), check_mode=module.check_mode)
     newly = [one for one in revoked if one.newly]
+    doubt = doubtful(params["path"], params["client"]) if params["client"] is not None else ""
+    if doubt:
+        module.warn(doubt)
     return {
         "changed": bool(newly),
         "revoked": [_returned(one) for one in revoked],

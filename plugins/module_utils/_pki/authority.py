@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from .._ansible.files import PRIVATE_FILE, PUBLIC_FILE, write_atomic
 from . import database, openssl_conf, records
 from .clock import BACKDATE, iso
 from .keys import generate, load_private, private_pem, spec_of
-from .layout import Layout, check_path, refuse_open_work_tree, require_authority
+from .layout import Layout, check_path, readable_authority, refuse_open_work_tree
 from .names import oneline, rfc2253
 from .profiles import Signer, random_serial, self_signed_ca
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from .keys import KeySpec
 
 _ATTRIBUTES = "unique_subject = no\n"
+# An adopted authority may keep other certificates beside these, its own among them.
+_BY_SERIAL = re.compile(r"(?:[0-9A-Fa-f]{2})+\.pem")
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,10 @@ class Outcome:
 class Authority:
     """An authority that exists, as it stands on disk when it is opened."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, rows: list[Row] | None = None) -> None:
         self.layout = layout
         self.certificate = _load_certificate(layout.certificate)
-        self.rows: list[Row] = database.parse(_read_text(layout.index), layout.index)
+        self.rows = database.parse(_read_text(layout.index), layout.index) if rows is None else rows
 
     def signer(self, passphrase: bytes | None, now: datetime) -> Signer:
         """Return the authority ready to sign.
@@ -92,7 +95,7 @@ class Authority:
         """
         known = {row.serial for row in self.rows}
         names = sorted(os.listdir(self.layout.new_certificates))
-        unknown = [name[:-4] for name in names if name.endswith(".pem") and name[:-4].upper() not in known]
+        unknown = [name[:-4] for name in names if _BY_SERIAL.fullmatch(name) and name[:-4].upper() not in known]
         if not unknown:
             return self.rows
         told = records.load_all(self.layout.clients).values()
@@ -110,7 +113,7 @@ class Authority:
             certificate.verify_directly_issued_by(self.certificate)
         except (ValueError, TypeError, InvalidSignature):
             return None
-        return certificate
+        return None if certificate == self.certificate else certificate
 
     def _orphan(self, certificate: x509.Certificate | None, announced: dict[str, tuple[str, str]]) -> Row | None:
         if certificate is None:
@@ -130,7 +133,7 @@ def open_authority(path: str) -> Authority:
 
     :raises Problem: if there is none, or it is damaged.
     """
-    return Authority(require_authority(path))
+    return Authority(readable_authority(path))
 
 
 def open_for_change(path: str) -> Authority:
@@ -208,7 +211,7 @@ def _companions(layout: Layout, key: KeySpec) -> dict[str, str]:
 
 
 def _configuration(layout: Layout, key: KeySpec) -> str:
-    return openssl_conf.render(layout.root, "sha384" if key.curve == "P-384" else "sha256")
+    return openssl_conf.render(layout, "sha384" if key.curve == "P-384" else "sha256")
 
 
 def refuse_other_contents(layout: Layout) -> None:
@@ -232,7 +235,7 @@ def refuse_other_contents(layout: Layout) -> None:
         what = f"it has {others[0]}" if others else "it has a database but no CA certificate"
         raise Problem(
             f"{layout.root} is neither empty nor an authority of ours: {what}",
-            "Choose an empty directory, or restore the missing file",
+            "Choose an empty directory, or restore the missing file; an authority made by hand is taken over with adopt: true",
         )
 
 
