@@ -60,9 +60,10 @@ def _plain(value: str) -> str:
         lambda match: bytes([int(match[1], 16)]) if match[1] else match[2], value.encode("utf-8", "surrogateescape")
     )
     try:
-        return data.decode("utf-8")
+        # A BMPString shows by its zero bytes.
+        return data.decode("utf-16-be" if b"\0" in data else "utf-8")
     except UnicodeDecodeError:
-        # T61String and friends: in practice Latin-1.
+        # T61String: in practice Latin-1.
         return data.decode("latin-1")
 
 
