@@ -21,6 +21,8 @@ description:
   - A key that exists is never made again, and a CA certificate only with O(renew). When an option asks for something
     else, the module says what differs and fails.
   - An authority is refused inside a git work tree that does not ignore it.
+  - With O(adopt), an authority that was made by hand with C(openssl ca), or by easy-rsa 3, is taken over as it is. Its keys,
+    certificates, rows and configuration stay byte for byte; check mode lists what is written beside them.
   - With O(passphrase), the key is stored as PKCS#8, encrypted with AES-256 under PBKDF2 (HMAC-SHA-256, 600,000 rounds).
 author:
   - quietdoor.mtls authors (@quietdoor)
@@ -28,8 +30,8 @@ options:
   common_name:
     description:
       - The authority's common name, as people will see it in their certificate stores.
+      - Required unless O(adopt) is set.
     type: str
-    required: true
   organization:
     description:
       - The authority's organization.
@@ -108,6 +110,26 @@ options:
       - With O(renew=never), the module warns from then on.
     type: str
     default: 365d
+  adopt:
+    description:
+      - Whether the authority in O(path) was made by somebody else and is to be taken over; for easy-rsa, O(path) is its C(pki)
+        directory. Leave it set afterwards.
+      - The directory has to hold an C(index.txt), and the certificate and key of a self-signed authority that openssl accepts.
+      - What is changed is C(unique_subject = no) in C(index.txt.attr), and the key's permissions where others can read it.
+      - What is added, where it is missing, is C(crlnumber), the directories C(newcerts), C(crl) and C(clients), a configuration
+        C(quietdoor.cnf), and C(quietdoor.json), which remembers where the files lie.
+      - O(common_name), O(organization) and O(country) are compared with the certificate if they are given. O(key),
+        O(valid_for), O(path_length), O(issuer) and O(renew) play no part.
+    type: bool
+    default: false
+  certificate_file:
+    description:
+      - With O(adopt), the CA certificate's path relative to O(path), where it has none of the usual names.
+    type: str
+  key_file:
+    description:
+      - With O(adopt), the private key's path relative to O(path), where it has none of the usual names.
+    type: str
 extends_documentation_fragment:
   - quietdoor.mtls.authority
   - quietdoor.mtls.authority.passphrase
@@ -148,6 +170,11 @@ EXAMPLES = r"""
       path: /media/root/authority
       passphrase: "{{ vault_root_passphrase }}"
     renew: same_key
+- name: Take over what easy-rsa made
+  quietdoor.mtls.ca:
+    path: /srv/easy-rsa/pki
+    passphrase: "{{ vault_authority_passphrase }}"
+    adopt: true
 """
 
 RETURN = r"""
@@ -198,6 +225,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations 
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import keys, names
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.adoption import Claim, adopt, refuse_unasked
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.authority import AuthoritySpec, Outcome, establish
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import iso, now
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.issuing import Issuer
@@ -209,6 +237,8 @@ try:
     from cryptography.hazmat.primitives import hashes
 except ImportError:  # reported by run()
     pass
+
+_CLAIM = ("common_name", "organization", "country", "certificate_file", "key_file")
 
 
 def _spec(params: dict[str, Any]) -> AuthoritySpec:
@@ -231,13 +261,15 @@ def _spec(params: dict[str, Any]) -> AuthoritySpec:
     )
 
 
-def _ending(path: str, spec: AuthoritySpec, certificate: x509.Certificate, at: datetime) -> str | None:
+def _ending(params: dict[str, Any], certificate: x509.Certificate, at: datetime) -> str | None:
     """Return what to tell of a CA certificate that is about to end; no client's can outlive it."""
+    renews = params["renew"] == "same_key" and not check_path(params["path"]).adopted
     left = certificate.not_valid_after_utc - at
-    if left > window(spec):
+    if left > window(*(parse_duration(params[name], name) for name in ("renew_before", "valid_for"))):
         return None
-    mend = "Its issuer's end comes first" if spec.renew else "Renew it with renew: same_key, or make a successor"
-    return f"The CA certificate of {path} ends in {left.days} days, at {iso(at + left)}. {mend}: see docs/ca-end-of-life.md."
+    mend = "Its issuer's end comes first" if renews else "Renew it with renew: same_key, or make a successor"
+    end = iso(certificate.not_valid_after_utc)
+    return f"The CA certificate of {params['path']} ends in {left.days} days, at {end}. {mend}: see docs/ca-end-of-life.md."
 
 
 def _described(outcome: Outcome, at: datetime) -> dict[str, Any]:
@@ -251,14 +283,26 @@ def _described(outcome: Outcome, at: datetime) -> dict[str, Any]:
     }
 
 
+def _adopt(params: dict[str, Any], passphrase: bytes | None, *, check_mode: bool) -> Outcome:
+    claim = Claim(**{name: params[name] for name in _CLAIM})
+    return adopt(params["path"], claim, passphrase, now(), check_mode=check_mode)
+
+
+def _keep(params: dict[str, Any], passphrase: bytes | None, *, check_mode: bool) -> Outcome:
+    refuse_unasked(params["path"], passphrase, now())
+    return establish(params["path"], _spec(params), passphrase, now(), check_mode=check_mode)
+
+
 def _work(module: AnsibleModule) -> dict[str, Any]:
     params, at = module.params, now()
-    spec = _spec(params)
+    layout = check_path(params["path"])
     passphrase = keys.check_passphrase(params["passphrase"])
-    outcome = establish(params["path"], spec, passphrase, at, check_mode=module.check_mode)
+    work = _adopt if params["adopt"] or layout.adopted else _keep
+    outcome = work(params, passphrase, check_mode=module.check_mode)
     if passphrase is None:
         module.warn(f"The private key of {params['path']} is not encrypted: set passphrase before anyone relies on it.")
-    ending = outcome.certificate and _ending(params["path"], spec, outcome.certificate, at)
+    certificate = outcome.certificate
+    ending = certificate and _ending(params, certificate, at)
     if ending:
         module.warn(ending)
     layout = check_path(params["path"])
@@ -266,8 +310,8 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
         "changed": bool(outcome.changes),
         "changes": outcome.changes,
         "certificate": layout.certificate,
-        "chain": layout.chain if spec.issuer else layout.certificate,
-        "subject": names.rfc2253(spec.subject),
+        "chain": layout.chain if params["issuer"] else layout.certificate,
+        "subject": names.rfc2253(certificate.subject if certificate else _spec(params).subject),
         **_described(outcome, at),
         "diff": {"before": outcome.before, "after": outcome.after},
     }
@@ -278,7 +322,7 @@ def main() -> None:
     spec = {
         "path": arguments.PATH,
         "passphrase": arguments.PASSPHRASE,
-        "common_name": {"type": "str", "required": True},
+        "common_name": {"type": "str"},
         "organization": {"type": "str"},
         "country": {"type": "str"},
         "key": arguments.key(keys.RSA_SIZES_CA, keys.CURVES_CA, {"type": "rsa", "size": 4096}),
@@ -287,8 +331,14 @@ def main() -> None:
         "issuer": {"type": "dict", "options": {"path": arguments.PATH, "passphrase": arguments.PASSPHRASE}},
         "renew": {"type": "str", "choices": ["never", "same_key"], "default": "never"},
         "renew_before": {"type": "str", "default": "365d"},
+        "adopt": {"type": "bool", "default": False},
+        "certificate_file": {"type": "str"},
+        "key_file": {"type": "str", "no_log": False},
     }
-    run(AnsibleModule(argument_spec=spec, supports_check_mode=True), _work, needs=["cryptography"])
+    required = [("adopt", False, ("common_name",))]
+    run(
+        AnsibleModule(argument_spec=spec, supports_check_mode=True, required_if=required), _work, needs=["cryptography"]
+    )
 
 
 if __name__ == "__main__":

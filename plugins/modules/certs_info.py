@@ -46,7 +46,10 @@ certificates:
       type: str
       sample: 2B6C0DE1
     name:
-      description: The client it belongs to; null for one that was not made from a roster.
+      description:
+        - The client it belongs to; null for one that was not made from a roster.
+        - In an adopted authority, of a certificate from before the adoption, its common name as it stands, else its e-mail
+          address.
       type: str
       sample: alex
     subject:

@@ -27,6 +27,8 @@ options:
   client:
     description:
       - Name of a client that certificates were issued to, whether or not it is still on the roster.
+      - In an adopted authority it also stands for the certificates from before the adoption with that common name, if they all
+        have one subject; otherwise they are named and left alone.
     type: str
   serial:
     description:
@@ -115,7 +117,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.predecessors i
     check_predecessors,
     revoke_everywhere,
 )
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.revoke import CHOICES, Revoked, Target
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.revoke import CHOICES, Revoked, Target, doubtful
 
 _TARGETS = ("client", "serial", "fingerprint", "certificate")
 
@@ -138,6 +140,9 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     former = check_predecessors(params["path"], params["predecessors"])
     revoked = revoke_everywhere(params["path"], former, target, params["reason"], now(), check_mode=module.check_mode)
     newly = [one for _path, one in revoked if one.newly]
+    doubt = doubtful(params["path"], params["client"]) if params["client"] is not None else ""
+    if doubt:
+        module.warn(doubt)
     return {
         "changed": bool(newly),
         "revoked": [_returned(path, one) for path, one in revoked],

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from .._ansible.files import PRIVATE_FILE, PUBLIC_FILE, write_atomic
 from . import chain, database, openssl_conf, records, renewal
 from .clock import iso
 from .keys import generate, load_private, private_pem, spec_of
-from .layout import Layout, check_path, refuse_open_work_tree, require_authority
+from .layout import Layout, check_path, readable_authority, refuse_open_work_tree
 from .names import oneline, rfc2253
 from .profiles import CaProfile, Signer, key_identifier_of, path_length_of, random_serial, self_signed_ca
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from .keys import KeySpec, PrivateKey
 
 _ATTRIBUTES = "unique_subject = no\n"
+# An adopted authority may keep other certificates beside these, its own among them.
+_BY_SERIAL = re.compile(r"(?:[0-9A-Fa-f]{2})+\.pem")
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,10 @@ class Outcome:
 class Authority:
     """An authority that exists, as it stands on disk when it is opened."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, rows: list[Row] | None = None) -> None:
         self.layout = layout
         self.certificate = load_certificate(layout.certificate)
-        self.rows: list[Row] = database.parse(_read_text(layout.index), layout.index)
+        self.rows = database.parse(_read_text(layout.index), layout.index) if rows is None else rows
 
     @property
     def chain(self) -> Chain:
@@ -119,7 +122,7 @@ class Authority:
         """
         known = {row.serial for row in self.rows}
         names = sorted(os.listdir(self.layout.new_certificates))
-        unknown = [name[:-4] for name in names if name.endswith(".pem") and name[:-4].upper() not in known]
+        unknown = [name[:-4] for name in names if _BY_SERIAL.fullmatch(name) and name[:-4].upper() not in known]
         if not unknown:
             return self.rows
         told = records.load_all(self.layout.clients).values()
@@ -137,7 +140,7 @@ class Authority:
             certificate.verify_directly_issued_by(self.certificate)
         except (ValueError, TypeError, InvalidSignature):
             return None
-        return certificate
+        return None if certificate == self.certificate else certificate
 
     def _orphan(self, certificate: x509.Certificate | None, announced: dict[str, tuple[str, str]]) -> Row | None:
         if certificate is None:
@@ -157,7 +160,7 @@ def open_authority(path: str) -> Authority:
 
     :raises Problem: if there is none, or it is damaged.
     """
-    return Authority(require_authority(path))
+    return Authority(readable_authority(path))
 
 
 def open_for_change(path: str) -> Authority:
@@ -314,7 +317,7 @@ def _companions(layout: Layout, key: KeySpec) -> dict[str, str]:
 
 
 def _configuration(layout: Layout, key: KeySpec) -> str:
-    return openssl_conf.render(layout.root, "sha384" if key.curve == "P-384" else "sha256")
+    return openssl_conf.render(layout, "sha384" if key.curve == "P-384" else "sha256")
 
 
 def refuse_other_contents(layout: Layout) -> None:
@@ -338,7 +341,7 @@ def refuse_other_contents(layout: Layout) -> None:
         what = f"it has {others[0]}" if others else "it has a database but no CA certificate"
         raise Problem(
             f"{layout.root} is neither empty nor an authority of ours: {what}",
-            "Choose an empty directory, or restore the missing file",
+            "Choose an empty directory, or restore the missing file; an authority made by hand is taken over with adopt: true",
         )
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .._ansible.files import PRIVATE_DIR, PRIVATE_FILE, PUBLIC_FILE, make_directory, remove_leftovers, write_atomic
-from . import client_files, records
+from . import adopted, client_files, records
 from .authority import open_authority, open_for_change, refuse_other_contents
 from .client_files import ClientFiles
 from .clock import iso
@@ -117,8 +117,9 @@ def _results(authority: Authority, steps: list[Step], done: list[Record], due: l
 
 
 def _plan(authority: Authority, clients: list[Client], rules: Rules, now: datetime) -> list[Step]:
-    known = records.load_all(authority.layout.clients)
-    return plan(clients, Situation(known, authority.rows, authority.certificate.not_valid_after_utc, now), rules)
+    known = adopted.with_predecessors(authority, clients, records.load_all(authority.layout.clients))
+    steps = plan(clients, Situation(known, authority.rows, authority.certificate.not_valid_after_utc, now), rules)
+    return adopted.settled(authority, steps, known, now)
 
 
 def _due(authority: Authority, step: Step) -> list[str]:

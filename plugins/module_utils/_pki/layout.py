@@ -1,7 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The directory of an authority: that of ``openssl ca``, and ``clients/`` beside it."""
+"""The directory of an authority: that of ``openssl ca``, and ``clients/`` beside it.
+
+An authority that was adopted keeps the names that its files had; see ``places``.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,12 @@ from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem, shown
 from .._ansible.files import PRIVATE_DIR, lock, make_directory, remove_leftovers
+from . import openssl_conf, places
+from .places import Places
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
-
-_DIRECTORIES = ("private", "certs", "newcerts", "crl", "clients")
+_OURS = Places()
 
 
 @dataclass(frozen=True)
@@ -25,24 +29,44 @@ class Layout:
     """Where the files of the authority in directory ``root`` lie."""
 
     root: str
+    places: Places = _OURS
+    adopted: bool = False
+    """Whether it was made by somebody else and taken over by module ca."""
 
     def _at(self, *parts: str) -> str:
         return os.path.join(self.root, *parts)
 
     @property
+    def foreign(self) -> bool:
+        """Whether somebody else made an authority here that was not adopted yet."""
+        there = os.path.exists(self.certificate) and os.path.exists(self.index)
+        return there and not self.adopted and not self.made_here
+
+    @property
+    def made_here(self) -> bool:
+        """Whether what is here, be it complete or not, was made by this collection."""
+        return not self.adopted and (os.path.isdir(self.clients) or openssl_conf.is_ours(self.configuration))
+
+    @property
+    def memory(self) -> str:
+        """Where the names of an adopted authority's files are remembered."""
+        return self._at(places.FILE)
+
+    @property
     def directories(self) -> list[str]:
         """All directories, the authority's own first. All are 0700: only their owner may look inside."""
-        return [self.root, *(self._at(name) for name in _DIRECTORIES)]
+        files = (self.key, self.certificate, self.new_certificate("0"), self.crl, self._at("clients", "0"))
+        return list(dict.fromkeys([self.root, *map(os.path.dirname, files)]))
 
     @property
     def key(self) -> str:
         """The private key (0600)."""
-        return self._at("private", "ca.key.pem")
+        return self._at(self.places.key)
 
     @property
     def certificate(self) -> str:
         """The CA certificate. It is written last: where it is, the authority is complete."""
-        return self._at("certs", "ca.cert.pem")
+        return self._at(self.places.certificate)
 
     @property
     def chain(self) -> str:
@@ -91,7 +115,7 @@ class Layout:
     @property
     def configuration(self) -> str:
         """The configuration for the openssl command."""
-        return self._at("openssl.cnf")
+        return self._at(self.places.configuration)
 
     @property
     def lock_file(self) -> str:
@@ -100,12 +124,12 @@ class Layout:
 
     def new_certificate(self, serial: str) -> str:
         """The certificate with this serial (hex), as issued."""
-        return self._at("newcerts", f"{serial}.pem")
+        return os.path.join(self.new_certificates, f"{serial}.pem")
 
     @property
     def new_certificates(self) -> str:
         """The directory of all certificates as issued."""
-        return self._at("newcerts")
+        return os.path.normpath(self._at(self.places.new_certificates))
 
     @property
     def clients(self) -> str:
@@ -141,11 +165,31 @@ def check_path(path: str) -> Layout:
             f"path: {shown(path)} is not an absolute path in UTF-8 without control characters",
             "Give the directory's full path",
         )
-    return Layout(os.path.normpath(path))
+    root = os.path.normpath(path)
+    remembered = places.remembered(root)
+    if remembered:
+        return Layout(root, remembered, adopted=True)
+    layout = Layout(root)
+    # Of what somebody else made, the files have to be found before the adoption too: check mode looks at them.
+    return layout if layout.made_here else Layout(root, places.detect(root))
 
 
 def require_authority(path: str) -> Layout:
-    """Return the layout of the authority at ``path``.
+    """Return the layout of the authority at ``path``, which is going to be changed.
+
+    :raises Problem: if there is none, or one that was made by somebody else and not adopted.
+    """
+    layout = readable_authority(path)
+    if layout.foreign:
+        raise Problem(
+            f"The authority in {layout.root} was not made by this collection",
+            "Adopt it first: module ca with adopt: true; check mode lists what that changes",
+        )
+    return layout
+
+
+def readable_authority(path: str) -> Layout:
+    """Return the layout of the authority at ``path``, which is only going to be read.
 
     :raises Problem: if there is none.
     """

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from . import records
+from .._ansible.errors import Problem
+from . import adopted, records
 from .authority import open_authority, refuse_other_contents
 from .client_files import ClientFiles
 from .clock import iso
@@ -38,7 +39,34 @@ def listing(path: str, now: datetime, *, check_mode: bool = False) -> list[dict[
     known = records.load_all(authority.layout.clients)
     owners = records.owners(known, rows)
     current = {owners[row.serial]: row.serial for row in rows if row.serial in owners}
-    return [_entry(authority, row, owners.get(row.serial), known, current, now) for row in rows]
+    entries = [_entry(authority, row, owners.get(row.serial), known, current, now) for row in rows]
+    return _with_adopted(authority, known, rows, entries)
+
+
+def _with_adopted(
+    authority: Authority, known: dict[str, Record], rows: list[Row], entries: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the entries, those from before an adoption completed by what the certificates themselves say."""
+    authority.rows = rows
+    older = {row.serial: row for row in adopted.unowned(authority, known)}
+    latest = {row.subject: serial for serial, row in older.items()}
+    told = {
+        serial: {**_told(authority, row), "current": latest[row.subject] == serial} for serial, row in older.items()
+    }
+    return [{**entry, **told.get(entry["serial"], {})} for entry in entries]
+
+
+def _told(authority: Authority, row: Row) -> dict[str, Any]:
+    facts: dict[str, Any] = {"name": adopted.name_of(row), "subject": row.subject.rstrip("\r")}
+    path = authority.layout.new_certificate(row.serial)
+    if not os.path.exists(path):
+        return {**facts, "files": {}}
+    try:
+        certificate = authority.issued(row.serial)
+        return {**facts, "email": adopted.emails(certificate), "issued_at": iso(certificate.not_valid_before_utc)}
+    except (Problem, ValueError):
+        # A certificate that cannot be read is listed all the same: its row says enough to revoke it.
+        return facts
 
 
 def _entry(
@@ -61,7 +89,7 @@ def _entry(
         "revoked_at": iso(revocation.at) if revocation else None,
         "revocation_reason": (revocation.reason or "unspecified") if revocation else None,
         "files": _files(authority, owner, issue)
-        if owner and issue
+        if owner and issue and issue.stem
         else {"certificate": authority.layout.new_certificate(row.serial)},
     }
 

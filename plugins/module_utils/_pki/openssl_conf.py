@@ -5,9 +5,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from .layout import Layout
+
+_MARK = "# Written by quietdoor.mtls"
 _TEMPLATE = """\
 # Written by quietdoor.mtls; changes made here are overwritten.
 #
@@ -24,14 +30,14 @@ default_ca = authority
 dir = "{quoted}"
 certs = $dir/certs
 crl_dir = $dir/crl
-new_certs_dir = $dir/newcerts
+new_certs_dir = $dir/{new_certificates}
 database = $dir/index.txt
 unique_subject = no
 serial = $dir/serial
 rand_serial = yes
 crlnumber = $dir/crlnumber
-certificate = $dir/certs/ca.cert.pem
-private_key = $dir/private/ca.key.pem
+certificate = $dir/{certificate}
+private_key = $dir/{key}
 crl = $dir/crl/ca.crl.pem
 default_md = {digest}
 default_days = 365
@@ -60,10 +66,10 @@ basicConstraints = critical, CA:false
 keyUsage = critical, digitalSignature
 extendedKeyUsage = clientAuth
 subjectKeyIdentifier = hash
-authorityKeyIdentifier = keyid:always
+authorityKeyIdentifier = {issuer_key}
 
 [ crl ]
-authorityKeyIdentifier = keyid:always
+authorityKeyIdentifier = {issuer_key}
 
 [ req ]
 distinguished_name = request
@@ -75,16 +81,30 @@ commonName = Common name
 """
 
 
-def render(directory: str, digest: str) -> str:
-    """Return the configuration of the authority in ``directory`` (absolute, without control characters).
+def render(layout: Layout, digest: str, *, has_key_identifier: bool = True) -> str:
+    """Return the configuration of an authority whose directory is absolute and without control characters.
 
     :param digest: name of the digest to sign with, as in ``sha256``.
+    :param has_key_identifier: whether the CA certificate has a subject key identifier. openssl takes the one of the authority key
+        identifier (RFC 5280 section 4.2.1.1) from there, and fails where it is not; then it writes issuer and serial.
     """
     # openssl.cnf(5): between quotes nothing has a meaning but the quote and the backslash.
-    quoted = re.sub(r'([\\"])', r"\\\1", directory)
+    quoted = re.sub(r'([\\"])', r"\\\1", layout.root)
     return _TEMPLATE.format(
-        configuration=shlex.quote(f"{directory}/openssl.cnf"),
-        crl=shlex.quote(f"{directory}/crl/ca.crl.pem"),
+        configuration=shlex.quote(layout.configuration),
+        crl=shlex.quote(layout.crl),
         quoted=quoted,
+        new_certificates=layout.places.new_certificates,
+        certificate=layout.places.certificate,
+        key=layout.places.key,
         digest=digest,
+        issuer_key="keyid:always" if has_key_identifier else "issuer:always",
     )
+
+
+def is_ours(path: str) -> bool:
+    """Tell whether the configuration ``path`` was written by this collection."""
+    if not os.path.isfile(path):
+        return False
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.readline().startswith(_MARK)

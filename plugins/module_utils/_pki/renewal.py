@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from .authority import Authority, AuthoritySpec
 
 
-def window(spec: AuthoritySpec) -> timedelta:
+def window(renew_before: timedelta, valid_for: timedelta) -> timedelta:
     """Return how long before its end a CA certificate is renewed; a time as long as its validity would renew it at every run."""
-    return min(spec.renew_before, spec.valid_for / 3)
+    return min(renew_before, valid_for / 3)
 
 
 def differences(certificate: x509.Certificate, spec: AuthoritySpec) -> list[str]:
@@ -71,7 +71,7 @@ def why_due(certificate: x509.Certificate, spec: AuthoritySpec, latest: datetime
     length = end - certificate.not_valid_before_utc
     if length < spec.valid_for and possible - end >= timedelta(days=1):
         return f"it ends at {iso(end)} and can live until {iso(possible)}"
-    return f"it ends at {iso(end)}" if end - now <= window(spec) else None
+    return f"it ends at {iso(end)}" if end - now <= window(spec.renew_before, spec.valid_for) else None
 
 
 def refuse_bound_to_serial(authority: Authority, now: datetime) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem, shown
+from . import adopted, records
 from .authority import open_authority, open_for_change
 from .database import REASONS, revoked_row, serial_hex
 from .layout import require_authority
@@ -84,9 +85,26 @@ def _revoke(authority: Authority, target: Target, reason: str, now: datetime) ->
             f"{_description(target)} is nothing that the authority in {authority.layout.root} issued",
             "List what there is with module certs_info",
         )
+    _refuse_own(authority, named)
     after = {row.serial: row if row.is_revoked else revoked_row(row, now, reason) for row in named}
     rows = [after.get(row.serial, row) for row in authority.rows]
-    return rows, [Revoked(after[row.serial], row.client, not row.is_revoked) for row in named]
+    owners = records.owners(records.load_all(authority.layout.clients), named)
+    return rows, [Revoked(after[row.serial], owners.get(row.serial), not row.is_revoked) for row in named]
+
+
+def _refuse_own(authority: Authority, named: list[Row]) -> None:
+    """The database of an authority made with ``openssl ca -selfsign`` has a row for the CA certificate."""
+    own = serial_hex(authority.certificate.serial_number)
+    if any(row.serial == own for row in named):
+        raise Problem(
+            f"{own} is the serial of the CA certificate itself: once it were revoked, nobody would get in",
+            "Take the authority out of the trust of your web hosts instead",
+        )
+
+
+def doubtful(path: str, client: str) -> str:
+    """Return a sentence on certificates that revoking by this name leaves alone although they may be meant; or nothing."""
+    return adopted.doubtful(open_authority(path), client)
 
 
 def _description(target: Target) -> str:
@@ -104,7 +122,7 @@ def _description(target: Target) -> str:
 def _named(authority: Authority, target: Target) -> list[Row]:
     """Return the rows of the database that the target names. Only the database is asked: it is there when files are lost."""
     if target.client is not None:
-        return [row for row in authority.rows if row.client == target.client]
+        return adopted.named(authority, target.client)
     serial = _serial(authority, target)
     return [row for row in authority.rows if row.serial == serial]
 

@@ -199,6 +199,11 @@ def _need(client: Client, record: Record, rows: list[Row], situation: Situation,
         return "issued", f"there is no record of its certificate {row.serial}"
     if row.not_after <= now:
         return "renewed", f"{row.serial} expired at {iso(row.not_after)}"
+    if not latest.stem:
+        return (
+            "renewed",
+            f"{row.serial} was issued before the authority was adopted, for the same name and e-mail addresses",
+        )
     if latest.request != client.request:
         return "reissued", _difference(latest.request, client.request)
     if moment(latest.issued_at) - BACKDATE > now:

@@ -1,0 +1,341 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Taking over an authority that was made by hand with ``openssl ca``, or by easy-rsa, as it is.
+
+Its keys, certificates, rows and configuration stay byte for byte. What is written beside them is listed first, in an order that
+a kill does not break: while ``quietdoor.json`` is missing the authority is still theirs alone, and once it is there every other
+module can work; the next run writes what is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from .._ansible.errors import Problem, shown
+from .._ansible.files import PRIVATE_DIR, PRIVATE_FILE, PUBLIC_FILE, make_directory, remove_leftovers, write_atomic
+from .._ansible.files import lock as hold
+from . import database, openssl_conf, places
+from .authority import Authority, Outcome
+from .database import serial_hex
+from .keys import KeySpec, signing_hash, spec_of
+from .layout import Layout, check_path, refuse_open_work_tree
+from .names import rfc2253
+from .places import Places
+
+try:
+    from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.x509.oid import NameOID
+except ImportError:  # the modules report it (_ansible.dependencies) before anything here is called
+    pass
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from .keys import PrivateKey
+
+# As openssl reads it (app_conf: anything that begins with one of these is "no").
+_NOT_UNIQUE = re.compile(r"^\s*unique_subject\s*=\s*[fFnN0]", re.MULTILINE)
+_ATTRIBUTES = "unique_subject = no\n"
+_CRL_NAME = re.compile(r".*\.crl|.*crl.*\.(?:pem|der)", re.IGNORECASE)
+_HEX = re.compile(r"[0-9A-Fa-f]+")
+_Kind = TypeVar("_Kind", bound="x509.ExtensionType")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is said of the authority to adopt. None is not compared, or found without being told."""
+
+    common_name: str | None = None
+    organization: str | None = None
+    country: str | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
+
+
+@dataclass(frozen=True)
+class _Change:
+    """One thing that the adoption adds or replaces: a file with its contents, a directory, or the mode of a file."""
+
+    what: str
+    path: str
+    after: str | None = None
+    is_directory: bool = False
+
+
+@dataclass(frozen=True)
+class _Crl:
+    """What a CRL that this authority signed says."""
+
+    path: str
+    number: int
+    serials: frozenset[str] = field(default_factory=frozenset)
+
+
+def adopt(path: str, claim: Claim, passphrase: bytes | None, now: datetime, *, check_mode: bool) -> Outcome:
+    """Take over the authority in directory ``path``, or see that it was taken over.
+
+    :raises Problem: if there is none, it is one of ours, its files do not fit together, or openssl and nginx would not accept
+        what it signs.
+    """
+    layout = _layout(check_path(path), claim)
+    refuse_open_work_tree(layout.root)
+    if check_mode:
+        return _outcome(*_examined(layout, claim, passphrase, now))
+    # Before the lock is made, which would be the first trace of us.
+    _examined(layout, claim, passphrase, now)
+    with hold(layout.lock_file):
+        for directory in filter(os.path.isdir, layout.directories):
+            remove_leftovers(directory)
+        authority, changes = _examined(layout, claim, passphrase, now)
+        outcome = _outcome(authority, changes)
+        for change in changes:
+            _carry_out(change)
+        return outcome
+
+
+def refuse_unasked(path: str, passphrase: bytes | None, now: datetime) -> None:
+    """Refuse to touch an authority that somebody else made, if there is one in ``path``, unless its adoption is asked for.
+
+    :raises Problem: if so; it says what the adoption would change.
+    """
+    layout = check_path(path)
+    if not layout.foreign:
+        return
+    outcome = adopt(path, Claim(), passphrase, now, check_mode=True)
+    raise Problem(
+        f"The authority in {layout.root} was not made by this collection, and nothing of it was changed",
+        f"Set adopt to true to take it over as it is; that would change: {'; '.join(outcome.changes)}",
+    )
+
+
+def _layout(layout: Layout, claim: Claim) -> Layout:
+    if layout.made_here:
+        raise Problem(
+            f"The authority in {layout.root} was made by this collection: there is nothing to adopt",
+            "Leave adopt out",
+        )
+    if not os.path.isfile(layout.index):
+        raise Problem(
+            f"{layout.root} holds no authority to adopt: {layout.index} is missing",
+            "Give the directory of openssl ca (of easy-rsa: its pki/), the one that holds index.txt",
+        )
+    if layout.adopted:
+        _refuse_other_files(layout, claim)
+        return layout
+    certificate = _file(layout, "certificate_file", claim.certificate_file, places.CERTIFICATES)
+    key = _file(layout, "key_file", claim.key_file, places.KEYS)
+    found = Places(certificate, key, places.new_certificates(layout.root), "quietdoor.cnf")
+    return Layout(layout.root, found, adopted=True)
+
+
+def _refuse_other_files(layout: Layout, claim: Claim) -> None:
+    pairs = (
+        ("certificate_file", claim.certificate_file, layout.places.certificate),
+        ("key_file", claim.key_file, layout.places.key),
+    )
+    for option, wanted, known in pairs:
+        if wanted not in (None, known):
+            raise Problem(
+                f"{option} is {shown(wanted)}, and the authority in {layout.root} was adopted with {known}",
+                f"Leave {option} out, or correct {layout.memory}",
+            )
+
+
+def _file(layout: Layout, option: str, given: str | None, known: tuple[str, ...]) -> str:
+    if given is not None:
+        return places.check_relative(given, option)
+    found = places.candidates(layout.root, known)
+    if len(found) == 1:
+        return found[0]
+    what = f"{' and '.join(found)} differ" if found else f"none of {', '.join(known)} exists"
+    raise Problem(
+        f"{layout.root}: {what}, so it is not known which file to adopt",
+        f"Name it, relative to that directory, with {option}",
+    )
+
+
+def _examined(layout: Layout, claim: Claim, passphrase: bytes | None, now: datetime) -> tuple[Authority, list[_Change]]:
+    text = _read(layout.index)
+    whole = text if text.endswith("\n") or not text else f"{text}\n"
+    authority = Authority(layout, database.parse(whole, layout.index))
+    key = authority.signer(passphrase, now).key
+    _refuse_unfit(authority, spec_of(key))
+    _refuse_other_subject(authority, claim)
+    crls = _crls(authority)
+    _refuse_lost(authority, crls, now)
+    return authority, _changes(authority, key, whole, crls)
+
+
+def _refuse_unfit(authority: Authority, key: KeySpec | None) -> None:
+    """Refuse a CA that openssl and nginx would not believe (RFC 5280 sections 4.2.1.3 and 4.2.1.9, and openssl's check_ca)."""
+    certificate, path = authority.certificate, authority.layout.certificate
+    if certificate.issuer != certificate.subject:
+        raise Problem(
+            f"{path} is signed by {rfc2253(certificate.issuer)}: web hosts need that authority and its CRL too",
+            "Adopt the self-signed authority at the top of the chain",
+        )
+    usage = _extension(certificate, x509.KeyUsage)
+    basic = _extension(certificate, x509.BasicConstraints)
+    is_ca = basic.ca if basic else certificate.version == x509.Version.v1 or usage is not None
+    if not is_ca or (usage and not (usage.key_cert_sign and usage.crl_sign)):
+        raise Problem(
+            f"{path} is not the certificate of an authority that may sign certificates and CRLs: nginx would refuse everybody",
+            "Make a new authority with module ca, in an empty directory",
+        )
+    if key and key.type == "rsa" and (key.size or 0) < 2048:
+        raise Problem(
+            f"{path} has a key of {key.size} bits, which openssl no longer accepts",
+            "Make a new authority with module ca, in an empty directory",
+        )
+
+
+def _extension(certificate: x509.Certificate, kind: type[_Kind]) -> _Kind | None:
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _refuse_other_subject(authority: Authority, claim: Claim) -> None:
+    subject = authority.certificate.subject
+    pairs = (
+        ("common_name", claim.common_name, NameOID.COMMON_NAME),
+        ("organization", claim.organization, NameOID.ORGANIZATION_NAME),
+        ("country", claim.country, NameOID.COUNTRY_NAME),
+    )
+    for option, wanted, oid in pairs:
+        if wanted is not None and wanted not in [part.value for part in subject.get_attributes_for_oid(oid)]:
+            raise Problem(
+                f"The subject of {authority.layout.certificate} is {rfc2253(subject)}, and {option} is {shown(wanted)}",
+                f"Leave {option} out, or correct the path: an adopted authority stays as it is",
+            )
+
+
+def _crls(authority: Authority) -> list[_Crl]:
+    """Return the CRLs of this authority that lie in its directory, wherever its maker put them."""
+    root, ours = authority.layout.root, os.path.dirname(authority.layout.crl)
+    paths = [os.path.join(root, name) for name in os.listdir(root) if _CRL_NAME.fullmatch(name)]
+    paths += [os.path.join(ours, name) for name in os.listdir(ours)] if os.path.isdir(ours) else []
+    found = (_crl(authority, path) for path in sorted(paths) if os.path.isfile(path))
+    return [crl for crl in found if crl]
+
+
+def _crl(authority: Authority, path: str) -> _Crl | None:
+    with open(path, "rb") as file:
+        data = file.read()
+    try:
+        crl = (x509.load_pem_x509_crl if b"-----BEGIN" in data else x509.load_der_x509_crl)(data)
+        if not crl.is_signature_valid(authority.certificate.public_key()):  # type: ignore[arg-type]
+            return None
+        numbers = [item.value.crl_number for item in crl.extensions if isinstance(item.value, x509.CRLNumber)]
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return None
+    return _Crl(path, max(numbers, default=0), frozenset(serial_hex(entry.serial_number) for entry in crl))
+
+
+def _refuse_lost(authority: Authority, crls: list[_Crl], now: datetime) -> None:
+    live = {row.serial for row in authority.rows if not row.is_revoked and row.not_after > now}
+    for crl in crls:
+        lost = sorted(crl.serials & live)
+        if lost:
+            raise Problem(
+                f"{crl.path} revokes {lost[0]}, which {authority.layout.index} does not ({len(lost)} such in all)",
+                f"Revoke it again with openssl ca -revoke, or remove {crl.path} if the certificate is to be good",
+            )
+
+
+def _changes(authority: Authority, key: PrivateKey, index: str, crls: list[_Crl]) -> list[_Change]:
+    layout = authority.layout
+    files = [*_number(layout, crls), *_index(layout, index), *_attributes(layout), *_configuration(authority, key)]
+    remembered = _replaced(layout.memory, places.render(layout.places), "where its files lie")
+    directories = [path for path in (layout.new_certificates, os.path.dirname(layout.crl)) if not os.path.isdir(path)]
+    made = [_Change(f"{path}/ added", path, is_directory=True) for path in directories]
+    clients = (
+        []
+        if os.path.isdir(layout.clients)
+        else [_Change(f"{layout.clients}/ added", layout.clients, is_directory=True)]
+    )
+    return [*_mode(layout), *files, *made, *remembered, *clients]
+
+
+def _replaced(path: str, text: str, what: str) -> list[_Change]:
+    if not os.path.exists(path):
+        return [_Change(f"{path} added: {what}", path, text)]
+    return [] if _read(path) == text else [_Change(f"{path} brought up to date", path, text)]
+
+
+def _mode(layout: Layout) -> list[_Change]:
+    mode = os.stat(layout.key).st_mode & 0o777
+    if mode & 0o077 == 0:
+        return []
+    return [_Change(f"{layout.key} closed to others: its mode was {mode:04o}", layout.key)]
+
+
+def _index(layout: Layout, whole: str) -> list[_Change]:
+    if _read(layout.index) == whole:
+        return []
+    return [
+        _Change(f"{layout.index}: its last row, which openssl overlooks, is given an end of line", layout.index, whole)
+    ]
+
+
+def _attributes(layout: Layout) -> list[_Change]:
+    path = layout.index_attributes
+    if os.path.exists(path) and _NOT_UNIQUE.search(_read(path)):
+        return []
+    return [_Change(f"{path}: unique_subject = no, or a person could not have two certificates", path, _ATTRIBUTES)]
+
+
+def _number(layout: Layout, crls: list[_Crl]) -> list[_Change]:
+    """The next CRL's number has to be above that of every CRL that is known (RFC 5280 section 5.2.3)."""
+    path = layout.crl_number
+    least = max((crl.number for crl in crls), default=0) + 1
+    text = f"{serial_hex(least)}\n"
+    if not os.path.exists(path):
+        return [_Change(f"{path} added: the next CRL's number, {serial_hex(least)}", path, text)]
+    present = _read(path).strip()
+    if not _HEX.fullmatch(present):
+        raise Problem(f"{path} is not a number in hex", f"Write {serial_hex(least)} into it")
+    if int(present, 16) >= least:
+        return []
+    return [_Change(f"{path} raised from {present} to {serial_hex(least)}, above every CRL that is there", path, text)]
+
+
+def _configuration(authority: Authority, key: PrivateKey) -> list[_Change]:
+    layout = authority.layout
+    if os.path.exists(layout.configuration) and not openssl_conf.is_ours(layout.configuration):
+        raise Problem(f"{layout.configuration} is not ours, and its name is needed", "Rename it")
+    named = _extension(authority.certificate, x509.SubjectKeyIdentifier) is not None
+    digest = "sha384" if isinstance(signing_hash(key), hashes.SHA384) else "sha256"
+    text = openssl_conf.render(layout, digest, has_key_identifier=named)
+    return _replaced(layout.configuration, text, "a configuration for openssl ca beside yours")
+
+
+def _outcome(authority: Authority, changes: list[_Change]) -> Outcome:
+    texts = {change.path: change.after for change in changes if change.after is not None}
+    before = {path: _read(path) if os.path.exists(path) else "" for path in texts}
+    return Outcome([change.what for change in changes], authority.certificate, before, texts)
+
+
+def _carry_out(change: _Change) -> None:
+    if change.is_directory:
+        make_directory(change.path, PRIVATE_DIR)
+    elif change.after is None:
+        os.chmod(change.path, PRIVATE_FILE)
+    else:
+        mode = os.stat(change.path).st_mode & 0o777 if os.path.exists(change.path) else PUBLIC_FILE
+        write_atomic(change.path, change.after.encode("utf-8", "surrogateescape"), mode)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return file.read()
+    except OSError as error:
+        raise Problem(f"{path} cannot be read ({error.strerror})", "Run as the user who owns the authority") from None
