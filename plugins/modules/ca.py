@@ -67,6 +67,14 @@ options:
       - How long the CA certificate is valid, as V(3650d).
     type: str
     default: 3650d
+  previous_passphrase:
+    description:
+      - The passphrase that the key has had so far, when O(passphrase) is a new one. The same key is then encrypted anew,
+        as PKCS#8, however it was encrypted before.
+      - For a key that has not been encrypted so far it may be empty.
+      - A key that opens with O(passphrase) already stays as it is, so this may stay set until every backup with the old
+        passphrase is gone.
+    type: str
 extends_documentation_fragment:
   - quietdoor.mtls.authority
   - quietdoor.mtls.authority.passphrase
@@ -78,6 +86,14 @@ EXAMPLES = r"""
   quietdoor.mtls.ca:
     path: /srv/quietdoor/authority
     passphrase: "{{ vault_authority_passphrase }}"
+    common_name: Example Ops Client CA
+    organization: Example
+
+- name: Change the passphrase of its key
+  quietdoor.mtls.ca:
+    path: /srv/quietdoor/authority
+    passphrase: "{{ vault_authority_passphrase }}"
+    previous_passphrase: "{{ vault_authority_previous_passphrase }}"
     common_name: Example Ops Client CA
     organization: Example
 
@@ -146,11 +162,22 @@ def _spec(params: dict[str, Any]) -> AuthoritySpec:
     return AuthoritySpec(subject, key, parse_duration(params["valid_for"], "valid_for"))
 
 
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else text.encode("utf-8", "surrogatepass")
+
+
 def _work(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     spec = _spec(params)
     passphrase = keys.check_passphrase(params["passphrase"])
-    outcome = establish(params["path"], spec, passphrase, now(), check_mode=module.check_mode)
+    outcome = establish(
+        params["path"],
+        spec,
+        passphrase,
+        now(),
+        check_mode=module.check_mode,
+        previous_passphrase=_bytes(params["previous_passphrase"]),
+    )
     if passphrase is None:
         module.warn(f"The private key of {params['path']} is not encrypted: set passphrase before anyone relies on it.")
     result = {
@@ -171,6 +198,7 @@ def main() -> None:
     spec = {
         "path": arguments.PATH,
         "passphrase": arguments.PASSPHRASE,
+        "previous_passphrase": arguments.PASSPHRASE,
         "common_name": {"type": "str", "required": True},
         "organization": {"type": "str"},
         "country": {"type": "str"},

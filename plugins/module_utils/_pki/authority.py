@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from .._ansible.errors import Problem
 from .._ansible.files import PRIVATE_FILE, PUBLIC_FILE, write_atomic
 from . import database, openssl_conf, records
 from .clock import BACKDATE, iso
-from .keys import generate, load_private, private_pem, spec_of
+from .keys import generate, load_private, opening, private_pem, spec_of
 from .layout import Layout, check_path, refuse_open_work_tree, require_authority
 from .names import oneline, rfc2253
 from .profiles import Signer, random_serial, self_signed_ca
@@ -143,34 +143,64 @@ def open_for_change(path: str) -> Authority:
     return authority
 
 
-def establish(path: str, spec: AuthoritySpec, passphrase: bytes | None, now: datetime, *, check_mode: bool) -> Outcome:
+def establish(
+    path: str,
+    spec: AuthoritySpec,
+    passphrase: bytes | None,
+    now: datetime,
+    *,
+    check_mode: bool,
+    previous_passphrase: bytes | None = None,
+) -> Outcome:
     """Make the authority in directory ``path``, or bring the files of the existing one into order.
 
-    Its key and certificate are made once and never again.
+    Its key and certificate are made once and never again. A key that still has the previous passphrase is encrypted anew.
 
     :raises Problem: if the directory holds something else, or an authority that differs from ``spec``.
     """
     layout = check_path(path)
     refuse_open_work_tree(layout.root)
     if check_mode:
-        return _establish(layout, spec, passphrase, now, check_mode=True)
+        return _establish(layout, spec, passphrase, previous_passphrase, now, check_mode=True)
     if not os.path.exists(layout.certificate):
         refuse_other_contents(layout)
         os.makedirs(layout.root, mode=0o700, exist_ok=True)
     with layout.locked():
         layout.remove_leftovers()
-        return _establish(layout, spec, passphrase, now, check_mode=False)
+        return _establish(layout, spec, passphrase, previous_passphrase, now, check_mode=False)
 
 
 def _establish(
-    layout: Layout, spec: AuthoritySpec, passphrase: bytes | None, now: datetime, *, check_mode: bool
+    layout: Layout,
+    spec: AuthoritySpec,
+    passphrase: bytes | None,
+    previous: bytes | None,
+    now: datetime,
+    *,
+    check_mode: bool,
 ) -> Outcome:
     if not os.path.exists(layout.certificate):
         return _create(layout, spec, passphrase, now, check_mode=check_mode)
     authority = Authority(layout)
     _refuse_difference(authority, spec)
-    authority.signer(passphrase, now)
-    return _mend(authority, check_mode=check_mode)
+    opens_with = opening(layout.key, passphrase, previous)
+    signer = authority.signer(opens_with, now)
+    outcome = _mend(authority, check_mode=check_mode)
+    return outcome if opens_with == passphrase else _encrypt(layout, signer, passphrase, outcome, check_mode=check_mode)
+
+
+def _encrypt(
+    layout: Layout, signer: Signer, passphrase: bytes | None, outcome: Outcome, *, check_mode: bool
+) -> Outcome:
+    """Give the same key its new passphrase, and add that to what was done."""
+    if not check_mode:
+        write_atomic(layout.key, private_pem(signer.key, passphrase), PRIVATE_FILE)
+    return replace(
+        outcome,
+        changes=[*outcome.changes, f"passphrase of {layout.key} changed"],
+        before={**outcome.before, layout.key: "encrypted with previous_passphrase, or not at all\n"},
+        after={**outcome.after, layout.key: "the same key, encrypted with passphrase\n"},
+    )
 
 
 def _create(

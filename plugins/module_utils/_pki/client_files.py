@@ -22,6 +22,8 @@ except ImportError:  # the modules report it (_ansible.dependencies) before anyt
     pass
 
 if TYPE_CHECKING:
+    from cryptography import x509
+
     from .authority import Authority
     from .records import Issue, Record
     from .roster import Client
@@ -67,7 +69,7 @@ class Work:
     links: tuple[str, ...]
     """Endings whose stable links do not point at the current files."""
     outdated: tuple[str, ...]
-    """Paths to remove: links to bundles that are no longer asked for, a generated passphrase that is not used any more."""
+    """Paths to remove: links to what is no longer made for the client, a generated passphrase that is not used any more."""
 
     def __bool__(self) -> bool:
         return bool(self.certificate or self.profiles or self.links or self.outdated)
@@ -95,6 +97,8 @@ def work(files: ClientFiles, client: Client, record: Record) -> Work:
     bundles = [bundle.SUFFIXES[profile] for profile in client.bundle_profiles]
     present = [CERTIFICATE, CHAIN, *([KEY, *bundles] if files.has_key else [])]
     unwanted = [files.link(ending) for ending in bundle.SUFFIXES.values() if ending not in bundles]
+    if client.public_key is not None and os.path.islink(files.link(KEY)):
+        unwanted.append(files.link(KEY))
     if client.bundle_passphrase is not None and files.has_key:
         unwanted.append(files.passphrase_file)
     return Work(
@@ -103,6 +107,11 @@ def work(files: ClientFiles, client: Client, record: Record) -> Work:
         links=tuple(ending for ending in present if _target(files.link(ending)) != f"{files.issue.stem}.{ending}"),
         outdated=tuple(path for path in unwanted if os.path.lexists(path)),
     )
+
+
+def chain(authority: Authority) -> list[x509.Certificate]:
+    """Return the CA certificates that a client sends along or imports, the one that signed its own first."""
+    return [authority.certificate]
 
 
 def complete(authority: Authority, files: ClientFiles, client: Client, record: Record) -> Record:
@@ -158,7 +167,8 @@ def _read(path: str) -> bytes | None:
 def _write_certificate(authority: Authority, files: ClientFiles) -> None:
     pem = authority.issued(files.issue.serial).public_bytes(Encoding.PEM)
     write_atomic(files.file(CERTIFICATE), pem, PUBLIC_FILE)
-    write_atomic(files.file(CHAIN), pem + authority.certificate.public_bytes(Encoding.PEM), PUBLIC_FILE)
+    above = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in chain(authority))
+    write_atomic(files.file(CHAIN), pem + above, PUBLIC_FILE)
 
 
 def _write_bundles(
@@ -178,7 +188,7 @@ def _write_bundles(
         )
     written = {}
     for profile in profiles:
-        data = bundle.build(profile, client.common_name, key, certificate, [authority.certificate], passphrase)
+        data = bundle.build(profile, client.common_name, key, certificate, chain(authority), passphrase)
         write_atomic(files.file(bundle.SUFFIXES[profile]), data, PRIVATE_FILE)
         written[profile] = Bundle(files.issue.serial, bundle.digest(data), bundle.passphrase_tag(key_pem, passphrase))
     return written
