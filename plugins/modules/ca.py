@@ -129,6 +129,13 @@ options:
   key_file:
     description:
       - With O(adopt), the private key's path relative to O(path), where it has none of the usual names.
+  previous_passphrase:
+    description:
+      - The passphrase that the key has had so far, when O(passphrase) is a new one. The same key is then encrypted anew,
+        as PKCS#8, however it was encrypted before.
+      - For a key that has not been encrypted so far it may be empty.
+      - A key that opens with O(passphrase) already stays as it is, so this may stay set until every backup with the old
+        passphrase is gone.
     type: str
 extends_documentation_fragment:
   - quietdoor.mtls.authority
@@ -141,6 +148,14 @@ EXAMPLES = r"""
   quietdoor.mtls.ca:
     path: /srv/quietdoor/authority
     passphrase: "{{ vault_authority_passphrase }}"
+    common_name: Example Ops Client CA
+    organization: Example
+
+- name: Change the passphrase of its key
+  quietdoor.mtls.ca:
+    path: /srv/quietdoor/authority
+    passphrase: "{{ vault_authority_passphrase }}"
+    previous_passphrase: "{{ vault_authority_previous_passphrase }}"
     common_name: Example Ops Client CA
     organization: Example
 
@@ -283,14 +298,26 @@ def _described(outcome: Outcome, at: datetime) -> dict[str, Any]:
     }
 
 
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else text.encode("utf-8", "surrogatepass")
+
+
 def _adopt(params: dict[str, Any], passphrase: bytes | None, *, check_mode: bool) -> Outcome:
+    if params["previous_passphrase"] is not None:
+        raise Problem(
+            "previous_passphrase: the key of an adopted authority stays as it is",
+            "Encrypt it anew with openssl pkcs8 -topk8, then give passphrase alone",
+        )
     claim = Claim(**{name: params[name] for name in _CLAIM})
     return adopt(params["path"], claim, passphrase, now(), check_mode=check_mode)
 
 
 def _keep(params: dict[str, Any], passphrase: bytes | None, *, check_mode: bool) -> Outcome:
     refuse_unasked(params["path"], passphrase, now())
-    return establish(params["path"], _spec(params), passphrase, now(), check_mode=check_mode)
+    previous = _bytes(params["previous_passphrase"])
+    return establish(
+        params["path"], _spec(params), passphrase, now(), check_mode=check_mode, previous_passphrase=previous
+    )
 
 
 def _work(module: AnsibleModule) -> dict[str, Any]:
@@ -322,6 +349,7 @@ def main() -> None:
     spec = {
         "path": arguments.PATH,
         "passphrase": arguments.PASSPHRASE,
+        "previous_passphrase": arguments.PASSPHRASE,
         "common_name": {"type": "str"},
         "organization": {"type": "str"},
         "country": {"type": "str"},

@@ -13,8 +13,8 @@ version_added: 0.1.0
 description:
   - Issues, renews, reissues and revokes client certificates so that everyone on the roster holds what the roster
     says, in one call.
-  - Every certificate has a key of its own, CA:FALSE, the extended key usage clientAuth, and the client's own e-mail
-    addresses.
+  - Every certificate has a key of its own (O(clients[].csr) aside), CA:FALSE, the extended key usage clientAuth, and the
+    client's own e-mail addresses.
   - The files of a client lie in C(clients/NAME/) of the authority's directory, named after person, end of validity
     and serial, with stable
     links such as C(NAME.p12) to the current ones.
@@ -31,7 +31,9 @@ author:
 options:
   clients:
     description:
-      - The roster. A client that is not on it is left as it is. Names that differ only in case are refused.
+      - The roster. Names that differ only in case are refused.
+      - A client that is not on it is left as it is, and a warning names it as long as it holds a valid certificate. See
+        O(purge).
     type: list
     elements: dict
     required: true
@@ -91,6 +93,21 @@ options:
               - The default is V(P-256).
             type: str
             choices: [P-256]
+      csr:
+        description:
+          - A certificate signing request (PKCS#10) in PEM, or the full path of a file with it on the host where the module
+            runs, for a client that makes its key itself and keeps it. Then no key and no bundle are made here.
+          - Only its public key is used, and its signature is checked, as proof that the sender has the private key. Whatever
+            else it asks for is ignored; the roster says what stands in the certificate.
+          - The key has to be P-256, or RSA of 2048 to 4096 bits. Ed25519 is refused, because browsers do not use it for client
+            certificates; so are RSA keys with a bad exponent, with factors that are small or close to each other, or with the
+            ROCA fault.
+          - A key that the CA or another client holds or ever held is refused, and so is one of this client's own that was
+            revoked.
+          - A CSR with another key reissues the certificate. With the same CSR, a renewal keeps the key.
+          - Not with O(clients[].key), O(clients[].bundle_profiles) or O(clients[].bundle_passphrase). It is not looked at for
+            O(clients[].state=revoked).
+        type: str
       bundle_profiles:
         description:
           - The bundles to write; V(modern) is C(NAME.p12), V(compat) is C(NAME.compat.p12) for macOS Keychain,
@@ -116,6 +133,19 @@ options:
         type: str
         choices: [unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation]
         default: cessationOfOperation
+  purge:
+    description:
+      - Revoke (cessationOfOperation) all certificates of clients that are not on the roster. Certificates that belong to no
+        client, such as those of CAs and those signed by hand, are left as they are.
+      - With an empty roster it is refused.
+    type: bool
+    default: false
+  purge_limit:
+    description:
+      - How many clients O(purge) may revoke in one run. When it would be more, nothing at all is changed and the module
+        fails, naming them.
+    type: int
+    default: 3
   valid_for:
     description:
       - How long certificates are valid. None outlives the CA certificate.
@@ -197,11 +227,23 @@ EXAMPLES = r"""
       - name: carl
         state: revoked
         reason: keyCompromise
+      - name: door-probe
+        csr: /srv/quietdoor/requests/door-probe.csr
+
+- name: Take the certificates of everybody who is no longer on the roster
+  quietdoor.mtls.client_certs:
+    path: /srv/quietdoor/authority
+    passphrase: "{{ vault_authority_passphrase }}"
+    clients: "{{ roster }}"
+    purge: true
+    purge_limit: 5
 """
 
 RETURN = r"""
 clients:
-  description: What happened, or in check mode would happen, to each client, in the roster's order.
+  description:
+    - What happened, or in check mode would happen, to each client, in the roster's order.
+    - Clients that were purged follow.
   returned: success
   type: list
   elements: dict
@@ -259,6 +301,12 @@ retired:
       description: Why it was revoked.
       type: str
       sample: superseded
+unlisted:
+  description: Clients that hold a valid certificate, are not on the roster and were not purged.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 """
 
 from dataclasses import asdict
@@ -267,40 +315,64 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import arguments
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import bundle, keys
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import now
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.csr import requested_key
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.enrol import Result, bring_to_desired_state, predict
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import check_path
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.names import check_client_name
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.predecessors import (
     Retired,
     check_predecessors,
+    holders,
     retire,
 )
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.roster import Client, Rules, check_roster
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.roster import (
+    Client,
+    Rules,
+    check_roster,
+    enumerated,
+)
 
 _REASONS = ["unspecified", "keyCompromise", "affiliationChanged", "superseded", "cessationOfOperation"]
 _PROFILES = list(bundle.SUFFIXES)
 
 
-def _client(entry: dict[str, Any], params: dict[str, Any]) -> Client:
-    check_client_name(entry["name"])
-    passphrase = entry["bundle_passphrase"]
+def _client(number: int, entry: dict[str, Any], params: dict[str, Any]) -> Client:
+    name = check_client_name(entry["name"], f"clients: entry {number}")
+    present = entry["state"] == "present"
+    public_key = None
+    key = keys.complete_spec(**(entry["key"] or params["key"]), default_size=2048, option=f"client {name}: key")
+    if entry["csr"] is not None and present:
+        _refuse_companions(entry)
+        key, public_key = requested_key(entry["csr"], name)
     profiles = params["bundle_profiles"] if entry["bundle_profiles"] is None else entry["bundle_profiles"]
+    passphrase = entry["bundle_passphrase"]
     return Client(
-        name=entry["name"],
-        common_name=entry["common_name"] or entry["name"],
+        name=name,
+        common_name=entry["common_name"] or name,
         organization=entry["organization"],
         email=tuple(entry["email"]),
         roles=tuple(entry["roles"]),
-        key=keys.complete_spec(**(entry["key"] or params["key"]), default_size=2048),
-        valid_for=parse_duration(entry["valid_for"] or params["valid_for"], f"client {entry['name']}: valid_for"),
-        present=entry["state"] == "present",
+        key=key,
+        valid_for=parse_duration(entry["valid_for"] or params["valid_for"], f"client {name}: valid_for"),
+        present=present,
         reason=entry["reason"],
-        bundle_profiles=tuple(dict.fromkeys(profiles)),
-        bundle_passphrase=passphrase if passphrase is None else bundle.check_passphrase(passphrase, entry["name"]),
+        bundle_profiles=() if public_key else tuple(dict.fromkeys(profiles)),
+        bundle_passphrase=passphrase if passphrase is None else bundle.check_passphrase(passphrase, name),
+        public_key=public_key,
     )
+
+
+def _refuse_companions(entry: dict[str, Any]) -> None:
+    for option in ("key", "bundle_profiles", "bundle_passphrase"):
+        if entry[option]:
+            raise Problem(
+                f"client {entry['name']}: csr and {option} do not go together, because the private key is not here",
+                "Leave out one of them; with a csr, the client makes its bundle itself",
+            )
 
 
 def _returned(result: Result, directory: str) -> dict[str, Any]:
@@ -325,24 +397,41 @@ def _diff(results: list[Result], retired: list[Retired]) -> dict[str, Any]:
     return {"before": before, "after": after}
 
 
+def _rules(params: dict[str, Any]) -> Rules:
+    if params["purge_limit"] < 0:
+        raise Problem(f"purge_limit: {params['purge_limit']} is negative", "Give the number of clients, 0 or more")
+    return Rules(
+        renew_before=parse_duration(params["renew_before"], "renew_before"),
+        overlap=parse_duration(params["overlap"], "overlap"),
+        purge_limit=params["purge_limit"] if params["purge"] else None,
+    )
+
+
 def _work(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
-    clients = check_roster([_client(entry, params) for entry in params["clients"]])
-    rules = Rules(parse_duration(params["renew_before"], "renew_before"), parse_duration(params["overlap"], "overlap"))
-    path, passphrase, at = params["path"], keys.check_passphrase(params["passphrase"]), now()
-    former = check_predecessors(path, params["predecessors"])
+    clients = check_roster([_client(number, entry, params) for number, entry in enumerate(params["clients"], 1)])
+    rules, passphrase, at = _rules(params), keys.check_passphrase(params["passphrase"]), now()
+    layout = check_path(params["path"])
+    former = check_predecessors(layout.root, params["predecessors"])
+    elsewhere = holders(former, at)
     if former or module.check_mode:
         # What cannot be done here must be known before a predecessor is changed.
-        results = predict(path, clients, rules, passphrase, at)
-    retired = retire(path, former, clients, rules.overlap, at, check_mode=module.check_mode)
+        done = predict(layout.root, clients, rules, passphrase, at, elsewhere)
+    purged = [result.step.client for result in done.results[len(clients) :]] if former else []
+    retired = retire(layout.root, former, [*clients, *purged], rules.overlap, at, check_mode=module.check_mode)
     if not module.check_mode:
-        results = bring_to_desired_state(path, clients, rules, passphrase, at)
-    layout = check_path(path)
+        done = bring_to_desired_state(layout.root, clients, rules, passphrase, at, elsewhere)
+    if done.unlisted:
+        module.warn(
+            f"Not on the roster, but with a valid certificate: {enumerated(done.unlisted)}. "
+            "They get in until it ends. Give them the state revoked, or set purge."
+        )
     return {
-        "changed": bool(retired) or any(result.action != "unchanged" for result in results),
+        "changed": bool(retired) or any(result.action != "unchanged" for result in done.results),
         "retired": [asdict(one) for one in retired],
-        "clients": [_returned(result, layout.client(result.step.client.name)) for result in results],
-        "diff": _diff(results, retired),
+        "clients": [_returned(result, layout.client(result.step.client.name)) for result in done.results],
+        "unlisted": done.unlisted,
+        "diff": _diff(done.results, retired),
     }
 
 
@@ -357,6 +446,7 @@ def main() -> None:
         "organization": {"type": "str"},
         "valid_for": {"type": "str"},
         "key": arguments.key(keys.RSA_SIZES_CLIENT, keys.CURVES_CLIENT, None),
+        "csr": {"type": "str"},
         "bundle_profiles": profiles,
         "bundle_passphrase": {"type": "str", "no_log": True},
         "state": {"type": "str", "choices": ["present", "revoked"], "default": "present"},
@@ -366,6 +456,8 @@ def main() -> None:
         "path": arguments.PATH,
         "passphrase": arguments.PASSPHRASE,
         "clients": {"type": "list", "elements": "dict", "required": True, "options": client},
+        "purge": {"type": "bool", "default": False},
+        "purge_limit": {"type": "int", "default": 3},
         "valid_for": {"type": "str", "default": "365d"},
         "renew_before": {"type": "str", "default": "30d"},
         "overlap": {"type": "str", "default": "14d"},

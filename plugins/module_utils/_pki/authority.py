@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from .._ansible.errors import Problem
 from .._ansible.files import PRIVATE_FILE, PUBLIC_FILE, write_atomic
 from . import chain, database, openssl_conf, records, renewal
 from .clock import iso
-from .keys import generate, load_private, private_pem, spec_of
+from .keys import generate, load_private, opening, private_pem, spec_of
 from .layout import Layout, check_path, readable_authority, refuse_open_work_tree
 from .names import oneline, rfc2253
 from .profiles import CaProfile, Signer, key_identifier_of, path_length_of, random_serial, self_signed_ca
@@ -173,39 +173,59 @@ def open_for_change(path: str) -> Authority:
     return authority
 
 
-def establish(path: str, spec: AuthoritySpec, passphrase: bytes | None, now: datetime, *, check_mode: bool) -> Outcome:
+def establish(
+    path: str,
+    spec: AuthoritySpec,
+    passphrase: bytes | None,
+    now: datetime,
+    *,
+    check_mode: bool,
+    previous_passphrase: bytes | None = None,
+) -> Outcome:
     """Make the authority in directory ``path``, or bring the files of the existing one into order.
 
-    Its key is made once and never again, its certificate only when ``spec`` says that it may be renewed.
+    Its key is made once and never again, its certificate only when ``spec`` says that it may be renewed. A key that still has the
+    previous passphrase is encrypted anew.
 
     :raises Problem: if the directory holds something else, or an authority that differs from ``spec``.
     """
     layout = check_path(path)
     refuse_open_work_tree(layout.root)
     if check_mode:
-        return _establish(layout, spec, passphrase, now, check_mode=True)
+        return _establish(layout, spec, passphrase, previous_passphrase, now, check_mode=True)
     if not os.path.exists(layout.certificate):
         _refuse_impossible(layout, spec, now, check_mode=False)
         os.makedirs(layout.root, mode=0o700, exist_ok=True)
     with layout.locked():
         layout.remove_leftovers()
-        return _establish(layout, spec, passphrase, now, check_mode=False)
+        return _establish(layout, spec, passphrase, previous_passphrase, now, check_mode=False)
 
 
 def _establish(
-    layout: Layout, spec: AuthoritySpec, passphrase: bytes | None, now: datetime, *, check_mode: bool
+    layout: Layout,
+    spec: AuthoritySpec,
+    passphrase: bytes | None,
+    previous: bytes | None,
+    now: datetime,
+    *,
+    check_mode: bool,
 ) -> Outcome:
     if not os.path.exists(layout.certificate):
         return _create(layout, spec, passphrase, now, check_mode=check_mode)
     authority = Authority(layout)
     _refuse_difference(authority, spec)
+    opens_with = opening(layout.key, passphrase, previous)
     above = _above(authority, spec)
     latest = above[0].not_valid_after_utc if above else None
     reason = renewal.why_due(authority.certificate, spec, latest, now)
     if reason is None:
-        authority.signer(passphrase, now)
-        return _mend(authority, above, check_mode=check_mode)
-    return _renew(authority, spec, passphrase, now, reason, check_mode=check_mode)
+        authority.signer(opens_with, now)
+        outcome = _mend(authority, above, check_mode=check_mode)
+    else:
+        outcome = _renew(authority, spec, opens_with, now, reason, check_mode=check_mode)
+    if opens_with == passphrase:
+        return outcome
+    return _encrypt(layout, authority.key(opens_with), passphrase, outcome, check_mode=check_mode)
 
 
 def _above(authority: Authority, spec: AuthoritySpec) -> Chain:
@@ -222,6 +242,20 @@ def _above(authority: Authority, spec: AuthoritySpec) -> Chain:
         )
     spec.issuer.refuse_revoked(certificate.public_key(), certificate.subject)  # type: ignore[arg-type]
     return above
+
+
+def _encrypt(
+    layout: Layout, key: PrivateKey, passphrase: bytes | None, outcome: Outcome, *, check_mode: bool
+) -> Outcome:
+    """Give the same key its new passphrase, and add that to what was done."""
+    if not check_mode:
+        write_atomic(layout.key, private_pem(key, passphrase), PRIVATE_FILE)
+    return replace(
+        outcome,
+        changes=[*outcome.changes, f"passphrase of {layout.key} changed"],
+        before={**outcome.before, layout.key: "encrypted with previous_passphrase, or not at all\n"},
+        after={**outcome.after, layout.key: "the same key, encrypted with passphrase\n"},
+    )
 
 
 def _create(

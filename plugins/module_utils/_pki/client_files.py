@@ -22,6 +22,7 @@ except ImportError:  # the modules report it (_ansible.dependencies) before anyt
     pass
 
 if TYPE_CHECKING:
+
     from .authority import Authority
     from .records import Issue, Record
     from .roster import Client
@@ -67,7 +68,7 @@ class Work:
     links: tuple[str, ...]
     """Endings whose stable links do not point at the current files."""
     outdated: tuple[str, ...]
-    """Paths to remove: links to bundles that are no longer asked for, a generated passphrase that is not used any more."""
+    """Paths to remove: links to what is no longer made for the client, a generated passphrase that is not used any more."""
 
     def __bool__(self) -> bool:
         return bool(self.certificate or self.profiles or self.links or self.outdated)
@@ -95,6 +96,8 @@ def work(files: ClientFiles, client: Client, record: Record) -> Work:
     bundles = [bundle.SUFFIXES[profile] for profile in client.bundle_profiles]
     present = [CERTIFICATE, CHAIN, *([KEY, *bundles] if files.has_key else [])]
     unwanted = [files.link(ending) for ending in bundle.SUFFIXES.values() if ending not in bundles]
+    if client.public_key is not None and os.path.islink(files.link(KEY)):
+        unwanted.append(files.link(KEY))
     if client.bundle_passphrase is not None and files.has_key:
         unwanted.append(files.passphrase_file)
     return Work(

@@ -3,10 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Carrying out what the roster asks for: keys, certificates, rows, files, in an order that a kill at any moment does not break.
 
-Revocations come first. For every certificate: (1) record and key, (2) the certificate itself in newcerts/, (3) the row in
-index.txt, (4) the client's files, (5) the record again. A certificate without a row is given one by authority.open_for_change;
-a record that announces a certificate which was never signed is taken back by roster.settled; files that are missing are made
-by client_files.complete.
+Revocations come first. For every certificate: (1) record, and key unless a CSR brings it along, (2) the certificate itself in
+newcerts/, (3) the row in index.txt, (4) the client's files, (5) the record again. A certificate without a row is given one by
+authority.open_for_change; a record that announces a certificate which was never signed is taken back by roster.settled; files
+that are missing are made by client_files.complete.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from . import adopted, client_files, records
 from .authority import open_authority, open_for_change, refuse_other_contents
 from .client_files import ClientFiles
 from .clock import iso
+from .csr import refuse_held_keys
 from .database import revoked_row, serial_hex, valid_row
-from .keys import generate, private_pem
+from .keys import generate, load_public, private_pem
 from .layout import check_path, require_authority
 from .names import build_name, oneline
 from .profiles import client_certificate, random_serial
 from .records import Issue, Record
-from .roster import Situation, Step, plan
+from .roster import Situation, Step, plan, unlisted
 
 try:
     from cryptography.hazmat.primitives.serialization import Encoding
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from .authority import Authority
     from .database import Row
+    from .keys import PublicKey
     from .profiles import Signer
     from .roster import Client, Rules
 
@@ -67,16 +69,33 @@ class Result:
         return "; ".join(part for part in (self.step.reason, files) if part)
 
 
-def bring_to_desired_state(
-    path: str, clients: list[Client], rules: Rules, passphrase: bytes | None, now: datetime
-) -> list[Result]:
-    """Bring all clients of the roster to their desired state and return what happened, in the roster's order.
+@dataclass(frozen=True)
+class Enrolment:
+    """What happened, or in check mode would happen, to all of them."""
 
+    results: list[Result]
+    """In the order of the roster; then those that were purged."""
+    unlisted: list[str]
+    """The names of clients that hold a valid certificate, are not on the roster and were not purged."""
+
+
+def bring_to_desired_state(
+    path: str,
+    clients: list[Client],
+    rules: Rules,
+    passphrase: bytes | None,
+    now: datetime,
+    elsewhere: frozenset[str] = frozenset(),
+) -> Enrolment:
+    """Bring all clients of the roster to their desired state and return what happened.
+
+    :param elsewhere: the names of clients who hold a valid certificate of a predecessor; see ``predecessors.holders``.
     :raises Problem: before anything is changed, if the authority cannot be used.
     """
     with require_authority(path).locked():
         authority = open_for_change(path)
-        steps = _plan(authority, clients, rules, now)
+        situation = _situation(authority, clients, now, elsewhere)
+        steps = _plan(authority, clients, situation, rules)
         due = [_due(authority, step) for step in steps]
         signer = authority.signer(passphrase, now) if any(step.issues for step in steps) else None
         for step in steps:
@@ -87,10 +106,17 @@ def bring_to_desired_state(
             _finish(authority, step, issued.get(step.client.name, step.record), files)
             for step, files in zip(steps, due)
         ]
-        return _results(authority, steps, done, due)
+        return Enrolment(_results(authority, steps, done, due), _unlisted(clients, situation, rules))
 
 
-def predict(path: str, clients: list[Client], rules: Rules, passphrase: bytes | None, now: datetime) -> list[Result]:
+def predict(
+    path: str,
+    clients: list[Client],
+    rules: Rules,
+    passphrase: bytes | None,
+    now: datetime,
+    elsewhere: frozenset[str] = frozenset(),
+) -> Enrolment:
     """Return what ``bring_to_desired_state`` would do now. Without an authority, every present client would be issued.
 
     :raises Problem: where ``bring_to_desired_state`` would.
@@ -98,13 +124,18 @@ def predict(path: str, clients: list[Client], rules: Rules, passphrase: bytes | 
     layout = check_path(path)
     if not os.path.exists(layout.certificate):
         refuse_other_contents(layout)
-        return [Result(step, step.record) for step in plan(clients, Situation({}, [], now, now), rules)]
+        return Enrolment(
+            [Result(step, step.record) for step in plan(clients, Situation({}, [], now, now, elsewhere), rules)], []
+        )
     authority = open_authority(path)
     authority.rows = authority.with_orphans()
-    steps = _plan(authority, clients, rules, now)
+    situation = _situation(authority, clients, now, elsewhere)
+    steps = _plan(authority, clients, situation, rules)
+    due = [_due(authority, step) for step in steps]
     if any(step.issues for step in steps):
         authority.signer(passphrase, now)
-    return _results(authority, steps, [step.record for step in steps], [_due(authority, step) for step in steps])
+    results = _results(authority, steps, [step.record for step in steps], due)
+    return Enrolment(results, _unlisted(clients, situation, rules))
 
 
 def _results(authority: Authority, steps: list[Step], done: list[Record], due: list[list[str]]) -> list[Result]:
@@ -116,10 +147,19 @@ def _results(authority: Authority, steps: list[Step], done: list[Record], due: l
     ]
 
 
-def _plan(authority: Authority, clients: list[Client], rules: Rules, now: datetime) -> list[Step]:
+def _situation(authority: Authority, clients: list[Client], now: datetime, elsewhere: frozenset[str]) -> Situation:
     known = adopted.with_predecessors(authority, clients, records.load_all(authority.layout.clients))
-    steps = plan(clients, Situation(known, authority.rows, authority.certificate.not_valid_after_utc, now), rules)
-    return adopted.settled(authority, steps, known, now)
+    return Situation(known, authority.rows, authority.certificate.not_valid_after_utc, now, elsewhere)
+
+
+def _plan(authority: Authority, clients: list[Client], situation: Situation, rules: Rules) -> list[Step]:
+    steps = plan(clients, situation, rules)
+    refuse_held_keys(authority, steps, situation.records)
+    return adopted.settled(authority, steps, situation.records, situation.now)
+
+
+def _unlisted(clients: list[Client], situation: Situation, rules: Rules) -> list[str]:
+    return unlisted(clients, situation) if rules.purge_limit is None else []
 
 
 def _due(authority: Authority, step: Step) -> list[str]:
@@ -178,12 +218,20 @@ def _issue(authority: Authority, signer: Signer, step: Step, now: datetime) -> t
     files = ClientFiles(authority.layout.client(client.name), client.name, issue)
     _remove_unsigned_keys(files, record)
     records.save(files.directory, record)
-    key = generate(client.key)
-    write_atomic(files.file(client_files.KEY), private_pem(key), PRIVATE_FILE)
+    key = _public_key(files, client)
     subject = build_name(client.common_name, client.organization)
-    certificate = client_certificate(signer, key.public_key(), subject, client.email, number, now, end)
+    certificate = client_certificate(signer, key, subject, client.email, number, now, end)
     write_atomic(authority.layout.new_certificate(serial), certificate.public_bytes(Encoding.PEM), PUBLIC_FILE)
     return record, valid_row(number, certificate.not_valid_after_utc, oneline(subject), client.name, stem)
+
+
+def _public_key(files: ClientFiles, client: Client) -> PublicKey:
+    """Return the key to certify: that of the client's CSR, or of a private key made here and written down before."""
+    if client.public_key is not None:
+        return load_public(client.public_key)
+    key = generate(client.key)
+    write_atomic(files.file(client_files.KEY), private_pem(key), PRIVATE_FILE)
+    return key.public_key()
 
 
 def _remove_unsigned_keys(files: ClientFiles, record: Record) -> None:

@@ -61,6 +61,16 @@ def spec_of(key: object) -> KeySpec | None:
     return None
 
 
+def public_der(key: object) -> bytes:
+    """Return a public key as SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7) in DER, by which keys are compared."""
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)  # type: ignore
+
+
+def load_public(der: bytes) -> PublicKey:
+    """Return the public key in a SubjectPublicKeyInfo that ``public_der`` made of an RSA or ECDSA key."""
+    return serialization.load_der_public_key(der)  # type: ignore[return-value]
+
+
 def signing_hash(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384:
     """Return the digest that an authority with this key signs with: SHA-384 on P-384, else SHA-256."""
     return hashes.SHA384() if spec_of(key) == KeySpec("ecdsa", curve="P-384") else hashes.SHA256()
@@ -74,13 +84,13 @@ def check_passphrase(passphrase: str | None) -> bytes | None:
     """
     if passphrase is None:
         return None
-    encoded = passphrase.encode("utf-8", "surrogatepass")
-    if not 1 <= len(encoded) <= 1023 or _NO_PASSPHRASE.search(passphrase):
+    data = passphrase.encode("utf-8", "surrogatepass")
+    if not 1 <= len(data) <= 1023 or _NO_PASSPHRASE.search(passphrase):
         raise Problem(
             "passphrase is empty, longer than 1023 bytes, or has a control character",
             "Give one line of text, from a vault; leave the option out to keep the key unencrypted",
         )
-    return encoded
+    return data
 
 
 def private_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
@@ -95,6 +105,40 @@ def is_encrypted(pem: bytes) -> bool:
     return b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in pem or b"Proc-Type: 4,ENCRYPTED" in pem
 
 
+def opening(path: str, passphrase: bytes | None, previous: bytes | None) -> bytes | None:
+    """Return the passphrase that the key in the PEM file ``path`` has now, before it gets the new one; None: it is not encrypted.
+
+    :param passphrase: the one that it should have.
+    :param previous: the one that it may still have; empty, or any, for a key that was not encrypted. None: nothing changes.
+    :raises Problem: if it opens with neither, or there is a previous passphrase without a new one.
+    """
+    if previous is None:
+        return passphrase
+    if passphrase is None:
+        raise Problem(
+            "previous_passphrase was given without passphrase",
+            "Set passphrase, too; an encryption is changed, never taken away",
+        )
+    pem = _read(path)
+    if not is_encrypted(pem):
+        return None
+    for candidate in (passphrase, previous):
+        if candidate and _opens(pem, candidate):
+            return candidate
+    raise Problem(
+        f"The private key {path} opens neither with passphrase nor with previous_passphrase",
+        "Give as previous_passphrase the one that it has, or restore the key from the backup",
+    )
+
+
+def _opens(pem: bytes, passphrase: bytes) -> bool:
+    try:
+        serialization.load_pem_private_key(pem, passphrase, unsafe_skip_rsa_key_validation=True)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+    return True
+
+
 def load_private(path: str, passphrase: bytes | None) -> PrivateKey:
     """Return the private key in the PEM file ``path``.
 
@@ -102,14 +146,7 @@ def load_private(path: str, passphrase: bytes | None) -> PrivateKey:
 
     :raises Problem: if the file is missing, is no key, is of a kind we do not know, or does not open with this passphrase.
     """
-    try:
-        with open(path, "rb") as file:
-            pem = file.read(1 << 20)
-    except OSError as error:
-        raise Problem(
-            f"The private key {path} cannot be read ({error.strerror})",
-            "Restore it from the backup, or run as the user who owns it",
-        ) from None
+    pem = _read(path)
     if is_encrypted(pem) and not passphrase:
         raise Problem(
             f"The private key {path} is encrypted and no passphrase was given",
@@ -132,13 +169,25 @@ def load_private(path: str, passphrase: bytes | None) -> PrivateKey:
     return key
 
 
-def complete_spec(type: str, size: int | None, curve: str | None, default_size: int) -> KeySpec:
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(1 << 20)
+    except OSError as error:
+        raise Problem(
+            f"The private key {path} cannot be read ({error.strerror})",
+            "Restore it from the backup, or run as the user who owns it",
+        ) from None
+
+
+def complete_spec(type: str, size: int | None, curve: str | None, default_size: int, option: str = "key") -> KeySpec:
     """Return the kind of key that options ask for, with what they leave out filled in.
 
+    :param option: where they stand, for the error.
     :raises Problem: if a size is given for ECDSA or a curve for RSA.
     """
     if type == "rsa" and curve is None:
         return KeySpec("rsa", size=size or default_size)
     if type == "ecdsa" and size is None:
         return KeySpec("ecdsa", curve=curve or "P-256")
-    raise Problem(f"key: {type} goes with {'size' if type == 'rsa' else 'curve'} only", "Leave the other one out")
+    raise Problem(f"{option}: {type} goes with {'size' if type == 'rsa' else 'curve'} only", "Leave the other one out")

@@ -30,14 +30,15 @@ _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(code) for code in range(0xFE00, 0xFE10)}
 
 
-def check_client_name(value: str) -> str:
+def check_client_name(value: str, where: str = "clients") -> str:
     """Return ``value`` if a client may be called so. It becomes a file name, an nginx map value and an HTTP header.
 
+    :param where: the place of the name, for the error.
     :raises Problem: otherwise.
     """
     if not _CLIENT_NAME.fullmatch(value):
         raise Problem(
-            f"clients: name {shown(value)} cannot name a client",
+            f"{where}: name {shown(value)} cannot name a client",
             "Use 1 to 64 of the characters A-Z a-z 0-9 . _ @ + -, beginning with a letter or digit; "
             "what a person is called goes into common_name",
         )

@@ -68,6 +68,17 @@ def _refuse_same_name(layouts: list[Layout]) -> None:
             )
 
 
+def holders(predecessors: list[str], now: datetime) -> frozenset[str]:
+    """Return the names of the clients who hold a valid certificate of a predecessor."""
+    names: set[str] = set()
+    for root in predecessors:
+        authority = open_authority(root)
+        live = {row.serial for row in authority.rows if _is_live(row, now)}
+        owners = records.owners(records.load_all(authority.layout.clients), authority.rows)
+        names |= {name for serial, name in owners.items() if serial in live}
+    return frozenset(names)
+
+
 def retire(
     path: str, predecessors: list[str], clients: list[Client], overlap: timedelta, now: datetime, *, check_mode: bool
 ) -> list[Retired]:

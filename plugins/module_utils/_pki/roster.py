@@ -5,20 +5,25 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
 from . import records
 from .clock import BACKDATE, iso
+from .keys import KeySpec
 from .names import check_client_name, check_email, check_role, check_subject_text
 from .records import Record, Request
 
 if TYPE_CHECKING:
     from .database import Row
-    from .keys import KeySpec
+
+# As many names as a message can carry and a person still reads.
+_NAMES_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Client:
     reason: str
     bundle_profiles: tuple[str, ...]
     bundle_passphrase: str | None = field(default=None, repr=False)
+    public_key: bytes | None = field(default=None, repr=False)
+    """The key of the CSR that it handed in (SubjectPublicKeyInfo, DER), or None where its key is made here."""
 
     @property
     def request(self) -> Request:
@@ -45,17 +52,39 @@ class Client:
             self.organization,
             self.email,
             self.roles,
-            str(self.key),
+            _described(self.key, self.public_key),
             int(self.valid_for.total_seconds()),
         )
 
 
+def _described(key: KeySpec, public_key: bytes | None) -> str:
+    return str(key) if public_key is None else f"{key} of a CSR, SHA-256 {hashlib.sha256(public_key).hexdigest()}"
+
+
+def departed(name: str) -> Client:
+    """Return an entry for a client that is no longer on the roster."""
+    return Client(
+        name=name,
+        common_name=name,
+        organization=None,
+        email=(),
+        roles=(),
+        key=KeySpec("ecdsa", curve="P-256"),
+        valid_for=timedelta(0),
+        present=False,
+        reason="cessationOfOperation",
+        bundle_profiles=(),
+    )
+
+
 @dataclass(frozen=True)
 class Rules:
-    """When certificates are renewed and predecessors revoked."""
+    """When certificates are renewed, and predecessors and departed clients revoked."""
 
     renew_before: timedelta
     overlap: timedelta
+    purge_limit: int | None = None
+    """How many clients that are not on the roster may lose their certificates in one run; None: they are left as they are."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +118,21 @@ def check_roster(clients: list[Client]) -> list[Client]:
             f"clients: {twice[0]} is on the roster twice",
             "Give every client a name of its own, also when case is ignored",
         )
+    _refuse_shared_keys(clients)
     return clients
+
+
+def _refuse_shared_keys(clients: list[Client]) -> None:
+    holders: dict[bytes, str] = {}
+    for client in clients:
+        if client.public_key is None:
+            continue
+        other = holders.setdefault(client.public_key, client.name)
+        if other != client.name:
+            raise Problem(
+                f"client {client.name}: the key of its csr is also that of {other}'s",
+                "Have each of them make a key of its own",
+            )
 
 
 def _check_client(client: Client) -> None:
@@ -106,6 +149,11 @@ def _check_client(client: Client) -> None:
             raise Problem(f"client {client.name}: a value stands twice in {option}", "Leave one of them out")
     if client.valid_for < timedelta(minutes=1):
         raise Problem(f"client {client.name}: valid_for is shorter than a minute", "Give a longer one, as in 365d")
+    if client.public_key is not None and (client.bundle_profiles or client.bundle_passphrase is not None):
+        raise Problem(
+            f"client {client.name}: with a csr there can be no bundle, because its private key is not here",
+            "Leave out bundle_profiles and bundle_passphrase; the client makes its bundle itself from the chain",
+        )
 
 
 @dataclass(frozen=True)
@@ -119,23 +167,73 @@ class Situation:
     ca_end: datetime
     """The end of the CA certificate's validity; no certificate outlives it."""
     now: datetime
+    elsewhere: frozenset[str] = frozenset()
+    """The names of clients who hold a valid certificate of a predecessor of this authority."""
+
+    @cached_property
+    def owned(self) -> dict[str, list[Row]]:
+        """The rows of clients, by client name. CA certificates, and what was signed by hand, belong to none."""
+        rows: dict[str, list[Row]] = {}
+        owners = records.owners(self.records, self.rows)
+        for row in self.rows:
+            if row.serial in owners:
+                rows.setdefault(owners[row.serial], []).append(row)
+        return rows
+
+    def live(self, name: str) -> tuple[str, ...]:
+        """The serials of a client's certificates that are valid now."""
+        rows = self.owned.get(name, [])
+        return tuple(row.serial for row in rows if not row.is_revoked and row.not_after > self.now)
 
 
 def plan(clients: list[Client], situation: Situation, rules: Rules) -> list[Step]:
-    """Return one step per client, in the order of the roster.
+    """Return one step per client, in the order of the roster, and then one for each that is purged.
 
-    :raises Problem: if a client differs in case only from one that has certificates: files and nginx maps would mix them up.
+    :raises Problem: if a client differs in case only from one that has certificates (files and nginx maps would mix them up), or
+        more would be purged than the rules allow.
     """
     serials = {row.serial for row in situation.rows}
-    rows: dict[str, list[Row]] = {}
-    owners = records.owners(situation.records, situation.rows)
-    for row in situation.rows:
-        if row.serial in owners:
-            rows.setdefault(owners[row.serial], []).append(row)
-    _refuse_other_case(clients, [*situation.records, *rows])
+    _refuse_other_case(clients, [*situation.records, *situation.owned])
     known = [settled(situation.records.get(client.name, Record(client.name)), serials) for client in clients]
+    steps = [_step(client, record, situation, rules) for client, record in zip(clients, known)]
+    return steps if rules.purge_limit is None else steps + _purges(clients, situation, rules.purge_limit)
+
+
+def unlisted(clients: list[Client], situation: Situation) -> list[str]:
+    """Return the names of clients that hold a valid certificate and are not on the roster."""
+    listed = {client.name for client in clients}
+    holders = {name for name in situation.owned if situation.live(name)} | situation.elsewhere
+    return sorted(holders - listed)
+
+
+def enumerated(names: list[str]) -> str:
+    """Return names for a message: all of them, or the first and how many more there are."""
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more
+
+
+def _purges(clients: list[Client], situation: Situation, limit: int) -> list[Step]:
+    names = unlisted(clients, situation)
+    if names and not clients:
+        raise Problem(
+            f"purge would revoke everybody ({enumerated(names)}), because the roster is empty",
+            "Look why it is empty; who really is to lose access can stay on it with state revoked",
+        )
+    if len(names) > limit:
+        raise Problem(
+            f"purge would revoke {len(names)} clients that are not on the roster, and purge_limit is {limit}: "
+            f"{enumerated(names)}",
+            "Put back on the roster who should stay, or raise purge_limit",
+        )
     return [
-        _step(client, record, rows.get(client.name, []), situation, rules) for client, record in zip(clients, known)
+        Step(
+            departed(name),
+            situation.records.get(name, Record(name)),
+            "revoked",
+            "it is not on the roster",
+            situation.live(name),
+        )
+        for name in names
     ]
 
 
@@ -159,10 +257,10 @@ def settled(record: Record, serials: set[str]) -> Record:
     return record.without_latest() if record.issuing and latest and latest.serial not in serials else record
 
 
-def _step(client: Client, record: Record, rows: list[Row], situation: Situation, rules: Rules) -> Step:
-    live = [row.serial for row in rows if not row.is_revoked and row.not_after > situation.now]
+def _step(client: Client, record: Record, situation: Situation, rules: Rules) -> Step:
+    rows, live = situation.owned.get(client.name, []), situation.live(client.name)
     if not client.present:
-        return _leaving(client, record, tuple(live))
+        return _leaving(client, record, live)
     predecessors = _superseded(record, rows, rules.overlap, situation.now)
     superseded = tuple(serial for serial in predecessors if serial in live)
     action, reason = _need(client, record, rows, situation, rules)

@@ -86,7 +86,7 @@ def refused(result: dict[str, Any], says: str) -> None:
 
 
 BAD_CLIENTS = [
-    ([{"name": 'a; }"\n'}], r"clients: name 'a; }\"\\n' cannot name a client. Use 1 to 64"),
+    ([{"name": 'a; }"\n'}], r"clients: entry 2: name 'a; }\"\\n' cannot name a client. Use 1 to 64"),
     ([{"name": "x" * 10_000}], r"\(10000 characters\) cannot name a client"),
     ([{"name": "a\x00b"}], "cannot name a client"),
     ([{"name": "\u202exela"}], "cannot name a client"),

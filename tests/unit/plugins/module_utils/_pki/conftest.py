@@ -74,9 +74,12 @@ class Door:
 
     def enrol(self, *clients: Client, check_mode: bool = False) -> list[enrol.Result]:
         """Bring the clients to their desired state."""
-        if check_mode:
-            return enrol.predict(self.path, list(clients), self.rules, self.passphrase, self.now)
-        return enrol.bring_to_desired_state(self.path, list(clients), self.rules, self.passphrase, self.now)
+        return self.enrolment(*clients, check_mode=check_mode).results
+
+    def enrolment(self, *clients: Client, check_mode: bool = False) -> enrol.Enrolment:
+        """The same, with all that is returned."""
+        act = enrol.predict if check_mode else enrol.bring_to_desired_state
+        return act(self.path, list(clients), self.rules, self.passphrase, self.now)
 
     def actions(self, *clients: Client, check_mode: bool = False) -> list[str]:
         """The actions of enrol()."""

@@ -1,0 +1,145 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Certificate signing requests (PKCS #10, RFC 2986): clients that make their keys themselves.
+
+Of a request nothing counts but its public key, and the signature that proves that its sender holds the private one. What
+subject and extensions it asks for is not even looked at: the roster says that.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from .._ansible.errors import Problem, shown
+from . import records
+from .keys import public_der
+from .names import rfc2253
+from .weak_keys import check_client_key
+
+try:
+    from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
+except ImportError:  # the modules report it (_ansible.dependencies) before anything here is called
+    pass
+
+if TYPE_CHECKING:
+    from .authority import Authority
+    from .database import Row
+    from .keys import KeySpec
+    from .records import Record
+    from .roster import Step
+
+_LONGEST = 1 << 16
+
+
+def requested_key(value: str, client: str) -> tuple[KeySpec, bytes]:
+    """Return the kind of the key that a CSR is for, and the key itself (SubjectPublicKeyInfo in DER).
+
+    :param value: the CSR in PEM, or the full path of a file with it.
+    :raises Problem: if it cannot be read, is no CSR, has no valid signature, or its key is not one that a client may have.
+    """
+    text = value.encode("utf-8", "replace") if "-----BEGIN" in value else _read(value, client)
+    request = _parse(text, client)
+    try:
+        key, is_proven = request.public_key(), request.is_signature_valid
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise Problem(
+            f"client {client}: the key or the signature of its csr is of a kind that is not known here",
+            "Have a P-256 key made, or RSA of 2048 to 4096 bits, and a CSR signed with SHA-256",
+        ) from None
+    spec = check_client_key(key, f"client {client}: the key of its csr")
+    if not is_proven:
+        raise Problem(
+            f"client {client}: the signature of its csr is not valid, so it does not prove that its sender has the key",
+            "Have it made again: openssl req -new -key NAME.key -subj /CN=NAME",
+        )
+    return spec, public_der(key)
+
+
+def _read(path: str, client: str) -> bytes:
+    if not os.path.isabs(path) or "\x00" in path:
+        raise Problem(
+            f"client {client}: csr {shown(path)} is neither a CSR in PEM nor a full path", "Give the one or the other"
+        )
+    try:
+        with open(path, "rb") as file:
+            return file.read(_LONGEST + 1)
+    except OSError as error:
+        raise Problem(
+            f"client {client}: csr {shown(path)} cannot be read ({error.strerror})",
+            "Give the full path of a file on the CA host",
+        ) from None
+
+
+def _parse(text: bytes, client: str) -> x509.CertificateSigningRequest:
+    if b"PRIVATE KEY-----" in text:
+        raise Problem(
+            f"client {client}: csr has a private key in it",
+            "Hand in the CSR alone, made with a new key: this one has left its owner",
+        )
+    try:
+        if len(text) > _LONGEST or text.count(b"-----BEGIN") != 1:
+            raise ValueError
+        return x509.load_pem_x509_csr(text)
+    except ValueError:
+        raise Problem(
+            f"client {client}: csr is not one CSR in PEM",
+            "Give what openssl req -new writes, from BEGIN CERTIFICATE REQUEST to its END",
+        ) from None
+
+
+def refuse_held_keys(authority: Authority, steps: list[Step], known: dict[str, Record]) -> None:
+    """Refuse to certify a key that somebody else holds, or that was given up: two holders could pass for each other.
+
+    A client may keep the key of its own certificates, as a renewal with the same CSR does.
+
+    :raises Problem: if a CSR has the key of a CA, of another certificate, or of one of the client's own that was revoked.
+    """
+    wanted = {step.client.public_key: step.client.name for step in steps if step.issues and step.client.public_key}
+    if not wanted:
+        return
+    for certificate in authority.chain:
+        client = wanted.get(_certified_key(certificate))
+        if client is not None:
+            raise _held(client, f"the CA {rfc2253(certificate.subject)}")
+    owners = records.owners(known, authority.rows)
+    current = {owners[row.serial]: row.serial for row in authority.rows if row.serial in owners}
+    for row in authority.rows:
+        client = wanted.get(_issued_key(authority, row))
+        if client is not None and (owners.get(row.serial) != client or _was_given_up(row, current[client])):
+            raise _held(client, _holder(row, owners.get(row.serial)))
+
+
+def _issued_key(authority: Authority, row: Row) -> bytes:
+    is_there = os.path.exists(authority.layout.new_certificate(row.serial))
+    return _certified_key(authority.issued(row.serial)) if is_there else b""
+
+
+def _certified_key(certificate: x509.Certificate) -> bytes:
+    """Return the certificate's key in DER; nothing for one of a kind that a CSR cannot have anyway."""
+    try:
+        return public_der(certificate.public_key())
+    except (ValueError, UnsupportedAlgorithm):
+        return b""
+
+
+def _was_given_up(row: Row, current: str) -> bool:
+    """Tell whether a client's own certificate ended otherwise than by a successor that may have the same key."""
+    if row.revocation is None:
+        return False
+    return row.revocation.reason != "superseded" or row.serial == current
+
+
+def _holder(row: Row, owner: str | None) -> str:
+    whose = f"client {owner}" if owner else shown(row.subject)
+    reason = f", revoked ({row.revocation.reason or 'unspecified'})" if row.revocation else ""
+    return f"certificate {row.serial} of {whose}{reason}"
+
+
+def _held(client: str, holder: str) -> Problem:
+    return Problem(
+        f"client {client}: the key of its csr is that of {holder}",
+        f"Have {client} make a new key and a CSR with it; until then give it the state revoked",
+    )
