@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
 from .._ansible.files import PRIVATE_FILE, PUBLIC_FILE, NewFile, NewLink
-from . import bundle
+from . import bundle, records
 from .keys import load_private
 from .records import Bundle
 
@@ -111,16 +111,18 @@ class Completion:
     entries: tuple[NewFile | NewLink, ...]
     outdated: tuple[str, ...]
     record: Record
+    record_file: NewFile
 
 
 def completion(authority: Authority, files: ClientFiles, client: Client, record: Record) -> Completion:
-    """Return the work as files to write, and the record with the bundles as they will be. Nothing is written here."""
+    """Return the work as files to write, and the record with roles and bundles as they will be. Nothing is written here."""
     due = work(files, client, record)
     entries = _certificate(authority, files) if due.certificate else []
     bundles, written = _bundles(authority, files, client, due.profiles) if due.profiles else ([], {})
     links = [NewLink(files.link(ending), f"{files.issue.stem}.{ending}") for ending in due.links]
     kept = {profile: record.bundles[profile] for profile in client.bundle_profiles if profile in record.bundles}
-    return Completion((*entries, *bundles, *links), due.outdated, replace(record, bundles={**kept, **written}))
+    after = replace(record, bundles={**kept, **written}, issuing=False, roles=client.roles)
+    return Completion((*entries, *bundles, *links), due.outdated, after, records.as_file(files.directory, after))
 
 
 def _target(link: str) -> str | None:

@@ -67,7 +67,7 @@ class Issued:
     """A certificate that was signed, not yet written: its client's record and key, itself, and its row."""
 
     record: Record
-    key: tuple[NewFile, ...]
+    announced: tuple[NewFile, ...]
     certificate: NewFile
     row: Row
 
@@ -208,19 +208,19 @@ def _issue(authority: Authority, signer: Signer, step: Step, now: datetime) -> I
     path, pem = authority.layout.new_certificate(serial), certificate.public_bytes(Encoding.PEM)
     return Issued(
         record,
-        (NewFile(files.file(client_files.KEY), private_pem(key), PRIVATE_FILE),),
+        (
+            records.as_file(files.directory, record),
+            NewFile(files.file(client_files.KEY), private_pem(key), PRIVATE_FILE),
+        ),
         NewFile(path, pem, PUBLIC_FILE),
         valid_row(number, certificate.not_valid_after_utc, oneline(subject), client.name, stem),
     )
 
 
 def _write_issued(authority: Authority, batch: list[Issued]) -> None:
-    announced: list[NewFile] = []
     for one in batch:
-        directory = authority.layout.client(one.record.name)
-        _remove_unsigned_keys(directory, one.record)
-        announced += [records.as_file(directory, one.record), *one.key]
-    put_all(announced)
+        _remove_unsigned_keys(authority.layout.client(one.record.name), one.record)
+    put_all([file for one in batch for file in one.announced])
     try:
         put_all([one.certificate for one in batch])
     finally:
@@ -249,23 +249,17 @@ def _complete_all(authority: Authority, steps: list[Step], held: list[Record], d
         if files and step.client.present and (step.issues or names or record.issuing)
     ]
     done = {record.name: record for record in held}
-    for batch in _batches(workers.each(lambda task: _completion(authority, *task), tasks)):
+    for batch in _batches(workers.each(lambda task: client_files.completion(authority, *task), tasks)):
         _write_completed(authority, batch)
         done.update({one.record.name: one.record for one in batch})
     return [done[record.name] for record in held]
 
 
-def _completion(authority: Authority, files: ClientFiles, client: Client, record: Record) -> Completion:
-    ready = client_files.completion(authority, files, client, record)
-    return replace(ready, record=replace(ready.record, issuing=False, roles=client.roles))
-
-
 def _write_completed(authority: Authority, batch: list[Completion]) -> None:
-    directories = [authority.layout.client(one.record.name) for one in batch]
-    for directory in directories:
-        remove_leftovers(directory)
+    for one in batch:
+        remove_leftovers(authority.layout.client(one.record.name))
     put_all([entry for one in batch for entry in one.entries])
     for path in [path for one in batch for path in one.outdated]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-    put_all([records.as_file(directory, one.record) for directory, one in zip(directories, batch)])
+    put_all([one.record_file for one in batch])

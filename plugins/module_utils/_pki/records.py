@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
@@ -118,8 +118,7 @@ def owners(known: dict[str, Record], rows: list[Row]) -> dict[str, str]:
 
 def as_file(directory: str, record: Record) -> NewFile:
     """Return the record as the file to be written into a client's directory."""
-    data = {"format": _FORMAT, **asdict(record)}
-    text = json.dumps(data, indent=1, sort_keys=True) + "\n"
+    text = json.dumps({"format": _FORMAT, **vars(record)}, indent=1, sort_keys=True, default=vars) + "\n"
     return NewFile(os.path.join(directory, _FILE), text.encode(), PRIVATE_FILE)
 
 
