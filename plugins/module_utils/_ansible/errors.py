@@ -20,6 +20,10 @@ class Problem(Exception):
         self.what = what
         self.mend = mend
 
+    def __reduce__(self) -> tuple[type[Problem], tuple[str, str]]:
+        """Let it be pickled: a worker process hands its problem to the process that started it."""
+        return Problem, (self.what, self.mend)
+
 
 def shown(value: object) -> str:
     """Return ``value`` for an error message: escaped, and short whatever it is."""

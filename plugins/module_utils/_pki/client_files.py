@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from .._ansible.files import PRIVATE_FILE, PUBLIC_FILE, link_atomic, write_atomic
-from . import bundle, chain
+from .._ansible.files import PRIVATE_FILE, PUBLIC_FILE, NewFile, NewLink
+from . import bundle, chain, records
 from .keys import load_private
 from .records import Bundle
 
@@ -22,7 +21,6 @@ except ImportError:  # the modules report it (_ansible.dependencies) before anyt
     pass
 
 if TYPE_CHECKING:
-
     from .authority import Authority
     from .records import Issue, Record
     from .roster import Client
@@ -108,19 +106,25 @@ def work(files: ClientFiles, client: Client, record: Record) -> Work:
     )
 
 
-def complete(authority: Authority, files: ClientFiles, client: Client, record: Record) -> Record:
-    """Do the work and return the record with the bundles as they are now."""
+@dataclass(frozen=True)
+class Completion:
+    """What brings a client's files up to date, ready to be written: first the entries, then the removals, then the record."""
+
+    entries: tuple[NewFile | NewLink, ...]
+    outdated: tuple[str, ...]
+    record: Record
+    record_file: NewFile
+
+
+def completion(authority: Authority, files: ClientFiles, client: Client, record: Record) -> Completion:
+    """Return the work as files to write, and the record with roles and bundles as they will be. Nothing is written here."""
     due = work(files, client, record)
-    if due.certificate:
-        _write_certificate(authority, files)
-    written = _write_bundles(authority, files, client, due.profiles) if due.profiles else {}
-    for ending in due.links:
-        link_atomic(f"{files.issue.stem}.{ending}", files.link(ending))
-    for path in due.outdated:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+    entries = _certificate(authority, files) if due.certificate else []
+    bundles, written = _bundles(authority, files, client, due.profiles) if due.profiles else ([], {})
+    links = [NewLink(files.link(ending), f"{files.issue.stem}.{ending}") for ending in due.links]
     kept = {profile: record.bundles[profile] for profile in client.bundle_profiles if profile in record.bundles}
-    return replace(record, bundles={**kept, **written})
+    after = replace(record, bundles={**kept, **written}, issuing=False, roles=client.roles)
+    return Completion((*entries, *bundles, *links), due.outdated, after, records.as_file(files.directory, after))
 
 
 def _target(link: str) -> str | None:
@@ -158,19 +162,22 @@ def _read(path: str) -> bytes | None:
         return None
 
 
-def _write_certificate(authority: Authority, files: ClientFiles) -> None:
+def _certificate(authority: Authority, files: ClientFiles) -> list[NewFile | NewLink]:
     pem = authority.issued(files.issue.serial).public_bytes(Encoding.PEM)
-    write_atomic(files.file(CERTIFICATE), pem, PUBLIC_FILE)
-    write_atomic(files.file(CHAIN), pem + chain.pem(authority.chain).encode(), PUBLIC_FILE)
+    return [
+        NewFile(files.file(CERTIFICATE), pem, PUBLIC_FILE),
+        NewFile(files.file(CHAIN), pem + chain.pem(authority.chain).encode(), PUBLIC_FILE),
+    ]
 
 
-def _write_bundles(
+def _bundles(
     authority: Authority, files: ClientFiles, client: Client, profiles: tuple[str, ...]
-) -> dict[str, Bundle]:
+) -> tuple[list[NewFile | NewLink], dict[str, Bundle]]:
+    entries: list[NewFile | NewLink] = []
     passphrase = _passphrase(files, client)
     if passphrase is None:
         passphrase = bundle.generate_passphrase()
-        write_atomic(files.passphrase_file, f"{passphrase}\n".encode(), PRIVATE_FILE)
+        entries.append(NewFile(files.passphrase_file, f"{passphrase}\n".encode(), PRIVATE_FILE))
     key_pem = _read(files.file(KEY)) or b""
     key = load_private(files.file(KEY), None)
     certificate = authority.issued(files.issue.serial)
@@ -182,6 +189,6 @@ def _write_bundles(
     written = {}
     for profile in profiles:
         data = bundle.build(profile, client.common_name, key, certificate, list(authority.chain), passphrase)
-        write_atomic(files.file(bundle.SUFFIXES[profile]), data, PRIVATE_FILE)
+        entries.append(NewFile(files.file(bundle.SUFFIXES[profile]), data, PRIVATE_FILE))
         written[profile] = Bundle(files.issue.serial, bundle.digest(data), bundle.passphrase_tag(key_pem, passphrase))
-    return written
+    return entries, written

@@ -41,10 +41,15 @@ def parse_asn1(text: str) -> datetime:
 
     :raises ValueError: if it is none.
     """
-    match = _ASN1_TIME.fullmatch(text)
-    if not match:
+    if not _ASN1_TIME.fullmatch(text):
         raise ValueError(text)
-    year, month, day, hour, minute, second = (int(group) for group in match.groups())
-    if len(match[1]) == 2:
-        year += 1900 if year >= 50 else 2000
-    return datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
+    whole = sortable(text)
+    year, month, day, hour, minute, second = whole[:4], whole[4:6], whole[6:8], whole[8:10], whole[10:12], whole[12:14]
+    return datetime(int(year), int(month), int(day), int(hour), int(minute), int(second), tzinfo=timezone.utc)
+
+
+def sortable(text: str) -> str:
+    """Return a time of index.txt with its century, so that the order of such texts is the order of the times."""
+    if len(text) == 13:
+        return ("19" if text >= "50" else "20") + text
+    return text

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
 from .._ansible.files import PUBLIC_FILE, write_atomic
+from . import crl_der
 from .authority import open_authority, open_for_change, refuse_other_contents
-from .clock import BACKDATE, iso
+from .clock import BACKDATE, asn1, iso, sortable
 from .database import serial_hex
-from .keys import signing_hash
+from .keys import sign, signing_hash
 from .layout import check_path, require_authority
 from .profiles import authority_key_identifier
 
@@ -29,18 +31,8 @@ except ImportError:  # the modules report it (_ansible.dependencies) before anyt
 
 if TYPE_CHECKING:
     from .authority import Authority
-    from .database import Revocation, Row
+    from .database import Row
     from .profiles import Signer
-
-# The names of RFC 5280 section 5.3.1 as openssl's database spells them, to those of cryptography's ReasonFlags.
-_FLAGS = {
-    "keyCompromise": "key_compromise",
-    "CACompromise": "ca_compromise",
-    "affiliationChanged": "affiliation_changed",
-    "superseded": "superseded",
-    "cessationOfOperation": "cessation_of_operation",
-    "certificateHold": "certificate_hold",
-}
 
 # RFC 5280 section 5.2.3: at most 20 octets.
 _NUMBER = re.compile("[0-9A-Fa-f]{1,39}")
@@ -135,7 +127,7 @@ def current(authority: Authority) -> State | None:
         _number(crl),
         crl.last_update_utc,
         crl.next_update_utc,
-        frozenset(serial_hex(entry.serial_number) for entry in crl),
+        frozenset(crl_der.serials(crl.public_bytes(Encoding.DER))),
         any(extension.oid == x509.AuthorityKeyIdentifier.oid for extension in crl.extensions),
     )
 
@@ -179,18 +171,18 @@ def _write(authority: Authority, signer: Signer, rules: Rules, before: State | N
     number = max(_next_number(authority), (before.number or 0) + 1 if before else 1)
     next_update = now + rules.valid_for
     # RFC 5280 section 3.3: an entry stays until one CRL was issued after its certificate's end.
-    rows = [row for row in authority.rows if row.is_revoked and (before is None or row.not_after >= before.last_update)]
-    crl = _sign(signer, rows, number, now - BACKDATE, next_update)
+    since = sortable(asn1(before.last_update)) if before else ""
+    rows = [row for row in authority.rows if row.is_revoked and sortable(row.expires) >= since]
+    last_update = now - BACKDATE
+    crl = _sign(signer, rows, number, last_update, next_update)
     # The number is used up before the CRL exists: a kill in between leaves a gap, never the same number twice.
     write_atomic(authority.layout.crl_number, f"{serial_hex(number + 1)}\n".encode(), PUBLIC_FILE)
-    write_atomic(authority.layout.crl, crl.public_bytes(Encoding.PEM), PUBLIC_FILE)
-    return State(number, crl.last_update_utc, next_update, frozenset(row.serial for row in rows))
+    write_atomic(authority.layout.crl, crl, PUBLIC_FILE)
+    return State(number, last_update, next_update, frozenset(row.serial for row in rows))
 
 
-def _sign(
-    signer: Signer, rows: list[Row], number: int, last_update: datetime, next_update: datetime
-) -> x509.CertificateRevocationList:
-    entries = [_entry(int(row.serial, 16), row.revocation) for row in rows if row.revocation]
+def _sign(signer: Signer, rows: list[Row], number: int, last_update: datetime, next_update: datetime) -> bytes:
+    """Return the CRL as PEM. What cryptography signs has no entries; they are added, and it reads the whole again."""
     builder = x509.CertificateRevocationListBuilder(
         issuer_name=signer.certificate.subject,
         last_update=_naive(last_update),
@@ -199,20 +191,10 @@ def _sign(
             x509.Extension(x509.AuthorityKeyIdentifier.oid, False, authority_key_identifier(signer.certificate)),
             x509.Extension(x509.CRLNumber.oid, False, x509.CRLNumber(number)),
         ],
-        # One list: adding entries one by one copies it every time.
-        revoked_certificates=entries,
     )
-    return builder.sign(signer.key, signing_hash(signer.key))
-
-
-def _entry(serial: int, revocation: Revocation) -> x509.RevokedCertificate:
-    builder = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(revocation.at)
-    flag = _FLAGS.get(revocation.reason or "")
-    if flag:
-        builder = builder.add_extension(x509.CRLReason(x509.ReasonFlags[flag]), critical=False)
-    if revocation.invalid_since:
-        builder = builder.add_extension(x509.InvalidityDate(_naive(revocation.invalid_since)), critical=False)
-    return builder.build()
+    empty = builder.sign(signer.key, signing_hash(signer.key)).public_bytes(Encoding.DER)
+    crl = crl_der.with_entries(empty, rows, functools.partial(sign, signer.key))
+    return x509.load_der_x509_crl(crl).public_bytes(Encoding.PEM)
 
 
 def reason_of(entry: x509.RevokedCertificate) -> str | None:
@@ -221,7 +203,9 @@ def reason_of(entry: x509.RevokedCertificate) -> str | None:
         flag = entry.extensions.get_extension_for_class(x509.CRLReason).value.reason
     except x509.ExtensionNotFound:
         return None
-    return next((word for word, name in _FLAGS.items() if x509.ReasonFlags[name] is flag), None)
+    # RFC 5280 section 5.3.1 writes cACompromise, openssl's database CACompromise.
+    word: str = "CACompromise" if flag is x509.ReasonFlags.ca_compromise else flag.value
+    return word if word in crl_der.CODES else None
 
 
 def _naive(when: datetime) -> datetime:

@@ -10,9 +10,11 @@ along without reading it, ties a certificate to its client: even when all files 
 
 from __future__ import annotations
 
+import functools
 import re
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from .._ansible.errors import Problem
 from .clock import asn1, parse_asn1
@@ -37,6 +39,13 @@ _KNOWN_REASONS = frozenset(("", *REASONS, *_REASONS_WITH_ARGUMENT))
 _FIELD_END = re.compile(r"(?<!\\)\t")
 # As openssl writes it: whole bytes, no needless zeros. Written otherwise, one serial could stand in the file twice.
 _SERIAL = re.compile(r"(?!00.)(?:[0-9A-F]{2})+")
+# Days that every month has: a row that looks so needs no calendar. Any other is looked at more closely.
+_DATE = r"(?:\d\d|19[5-9]\d|20\d\d)(?:0[1-9]|1[0-2])(?:0[1-9]|1\d|2[0-8])(?:[01]\d|2[0-3])[0-5]\d[0-5]\dZ"
+_PLAIN_ROW = re.compile(
+    rf"(?:([VE])\t({_DATE})\t()|(R)\t({_DATE})\t({_DATE}(?:,(?:{'|'.join(REASONS)}))?))"
+    rf"\t({_SERIAL.pattern})\t([^\t\\]*)\t([^\t]*)",
+    re.ASCII,
+)
 _CLIENT_FILE = re.compile(r"clients/([A-Za-z0-9][^/]*)/[^/]+\.crt")
 
 
@@ -49,9 +58,8 @@ class Revocation:
     invalid_since: datetime | None = None
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row, its six fields as they stand in the file."""
+class Row(NamedTuple):
+    """One row, its six fields as they stand in the file. A tuple, for there may be a million of them."""
 
     status: str
     expires: str
@@ -81,14 +89,19 @@ class Row:
         """When and why it was revoked, or None."""
         if not self.is_revoked:
             return None
-        at, _comma, rest = self.revoked.partition(",")
-        word, _comma, argument = rest.partition(",")
-        dated = word in ("keyTime", "CAkeyTime")
-        return Revocation(
-            parse_asn1(at),
-            _REASONS_WITH_ARGUMENT.get(word, word) or None,
-            parse_asn1(argument) if dated else None,
-        )
+        at, _comma, why = self.revoked.partition(",")
+        return Revocation(parse_asn1(at), *parse_reason(why))
+
+
+@functools.lru_cache(maxsize=1024)
+def parse_reason(why: str) -> tuple[str | None, datetime | None]:
+    """Return the reason and the invalidity date that stand behind the time of a revocation.
+
+    :raises ValueError: if the date is none.
+    """
+    word, _comma, argument = why.partition(",")
+    dated = word in ("keyTime", "CAkeyTime")
+    return _REASONS_WITH_ARGUMENT.get(word, word) or None, parse_asn1(argument) if dated else None
 
 
 def valid_row(serial: int, not_after: datetime, subject: str, client: str | None = None, stem: str = "") -> Row:
@@ -103,7 +116,7 @@ def valid_row(serial: int, not_after: datetime, subject: str, client: str | None
 
 def revoked_row(row: Row, at: datetime, reason: str) -> Row:
     """Return ``row`` as openssl would write it after ``openssl ca -revoke``."""
-    return replace(row, status="R", revoked=f"{asn1(at)},{reason}")
+    return row._replace(status="R", revoked=f"{asn1(at)},{reason}")
 
 
 def serial_hex(serial: int) -> str:
@@ -125,12 +138,13 @@ def parse(text: str, path: str) -> list[Row]:
     rows = [
         _parse_line(line, number, path) for number, line in enumerate(lines, 1) if line and not line.startswith("#")
     ]
-    seen: set[str] = set()
-    for row in rows:
-        if row.serial in seen:
-            raise _damaged(path, f"serial {row.serial} stands in it twice")
-        seen.add(row.serial)
+    if len({row.serial for row in rows}) < len(rows):
+        raise _damaged(path, f"serial {_repeated(rows)} stands in it twice")
     return rows
+
+
+def _repeated(rows: list[Row]) -> str:
+    return Counter(row.serial for row in rows).most_common(1)[0][0]
 
 
 def render(rows: list[Row]) -> str:
@@ -139,11 +153,16 @@ def render(rows: list[Row]) -> str:
 
 
 def _render_line(row: Row) -> str:
-    fields = (row.status, row.expires, row.revoked, row.serial, row.file, row.subject)
-    return "\t".join(field.replace("\t", "\\\t") for field in fields) + "\n"
+    line = "\t".join(row)
+    return line + "\n" if line.count("\t") == 5 else "\t".join(field.replace("\t", "\\\t") for field in row) + "\n"
 
 
 def _parse_line(line: str, number: int, path: str) -> Row:
+    plain = _PLAIN_ROW.fullmatch(line)
+    if plain:
+        # Of the alternatives, the groups of one are empty.
+        valid, ends, _none, revoked, end, when, serial, file, subject = plain.groups()
+        return Row(valid or revoked, ends or end, when or "", serial, file, subject)
     fields = [field.replace("\\\t", "\t") for field in _FIELD_END.split(line)]
     if len(fields) != 6:
         raise _damaged(path, f"line {number} has {len(fields)} fields instead of 6")

@@ -3,21 +3,33 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Carrying out what the roster asks for: keys, certificates, rows, files, in an order that a kill at any moment does not break.
 
-Revocations come first. For every certificate: (1) record, and key unless a CSR brings it along, (2) the certificate itself in
-newcerts/, (3) the row in index.txt, (4) the client's files, (5) the record again. A certificate without a row is given one by
-authority.open_for_change; a record that announces a certificate which was never signed is taken back by roster.settled; files
-that are missing are made by client_files.complete.
+Revocations come first. Then certificates are issued in batches, for each batch in this order: (1) records, and keys unless a CSR
+brings them along, (2) the certificates themselves in newcerts/, (3) the rows in index.txt. At last, in batches too, (4) the
+clients' files, (5) the records again. Every step is on disk before the next one begins. A certificate without a row is given one
+by authority.open_for_change; a record that announces a certificate which was never signed is taken back by roster.settled; files
+that are missing are made by client_files.completion.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from .._ansible.files import PRIVATE_DIR, PRIVATE_FILE, PUBLIC_FILE, make_directory, remove_leftovers, write_atomic
-from . import adopted, client_files, records
+from .._ansible.files import (
+    PRIVATE_DIR,
+    PRIVATE_FILE,
+    PUBLIC_FILE,
+    NewFile,
+    make_directory,
+    put_all,
+    remove_leftovers,
+    sync_directory,
+)
+from . import adopted, client_files, records, workers
 from .authority import open_authority, open_for_change, refuse_other_contents
 from .client_files import ClientFiles
 from .clock import iso
@@ -36,13 +48,30 @@ except ImportError:  # the modules report it (_ansible.dependencies) before anyt
     pass
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from .authority import Authority
+    from .client_files import Completion
     from .database import Row
     from .keys import PublicKey
     from .profiles import Signer
     from .roster import Client, Rules
+
+    T = TypeVar("T")
+
+# So many clients go to disk together: enough that waiting for it costs nothing, few enough that a dead run loses little work.
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A certificate that was signed, not yet written: its client's record and key, itself, and its row."""
+
+    record: Record
+    announced: tuple[NewFile, ...]
+    certificate: NewFile
+    row: Row
 
 
 @dataclass(frozen=True)
@@ -98,14 +127,11 @@ def bring_to_desired_state(
         steps = _plan(authority, clients, situation, rules)
         due = [_due(authority, step) for step in steps]
         signer = authority.signer(passphrase, now) if any(step.issues for step in steps) else None
-        for step in steps:
-            _prepare(authority, step)
+        _prepare(authority, [step.client.name for step in steps if step.issues])
         _revoke(authority, steps, now)
         issued = _issue_all(authority, signer, steps, now) if signer else {}
-        done = [
-            _finish(authority, step, issued.get(step.client.name, step.record), files)
-            for step, files in zip(steps, due)
-        ]
+        held = [issued.get(step.client.name, step.record) for step in steps]
+        done = _complete_all(authority, steps, held, due)
         return Enrolment(_results(authority, steps, done, due), _unlisted(clients, situation, rules))
 
 
@@ -174,12 +200,14 @@ def _files(authority: Authority, record: Record) -> ClientFiles | None:
     return ClientFiles(authority.layout.client(record.name), record.name, record.latest) if record.latest else None
 
 
-def _prepare(authority: Authority, step: Step) -> None:
-    """Make the client's directory: if that is impossible, it has to be known before anything is signed or revoked."""
-    if step.issues:
-        directory = authority.layout.client(step.client.name)
+def _prepare(authority: Authority, names: list[str]) -> None:
+    """Make the clients' directories: if that is impossible, it has to be known before anything is signed or revoked."""
+    for name in names:
+        directory = authority.layout.client(name)
         make_directory(directory, PRIVATE_DIR)
         remove_leftovers(directory)
+    if names:
+        sync_directory(authority.layout.clients)
 
 
 def _revoke(authority: Authority, steps: list[Step], now: datetime) -> None:
@@ -194,21 +222,21 @@ def _revoke(authority: Authority, steps: list[Step], now: datetime) -> None:
         )
 
 
+def _batches(made: Iterator[T]) -> Iterator[list[T]]:
+    return iter(lambda: list(itertools.islice(made, _BATCH)), [])
+
+
 def _issue_all(authority: Authority, signer: Signer, steps: list[Step], now: datetime) -> dict[str, Record]:
-    """Issue what is to be issued and return the records by client; the database is written once, also if one fails."""
+    """Issue what is to be issued and return the records by client."""
     issued: dict[str, Record] = {}
-    rows = list(authority.rows)
-    try:
-        for step in steps:
-            if step.issues:
-                issued[step.client.name], row = _issue(authority, signer, step, now)
-                rows.append(row)
-    finally:
-        authority.save(rows)
+    made = workers.each(lambda step: _issue(authority, signer, step, now), [step for step in steps if step.issues])
+    for batch in _batches(made):
+        _write_issued(authority, batch)
+        issued.update({one.record.name: one.record for one in batch})
     return issued
 
 
-def _issue(authority: Authority, signer: Signer, step: Step, now: datetime) -> tuple[Record, Row]:
+def _issue(authority: Authority, signer: Signer, step: Step, now: datetime) -> Issued:
     client, number = step.client, random_serial()
     end = min(now + client.valid_for, signer.certificate.not_valid_after_utc)
     serial = serial_hex(number)
@@ -216,42 +244,69 @@ def _issue(authority: Authority, signer: Signer, step: Step, now: datetime) -> t
     issue = Issue(serial, stem, iso(now), client.request)
     record = replace(step.record, issues=(*step.record.issues, issue), issuing=True, roles=client.roles)
     files = ClientFiles(authority.layout.client(client.name), client.name, issue)
-    _remove_unsigned_keys(files, record)
-    records.save(files.directory, record)
-    key = _public_key(files, client)
+    key, made = _key(files, client)
     subject = build_name(client.common_name, client.organization)
     certificate = client_certificate(signer, key, subject, client.email, number, now, end)
-    write_atomic(authority.layout.new_certificate(serial), certificate.public_bytes(Encoding.PEM), PUBLIC_FILE)
-    return record, valid_row(number, certificate.not_valid_after_utc, oneline(subject), client.name, stem)
+    path, pem = authority.layout.new_certificate(serial), certificate.public_bytes(Encoding.PEM)
+    return Issued(
+        record,
+        (records.as_file(files.directory, record), *made),
+        NewFile(path, pem, PUBLIC_FILE),
+        valid_row(number, certificate.not_valid_after_utc, oneline(subject), client.name, stem),
+    )
 
 
-def _public_key(files: ClientFiles, client: Client) -> PublicKey:
-    """Return the key to certify: that of the client's CSR, or of a private key made here and written down before."""
+def _key(files: ClientFiles, client: Client) -> tuple[PublicKey, tuple[NewFile, ...]]:
+    """Return the key to certify, and the file to write for it: none where the key is that of the client's CSR."""
     if client.public_key is not None:
-        return load_public(client.public_key)
+        return load_public(client.public_key), ()
     key = generate(client.key)
-    write_atomic(files.file(client_files.KEY), private_pem(key), PRIVATE_FILE)
-    return key.public_key()
+    return key.public_key(), (NewFile(files.file(client_files.KEY), private_pem(key), PRIVATE_FILE),)
 
 
-def _remove_unsigned_keys(files: ClientFiles, record: Record) -> None:
+def _write_issued(authority: Authority, batch: list[Issued]) -> None:
+    for one in batch:
+        _remove_unsigned_keys(authority.layout.client(one.record.name), one.record)
+    put_all([file for one in batch for file in one.announced])
+    try:
+        put_all([one.certificate for one in batch])
+    finally:
+        # What was signed has to be in the database, also where the disk did not take all of it.
+        signed = [one.row for one in batch if os.path.exists(one.certificate.path)]
+        authority.save([*authority.rows, *signed])
+
+
+def _remove_unsigned_keys(directory: str, record: Record) -> None:
     """Remove keys that a killed run made without getting to sign them. Keys of other names are not ours."""
-    ours = re.compile(re.escape(files.name) + r"-\d{8}-[0-9A-F]{8}")
+    ours = re.compile(re.escape(record.name) + r"-\d{8}-[0-9A-F]{8}")
     stems = {issue.stem for issue in record.issues}
-    for entry in os.scandir(files.directory):
+    for entry in os.scandir(directory):
         stem, ending = os.path.splitext(entry.name)
-        certificate = os.path.join(files.directory, f"{stem}.{client_files.CERTIFICATE}")
+        certificate = os.path.join(directory, f"{stem}.{client_files.CERTIFICATE}")
         if ending == ".key" and ours.fullmatch(stem) and stem not in stems and not os.path.exists(certificate):
             os.unlink(entry.path)
 
 
-def _finish(authority: Authority, step: Step, record: Record, due: list[str]) -> Record:
-    files = _files(authority, record)
-    if files is None or not step.client.present or not (step.issues or due or record.issuing):
-        return record
-    remove_leftovers(files.directory)
-    record = replace(
-        client_files.complete(authority, files, step.client, record), issuing=False, roles=step.client.roles
-    )
-    records.save(files.directory, record)
-    return record
+def _complete_all(authority: Authority, steps: list[Step], held: list[Record], due: list[list[str]]) -> list[Record]:
+    """Make the files that are missing or out of date and return the records, in the order of the steps."""
+    tasks = [
+        (files, step.client, record)
+        for step, record, names in zip(steps, held, due)
+        for files in [_files(authority, record)]
+        if files and step.client.present and (step.issues or names or record.issuing)
+    ]
+    done = {record.name: record for record in held}
+    for batch in _batches(workers.each(lambda task: client_files.completion(authority, *task), tasks)):
+        _write_completed(authority, batch)
+        done.update({one.record.name: one.record for one in batch})
+    return [done[record.name] for record in held]
+
+
+def _write_completed(authority: Authority, batch: list[Completion]) -> None:
+    for one in batch:
+        remove_leftovers(authority.layout.client(one.record.name))
+    put_all([entry for one in batch for entry in one.entries])
+    for path in [path for one in batch for path in one.outdated]:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    put_all([one.record_file for one in batch])

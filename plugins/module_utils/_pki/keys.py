@@ -15,7 +15,7 @@ from . import pbes2
 try:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+    from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 except ImportError:  # the modules report it (_ansible.dependencies) before anything here is called
     pass
 
@@ -74,6 +74,13 @@ def load_public(der: bytes) -> PublicKey:
 def signing_hash(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384:
     """Return the digest that an authority with this key signs with: SHA-384 on P-384, else SHA-256."""
     return hashes.SHA384() if spec_of(key) == KeySpec("ecdsa", curve="P-384") else hashes.SHA256()
+
+
+def sign(key: PrivateKey, data: bytes) -> bytes:
+    """Return the signature of ``data`` as an authority with this key signs: RSASSA-PKCS1-v1_5 or ECDSA (RFC 4055, RFC 5758)."""
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(data, padding.PKCS1v15(), signing_hash(key))
+    return key.sign(data, ec.ECDSA(signing_hash(key)))
 
 
 def check_passphrase(passphrase: str | None) -> bytes | None:

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from .._ansible.files import PRIVATE_FILE, write_atomic
+from .._ansible.files import PRIVATE_FILE, NewFile
 
 if TYPE_CHECKING:
     from .database import Row
@@ -116,12 +116,10 @@ def owners(known: dict[str, Record], rows: list[Row]) -> dict[str, str]:
     return told
 
 
-def save(directory: str, record: Record) -> None:
-    """Write the record into a client's directory."""
-    data = {"format": _FORMAT, **asdict(record)}
-    write_atomic(
-        os.path.join(directory, _FILE), (json.dumps(data, indent=1, sort_keys=True) + "\n").encode(), PRIVATE_FILE
-    )
+def as_file(directory: str, record: Record) -> NewFile:
+    """Return the record as the file to be written into a client's directory."""
+    text = json.dumps({"format": _FORMAT, **vars(record)}, indent=1, sort_keys=True, default=vars) + "\n"
+    return NewFile(os.path.join(directory, _FILE), text.encode(), PRIVATE_FILE)
 
 
 def _from_json(data: dict[str, object]) -> Record:

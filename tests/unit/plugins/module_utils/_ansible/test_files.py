@@ -69,6 +69,48 @@ def test_a_link_takes_the_place_of_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "link").is_symlink()
 
 
+@pytest.mark.parametrize("count", [3, 100])
+def test_many_files_and_links_are_written_at_once(count: int, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "0").write_text("old")
+    entries = [files.NewFile(str(tmp_path / str(index)), b"%d" % index, 0o600) for index in range(count)]
+    links = [files.NewLink(str(tmp_path / "sub" / f"{index}.link"), f"../{index}") for index in range(count)]
+    files.put_all([*entries, *links])
+    assert len(os.listdir(tmp_path)) == count + 1
+    for index in range(count):
+        assert (tmp_path / "sub" / f"{index}.link").read_text() == str(index)
+        assert mode(tmp_path / str(index)) == 0o600
+
+
+def test_many_files_take_their_places_in_the_order_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["c", "a", "d", "b"]
+    events = []
+    rename, sync = os.rename, files._sync
+    monkeypatch.setattr(os, "rename", lambda old, new: (events.append(Path(new).name), rename(old, new)))
+    monkeypatch.setattr(files, "_sync", lambda paths: (events.append(len(paths)), sync(paths)))
+    files.put_all([files.NewFile(str(tmp_path / name), b"text", 0o600) for name in names])
+    assert events == [4, *names, 1]
+
+
+@pytest.mark.parametrize("failing", ["fsync", "syncfs"])
+def test_many_files_are_all_written_or_none(failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "0").write_text("old")
+
+    def full(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    if failing == "fsync":
+        monkeypatch.setattr(files, "_syncfs", lambda: None)
+        monkeypatch.setattr(os, "fsync", full)
+    else:
+        monkeypatch.setattr(files.ctypes, "get_errno", lambda: 28)
+        monkeypatch.setattr(files, "_syncfs", lambda: lambda _handle: -1)
+    with pytest.raises(OSError, match="No space"):
+        files.put_all([files.NewFile(str(tmp_path / str(index)), b"new", 0o600) for index in range(100)])
+    assert os.listdir(tmp_path) == ["0"]
+    assert (tmp_path / "0").read_text() == "old"
+
+
 def test_leftovers_are_removed_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / ".quietdoor-tmp-x").write_text("half")
     (tmp_path / "whole").write_text("whole")

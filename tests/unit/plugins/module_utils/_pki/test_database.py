@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from typing import Any
 
@@ -50,6 +51,29 @@ def test_what_openssl_wrote_is_understood() -> None:
     assert revocations["0A1E"] == database.Revocation(at, "certificateHold")
     assert parse(BY_OPENSSL)[6].not_after.year == 2054
     assert parse(BY_OPENSSL)[5].subject == "/O=a\tb/CN=tab"
+
+
+@given(
+    st.tuples(
+        st.sampled_from("VREX"),
+        st.from_regex(r"(20)?\d\d[01]\d[0-3]\d[012]\d[0-5]\d[0-5]\dZ", fullmatch=True),
+        st.sampled_from(["", "261123113907Z", "261123113907Z,superseded", "260230113907Z", "261123113907Z,why"]),
+        st.from_regex(r"[0-9A-F]{1,4}", fullmatch=True),
+        st.sampled_from(["unknown", "a\\", "clients/alex/x.crt"]),
+        FIELD,
+    ).map("\t".join)
+)
+def test_a_plain_row_is_read_as_any_other_would_be(line: str) -> None:
+    def read() -> Any:
+        try:
+            return parse(f"{line}\n")
+        except Problem as problem:
+            return str(problem)
+
+    short = read()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(database, "_PLAIN_ROW", re.compile("(?!)"))
+        assert read() == short
 
 
 @given(st.lists(st.tuples(MOMENT, st.integers(1, 2**159), FIELD), max_size=8, unique_by=lambda row: row[1]))

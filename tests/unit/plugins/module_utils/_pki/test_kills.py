@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import bundle
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import files
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import bundle, client_files, enrol, workers
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import iso
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12
 from cryptography.x509 import load_pem_x509_certificate, load_pem_x509_crl
@@ -150,6 +152,60 @@ def test_killing_issuing_renewing_and_revoking_in_one_run(door: Any, client: Any
         assert counts == {"gone": 1, "renewed": 2, "changed": 2, "new": 1}
 
     assert kill_everywhere(Path(door.path), lambda: later.enrol(*roster), check) > 60
+
+
+@pytest.fixture
+def in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ways of a long roster, for a short one: several batches, several processes, whole file systems synced."""
+    monkeypatch.setattr(enrol, "_BATCH", 2)
+    monkeypatch.setattr(workers, "_SHARE", 1)
+    monkeypatch.setattr(workers, "processors", lambda: 2)
+    monkeypatch.setattr(files, "_MANY", 1)
+    monkeypatch.setattr(files, "_syncfs", lambda: lambda handle: os.fsync(handle) or 0)
+
+
+@pytest.mark.usefixtures("in_batches")
+def test_killing_issuing_and_renewing_in_batches(door: Any, client: Any) -> None:
+    bundles = ("modern",)
+    door.enrol(*[client(name, bundle_profiles=bundles) for name in ("gone", "renewed")])
+    later = door.later(days=340)
+    roster = [
+        client("gone", present=False),
+        *[client(name, bundle_profiles=bundles) for name in ("renewed", "new1", "new2")],
+    ]
+
+    def check() -> None:
+        check_whole(later, *roster)
+        counts = Counter(row.client for row in later.authority.rows)
+        assert counts == {"gone": 1, "renewed": 2, "new1": 1, "new2": 1}
+
+    assert kill_everywhere(Path(door.path), lambda: later.enrol(*roster), check) > 60
+
+
+@pytest.mark.usefixtures("in_batches")
+@pytest.mark.parametrize(("module", "work"), [(enrol, "generate"), (client_files, "_bundles")])
+@pytest.mark.parametrize("victim", range(5))
+def test_the_death_of_a_worker_is_told_and_mended_by_the_next_run(
+    victim: int, module: Any, work: str, door: Any, client: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    roster = [client(f"c{index}", bundle_profiles=("modern",)) for index in range(5)]
+    original = getattr(module, work)
+
+    def deadly(*arguments: Any) -> Any:
+        # Workers share no memory: the length of a file counts their calls.
+        with open(tmp_path / "calls", "a+b", buffering=0) as calls:
+            position = os.write(calls.fileno(), b"x") and os.lseek(calls.fileno(), 0, os.SEEK_CUR)
+        if position == victim + 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, work, deadly)
+        with pytest.raises(Problem, match="worker process died"):
+            door.enrol(*roster)
+    door.enrol(*roster)
+    check_whole(door, *roster)
+    assert len(door.authority.rows) == 5
 
 
 def test_killing_a_revocation(door: Any, client: Any) -> None:

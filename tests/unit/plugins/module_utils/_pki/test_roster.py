@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.files import put_all
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import records
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.keys import KeySpec
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.roster import Rules, check_roster
@@ -301,5 +302,5 @@ def test_records_round_trip(door: Any, client: Any) -> None:
     directory = str(door.file("clients", "alex"))
     record = records.load(directory)
     assert record is not None
-    records.save(directory, record)
+    put_all([records.as_file(directory, record)])
     assert records.load(directory) == record
