@@ -85,7 +85,7 @@ def _shown(name: str, text: str) -> str:
 
 def _work(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
-    directory = check_path(params["publish_path"]).root
+    directory = check_path(params["publish_path"], "publish_path").root
     min_remaining = parse_duration(params["min_remaining"], "min_remaining")
     outcome = publish(params["path"], directory, min_remaining, now(), check_mode=module.check_mode)
     result = {
