@@ -17,6 +17,7 @@ from .errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import BinaryIO
 
 PRIVATE_DIR = 0o700
 PUBLIC_DIR = 0o755
@@ -35,8 +36,9 @@ def sync_directory(path: str) -> None:
         os.close(handle)
 
 
-def write_atomic(path: str, data: bytes, mode: int) -> None:
-    """Write ``data`` to ``path`` so that a reader, or a kill at any moment, sees the old file or the new one.
+@contextlib.contextmanager
+def writing(path: str, mode: int) -> Iterator[BinaryIO]:
+    """Hand out a file to write; when the block ends well, it stands at ``path``, whole and on disk, in one step.
 
     :param mode: permission bits of the file; it never exists with any others.
     :raises OSError: if the file cannot be written; the old one is then as it was.
@@ -46,7 +48,7 @@ def write_atomic(path: str, data: bytes, mode: int) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             os.fchmod(file.fileno(), mode)
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.rename(temporary, path)
@@ -55,6 +57,16 @@ def write_atomic(path: str, data: bytes, mode: int) -> None:
             os.unlink(temporary)
         raise
     sync_directory(directory)
+
+
+def write_atomic(path: str, data: bytes, mode: int) -> None:
+    """Write ``data`` to ``path`` so that a reader, or a kill at any moment, sees the old file or the new one.
+
+    :param mode: permission bits of the file; it never exists with any others.
+    :raises OSError: if the file cannot be written; the old one is then as it was.
+    """
+    with writing(path, mode) as file:
+        file.write(data)
 
 
 def link_atomic(target: str, path: str) -> None:
@@ -68,10 +80,15 @@ def link_atomic(target: str, path: str) -> None:
     sync_directory(directory)
 
 
+def is_leftover(name: str) -> bool:
+    """Tell whether a file of this name is temporary: being written, or left by a killed run."""
+    return name.startswith(_TEMPORARY_PREFIX)
+
+
 def remove_leftovers(directory: str) -> None:
     """Remove the temporary files that a killed run left in ``directory``. Call it under the lock."""
     for name in os.listdir(directory):
-        if name.startswith(_TEMPORARY_PREFIX):
+        if is_leftover(name):
             os.unlink(os.path.join(directory, name))
 
 

@@ -110,6 +110,15 @@ def load_private(path: str, passphrase: bytes | None) -> PrivateKey:
             f"The private key {path} cannot be read ({error.strerror})",
             "Restore it from the backup, or run as the user who owns it",
         ) from None
+    return parse_private(pem, path, passphrase)
+
+
+def parse_private(pem: bytes, path: str, passphrase: bytes | None) -> PrivateKey:
+    """Return the private key in ``pem``, likewise without the costly check.
+
+    :param path: where it comes from, for errors.
+    :raises Problem: if it is no key, is of a kind we do not know, or does not open with this passphrase.
+    """
     if is_encrypted(pem) and not passphrase:
         raise Problem(
             f"The private key {path} is encrypted and no passphrase was given",
