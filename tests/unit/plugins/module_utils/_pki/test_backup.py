@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import archive, backup, manifest, restore, sealed
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import (
+    archive,
+    backup,
+    bundle,
+    keys,
+    manifest,
+    restore,
+    sealed,
+)
 from cryptography.x509 import CRLNumber, load_pem_x509_crl
 
 if TYPE_CHECKING:
@@ -29,7 +37,10 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tested here is neither how dear a guess is nor how fast a disk."""
     monkeypatch.setattr(sealed, "COST", sealed.Cost(4, 8, 1))
     monkeypatch.setattr(sealed, "_LOG_N", range(4, 19))
+    monkeypatch.setattr(keys, "KDF_ROUNDS", 1)
+    monkeypatch.setattr(bundle, "KDF_ROUNDS", 1)
     monkeypatch.setattr(os, "sync", lambda: None)
+    monkeypatch.setattr(os, "fsync", lambda _handle: None)
 
 
 class Shelf:
