@@ -12,8 +12,8 @@ short_description: Keep the CRL of an authority fresh and complete
 version_added: 0.1.0
 description:
   - Writes the authority's certificate revocation list (X.509 version 2, numbered, with authority key identifier) to
-    C(crl/ca.crl.pem) when it is
-    missing, lacks a revocation, or is due.
+    C(crl/ca.crl.pem), and as DER to C(crl/ca.crl.der), when it is missing, lacks a revocation, or is due.
+  - A certificate that was revoked stays on it until one CRL was issued after its end (RFC 5280 section 3.3).
   - An expired CRL makes nginx refuse everybody. Run this on a schedule well inside O(renew_before).
 author:
   - quietdoor.mtls authors (@quietdoor)
@@ -31,6 +31,7 @@ options:
   min_remaining:
     description:
       - A CRL is never left in place that lives shorter than this. Must not be longer than O(renew_before).
+      - Where it cannot be replaced, as when the key does not open, the module fails and says how long it still lives.
     type: str
     default: 7d
 extends_documentation_fragment:
@@ -54,6 +55,11 @@ crl:
   returned: success
   type: str
   sample: /srv/quietdoor/authority/crl/ca.crl.pem
+der:
+  description: Path of the CRL as DER.
+  returned: success
+  type: str
+  sample: /srv/quietdoor/authority/crl/ca.crl.der
 reason:
   description: Why a new CRL was, or in check mode would be, written.
   returned: success
@@ -106,6 +112,7 @@ def _shown(state: State | None) -> dict[str, Any]:
 
 def _work(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
+    layout = check_path(params["path"])
     durations = (parse_duration(params[name], name) for name in ("valid_for", "renew_before", "min_remaining"))
     rules = check_rules(Rules(*durations))
     outcome = keep(
@@ -114,7 +121,8 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     return {
         "changed": outcome.changed,
         "reason": outcome.reason,
-        "crl": check_path(params["path"]).crl,
+        "crl": layout.crl,
+        "der": layout.crl_der,
         **_shown(outcome.after),
         "diff": {"before": _shown(outcome.before), "after": _shown(outcome.after) or {"reason": outcome.reason}},
     }

@@ -50,6 +50,11 @@ class Layout:
         return self._at("crl", "ca.crl.pem")
 
     @property
+    def crl_der(self) -> str:
+        """The current CRL once more, as DER."""
+        return f"{os.path.splitext(self.crl)[0]}.der"
+
+    @property
     def index(self) -> str:
         """The database of openssl."""
         return self._at("index.txt")

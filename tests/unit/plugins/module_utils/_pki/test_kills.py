@@ -20,7 +20,7 @@ import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import backup, bundle, restore, sealed
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import iso
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key, pkcs12
 from cryptography.x509 import load_pem_x509_certificate, load_pem_x509_crl
 
 if TYPE_CHECKING:
@@ -175,6 +175,7 @@ def test_killing_the_writing_of_a_crl(door: Any, client: Any) -> None:
     def check() -> None:
         crl = load_pem_x509_crl(door.file("crl", "ca.crl.pem").read_bytes())
         assert len(crl) == 1
+        assert door.file("crl", "ca.crl.der").read_bytes() == crl.public_bytes(Encoding.DER)
         outcome = door.crl()
         assert not outcome.changed
         assert int(door.file("crlnumber").read_text(), 16) > outcome.after.number > 1
