@@ -20,6 +20,7 @@ requirements:
   - cryptography >= 42 for the Python that runs the module
 seealso:
   - module: quietdoor.mtls.ca
+  - module: quietdoor.mtls.ca_backup
   - module: quietdoor.mtls.client_certs
   - module: quietdoor.mtls.crl
   - module: quietdoor.mtls.revocation

@@ -12,8 +12,8 @@ short_description: Keep the CRL of an authority fresh and complete
 version_added: 0.1.0
 description:
   - Writes the authority's certificate revocation list (X.509 version 2, numbered, with authority key identifier) to
-    C(crl/ca.crl.pem) when it is
-    missing, lacks a revocation, or is due.
+    C(crl/ca.crl.pem), and as DER to C(crl/ca.crl.der), when it is missing, lacks a revocation, or is due.
+  - A certificate that was revoked stays on it until one CRL was issued after its end (RFC 5280 section 3.3).
   - For an issuing CA it also keeps copies of the CRLs of the CAs above (C(crl/issuers.crl.pem)), because whoever checks
     a certificate needs the CRL of every CA up to the root, and writes all of them into C(crl/chain.crl.pem), its own
     first, for C(openssl verify -crl_check_all) or for nginx.
@@ -35,6 +35,7 @@ options:
   min_remaining:
     description:
       - A CRL is never left in place that lives shorter than this. Must not be longer than O(renew_before).
+      - Where it cannot be replaced, as when the key does not open, the module fails and says how long it still lives.
     type: str
     default: 7d
   issuer:
@@ -125,6 +126,11 @@ chain:
       description: How many days it lives still; none if there is no CRL.
       type: int
       sample: 364
+der:
+  description: Path of the CRL as DER.
+  returned: success
+  type: str
+  sample: /srv/quietdoor/authority/crl/ca.crl.der
 reason:
   description: Why a new CRL was, or in check mode would be, written.
   returned: success
@@ -230,6 +236,7 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
         "reason": outcome.reason,
         "crl": layout.crl,
         **result,
+        "der": layout.crl_der,
         **_shown(outcome.after),
         "diff": {"before": before, "after": {**after, "issuers": result["changes"]} if result["changes"] else after},
     }

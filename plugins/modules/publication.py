@@ -102,7 +102,7 @@ def _shown(name: str, text: str) -> str:
 
 def _work(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
-    directory = check_path(params["publish_path"]).root
+    directory = check_path(params["publish_path"], "publish_path").root
     min_remaining = parse_duration(params["min_remaining"], "min_remaining")
     request = Request(params["path"], tuple(params["predecessors"]), min_remaining)
     outcome = publish(request, directory, now(), check_mode=module.check_mode)

@@ -23,6 +23,7 @@ except ImportError:  # a Python without libffi; files are then synced one by one
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import BinaryIO
 
 PRIVATE_DIR = 0o700
 PUBLIC_DIR = 0o755
@@ -62,6 +63,29 @@ def sync_directory(path: str) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def writing(path: str, mode: int) -> Iterator[BinaryIO]:
+    """Hand out a file to write; when the block ends well, it stands at ``path``, whole and on disk, in one step.
+
+    :param mode: permission bits of the file; it never exists with any others.
+    :raises OSError: if the file cannot be written; the old one is then as it was.
+    """
+    directory = os.path.dirname(path) or "."
+    handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=directory)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    sync_directory(directory)
 
 
 def write_atomic(path: str, data: bytes, mode: int) -> None:
@@ -143,10 +167,15 @@ def _syncfs() -> Any:
     return getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None) if ctypes else None
 
 
+def is_leftover(name: str) -> bool:
+    """Tell whether a file of this name is temporary: being written, or left by a killed run."""
+    return name.startswith(_TEMPORARY_PREFIX)
+
+
 def remove_leftovers(directory: str) -> None:
     """Remove the temporary files that a killed run left in ``directory``. Call it under the lock."""
     for name in os.listdir(directory):
-        if name.startswith(_TEMPORARY_PREFIX):
+        if is_leftover(name):
             os.unlink(os.path.join(directory, name))
 
 

@@ -415,6 +415,11 @@ def _mend(authority: Authority, above: Chain, *, check_mode: bool) -> Outcome:
     return Outcome(changes, authority.certificate, before, stale)
 
 
+def put_in_order(authority: Authority, *, check_mode: bool) -> Outcome:
+    """Bring the files beside key, certificate and database into order, as ``establish`` does. Call it under the lock."""
+    return _mend(authority, authority.chain[1:], check_mode=check_mode)
+
+
 def _write_mended(layout: Layout, stale: dict[str, str], modes: list[str]) -> None:
     for path, text in stale.items():
         write_atomic(path, text.encode(), PUBLIC_FILE)

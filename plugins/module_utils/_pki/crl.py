@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from .._ansible.files import PUBLIC_FILE, write_atomic
+from .._ansible.files import PUBLIC_FILE, NewFile, put_all, write_atomic
 from . import crl_der
 from .authority import open_authority, open_for_change, refuse_other_contents
 from .clock import BACKDATE, asn1, iso, sortable
@@ -85,7 +85,12 @@ def check_rules(rules: Rules) -> Rules:
 def keep(path: str, rules: Rules, passphrase: bytes | None, now: datetime, *, check_mode: bool) -> Outcome:
     """Write the CRL of the authority at ``path`` if it is missing, does not say what the database says, or is due.
 
+    It is written twice, as PEM and as DER. A run that was killed in between, or an openssl that wrote only one of them,
+    leaves two that differ; the next run then makes the DER file anew.
     In check mode nothing is written; where there is no authority yet, a CRL would be written.
+
+    :raises Problem: if the authority cannot sign a CRL that is due; where the one in place has little time left, the
+        error says how much.
     """
     if check_mode:
         layout = check_path(path)
@@ -101,10 +106,50 @@ def _keep(authority: Authority, rules: Rules, passphrase: bytes | None, now: dat
     before = current(authority)
     reason = why_due(authority, before, rules.renew_before, now)
     if reason is None:
-        return Outcome(False, "", before, before)
-    signer = authority.signer(passphrase, now)
+        return _keep_der(authority, before, check_mode=check_mode)
+    signer = _signer(authority, rules, passphrase, before, now)
     after = None if check_mode else _write(authority, signer, rules, before, now)
     return Outcome(True, reason, before, after)
+
+
+def _keep_der(authority: Authority, state: State | None, *, check_mode: bool) -> Outcome:
+    crl = load(authority)
+    # A CRL without entries is false.
+    wanted = crl.public_bytes(Encoding.DER) if crl is not None else b""
+    if _read(authority.layout.crl_der) == wanted:
+        return Outcome(False, "", state, state)
+    if not check_mode:
+        write_atomic(authority.layout.crl_der, wanted, PUBLIC_FILE)
+    return Outcome(True, f"{authority.layout.crl_der} is not the same CRL", state, state)
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def _signer(
+    authority: Authority, rules: Rules, passphrase: bytes | None, before: State | None, now: datetime
+) -> Signer:
+    try:
+        return authority.signer(passphrase, now)
+    except Problem as problem:
+        if before is None or before.next_update - now >= rules.min_remaining:
+            raise
+        left = before.next_update - now
+        end = f"in {_days(left)}" if left > timedelta(0) else f"{_days(-left)} ago, and nginx refuses everybody"
+        raise Problem(
+            f"{problem.what}. Meanwhile the CRL {authority.layout.crl} ends at {iso(before.next_update)}, {end}; "
+            f"{_days(rules.min_remaining)} is the least that it is to have left",
+            problem.mend,
+        ) from None
+
+
+def _days(length: timedelta) -> str:
+    return f"{length.days} days" if length.days > 1 else f"{int(length.total_seconds() // 3600)} hours"
 
 
 def load(authority: Authority) -> x509.CertificateRevocationList | None:
@@ -141,8 +186,9 @@ def why_due(authority: Authority, state: State | None, renew_before: timedelta, 
         return "there is no CRL signed by this authority"
     revoked = {row.serial: row for row in authority.rows if row.is_revoked}
     _refuse_lost(authority, sorted(state.serials - revoked.keys()))
+    issued = _issued(state, now)
     missing = sorted(
-        serial for serial, row in revoked.items() if serial not in state.serials and row.not_after > state.last_update
+        serial for serial, row in revoked.items() if serial not in state.serials and row.not_after > issued
     )
     if missing:
         return f"revoked since: {', '.join(missing[:10])}" + (
@@ -157,6 +203,11 @@ def why_due(authority: Authority, state: State | None, renew_before: timedelta, 
     return None
 
 
+def _issued(state: State, now: datetime) -> datetime:
+    """Return when a CRL was issued. One from a clock that was ahead tells nothing of certificates that end after now."""
+    return min(state.last_update, now)
+
+
 def _refuse_lost(authority: Authority, lost: list[str]) -> None:
     if lost:
         raise Problem(
@@ -168,21 +219,27 @@ def _refuse_lost(authority: Authority, lost: list[str]) -> None:
 
 
 def _write(authority: Authority, signer: Signer, rules: Rules, before: State | None, now: datetime) -> State:
-    number = max(_next_number(authority), (before.number or 0) + 1 if before else 1)
+    number = max(_next_number(authority, before), (before.number or 0) + 1 if before else 1)
     next_update = now + rules.valid_for
     # RFC 5280 section 3.3: an entry stays until one CRL was issued after its certificate's end.
-    since = sortable(asn1(before.last_update)) if before else ""
+    since = sortable(asn1(_issued(before, now))) if before else ""
     rows = [row for row in authority.rows if row.is_revoked and sortable(row.expires) >= since]
-    last_update = now - BACKDATE
-    crl = _sign(signer, rows, number, last_update, next_update)
+    crl = _sign(signer, rows, number, now - BACKDATE, next_update)
     # The number is used up before the CRL exists: a kill in between leaves a gap, never the same number twice.
     write_atomic(authority.layout.crl_number, f"{serial_hex(number + 1)}\n".encode(), PUBLIC_FILE)
-    write_atomic(authority.layout.crl, crl, PUBLIC_FILE)
-    return State(number, last_update, next_update, frozenset(row.serial for row in rows))
+    put_all(
+        [
+            NewFile(authority.layout.crl, crl.public_bytes(Encoding.PEM), PUBLIC_FILE),
+            NewFile(authority.layout.crl_der, crl.public_bytes(Encoding.DER), PUBLIC_FILE),
+        ]
+    )
+    return State(number, crl.last_update_utc, next_update, frozenset(row.serial for row in rows))
 
 
-def _sign(signer: Signer, rows: list[Row], number: int, last_update: datetime, next_update: datetime) -> bytes:
-    """Return the CRL as PEM. What cryptography signs has no entries; they are added, and it reads the whole again."""
+def _sign(
+    signer: Signer, rows: list[Row], number: int, last_update: datetime, next_update: datetime
+) -> x509.CertificateRevocationList:
+    """Return the CRL. What cryptography signs has no entries; they are added, and it reads the whole again."""
     builder = x509.CertificateRevocationListBuilder(
         issuer_name=signer.certificate.subject,
         last_update=_naive(last_update),
@@ -194,7 +251,7 @@ def _sign(signer: Signer, rows: list[Row], number: int, last_update: datetime, n
     )
     empty = builder.sign(signer.key, signing_hash(signer.key)).public_bytes(Encoding.DER)
     crl = crl_der.with_entries(empty, rows, functools.partial(sign, signer.key))
-    return x509.load_der_x509_crl(crl).public_bytes(Encoding.PEM)
+    return x509.load_der_x509_crl(crl)
 
 
 def reason_of(entry: x509.RevokedCertificate) -> str | None:
@@ -219,7 +276,7 @@ def _number(crl: x509.CertificateRevocationList) -> int | None:
         return None
 
 
-def _next_number(authority: Authority) -> int:
+def _next_number(authority: Authority, before: State | None) -> int:
     path = authority.layout.crl_number
     try:
         with open(path, encoding="ascii") as file:
@@ -228,6 +285,12 @@ def _next_number(authority: Authority) -> int:
             raise ValueError(text)
         return int(text, 16)
     except FileNotFoundError:
+        if before is None:
+            # A number that went back would make whoever saw a higher one ignore every CRL from now on.
+            raise Problem(
+                f"{path} is missing, and there is no CRL that tells its number",
+                "Restore it from the backup, or write a number into it, in hex, higher than the last CRL's",
+            ) from None
         return 1
     except ValueError:
         raise Problem(

@@ -153,7 +153,15 @@ def load_private(path: str, passphrase: bytes | None) -> PrivateKey:
 
     :raises Problem: if the file is missing, is no key, is of a kind we do not know, or does not open with this passphrase.
     """
-    pem = _read(path)
+    return parse_private(_read(path), path, passphrase)
+
+
+def parse_private(pem: bytes, path: str, passphrase: bytes | None) -> PrivateKey:
+    """Return the private key in ``pem``, likewise without the costly check.
+
+    :param path: where it comes from, for errors.
+    :raises Problem: if it is no key, is of a kind we do not know, or does not open with this passphrase.
+    """
     if is_encrypted(pem) and not passphrase:
         raise Problem(
             f"The private key {path} is encrypted and no passphrase was given",

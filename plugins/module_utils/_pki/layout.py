@@ -93,6 +93,11 @@ class Layout:
         return self._at("crl", "chain.crl.pem")
 
     @property
+    def crl_der(self) -> str:
+        """The current CRL once more, as DER."""
+        return f"{os.path.splitext(self.crl)[0]}.der"
+
+    @property
     def index(self) -> str:
         """The database of openssl."""
         return self._at("index.txt")
@@ -155,14 +160,16 @@ class Layout:
             remove_leftovers(path)
 
 
-def check_path(path: str) -> Layout:
+def check_path(path: str | None, option: str = "path") -> Layout:
     """Return the layout of an authority at ``path``.
 
+    :param path: None, where a variable in YAML is null, is refused like any other value that is no path.
+    :param option: the name of the option, for the error.
     :raises Problem: if the path is not absolute or cannot stand in openssl.cnf.
     """
-    if not os.path.isabs(path) or re.search("[\x00-\x1f\x7f\ud800-\udfff]", path):
+    if path is None or not os.path.isabs(path) or re.search("[\x00-\x1f\x7f\ud800-\udfff]", path):
         raise Problem(
-            f"path: {shown(path)} is not an absolute path in UTF-8 without control characters",
+            f"{option}: {shown(path)} is not an absolute path in UTF-8 without control characters",
             "Give the directory's full path",
         )
     root = os.path.normpath(path)

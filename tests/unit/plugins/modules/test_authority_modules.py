@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 COLLECTIONS = Path(errors.__file__).parents[6]
 AUTHORITY_PASSPHRASE = "Correct-Horse-Battery-1"
 BUNDLE_PASSPHRASE = "Staple-Zwölf-2"
+ARCHIVE_PASSPHRASE = "Harbour-Größe-Lamp-4"
 CA = {"common_name": "Test CA", "key": {"type": "ecdsa"}}
 ALEX = {"name": "alex", "email": ["alex@example.org"]}
 
@@ -245,6 +246,56 @@ def test_a_play_in_check_mode_on_a_fresh_machine_runs_through(empty: Directory) 
     assert empty.digest() == {}
 
 
+BACKUP = {"archive_passphrase": ARCHIVE_PASSPHRASE}
+
+
+def test_a_backup_through_the_module(made: Directory) -> None:
+    archive = str(made.root / "archive")
+    key = {"passphrase": AUTHORITY_PASSPHRASE}
+    for check_mode in (True, False, True, False):
+        result = made.run("ca_backup", check_mode=check_mode, archive=archive, **BACKUP, **key)
+        assert result["changed"] == bool(result["reason"]) == bool(result["diff"]["after"])
+        assert (result["subject"], result["certificates"], result["key_opened"]) == ("CN=Test CA", 1, True)
+    assert not result["changed"]
+    before = made.digest()
+    verified = made.run("ca_backup", path=None, archive=archive, state="verified", **BACKUP)
+    assert (verified["changed"], verified["key_opened"], verified["crl_number"]) == (False, False, 1)
+    assert made.digest() == before
+    again = str(made.root / "again")
+    for check_mode, changes in ((True, ["restored"]), (False, ["restored"]), (True, []), (False, [])):
+        result = made.run(
+            "ca_backup", check_mode=check_mode, path=again, archive=archive, state="restored", **BACKUP, **key
+        )
+        assert (result["changes"], result["changed"]) == (changes, bool(changes))
+    made.path = again
+    assert not made.run("ca", **key, **CA)["changed"]
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"archive_passphrase": "tiny"}, "archive_passphrase is shorter than 12 characters"),
+        ({"archive_passphrase": ""}, "archive_passphrase is shorter than 12 characters"),
+        ({"passphrase": "wrong"}, "does not open with the passphrase"),
+        ({"passphrase": ""}, "passphrase is empty"),
+        ({"archive": ""}, "archive: '' is not an absolute path"),
+        ({"archive": "/nowhere/x"}, "The directory /nowhere of the archive is not there"),
+        ({"path": None}, "path: (None|'') is not an absolute path"),
+        ({"state": "verified"}, "archive cannot be read"),
+        ({"state": "restored"}, "archive cannot be read"),
+        ({"state": "absent"}, "value of state must be one of"),
+    ],
+)
+def test_a_backup_that_cannot_be_changes_nothing(
+    options: dict[str, Any], says: str, check_mode: bool, made: Directory
+) -> None:
+    before = made.digest()
+    archive = {"archive": str(made.root / "archive"), **BACKUP}
+    refused(made.run("ca_backup", check_mode=check_mode, **{**archive, **options}), says)
+    assert made.digest() == before
+
+
 def test_no_module_says_a_secret_however_loud_ansible_is(tmp_path: Path) -> None:
     """A real play with -vvv and --diff, first run and second: passphrases and keys are nowhere in the output."""
     clients = [
@@ -252,6 +303,7 @@ def test_no_module_says_a_secret_however_loud_ansible_is(tmp_path: Path) -> None
         {"name": "bea"},
     ]
     common = {"path": str(tmp_path / "ca"), "passphrase": AUTHORITY_PASSPHRASE}
+    archive = {"archive": str(tmp_path / "archive"), "archive_passphrase": ARCHIVE_PASSPHRASE}
     tasks: list[dict[str, Any]] = [
         {"quietdoor.mtls.ca": {**common, **CA}},
         {"quietdoor.mtls.client_certs": {**common, "clients": clients}},
@@ -261,6 +313,12 @@ def test_no_module_says_a_secret_however_loud_ansible_is(tmp_path: Path) -> None
         {"quietdoor.mtls.crl": common},
         {"quietdoor.mtls.publication": {"path": common["path"], "publish_path": str(tmp_path / "public")}},
         {"quietdoor.mtls.certs_info": {"path": common["path"]}},
+        {"quietdoor.mtls.ca_backup": {**common, **archive}},
+        {"quietdoor.mtls.ca_backup": {**common, **archive, "state": "verified"}},
+        {"quietdoor.mtls.ca_backup": {**common, **archive, "path": str(tmp_path / "again"), "state": "restored"},
+         "ignore_errors": True},
+        {"quietdoor.mtls.ca_backup": {**archive, "archive_passphrase": "Wrong-Ladder-4", "state": "verified"},
+         "ignore_errors": True},
     ]  # fmt: skip
     for index, task in enumerate(tasks):
         task.update({"register": f"result{index}"})
@@ -284,7 +342,15 @@ def test_no_module_says_a_secret_however_loud_ansible_is(tmp_path: Path) -> None
         assert done.returncode == 0, output
         assert "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER" in output
         generated = (tmp_path / "ca" / "clients" / "bea" / "bea.passphrase").read_text().strip()
-        for secret in (AUTHORITY_PASSPHRASE, BUNDLE_PASSPHRASE, "Wrong-Pony-3", generated, "PRIVATE KEY"):
+        for secret in (
+            AUTHORITY_PASSPHRASE,
+            BUNDLE_PASSPHRASE,
+            ARCHIVE_PASSPHRASE,
+            "Wrong-Pony-3",
+            "Wrong-Ladder-4",
+            generated,
+            "PRIVATE KEY",
+        ):
             assert secret not in output
             assert json.dumps(secret)[1:-1] not in output
     for path in tmp_path.joinpath("ca").rglob("*"):

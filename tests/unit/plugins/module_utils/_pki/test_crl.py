@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from datetime import timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors imp
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import crl
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.keys import KeySpec
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 
 def loaded(door: Any) -> x509.CertificateRevocationList:
@@ -57,6 +59,8 @@ def test_a_crl_is_version_2_with_number_and_authority_key_identifier(door: Any, 
     paths = str(door.file("crl", "ca.crl.pem")), str(door.file("certs", "ca.cert.pem"))
     assert "verify OK" in openssl("crl", "-noout", "-in", paths[0], "-CAfile", paths[1])
     assert "Version 2" in openssl("crl", "-noout", "-text", "-in", paths[0])
+    der = openssl("crl", "-inform", "DER", "-in", str(door.file("crl", "ca.crl.der")))
+    assert der == door.file("crl", "ca.crl.pem").read_text()
 
 
 @pytest.mark.parametrize("key", [KeySpec("ecdsa", curve="P-384"), KeySpec("rsa", size=2048)], ids=str)
@@ -125,6 +129,164 @@ def test_a_crl_from_a_clock_that_was_ahead_is_replaced_with_a_higher_number(door
     assert "it begins only at" in outcome.reason
     assert number(door) == 2
     assert loaded(door).last_update_utc < door.now
+
+
+def test_a_clock_that_was_ahead_drops_no_certificate_that_is_still_valid(door: Any, client: Any) -> None:
+    """The CRL in place says that it was issued after the certificate's end; but it was not."""
+    door.enrol(client("alex", valid_for=timedelta(days=20)), client("bea", valid_for=timedelta(days=20)))
+    door.revoke(client="alex")
+    for _time in range(2):
+        door.later(days=60).crl()
+        door.file("crl", "ca.crl.pem").unlink()
+    door.later(days=60).crl()
+    door.later(days=90).crl()
+    assert len(loaded(door)) == 0
+    door.revoke(client="bea")
+    kept(door)
+    assert serials(door) == {row.serial.zfill(40) for row in door.authority.rows}
+
+
+@pytest.mark.parametrize(("seconds", "listed"), [(-1, True), (0, True), (1, False)])
+def test_an_entry_is_dropped_once_a_crl_was_issued_after_the_end_and_not_a_second_before(
+    seconds: int, listed: bool, door: Any, client: Any
+) -> None:
+    """RFC 5280 section 3.3. A CRL is issued at its thisUpdate."""
+    door.enrol(client(valid_for=timedelta(days=20)))
+    door.revoke(client="alex")
+    end = door.authority.rows[0].not_after
+    first = door.later(seconds=(end - door.now).total_seconds() + seconds + 600)
+    first.crl()
+    assert loaded(door).last_update_utc == end + timedelta(seconds=seconds)
+    assert len(loaded(door)) == 1
+    first.later(days=16).crl()
+    assert len(loaded(door)) == listed
+    first.later(days=40).crl()
+    assert len(loaded(door)) == 0
+
+
+def test_openssl_refuses_who_is_on_the_crl_and_nobody_else(door: Any, client: Any, openssl: Any) -> None:
+    door.enrol(client("alex"), client("bea"))
+    door.revoke("keyCompromise", client="alex")
+    door.crl()
+    judged = ["verify", "-x509_strict", "-crl_check_all", "-CAfile", str(door.file("certs", "ca.cert.pem"))]
+    judged += ["-CRLfile", str(door.file("crl", "ca.crl.pem")), "-purpose", "sslclient"]
+    assert "OK" in openssl(*judged, str(door.file("clients", "bea", "bea.crt")))
+    assert "certificate revoked" in openssl(*judged, str(door.file("clients", "alex", "alex.crt")), fails=True)
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"garbage", "older"])
+def test_a_der_file_that_is_not_the_same_crl_is_made_anew(damage: bytes | str | None, door: Any) -> None:
+    door.crl()
+    der = door.file("crl", "ca.crl.der")
+    older = der.read_bytes()
+    door.later(days=16).crl()
+    good = der.read_bytes()
+    if damage is None:
+        der.unlink()
+    else:
+        der.write_bytes(older if damage == "older" else damage)
+    later = door.later(days=17)
+    later.passphrase = b"no key is needed for that"
+    outcome = kept(later)
+    assert (outcome.reason, outcome.after) == (f"{der} is not the same CRL", outcome.before)
+    assert number(door) == 2
+    assert der.read_bytes() == good
+
+
+def test_after_openssl_wrote_a_crl_the_der_file_follows(door: Any) -> None:
+    door.crl()
+    door.openssl_ca("-gencrl", "-out", str(door.file("crl", "ca.crl.pem")))
+    kept(door.later(minutes=1))
+    assert door.file("crl", "ca.crl.der").read_bytes() == loaded(door).public_bytes(Encoding.DER)
+
+
+@pytest.mark.parametrize(
+    ("days", "says"),
+    [(16, None), (22, None), (24, "in 6 days; 7 days is the least"), (29, "in 24 hours; 7 days is the least"),
+     (33, r"3 days ago, and nginx refuses everybody; 7 days is the least")],
+)  # fmt: skip
+def test_who_cannot_sign_is_told_how_long_the_crl_still_lives(days: int, says: str | None, door: Any) -> None:
+    door.crl()
+    key = door.file("private", "ca.key.pem")
+    key.rename(key.with_name("elsewhere"))
+    before = door.digest()
+    for check_mode in (True, False):
+        with pytest.raises(Problem, match=r"ca\.key\.pem cannot be read .*Restore it from the backup") as told:
+            door.later(days=days).crl(check_mode=check_mode)
+        assert ("Meanwhile the CRL" in str(told.value)) == bool(says)
+        assert re.search(says or "", str(told.value))
+    assert door.digest() == before
+
+
+def test_a_passphrase_that_does_not_open_the_key_leaves_a_good_crl_alone(door: Any) -> None:
+    door.crl()
+    wrong = door.later(days=14)
+    wrong.passphrase = b"not needed"
+    assert not kept(wrong).changed
+
+
+def test_a_number_that_nothing_tells_is_not_guessed(door: Any) -> None:
+    door.crl()
+    door.file("crl", "ca.crl.pem").unlink()
+    door.file("crlnumber").unlink()
+    before = door.digest()
+    with pytest.raises(Problem, match=r"crlnumber is missing, and there is no CRL .* higher than the last CRL's"):
+        door.crl()
+    assert door.digest() == before
+    door.file("crlnumber").write_text("07\n")
+    assert kept(door).after.number == 7
+
+
+def test_rows_that_openssl_revoked_with_removefromcrl_stay_revoked(door: Any, client: Any, openssl: Any) -> None:
+    """RFC 5280 section 5.3.1: that reason is for delta CRLs. The database says revoked, so it is on the CRL, without a reason."""
+    door.enrol(client())
+    row = door.authority.rows[0]
+    door.file("index.txt").write_text(
+        replace_status(door.file("index.txt").read_text(), row.serial, "261101000000Z,removeFromCRL")
+    )
+    kept(door)
+    (entry,) = loaded(door)
+    assert list(entry.extensions) == []
+    text = openssl("crl", "-noout", "-text", "-in", str(door.file("crl", "ca.crl.pem")))
+    assert "Remove From CRL" not in text
+
+
+def test_a_hold_is_lifted_by_hand_and_never_by_accident(door: Any, client: Any) -> None:
+    door.enrol(client())
+    valid = door.file("index.txt").read_bytes()
+    door.openssl_ca("-revoke", str(door.file("clients", "alex", "alex.crt")), "-crl_reason", "certificateHold")
+    door.crl()
+    door.file("index.txt").write_bytes(valid)
+    with pytest.raises(Problem, match="to give them up for good, remove the CRL"):
+        door.crl()
+    door.file("crl", "ca.crl.pem").unlink()
+    assert kept(door).after.number == 2
+    assert serials(door) == set()
+
+
+@pytest.mark.parametrize(
+    ("option", "flag"),
+    [("-crl_compromise", x509.ReasonFlags.key_compromise), ("-crl_CA_compromise", x509.ReasonFlags.ca_compromise)],
+)
+def test_invalidity_dates_of_openssl_stay_on_every_further_crl(
+    option: str, flag: x509.ReasonFlags, door: Any, client: Any
+) -> None:
+    door.enrol(client())
+    door.openssl_ca("-revoke", str(door.file("clients", "alex", "alex.crt")), option, "20261101120000Z")
+    for days in (0, 16, 32):
+        kept(door.later(days=days, minutes=1))
+        (entry,) = loaded(door)
+        assert entry.extensions.get_extension_for_class(x509.CRLReason).value.reason is flag
+        since = entry.extensions.get_extension_for_class(x509.InvalidityDate).value.invalidity_date_utc
+        assert since.isoformat() == "2026-11-01T12:00:00+00:00"
+
+
+def replace_status(text: str, serial: str, revoked: str) -> str:
+    """The database with one certificate revoked, as openssl would write it."""
+    lines = [line.split("\t") for line in text.splitlines()]
+    return "".join(
+        "\t".join(["R", line[1], revoked, *line[3:]] if line[3] == serial else line) + "\n" for line in lines
+    )
 
 
 def test_an_entry_stays_until_one_crl_after_its_certificates_end(door: Any, client: Any) -> None:

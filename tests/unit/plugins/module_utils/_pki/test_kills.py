@@ -5,21 +5,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import os
 import shutil
 import signal
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import files
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import bundle, client_files, enrol, workers
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import (
+    backup,
+    bundle,
+    client_files,
+    enrol,
+    restore,
+    sealed,
+    workers,
+)
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import iso
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key, pkcs12
 from cryptography.x509 import load_pem_x509_certificate, load_pem_x509_crl
 
 if TYPE_CHECKING:
@@ -30,7 +40,9 @@ if TYPE_CHECKING:
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kill loses nothing that was written, so these tests need not wait for disks, nor for strong bundles."""
     monkeypatch.setattr(os, "fsync", lambda _handle: None)
+    monkeypatch.setattr(os, "sync", lambda: None)
     monkeypatch.setattr(bundle, "KDF_ROUNDS", 1)
+    monkeypatch.setattr(sealed, "COST", sealed.Cost(14, 8, 1))
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -226,6 +238,7 @@ def test_killing_the_writing_of_a_crl(door: Any, client: Any) -> None:
     def check() -> None:
         crl = load_pem_x509_crl(door.file("crl", "ca.crl.pem").read_bytes())
         assert len(crl) == 1
+        assert door.file("crl", "ca.crl.der").read_bytes() == crl.public_bytes(Encoding.DER)
         outcome = door.crl()
         assert not outcome.changed
         assert int(door.file("crlnumber").read_text(), 16) > outcome.after.number > 1
@@ -250,6 +263,65 @@ def test_killing_a_publication(door: Any, client: Any, tmp_path: Path) -> None:
         assert not [path for path in public.iterdir() if path.name.startswith(".quietdoor-tmp-")]
 
     assert kill_everywhere(public, lambda: door.publish(public), check) >= 16
+
+
+def secrets() -> backup.Secrets:
+    return backup.Secrets("a passphrase for tests")
+
+
+def test_killing_a_backup(door: Any, client: Any, tmp_path: Path) -> None:
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    target = str(shelf / "backup")
+    door.enrol(client())
+    backup.create(door.path, target, secrets(), door.now, check_mode=False)
+    door.revoke(client="alex")
+
+    def act() -> None:
+        backup.create(door.path, target, secrets(), door.now, check_mode=False)
+
+    def check() -> None:
+        found = backup.verify(target, secrets(), door.now).findings
+        assert found is not None
+        assert found.revoked == 1
+        assert {path.name for path in shelf.iterdir()} == {"backup", ".lock"}
+
+    assert kill_everywhere(shelf, act, check) >= 4
+
+
+def test_killing_a_restore(door: Any, client: Any, tmp_path: Path) -> None:
+    target = str(tmp_path / "backup")
+    door.enrol(client())
+    backup.create(door.path, target, secrets(), door.now, check_mode=False)
+    there = tmp_path / "parent" / "there"
+    there.parent.mkdir()
+
+    def act() -> None:
+        restore.restore(str(there), target, secrets(), door.now, check_mode=False)
+
+    def check() -> None:
+        restored = replace(door, path=str(there))
+        assert restored.create().changes == []
+        assert restored.actions(client(), client("bea", present=False)) == ["unchanged", "unchanged"]
+        assert f'dir = "{there}"' in restored.file("openssl.cnf").read_text()
+        assert [path.name for path in there.parent.iterdir()] == ["there"]
+
+    assert kill_everywhere(there.parent, act, check) > 20
+
+
+def test_restores_at_once_make_one(door: Any, client: Any, tmp_path: Path) -> None:
+    target = str(tmp_path / "backup")
+    door.enrol(client())
+    backup.create(door.path, target, secrets(), door.now, check_mode=False)
+    there = tmp_path / "there"
+
+    def act() -> None:
+        with contextlib.suppress(Problem):
+            restore.restore(str(there), target, secrets(), door.now, check_mode=False)
+
+    assert [ended(child) for child in [start(act) for _time in range(4)]] == [0] * 4
+    assert restore.restore(str(there), target, secrets(), door.now, check_mode=False).changes == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "backup", "ca", "there"]
 
 
 def test_runs_at_once_share_no_serial_and_lose_no_row(door: Any, client: Any, tmp_path: Path) -> None:

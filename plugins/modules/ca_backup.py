@@ -1,0 +1,243 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Back an authority up, encrypted; verify and restore such a backup."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ca_backup
+short_description: Back an authority up, encrypted; verify and restore such a backup
+version_added: 0.1.0
+description:
+  - With O(state=created), writes all of an authority's directory, as it stands at one moment, to one encrypted file.
+  - With O(state=verified), opens such a file wholly in memory, compares the digest of every file in it, and looks
+    whether the authority in it is sound. Nothing is written.
+  - With O(state=restored), brings it back into a directory that is missing or empty. Nothing is ever overwritten.
+  - The archive is encrypted with AES-256-GCM under a key that scrypt (N = 2^17, r = 8, p = 1; 128 MiB of memory)
+    makes of O(archive_passphrase). What was changed in it, cut off or added is noticed.
+  - A backup is made of a sound authority only, so that a bad state never replaces a good backup. Sound is one whose
+    key is there and belongs to its certificate (an encrypted key is opened only with O(passphrase)), whose database
+    parses and has a file in C(newcerts) for every valid certificate, and whose CRL, if there is one, is its own and
+    revokes nothing that the database does not.
+author:
+  - quietdoor.mtls authors (@quietdoor)
+options:
+  path:
+    description:
+      - The authority's directory. Required for O(state=created) and O(state=restored); not used for
+        O(state=verified).
+      - For O(state=restored) it is refused inside a git work tree that does not ignore it and its neighbour
+        C(.NAME.restoring), in which the tree is built.
+    type: path
+  archive:
+    description:
+      - The backup, a file outside the authority. Its directory has to be there; it is never made, so that a backup
+        does not end on the wrong disk when one is not mounted.
+      - It is refused inside a git work tree that does not ignore it.
+      - With O(state=created), it is replaced only if it is a backup of the same authority that opens with the same
+        passphrase.
+    type: path
+    required: true
+  archive_passphrase:
+    description:
+      - The passphrase of the archive, from a vault. For a new archive at least 12 characters.
+      - Without it a backup is worth nothing. Keep a copy where it survives this host.
+    type: str
+    required: true
+  passphrase:
+    description:
+      - The passphrase of the authority's private key. It stays encrypted in the archive; with this option it is
+        opened to see that it belongs to the certificate. An encrypted key is otherwise taken as it is.
+    type: str
+  state:
+    description:
+      - What is to be.
+      - V(created) is unchanged when O(archive) holds exactly the present state. It compares a keyed digest in the
+        archive's header and the archive's length; V(verified) reads all of it.
+    type: str
+    choices: [created, verified, restored]
+    default: created
+notes:
+  - A restored authority stands as it did when the backup was made. What it did since is unknown to it, which the
+    module warns of. Before you let it write a CRL, copy the newest CRL that was published (C(crl.pem) of a web host
+    or of the publication, only this authority's part of it) to C(crl/ca.crl.pem). M(quietdoor.mtls.crl) then goes
+    on with a higher number, and refuses to lose a revocation. Without one, write a number into C(crlnumber) that is
+    certainly higher than the last one published, in hex.
+  - For a certificate that was issued since, put its file into C(newcerts) as C(SERIAL.pem), upper-case hex; the
+    next run takes it into the database, and it can be revoked. Where no copy of it is left but its serial is known
+    (from a CRL, or the gate's log), add a line to C(index.txt) with V(R), its end, when it was revoked, the serial,
+    V(unknown) and a subject, separated by tabs.
+extends_documentation_fragment:
+  - quietdoor.mtls.attributes
+requirements:
+  - cryptography >= 42 for the Python that runs the module
+seealso:
+  - module: quietdoor.mtls.ca
+  - module: quietdoor.mtls.crl
+"""
+
+EXAMPLES = r"""
+- name: Back the authority up
+  quietdoor.mtls.ca_backup:
+    path: /srv/quietdoor/authority
+    archive: /mnt/backup/authority.quietdoor
+    archive_passphrase: "{{ vault_backup_passphrase }}"
+
+- name: See that the backup is good
+  quietdoor.mtls.ca_backup:
+    archive: /mnt/backup/authority.quietdoor
+    archive_passphrase: "{{ vault_backup_passphrase }}"
+    passphrase: "{{ vault_authority_passphrase }}"
+    state: verified
+
+- name: Bring it back on a new machine
+  quietdoor.mtls.ca_backup:
+    path: /srv/quietdoor/authority
+    archive: /mnt/backup/authority.quietdoor
+    archive_passphrase: "{{ vault_backup_passphrase }}"
+    state: restored
+"""
+
+RETURN = r"""
+archive:
+  description: Path of the archive.
+  returned: success
+  type: str
+  sample: /mnt/backup/authority.quietdoor
+reason:
+  description: Why an archive was, or in check mode would be, written; empty if none was.
+  returned: with O(state=created)
+  type: str
+  sample: the authority changed
+changes:
+  description: What was done, or in check mode would be done.
+  returned: with O(state=restored)
+  type: list
+  elements: str
+  sample: [restored]
+size:
+  description: Size of the archive in bytes.
+  returned: when there is one
+  type: int
+  sample: 48303
+created_at:
+  description:
+    - When the state was read that the archive holds.
+    - With O(state=created) and an archive that is unchanged, when it was compared.
+  returned: when there is an authority
+  type: str
+  sample: "2026-11-23T11:39:07Z"
+files:
+  description: How many files are in it.
+  returned: when there is an authority
+  type: int
+  sample: 31
+subject:
+  description: The authority's distinguished name as nginx prints it (RFC 2253).
+  returned: when there is an authority
+  type: str
+  sample: CN=Example Ops Client CA,O=Example
+certificates:
+  description: How many certificates are in its database.
+  returned: when there is an authority
+  type: int
+  sample: 4
+revoked:
+  description: How many of them are revoked.
+  returned: when there is an authority
+  type: int
+  sample: 1
+crl_number:
+  description: The number of the CRL in it, or null if there is none.
+  returned: when there is an authority
+  type: int
+  sample: 7
+key_opened:
+  description: Whether the authority's key was opened and found to belong to its certificate.
+  returned: when there is an authority
+  type: bool
+  sample: true
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import arguments
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.backup import Backup, Secrets, create, verify
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import now
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.keys import check_passphrase
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.restore import restore
+
+
+def _created(module: AnsibleModule, secrets: Secrets) -> dict[str, Any]:
+    params = module.params
+    backup = create(params["path"], params["archive"], secrets, now(), check_mode=module.check_mode)
+    return {
+        "changed": bool(backup.reason),
+        "reason": backup.reason,
+        "diff": {"before": {}, "after": {"archive": backup.reason} if backup.reason else {}},
+        **_shown(backup),
+    }
+
+
+def _verified(module: AnsibleModule, secrets: Secrets) -> dict[str, Any]:
+    backup = verify(module.params["archive"], secrets, now())
+    return {"changed": False, "diff": {"before": {}, "after": {}}, **_shown(backup)}
+
+
+def _restored(module: AnsibleModule, secrets: Secrets) -> dict[str, Any]:
+    params = module.params
+    restored = restore(params["path"], params["archive"], secrets, now(), check_mode=module.check_mode)
+    shown = _shown(restored.backup)
+    if restored.changes:
+        module.warn(
+            f"{params['path']} stands as it did at {shown['created_at']}. Before module crl writes a CRL, copy the newest "
+            "CRL that was published to crl/ca.crl.pem there, so that the CRL number rises and no revocation is lost; see "
+            "the notes of module ca_backup."
+        )
+    return {
+        "changed": bool(restored.changes),
+        "changes": restored.changes,
+        "diff": {"before": {}, "after": {"changes": restored.changes} if restored.changes else {}},
+        **shown,
+    }
+
+
+def _shown(backup: Backup) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    if backup.size is not None:
+        shown["size"] = backup.size
+    if backup.manifest is not None and backup.findings is not None:
+        shown.update(created_at=backup.manifest.created_at, files=len(backup.manifest.files), **vars(backup.findings))
+    return shown
+
+
+def _work(module: AnsibleModule) -> dict[str, Any]:
+    params = module.params
+    secrets = Secrets(params["archive_passphrase"], check_passphrase(params["passphrase"]))
+    act = {"created": _created, "verified": _verified, "restored": _restored}[params["state"]]
+    return {**act(module, secrets), "archive": params["archive"]}
+
+
+def main() -> None:
+    """Run the module."""
+    spec = {
+        "path": {"type": "path"},
+        "archive": {"type": "path", "required": True},
+        "archive_passphrase": {"type": "str", "required": True, "no_log": True},
+        "passphrase": arguments.PASSPHRASE,
+        "state": {"type": "str", "choices": ["created", "verified", "restored"], "default": "created"},
+    }
+    module = AnsibleModule(
+        argument_spec=spec,
+        supports_check_mode=True,
+        required_if=[("state", "created", ["path"]), ("state", "restored", ["path"])],
+    )
+    run(module, _work, needs=["cryptography"])
+
+
+if __name__ == "__main__":
+    main()
