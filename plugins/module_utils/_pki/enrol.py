@@ -139,6 +139,15 @@ def _prepare(authority: Authority, step: Step) -> None:
         directory = authority.layout.client(step.client.name)
         make_directory(directory, PRIVATE_DIR)
         remove_leftovers(directory)
+    elif step.withdrawn:
+        _withdraw(authority, step)
+
+
+def _withdraw(authority: Authority, step: Step) -> None:
+    """Take back what a killed run announced and never signed, where nothing is issued in its place."""
+    directory = authority.layout.client(step.client.name)
+    _remove_unsigned_keys(directory, step.record)
+    records.save(directory, step.record)
 
 
 def _revoke(authority: Authority, steps: list[Step], now: datetime) -> None:
@@ -175,7 +184,7 @@ def _issue(authority: Authority, signer: Signer, step: Step, now: datetime) -> t
     issue = Issue(serial, stem, iso(now), client.request)
     record = replace(step.record, issues=(*step.record.issues, issue), issuing=True, roles=client.roles)
     files = ClientFiles(authority.layout.client(client.name), client.name, issue)
-    _remove_unsigned_keys(files, record)
+    _remove_unsigned_keys(files.directory, record)
     records.save(files.directory, record)
     key = generate(client.key)
     write_atomic(files.file(client_files.KEY), private_pem(key), PRIVATE_FILE)
@@ -185,13 +194,13 @@ def _issue(authority: Authority, signer: Signer, step: Step, now: datetime) -> t
     return record, valid_row(number, certificate.not_valid_after_utc, oneline(subject), client.name, stem)
 
 
-def _remove_unsigned_keys(files: ClientFiles, record: Record) -> None:
+def _remove_unsigned_keys(directory: str, record: Record) -> None:
     """Remove keys that a killed run made without getting to sign them. Keys of other names are not ours."""
-    ours = re.compile(re.escape(files.name) + r"-\d{8}-[0-9A-F]{8}")
+    ours = re.compile(re.escape(record.name) + r"-\d{8}-[0-9A-F]{8}")
     stems = {issue.stem for issue in record.issues}
-    for entry in os.scandir(files.directory):
+    for entry in os.scandir(directory):
         stem, ending = os.path.splitext(entry.name)
-        certificate = os.path.join(files.directory, f"{stem}.{client_files.CERTIFICATE}")
+        certificate = os.path.join(directory, f"{stem}.{client_files.CERTIFICATE}")
         if ending == ".key" and ours.fullmatch(stem) and stem not in stems and not os.path.exists(certificate):
             os.unlink(entry.path)
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
@@ -69,6 +69,8 @@ class Step:
     reason: str
     revoke: tuple[str, ...] = ()
     """Serials to revoke: all valid ones of a client that left, or predecessors whose overlap has passed."""
+    withdrawn: bool = False
+    """Whether the record on disk announces a certificate that was never signed: ``record`` is without it."""
 
     @property
     def issues(self) -> bool:
@@ -133,9 +135,11 @@ def plan(clients: list[Client], situation: Situation, rules: Rules) -> list[Step
         if row.serial in owners:
             rows.setdefault(owners[row.serial], []).append(row)
     _refuse_other_case(clients, [*situation.records, *rows])
-    known = [settled(situation.records.get(client.name, Record(client.name)), serials) for client in clients]
+    told = [situation.records.get(client.name, Record(client.name)) for client in clients]
+    known = [settled(record, serials) for record in told]
     return [
-        _step(client, record, rows.get(client.name, []), situation, rules) for client, record in zip(clients, known)
+        replace(_step(client, record, rows.get(client.name, []), situation, rules), withdrawn=record is not before)
+        for client, record, before in zip(clients, known, told)
     ]
 
 
