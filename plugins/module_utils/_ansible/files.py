@@ -197,23 +197,36 @@ def make_directory(path: str, mode: int) -> bool:
 
 
 @contextlib.contextmanager
-def lock(path: str, timeout: float = 60.0) -> Iterator[None]:
+def lock(path: str, timeout: float = 60.0) -> Iterator[bool]:
     """Hold an exclusive lock on the file ``path`` (flock: the kernel drops it when its holder dies).
 
+    The value is whether the last holder died holding it, and so may have left temporary files: its process id still stands there.
+
     :param timeout: seconds to wait for another run.
-    :raises Problem: if another run still holds it then.
+    :raises Problem: if another run still holds it then, or if something that is no plain file stands there.
     """
-    with open(path, "a+", encoding="ascii") as file:
-        os.fchmod(file.fileno(), PRIVATE_FILE)
-        _wait_for(file.fileno(), path, timeout)
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+    handle = _open_lock(path)
+    try:
+        os.fchmod(handle, PRIVATE_FILE)
+        _wait_for(handle, path, timeout)
+        died = bool(os.pread(handle, 1, 0))
+        # Written over, not emptied first: at no moment does the file say that nobody died.
+        os.ftruncate(handle, os.pwrite(handle, f"{os.getpid()}\n".encode(), 0))
         try:
-            yield
+            yield died
         finally:
-            file.truncate(0)
-            fcntl.flock(file.fileno(), fcntl.LOCK_UN)
+            os.ftruncate(handle, 0)
+            fcntl.flock(handle, fcntl.LOCK_UN)
+    finally:
+        os.close(handle)
+
+
+def _open_lock(path: str) -> int:
+    # Never through a link, which would have another file emptied, and never a pipe, which could keep us waiting.
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise Problem(f"{path}, the file to lock, is not a plain file", "Remove it")
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, PRIVATE_FILE)
 
 
 def _wait_for(handle: int, path: str, timeout: float) -> None:

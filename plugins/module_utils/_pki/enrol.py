@@ -128,6 +128,9 @@ def bring_to_desired_state(
         due = [_due(authority, step) for step in steps]
         signer = authority.signer(passphrase, now) if any(step.issues for step in steps) else None
         _prepare(authority, [step.client.name for step in steps if step.issues])
+        for step in steps:
+            if step.withdrawn and not step.issues:
+                _withdraw(authority, step)
         _revoke(authority, steps, now)
         issued = _issue_all(authority, signer, steps, now) if signer else {}
         held = [issued.get(step.client.name, step.record) for step in steps]
@@ -208,6 +211,13 @@ def _prepare(authority: Authority, names: list[str]) -> None:
         remove_leftovers(directory)
     if names:
         sync_directory(authority.layout.clients)
+
+
+def _withdraw(authority: Authority, step: Step) -> None:
+    """Take back what a killed run announced and never signed, where nothing is issued in its place."""
+    directory = authority.layout.client(step.client.name)
+    _remove_unsigned_keys(directory, step.record)
+    put_all([records.as_file(directory, step.record)])
 
 
 def _revoke(authority: Authority, steps: list[Step], now: datetime) -> None:

@@ -8,6 +8,7 @@ An authority that was adopted keeps the names that its files had; see ``places``
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -20,7 +21,8 @@ from . import openssl_conf, places
 from .places import Places
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
+
 _OURS = Places()
 
 
@@ -150,12 +152,18 @@ class Layout:
         made = [make_directory(path, PRIVATE_DIR) for path in self.directories]
         return any(made)
 
-    def locked(self) -> AbstractContextManager[None]:
-        """Hold the authority's lock."""
-        return lock(self.lock_file)
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the authority's lock. What a run that was killed left in the clients' directories is cleared first."""
+        with lock(self.lock_file) as died:
+            if died and os.path.isdir(self.clients):
+                for entry in os.scandir(self.clients):
+                    if entry.is_dir(follow_symlinks=False):
+                        remove_leftovers(entry.path)
+            yield
 
     def remove_leftovers(self) -> None:
-        """Remove temporary files of a killed run. Call it under the lock."""
+        """Remove temporary files of a killed run from the authority's own directories. Call it under the lock."""
         for path in filter(os.path.isdir, self.directories):
             remove_leftovers(path)
 

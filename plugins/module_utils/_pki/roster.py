@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -98,6 +98,8 @@ class Step:
     reason: str
     revoke: tuple[str, ...] = ()
     """Serials to revoke: all valid ones of a client that left, or predecessors whose overlap has passed."""
+    withdrawn: bool = False
+    """Whether the record on disk announces a certificate that was never signed: ``record`` is without it."""
 
     @property
     def issues(self) -> bool:
@@ -194,8 +196,12 @@ def plan(clients: list[Client], situation: Situation, rules: Rules) -> list[Step
     """
     serials = {row.serial for row in situation.rows}
     _refuse_other_case(clients, [*situation.records, *situation.owned])
-    known = [settled(situation.records.get(client.name, Record(client.name)), serials) for client in clients]
-    steps = [_step(client, record, situation, rules) for client, record in zip(clients, known)]
+    told = [situation.records.get(client.name, Record(client.name)) for client in clients]
+    known = [settled(record, serials) for record in told]
+    steps = [
+        replace(_step(client, record, situation, rules), withdrawn=record is not before)
+        for client, record, before in zip(clients, known, told)
+    ]
     return steps if rules.purge_limit is None else steps + _purges(clients, situation, rules.purge_limit)
 
 

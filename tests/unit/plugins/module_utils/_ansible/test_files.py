@@ -174,3 +174,37 @@ def test_a_lock_goes_with_its_holder(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     with files.lock(path, timeout=0.2):
         pass
+
+
+def test_who_locks_next_is_told_that_the_holder_died(tmp_path: Path) -> None:
+    path = str(tmp_path / ".lock")
+    code = f"import os, signal; from {files.__name__} import lock\nwith lock({path!r}): os.kill(os.getpid(), signal.SIGKILL)"
+    told = []
+    for dies in (False, True, False):
+        if dies:
+            assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+        with files.lock(path, timeout=0.2) as died:
+            told.append(died)
+    assert told == [False, True, False]
+
+
+def test_nobody_died_where_a_run_failed(tmp_path: Path) -> None:
+    path = str(tmp_path / ".lock")
+    with pytest.raises(Problem, match="failed"), files.lock(path):
+        raise Problem("It failed", "Mend it")
+    with files.lock(path) as died:
+        assert not died
+
+
+def test_a_link_in_place_of_the_lock_is_refused_and_what_it_points_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("precious")
+    (tmp_path / ".lock").symlink_to(tmp_path / "key")
+    with pytest.raises(Problem, match=r"not a plain file\. Remove it"), files.lock(str(tmp_path / ".lock")):
+        pass
+    assert (tmp_path / "key").read_text() == "precious"
+
+
+def test_a_pipe_in_place_of_the_lock_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".lock")
+    with pytest.raises(Problem, match="not a plain file"), files.lock(str(tmp_path / ".lock")):
+        pass

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -24,6 +25,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import (
     bundle,
     client_files,
     enrol,
+    keys,
     restore,
     sealed,
     workers,
@@ -47,7 +49,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
-CALLS = ("open", "fsync", "fchmod", "chmod", "rename", "symlink", "unlink", "mkdir")
+CALLS = ("open", "fsync", "fchmod", "chmod", "rename", "replace", "link", "symlink", "unlink", "mkdir", "rmdir")
 
 
 def arm(moment: int) -> None:
@@ -81,8 +83,13 @@ def ended(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def kill_everywhere(original: Path, act: Callable[[], object], check: Callable[[], None]) -> int:
-    """Kill ``act`` at its first, second, ... call, each time on a fresh copy of a directory; return how many calls there are."""
+def kill_everywhere(
+    original: Path, act: Callable[[], object], check: Callable[[], None], mend: Callable[[], object] | None = None
+) -> int:
+    """Kill ``act`` at its first, second, ... call, each time on a fresh copy of a directory; return how many calls there are.
+
+    What runs next is ``mend``, or ``act`` again.
+    """
     saved = original.with_name("saved")
     if original.exists():
         shutil.copytree(original, saved, symlinks=True)
@@ -92,7 +99,7 @@ def kill_everywhere(original: Path, act: Callable[[], object], check: Callable[[
             shutil.copytree(saved, original, symlinks=True)
         status = ended(start(act, moment))
         assert status in (0, -signal.SIGKILL), f"failed before call {moment}"
-        act()
+        (mend or act)()
         try:
             check()
         except Exception as error:
@@ -218,6 +225,59 @@ def test_the_death_of_a_worker_is_told_and_mended_by_the_next_run(
     door.enrol(*roster)
     check_whole(door, *roster)
     assert len(door.authority.rows) == 5
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_killing_an_issue_to_somebody_who_leaves_before_the_next_run(known: bool, door: Any, client: Any) -> None:
+    """No temporary file, no key that was never signed, and no word of a certificate that is not there."""
+    if known:
+        door.enrol(client())
+    directory = door.file("clients", "alex")
+
+    def check() -> None:
+        check_whole(door, client(present=False))
+        assert not [name for name in door.digest() if ".quietdoor-tmp-" in name]
+        stems = {Path(row.file).stem for row in door.authority.rows}
+        assert {path.stem for path in directory.glob("alex-*.key")} <= stems
+        if (directory / "client.json").exists():
+            assert {issue["stem"] for issue in json.loads((directory / "client.json").read_text())["issues"]} <= stems
+
+    def act() -> None:
+        door.enrol(client(roles=("dev",), bundle_profiles=("modern",)))
+
+    assert kill_everywhere(Path(door.path), act, check, mend=lambda: door.enrol(client(present=False))) > 30
+
+
+def test_killing_a_run_beside_whose_clients_the_next_one_passes_by(door: Any, client: Any) -> None:
+    """Temporary files are cleared also where the client is no longer on the roster, and by whoever comes next."""
+
+    def check() -> None:
+        assert not [name for name in door.digest() if ".quietdoor-tmp-" in name]
+        assert {row.serial for row in door.authority.rows} == {path.stem for path in door.file("newcerts").iterdir()}
+
+    def act() -> None:
+        door.enrol(client(bundle_profiles=("modern",)))
+
+    assert kill_everywhere(Path(door.path), act, check, mend=door.crl) > 30
+
+
+def test_killing_the_run_that_mends_after_a_kill(door: Any, client: Any) -> None:
+    saved = [client("alex", bundle_profiles=("modern",)), client("bea")]
+    status = ended(start(lambda: door.enrol(*saved), 45))
+    assert status == -signal.SIGKILL
+
+    assert kill_everywhere(Path(door.path), lambda: door.enrol(*saved), lambda: check_whole(door, saved[0])) > 20
+
+
+def test_killing_the_making_of_an_authority_with_a_passphrase(empty_door: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "KDF_ROUNDS", 1)
+    empty_door.passphrase = b"Correct-Horse-Battery-1"
+
+    def check() -> None:
+        assert b"ENCRYPTED" in empty_door.file("private", "ca.key.pem").read_bytes()
+        assert empty_door.create().changes == []
+
+    assert kill_everywhere(Path(empty_door.path), empty_door.create, check) > 20
 
 
 def test_killing_a_revocation(door: Any, client: Any) -> None:
