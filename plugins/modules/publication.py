@@ -14,6 +14,8 @@ description:
   - Writes the authority's chain, its CRL, who holds which certificate, and every serial that was ever revoked into a
     directory of public data.
     Web hosts take it over with M(quietdoor.mtls.trust_install).
+  - Whatever changes is published only if every active certificate of a client verifies against exactly that chain and that CRL;
+    a client who would be turned away is named.
   - Nothing secret is in it. The private key is not needed.
   - Each change raises the generation, a number that every web host tells once it has taken the change over.
 author:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .._ansible.errors import Problem
 from .._ansible.files import PUBLIC_DIR, PUBLIC_FILE, lock, make_directory, remove_leftovers, write_atomic
 from . import crl, records
+from .admission import check_everybody_gets_in
 from .authority import open_authority, refuse_other_contents
 from .clock import iso
 from .layout import check_path
@@ -52,7 +53,8 @@ def publish(path: str, directory: str, min_remaining: timedelta, now: datetime, 
     In check mode nothing is written, and a CRL that is due is taken for written: module crl, run before, would have done it.
 
     :param min_remaining: a CRL with less time left is not published.
-    :raises Problem: if the CRL is missing, does not hold every revocation, or ends too soon.
+    :raises Problem: if the CRL is missing, does not hold every revocation, or ends too soon; or if somebody with a valid
+        certificate would be turned away.
     """
     layout = check_path(path)
     _refuse_overlap(layout.root, directory)
@@ -60,9 +62,13 @@ def publish(path: str, directory: str, min_remaining: timedelta, now: datetime, 
         refuse_other_contents(layout)
         return Outcome(None, list(FILES), {}, {})
     authority = open_authority(path)
-    if check_mode:
-        return _outcome(directory, contents(authority, _crl(authority, min_remaining, now) or _DUE, now), now)
     text = _crl(authority, min_remaining, now)
+    if check_mode:
+        files = contents(authority, text or _DUE, now)
+        outcome = _outcome(directory, files, now)
+        if outcome.changes and text:
+            _check(authority, files, now)
+        return outcome
     if text is None:
         reason = crl.why_due(authority, crl.current(authority), min_remaining, now)
         raise Problem(
@@ -74,9 +80,14 @@ def publish(path: str, directory: str, min_remaining: timedelta, now: datetime, 
         remove_leftovers(directory)
         outcome = _outcome(directory, files, now)
         if outcome.changes:
+            _check(authority, files, now)
             for name, after in outcome.after.items():
                 write_atomic(os.path.join(directory, name), after.encode(), PUBLIC_FILE)
         return outcome
+
+
+def _check(authority: Authority, files: dict[str, str], now: datetime) -> None:
+    check_everybody_gets_in(files, lambda _issuer, serial: authority.issued(serial), now)
 
 
 def _refuse_overlap(authority: str, directory: str) -> None:
