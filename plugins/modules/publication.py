@@ -16,6 +16,8 @@ description:
     Web hosts take it over with M(quietdoor.mtls.trust_install).
   - The chain has every CA up to the root, and every one has its CRL there. What stands above an issuing CA is published
     from the copies in its own directory; the root's may be away.
+  - Whatever changes is published only if every active certificate of a client verifies against exactly that chain and that CRL;
+    a client who would be turned away is named.
   - Nothing secret is in it. The private key is not needed.
   - Each change raises the generation, a number that every web host tells once it has taken the change over.
 author:

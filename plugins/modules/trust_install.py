@@ -29,6 +29,17 @@ options:
     description: A CRL that ends sooner is refused, also if it is installed already, so that it is seen in time. As in V(7d).
     type: str
     default: 7d
+  cut_connections_after:
+    description:
+      - How long after a reload former workers of nginx may go on serving connections that are open, WebSockets above all, as in
+        V(10s). Without it they live on until either side closes them.
+      - It is nginx's directive C(worker_shutdown_timeout), which concerns every server of that nginx, and acts on reloads after
+        the one that brings it. Leaving this option out takes it away again.
+    type: str
+  main_file:
+    description: The file for that directive, relative to O(conf_path). C(nginx.conf) has to include it at main level.
+    type: str
+    default: modules-enabled/quietdoor.conf
 extends_documentation_fragment:
   - quietdoor.mtls.nginx
   - quietdoor.mtls.nginx.change
@@ -119,7 +130,13 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.options impo
     nginx_from,
     seconds,
 )
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.shutdown import keep_cutting
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust import Request, install_trust
+
+_CUT = {
+    "cut_connections_after": {"type": "str"},
+    "main_file": {"type": "str", "default": "modules-enabled/quietdoor.conf"},
+}
 
 
 def work(module: Any) -> dict[str, Any]:
@@ -131,12 +148,16 @@ def work(module: Any) -> dict[str, Any]:
         prove_timeout=seconds(params, "prove_timeout"),
         keep=kept(params),
     )
-    outcome = install_trust(nginx_from(params), request, datetime.now(timezone.utc), check_mode=module.check_mode)
+    nginx = nginx_from(params)
+    after = seconds(params, "cut_connections_after") if params["cut_connections_after"] else None
+    # Before the trust: a worker obeys what was in force when it started.
+    cutting = keep_cutting(nginx, params["main_file"], after, request.prove_timeout, check_mode=module.check_mode)
+    outcome = install_trust(nginx, request, datetime.now(timezone.utc), check_mode=module.check_mode)
     for warning in outcome.result.warnings:
         module.warn(warning)
     header = {"before_header": "trust", "after_header": "trust"}
     return {
-        "changed": outcome.result.action != "unchanged",
+        "changed": cutting or outcome.result.action != "unchanged",
         "generation": outcome.generation,
         "previous_generation": outcome.previous_generation,
         "action": outcome.result.action,
@@ -162,6 +183,7 @@ def main() -> None:
     spec = {
         **NGINX,
         **CHANGE,
+        **_CUT,
         "publication": {"type": "dict", "required": True},
         "min_remaining": {"type": "str", "default": "7d"},
     }

@@ -101,18 +101,26 @@ def _checked_texts(texts: Mapping[str, object]) -> dict[str, str]:
     return checked
 
 
-def _checked_manifest(files: Mapping[str, str]) -> int:
-    manifest = _json(files, MANIFEST)
-    digests = manifest.get("files")
+def read_digests(text: str) -> dict[str, str]:
+    """Return the SHA-256 (hex) of every other file that the text of a trust.json gives.
+
+    :raises Problem: if it does not name exactly these files.
+    """
+    digests = _json({MANIFEST: text}, MANIFEST).get("files")
     if not isinstance(digests, dict) or set(digests) != set(DATA_FILES):
         raise Problem(f"publication: {MANIFEST} does not name the files {', '.join(DATA_FILES)}", _MEND)
+    return digests
+
+
+def _checked_manifest(files: Mapping[str, str]) -> int:
+    digests = read_digests(files[MANIFEST])
     for name in DATA_FILES:
         if hashlib.sha256(files[name].encode("utf-8", "surrogatepass")).hexdigest() != digests[name]:
             raise Problem(
                 f"publication: {name} does not have the digest that {MANIFEST} gives",
                 "Read it again when the CA host has finished writing; take care that not even a final newline is lost",
             )
-    return _generation(manifest)
+    return read_generation(files[MANIFEST])
 
 
 def _generation(manifest: Mapping[str, Any]) -> int:

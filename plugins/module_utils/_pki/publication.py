@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .._ansible.errors import Problem
 from .._ansible.files import PUBLIC_DIR, PUBLIC_FILE, lock, make_directory, remove_leftovers, write_atomic
 from . import crl, issuer_crls, records
+from .admission import check_everybody_gets_in
 from .authority import open_authority, refuse_other_contents
 from .clock import iso
 from .database import serial_hex
@@ -82,7 +83,8 @@ def publish(request: Request, directory: str, now: datetime, *, check_mode: bool
 
     In check mode nothing is written, and a CRL that is due is taken for written: module crl, run before, would have done it.
 
-    :raises Problem: if the CRL of a CA is missing, does not hold every revocation, or ends too soon.
+    :raises Problem: if the CRL of a CA is missing, does not hold every revocation, or ends too soon; or if somebody with a valid
+        certificate would be turned away.
     """
     layout = check_path(request.path)
     for path in (request.path, *request.predecessors):
@@ -97,12 +99,16 @@ def publish(request: Request, directory: str, now: datetime, *, check_mode: bool
     authorities = authorities[:1] + [one for one in authorities[1:] if one.certificate.not_valid_after_utc > now]
     files = contents(authorities, request.min_remaining, now, check_mode=check_mode)
     if check_mode:
-        return replace(_outcome(directory, files, now), warnings=warnings)
+        outcome = _outcome(directory, files, now)
+        if outcome.changes and _DUE not in files["crl.pem"]:
+            _check(authorities, files, now)
+        return replace(outcome, warnings=warnings)
     _make_public(directory)
     with lock(os.path.join(directory, ".lock")):
         remove_leftovers(directory)
         outcome = _outcome(directory, files, now)
         if outcome.changes:
+            _check(authorities, files, now)
             for name, after in outcome.after.items():
                 write_atomic(os.path.join(directory, name), after.encode(), PUBLIC_FILE)
         return replace(outcome, warnings=warnings)
@@ -115,6 +121,12 @@ def _warnings(predecessors: list[Authority], now: datetime) -> list[str]:
         if not any(not row.is_revoked and row.not_after > now for row in authority.rows)
     ]
     return [f"The predecessor {root} has no valid certificate any more: take it out of predecessors." for root in ended]
+
+
+def _check(authorities: list[Authority], files: dict[str, str], now: datetime) -> None:
+    cas = _cas(authorities)
+    issuers = {_find(cas, authority.certificate).id: authority for authority in authorities}
+    check_everybody_gets_in(files, lambda issuer, serial: issuers[issuer].issued(serial), now)
 
 
 def _refuse_overlap(authority: str, directory: str) -> None:

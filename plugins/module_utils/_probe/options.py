@@ -44,7 +44,7 @@ def gate_from(options: Mapping[str, Any]) -> Gate:
     if not 0 < timeout <= _LONGEST_TIMEOUT:
         raise Problem(f"timeout: {timeout:g} s is out of range", f"Choose more than 0 and at most {_LONGEST_TIMEOUT} s")
     expected = options.get("generation") or {}
-    host, connect_port = _address(options.get("address") or "", url.hostname or "", port)
+    host, connect_port = address_from(options.get("address") or "", url.hostname or "", port)
     return Gate(
         target=Target(resolve(host, connect_port), connect_port, options.get("server_ca") or "", timeout),
         server_name=server_name,
@@ -109,7 +109,11 @@ def _request_target(option: str, text: str) -> str:
     return text
 
 
-def _address(text: str, default_host: str, default_port: int) -> tuple[str, int]:
+def address_from(text: str, default_host: str, default_port: int) -> tuple[str, int]:
+    """Return host and port of ``text``, a host or host:port; the defaults where it says nothing.
+
+    :raises Problem: if it is neither.
+    """
     if not text:
         return default_host, default_port
     if is_address(text):

@@ -1,0 +1,200 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The program that a timer runs on a web host: one pull, one line for the journal, one file of metrics.
+
+It is made of the very files of this package, which module trust_pull puts into one zip archive on the host (Python runs such an
+archive, PEP 441). Its settings are a JSON file that the same module writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import os
+import sys
+import zipfile
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from .._ansible.durations import parse_duration
+from .._ansible.errors import Problem
+from .._ansible.files import PUBLIC_FILE, write_atomic
+from .fetch import source_from
+from .options import kept, nginx_from, seconds
+from .publication import MANIFEST, read_generation
+from .pull import PullProblem, Rules, installed_crls, installed_texts, pull
+from .shutdown import keep_cutting
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .chain import Crl
+
+_PACKAGE = "quietdoor"
+# What the program consists of; a test runs it alone.
+_PARTS = {
+    "_ansible": ("durations", "errors", "files"),
+    "_nginx": (
+        "chain", "config", "fetch", "gate", "generation", "neighbours", "options", "ports", "publication", "pull", "puller",
+        "quoting", "scratch", "server", "shelf", "shutdown", "transaction", "trust", "version",
+    ),
+}  # fmt: skip
+_MAIN = f"""\
+import sys
+
+from {_PACKAGE}._nginx.puller import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+_ROOT_DIGEST = 64  # hex digits
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def build_program() -> bytes:
+    """Return the archive. The same sources make the same bytes."""
+    here = __name__.rpartition(".")[0].rpartition(".")[0]
+    texts = {"__main__.py": _MAIN, f"{_PACKAGE}/__init__.py": ""}
+    for package, names in _PARTS.items():
+        texts[f"{_PACKAGE}/{package}/__init__.py"] = ""
+        for name in names:
+            texts[f"{_PACKAGE}/{package}/{name}.py"] = _source(f"{here}.{package}.{name}")
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, text in texts.items():
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), text)
+    return buffer.getvalue()
+
+
+def _source(name: str) -> str:
+    # By its loader, because as an Ansible module this runs from a zip archive itself.
+    spec = importlib.import_module(name).__spec__
+    text = spec.loader.get_source(name) if spec and spec.loader else None  # type: ignore[attr-defined]
+    if not isinstance(text, str):
+        raise Problem(f"The source of {name} cannot be read", "Install the collection with its sources")
+    return text
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Make sure that the settings can be worked with.
+
+    :raises Problem: naming the one that cannot.
+    """
+    _rules(settings)
+    source_from(settings["url"], settings["url_ca"], seconds(settings, "timeout"))
+    nginx_from(settings)
+
+
+def _rules(settings: Mapping[str, Any]) -> Rules:
+    roots = frozenset(str(root).replace(":", "").lower() for root in settings["roots"])
+    for root in roots:
+        if len(root) != _ROOT_DIGEST or set(root) - set("0123456789abcdef"):
+            raise Problem(f"trust_pull_roots: {root!r} is not a SHA-256 fingerprint", "Write its 64 hex digits")
+    return Rules(
+        roots=roots,
+        min_remaining=parse_duration(settings["min_remaining"], "min_remaining"),
+        prove_timeout=seconds(settings, "prove_timeout"),
+        keep=kept(settings),
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Pull once, as the settings in the file that is the only argument say. Return 0, or 1 if nothing could be taken."""
+    try:
+        settings = json.loads(_read(arguments[0]))
+    except (IndexError, OSError, ValueError) as error:
+        _say(f"The settings cannot be read: {error}. Run role trust again.", failed=True)
+        return 1
+    now = datetime.now(timezone.utc)
+    code, words = _run(settings, now)
+    _say(words, failed=bool(code))
+    with contextlib.suppress(KeyError):
+        _write_metrics(settings, code, now)
+    return 1 if code else 0
+
+
+def _run(settings: Mapping[str, Any], now: datetime) -> tuple[str, str]:
+    """Return the code of what went wrong, empty if nothing did, and a sentence."""
+    try:
+        nginx = nginx_from(settings)
+        source = source_from(settings["url"], settings["url_ca"], seconds(settings, "timeout"))
+        rules = _rules(settings)
+        after = seconds(settings, "cut_connections_after") if settings["cut_connections_after"] else None
+        keep_cutting(nginx, settings["main_file"], after, rules.prove_timeout, check_mode=False)
+        outcome = pull(nginx, source, rules, now)
+    except PullProblem as problem:
+        return problem.code, f"{_kept(settings)}. {problem}"
+    except Problem as problem:
+        return "settings", f"{_kept(settings)}. {problem}"
+    except OSError as error:
+        return "system", f"{_kept(settings)}. {error.filename or 'A system call'}: {error.strerror or error}."
+    reason = f": {outcome.result.reason}" if outcome.result.reason else ""
+    return "", f"{outcome.result.action}: trust generation {outcome.generation}{reason}"
+
+
+def _kept(settings: Mapping[str, Any]) -> str:
+    generation = _generation(str(settings.get("conf_path", "")))
+    return f"Trust generation {generation} stays live" if generation else "No trust is live"
+
+
+def _generation(conf_path: str) -> int:
+    try:
+        return read_generation(installed_texts(conf_path).get(MANIFEST, ""))
+    except Problem:
+        return 0
+
+
+def _say(words: str, *, failed: bool) -> None:
+    # sd-daemon(3): journald takes a level in front of a line.
+    level = "<3>" if failed and "JOURNAL_STREAM" in os.environ else ""
+    print(f"{level}{words}", file=sys.stderr if failed else sys.stdout, flush=True)
+
+
+def _write_metrics(settings: Mapping[str, Any], code: str, now: datetime) -> None:
+    path = settings["metrics_path"]
+    if not path:
+        return
+    conf_path = settings["conf_path"]
+    try:
+        text = render_metrics(code, _generation(conf_path), installed_crls(conf_path, now), now)
+        write_atomic(path, text.encode("utf-8"), PUBLIC_FILE)
+    except (Problem, OSError) as error:
+        _say(f"The metrics could not be written to {path}: {error}", failed=True)
+
+
+def render_metrics(code: str, generation: int, crls: tuple[Crl, ...], now: datetime) -> str:
+    """Return the metrics in the text format of Prometheus.
+
+    :param code: what went wrong, empty if nothing did.
+    :param crls: those that are live.
+    """
+    labels = {crl: crl.issuer.replace("\\", "\\\\").replace('"', '\\"') for crl in crls}
+    ends = {crl: int(crl.next_update.timestamp()) for crl in crls}
+    families = [
+        ("trust_pull_success", "Whether the last pull found trust up to date or brought it so.", [("", int(not code))]),
+        ("trust_pull_timestamp_seconds", "When the last pull was.", [("", int(now.timestamp()))]),
+        ("trust_pull_error", "Why the last pull failed.", [(f'{{code="{code}"}}', 1)] if code else []),
+        ("trust_generation", "The generation of trust on disk.", [("", generation)]),
+        (
+            "trust_crl_end_timestamp_seconds",
+            "When the CRL that nginx has ends; nobody gets in then.",
+            [(f'{{issuer="{labels[crl]}"}}', ends[crl]) for crl in crls],
+        ),
+        (
+            "trust_crl_remaining_seconds",
+            "How long that was at the last pull.",
+            [(f'{{issuer="{labels[crl]}"}}', ends[crl] - int(now.timestamp())) for crl in crls],
+        ),
+    ]
+    lines = []
+    for name, words, samples in families:
+        lines += [f"# HELP quietdoor_{name} {words}", f"# TYPE quietdoor_{name} gauge"]
+        lines += [f"quietdoor_{name}{label} {value}" for label, value in samples]
+    return "\n".join(lines) + "\n"
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read()

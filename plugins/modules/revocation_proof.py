@@ -1,0 +1,255 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Prove from outside that revoked certificates are refused, on connections from before the revocation too."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: revocation_proof
+short_description: Prove from outside that revoked certificates are refused
+version_added: 0.1.0
+description:
+  - Opens at every gate, with every certificate whose private key is at hand, what a browser may have open, namely TLS sessions
+    that could be resumed (a TLS 1.2 session id, a TLS 1.2 ticket, a TLS 1.3 ticket), a connection that is kept alive, and a
+    WebSocket. Then it waits while the certificates are revoked and the web hosts take that over, and tries all of it again.
+  - Runs where the keys are, on the CA host, and asynchronously (C(async)), as playbook C(quietdoor.mtls.revoke) does it. It
+    writes the file C(ready) into O(rendezvous) when everything is open, and goes on when the file C(go) is there.
+  - Of a certificate without a key (its owner made it) it proves that every gate serves the published trust, that its serial is
+    among the denied ones there, and that the openssl command refuses it with exactly the published CRLs.
+  - No private key leaves this host, and none is used for anything but TLS handshakes with the gates.
+options:
+  certificates:
+    description: The certificates that are about to be revoked.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: What to call it in the result.
+        type: str
+        required: true
+      serial:
+        description: Its serial, upper-case hex.
+        type: str
+        required: true
+      certificate:
+        description: The PEM file.
+        type: path
+        required: true
+      key:
+        description: The PEM file of its private key, if that is at hand.
+        type: path
+  hosts:
+    description: The web hosts and the gates on each.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: The name of the host.
+        type: str
+        required: true
+      endpoints:
+        description: Its gates, a list of C(site), C(address), C(port) and C(server_name).
+        type: list
+        elements: dict
+        required: true
+      address:
+        description: Where to connect instead of the gates' own addresses, a host or host:port.
+        type: str
+        default: ""
+      server_ca:
+        description: PEM file of the CA that signed the web servers' certificates, by default the CAs that this system knows.
+        type: path
+        default: ""
+      websocket_path:
+        description: A path on which the application takes WebSockets. Without it no WebSocket is tried.
+        type: str
+        default: ""
+      cut_after:
+        description: The C(trust_cut_connections_after) of that host, as in V(10s); empty if it has none.
+        type: str
+        default: ""
+  publish_path:
+    description: The directory of the publication, read when the file C(go) is there.
+    type: path
+    required: true
+  rendezvous:
+    description:
+      - A private directory on this host, for the files C(ready) and C(go).
+      - C(go) is a JSON object that says of each host by name what went wrong there, an empty string if nothing did.
+    type: path
+    required: true
+  patience:
+    description: How long to wait for the file C(go).
+    type: str
+    default: 15m
+  timeout:
+    description: Seconds for each single question.
+    type: float
+    default: 5
+extends_documentation_fragment:
+  - quietdoor.mtls.attributes.info
+attributes:
+  check_mode:
+    support: none
+    description: Nothing is revoked in check mode that could be proven.
+author:
+  - quietdoor.mtls authors (@quietdoor)
+"""
+
+EXAMPLES = r"""
+- name: Be in before the revocation
+  quietdoor.mtls.revocation_proof:
+    certificates:
+      - name: carl
+        serial: 2B6C0DE1
+        certificate: /srv/quietdoor/authority/clients/carl/carl.crt
+        key: /srv/quietdoor/authority/clients/carl/carl.key
+    hosts:
+      - name: web1
+        address: web1.example.org
+        endpoints:
+          - {site: panel, address: "*", port: 443, server_name: panel.example.org}
+    publish_path: /srv/quietdoor/publication
+    rendezvous: /run/quietdoor-revoke
+  async: 900
+  poll: 0
+  register: witness
+"""
+
+RETURN = r"""
+unproven:
+  description: The hosts on which it is not proven that the certificates are refused.
+  returned: success
+  type: list
+  elements: str
+  sample: [web2]
+failures:
+  description: What went wrong, one sentence a host.
+  returned: success
+  type: list
+  elements: str
+  sample: ["web2: could not be reached"]
+proofs:
+  description: Everything that was tried.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    host:
+      description: The host; empty for what concerns the publication.
+      type: str
+      sample: web1
+    gate:
+      description: Site, address and port.
+      type: str
+      sample: panel on 192.0.2.7 port 443
+    client:
+      description: The name of the certificate.
+      type: str
+      sample: carl 2B6C0DE1
+    tried:
+      description: What was tried.
+      type: str
+      sample: connection kept alive
+    seen:
+      description: What was seen.
+      type: str
+      sample: closed by nginx
+    ok:
+      description: Whether it proves the refusal; null if it proves nothing and has to be known.
+      type: bool
+      sample: true
+kind:
+  description: Which kind of proof was made, in words.
+  returned: success
+  type: str
+  sample: "With the private key, from outside: carl 2B6C0DE1."
+table:
+  description: The proofs as lines of text.
+  returned: success
+  type: list
+  elements: str
+  sample: ["ok    web1  panel on 192.0.2.7 port 443  carl 2B6C0DE1  connection kept alive: closed by nginx"]
+generation:
+  description: The generation of trust with which they have to be refused.
+  returned: success
+  type: int
+  sample: 1763897947
+"""
+
+import json
+import os
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.files import PRIVATE_FILE, write_atomic
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.testimony import Certificate, Testimony
+
+_PAUSE = 0.2
+
+_CERTIFICATE = {
+    "name": {"type": "str", "required": True},
+    "serial": {"type": "str", "required": True},
+    "certificate": {"type": "path", "required": True},
+    "key": {"type": "path", "no_log": False},
+}
+_HOST = {
+    "name": {"type": "str", "required": True},
+    "endpoints": {"type": "list", "elements": "dict", "required": True},
+    "address": {"type": "str", "default": ""},
+    "server_ca": {"type": "path", "default": ""},
+    "websocket_path": {"type": "str", "default": ""},
+    "cut_after": {"type": "str", "default": ""},
+}
+_SPEC = {
+    "certificates": {"type": "list", "elements": "dict", "required": True, "options": _CERTIFICATE},
+    "hosts": {"type": "list", "elements": "dict", "required": True, "options": _HOST},
+    "publish_path": {"type": "path", "required": True},
+    "rendezvous": {"type": "path", "required": True},
+    "patience": {"type": "str", "default": "15m"},
+    "timeout": {"type": "float", "default": 5},
+}
+
+
+def _work(module: AnsibleModule) -> dict[str, Any]:
+    params = module.params
+    patience = parse_duration(params["patience"], "patience").total_seconds()
+    certificates = [
+        Certificate(one["name"], one["serial"], one["certificate"], one["key"] or "") for one in params["certificates"]
+    ]
+    testimony = Testimony(certificates, params["hosts"], params["timeout"])
+    testimony.open()
+    write_atomic(os.path.join(params["rendezvous"], "ready"), b"", PRIVATE_FILE)
+    failures = _wait_for(os.path.join(params["rendezvous"], "go"), patience)
+    return {"changed": False, **testimony.judge(params["publish_path"], failures)}
+
+
+def _wait_for(path: str, patience: float) -> dict[str, str]:
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        try:
+            with open(path, encoding="utf-8") as file:
+                return {str(host): str(what) for host, what in json.load(file).items()}
+        except FileNotFoundError:
+            time.sleep(_PAUSE)
+    raise Problem(
+        f"{path} did not appear in {patience:g} s, so nothing was proven",
+        "Run the playbook again: what is revoked already stays so, and is proven then",
+    )
+
+
+def main() -> None:
+    """Run the module."""
+    run(AnsibleModule(argument_spec=_SPEC, supports_check_mode=False), _work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: trust_pull
+short_description: Install the program with which a web host pulls its trust
+version_added: 0.1.0
+description:
+  - Writes a program and its settings onto a web host. Each time the program is run, by a timer or by cron, it fetches the
+    publication of M(quietdoor.mtls.publication) and takes it over like M(quietdoor.mtls.trust_install), or says why not and
+    keeps what is live.
+  - The program is one file, an archive of the same Python files that M(quietdoor.mtls.trust_install) runs. It needs python3
+    and the C(openssl) command.
+  - It runs as C(python3 -I PROGRAM SETTINGS), prints one line and exits with 1 if it could not take anything. Run by hand it
+    does the same.
+  - A pulled publication is judged like a pushed one, and its root has to be known, either by O(roots) or because it is the root
+    of the trust that is installed. So nobody who gets hold of the server can bring a CA of their own.
+options:
+  program:
+    description: Where to write the program. Its directory is made if it is missing.
+    type: path
+    default: /usr/local/lib/quietdoor/trust-pull.pyz
+  settings:
+    description: Where to write its settings.
+    type: path
+    default: /usr/local/lib/quietdoor/trust-pull.json
+  url:
+    description:
+      - Where the files of the publication are, an https URL or an absolute path of a directory (a mounted share).
+      - Redirects are not followed. Plain http is refused, because the maps of people and roles are not signed.
+    type: str
+    required: true
+  url_ca:
+    description: PEM file on the host, of the CA that signed the server's certificate. By default those that the system knows.
+    type: str
+    default: ""
+  timeout:
+    description: How long one file may take.
+    type: str
+    default: 30s
+  roots:
+    description: SHA-256 fingerprints of the root certificates to believe. By default only the one that is installed already.
+    type: list
+    elements: str
+    default: []
+  min_remaining:
+    description: A CRL that ends sooner is refused, also if it is installed already, so that it is seen in time. As in V(7d).
+    type: str
+    default: 7d
+  metrics_path:
+    description: A file for metrics in the text format of Prometheus, written at each run; empty for none.
+    type: str
+    default: ""
+  cut_connections_after:
+    description: See M(quietdoor.mtls.trust_install).
+    type: str
+    default: ""
+  main_file:
+    description: See M(quietdoor.mtls.trust_install).
+    type: str
+    default: modules-enabled/quietdoor.conf
+extends_documentation_fragment:
+  - quietdoor.mtls.nginx
+  - quietdoor.mtls.nginx.change
+  - quietdoor.mtls.attributes
+seealso:
+  - module: quietdoor.mtls.trust_install
+  - module: quietdoor.mtls.publication
+author:
+  - quietdoor.mtls authors (@quietdoor)
+"""
+
+EXAMPLES = r"""
+- name: Let the host pull
+  quietdoor.mtls.trust_pull:
+    url: https://ca.example.org/quietdoor
+    metrics_path: /var/lib/prometheus/node-exporter/quietdoor.prom
+"""
+
+RETURN = r"""
+program:
+  description: The program.
+  returned: success
+  type: str
+  sample: /usr/local/lib/quietdoor/trust-pull.pyz
+settings:
+  description: Its settings.
+  returned: success
+  type: str
+  sample: /usr/local/lib/quietdoor/trust-pull.json
+changes:
+  description: The files that were, or in check mode would be, written.
+  returned: success
+  type: list
+  elements: str
+  sample: [/usr/local/lib/quietdoor/trust-pull.json]
+"""
+
+import hashlib
+import json
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.files import (
+    PUBLIC_DIR,
+    PUBLIC_FILE,
+    make_directory,
+    write_atomic,
+)
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.options import CHANGE, NGINX
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.puller import build_program, check_settings
+
+_FILES = {
+    "program": {"type": "path", "default": "/usr/local/lib/quietdoor/trust-pull.pyz"},
+    "settings": {"type": "path", "default": "/usr/local/lib/quietdoor/trust-pull.json"},
+}
+_SETTINGS = {
+    **NGINX,
+    **CHANGE,
+    "url": {"type": "str", "required": True},
+    "url_ca": {"type": "str", "default": ""},
+    "timeout": {"type": "str", "default": "30s"},
+    "roots": {"type": "list", "elements": "str", "default": []},
+    "min_remaining": {"type": "str", "default": "7d"},
+    "metrics_path": {"type": "str", "default": ""},
+    "cut_connections_after": {"type": "str", "default": ""},
+    "main_file": {"type": "str", "default": "modules-enabled/quietdoor.conf"},
+}
+
+
+def _work(module: AnsibleModule) -> dict[str, Any]:
+    params = module.params
+    settings = {name: params[name] for name in _SETTINGS}
+    check_settings(settings)
+    wanted = {
+        params["program"]: build_program(),
+        params["settings"]: (json.dumps(settings, indent=1, sort_keys=True) + "\n").encode(),
+    }
+    before = {path: _read(path) for path in wanted}
+    changes = [path for path, data in wanted.items() if before[path] != data]
+    if not module.check_mode:
+        for path in changes:
+            _make_parents(os.path.dirname(path))
+            write_atomic(path, wanted[path], PUBLIC_FILE)
+    return {
+        "changed": bool(changes),
+        "changes": changes,
+        "program": params["program"],
+        "settings": params["settings"],
+        "diff": [_diff(path, before[path], wanted[path]) for path in changes],
+    }
+
+
+def _diff(path: str, before: bytes, after: bytes) -> dict[str, str]:
+    header = {"before_header": path, "after_header": path}
+    if path.endswith(".json"):
+        return {**header, "before": before.decode("utf-8", "replace"), "after": after.decode()}
+    return {**header, "before": _digest(before), "after": _digest(after)}
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256 {hashlib.sha256(data).hexdigest()}\n" if data else ""
+
+
+def _make_parents(directory: str) -> None:
+    if not os.path.isdir(directory):
+        _make_parents(os.path.dirname(directory))
+        make_directory(directory, PUBLIC_DIR)
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return b""
+
+
+def main() -> None:
+    """Entry point."""
+    run(AnsibleModule(argument_spec={**_FILES, **_SETTINGS}, supports_check_mode=True), _work)
+
+
+if __name__ == "__main__":
+    main()

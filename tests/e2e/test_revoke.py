@@ -1,0 +1,388 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Playbook revoke: two web hosts, people who are in when it begins, and nobody else notices."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+import socket
+import ssl
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from lab import Lab, Site, curl, free_ports
+from nginx_instance import NginxInstance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STATUS = "/.well-known/quietdoor"
+REVOKE = "quietdoor.mtls.revoke"
+
+
+class Chat:
+    """An application that takes WebSockets and keeps them open; anything else gets 200."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.reached: list[str] = []
+        chat = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                chat.reached.append(self.path)
+                if self.headers.get("Upgrade", "").lower() != "websocket":
+                    self.send_response(200)
+                    self.send_header("Content-Length", "2")
+                    self.end_headers()
+                    self.wfile.write(b"in")
+                    return
+                self.send_response(101)
+                self.send_header("Connection", "Upgrade")
+                self.send_header("Upgrade", "websocket")
+                self.end_headers()
+                self.close_connection = True
+                with contextlib.suppress(OSError):
+                    while self.connection.recv(1024):
+                        pass
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class TwoHosts(Lab):
+    """web1 and web2, each with an nginx and one site of its own; web2 cuts connections, web1 does not."""
+
+    def __init__(self, root: Path, seed: int) -> None:
+        super().__init__(root, seed, clients=3, sites=2)
+        self.roster = [
+            {"name": name, "common_name": name, "email": [f"{name}@example.org"], "roles": ["admin"]}
+            for name in ("alex", "carl", "dora", "erin", "frank")
+        ]
+        self.second = NginxInstance(root / "nginx2")
+        self.nginxes = [self.nginx, self.second]
+        for site in self.sites:
+            site.application.stop()
+            site.application = Chat(site.application.port)
+            site.entry["websocket"] = True
+        self.second.configure(main="include modules-enabled/*.conf;")
+        (self.second.prefix / "modules-enabled").mkdir()
+        self.more_hosts: dict[str, dict] = {}
+        bundle = root / "tls" / "all.pem"
+        bundle.write_text("".join((root / "tls" / f"{site.name}.crt").read_text() for site in self.sites))
+        self.variables["revoke_server_ca"] = str(bundle)
+        self.variables["revoke_websocket_path"] = "/chat"
+
+    def write_inventory(self, **overrides: object) -> Path:
+        """Write the inventory of the CA host and the web hosts."""
+        web = {}
+        for number, (nginx, site) in enumerate(zip(self.nginxes, self.sites), 1):
+            web[f"web{number}"] = {
+                "gate_sites": [site.entry],
+                "gate_nginx_conf_path": str(nginx.prefix),
+                "gate_nginx_log_path": str(nginx.prefix),
+                "gate_nginx_test_argv": nginx.test_argv,
+                "gate_nginx_reload_argv": nginx.reload_argv,
+            }
+        if "web2" in web:
+            web["web2"]["trust_cut_connections_after"] = "1s"
+        inventory = {
+            "all": {"vars": {**self.variables, "authority_roster": self.roster, **overrides}},
+            "mtls_ca": {"hosts": {"localhost": {}}},
+            "mtls_web": {"hosts": {**web, **self.more_hosts}},
+        }
+        path = self.root / "inventory.yml"
+        path.write_text(yaml.safe_dump(inventory), encoding="utf-8")
+        return path
+
+    def stop(self) -> None:
+        """End both."""
+        super().stop()
+        self.second.stop()
+
+    def pair(self, name: str, stem: str = "") -> tuple[Path, Path]:
+        """Certificate and key of a client."""
+        directory = self.authority / "clients" / name
+        return directory / f"{stem or name}.crt", directory / f"{stem or name}.key"
+
+    def status(self, site: Site, pair: tuple[Path, Path]) -> int:
+        """What a fresh connection gets."""
+        return curl(site, self, "--cert", str(pair[0]), "--key", str(pair[1]))[0]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoHosts]:
+    """Two hosts with live gates."""
+    seed = secrets.randbelow(10**9)
+    print(f"seed {seed}")
+    made = TwoHosts(tmp_path_factory.mktemp("revoke"), seed)
+    try:
+        for nginx in made.nginxes:
+            nginx.start()
+        run = made.play()
+        assert run.code == 0, run.output[-6000:]
+        yield made
+    finally:
+        made.stop()
+
+
+@dataclass
+class Intruder:
+    """What somebody has open when the revocation begins."""
+
+    lab: TwoHosts
+    site: Site
+    pair: tuple[Path, Path]
+    sessions: list[tuple[ssl.SSLContext, ssl.SSLSession | None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            for tickets in (True, False):
+                context = self._context(version, tickets)
+                answer, session = self._ask(context, None)
+                assert answer.startswith(b"HTTP/1.1 200"), answer
+                self.sessions.append((context, session))
+        self.kept = self._connect(self._context())
+        assert self._on(self.kept, "keep-alive").startswith(b"HTTP/1.1 200")
+        self.websocket = self._connect(self._context())
+        assert self._on(self.websocket, "Upgrade\r\nUpgrade: websocket").startswith(b"HTTP/1.1 101")
+
+    def _context(self, version: ssl.TLSVersion | None = None, tickets: bool = True) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if version:
+            context.minimum_version = context.maximum_version = version
+        if not tickets:
+            context.options |= ssl.OP_NO_TICKET
+        context.load_cert_chain(*map(str, self.pair))
+        return context
+
+    def _connect(self, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> ssl.SSLSocket:
+        raw = socket.create_connection(("127.0.0.1", self.site.port), 10)
+        return context.wrap_socket(raw, server_hostname=self.site.server_name, session=session)
+
+    def _on(self, tls: ssl.SSLSocket, connection: str) -> bytes:
+        host = f"{self.site.server_name}:{self.site.port}"
+        try:
+            tls.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: {connection}\r\n\r\n".encode())
+            return tls.recv(65536)
+        except OSError:
+            return b""
+
+    def _ask(self, context: ssl.SSLContext, session: ssl.SSLSession | None) -> tuple[bytes, ssl.SSLSession | None]:
+        with self._connect(context, session) as tls:
+            return self._on(tls, "close"), tls.session
+
+    def resumed(self) -> list[bytes]:
+        """The status lines that the sessions from before get now."""
+        return [self._ask(*pair)[0].split(b"\r\n")[0] for pair in self.sessions]
+
+    def on_kept(self) -> bytes:
+        """What the connection that was kept alive gets now; nothing where it was closed."""
+        return self._on(self.kept, "close").split(b"\r\n")[0]
+
+    def websocket_ends(self) -> bool:
+        """Whether the WebSocket is closed."""
+        self.websocket.settimeout(2)
+        try:
+            return not self.websocket.recv(1)
+        except TimeoutError:
+            return False
+        except OSError:
+            return True
+
+    def close(self) -> None:
+        self.kept.close()
+        self.websocket.close()
+
+
+@contextlib.contextmanager
+def somebody_works(lab: TwoHosts, name: str) -> Iterator[list[tuple[str, int]]]:
+    """Ask both sites as somebody who may, all the while; the list is what was not 200."""
+    refused: list[tuple[str, int]] = []
+    over = threading.Event()
+    counted = [0]
+
+    def work() -> None:
+        while not over.is_set():
+            for site in lab.sites:
+                status = lab.status(site, lab.pair(name))
+                counted[0] += 1
+                if status != 200:
+                    refused.append((site.name, status))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield refused
+    finally:
+        over.set()
+        thread.join()
+    assert counted[0] > 20
+
+
+def proofs(output: str) -> list[str]:
+    """The lines of the witness."""
+    return re.findall(r'"((?:ok|note|WRONG) .*)"', output)
+
+
+def test_carl_is_out_everywhere_and_nobody_else_notices(lab: TwoHosts) -> None:
+    inside = [Intruder(lab, site, lab.pair("carl")) for site in lab.sites]
+    with somebody_works(lab, "alex") as refused:
+        run = lab.play("-e", "revoke_client=carl", "-e", "revoke_reason=keyCompromise", playbook=REVOKE)
+    assert run.code == 0, run.output[-8000:]
+    assert refused == []
+    reached = lab.reached()
+    for intruder in inside:
+        assert lab.status(intruder.site, intruder.pair) == 403
+        assert all(b" 403 " in line for line in intruder.resumed())
+        assert intruder.on_kept() == b""
+    assert lab.reached() == reached
+    # web2 has trust_cut_connections_after, web1 does not, and the play says so.
+    assert [intruder.websocket_ends() for intruder in inside] == [False, True]
+    seen = proofs(run.output)
+    assert not [line for line in seen if line.startswith("WRONG")]
+    for host in ("web1", "web2"):
+        for tried in (
+            "fresh, TLS 1.2", "fresh, TLS 1.3", "TLS 1.2 session id", "TLS 1.2 ticket", "TLS 1.3 ticket", "kept alive"
+        ):  # fmt: skip
+            assert any(line.startswith("ok") and f" {host} " in line and tried in line for line in seen), (host, tried)
+    assert any(line.startswith("note") and " web1 " in line and "lives on" in line for line in seen)
+    assert any(line.startswith("ok") and " web2 " in line and "open WebSocket, /chat: cut" in line for line in seen)
+    assert all("before: 204 cert" in line for line in seen if "fresh, TLS" in line)
+    assert "With the private key, from outside" in run.output
+    assert "carl is still on the roster" in run.output
+    for intruder in inside:
+        intruder.close()
+
+
+def test_a_second_run_changes_nothing_and_proves_it_again(lab: TwoHosts) -> None:
+    lab.play("-e", "revoke_client=dora", playbook=REVOKE)
+    before = lab.digest()
+    again = lab.play("-e", "revoke_client=dora", playbook=REVOKE)
+    assert (again.code, again.changed) == (0, 0), again.output[-6000:]
+    assert lab.digest() == before
+    assert [line for line in proofs(again.output) if line.startswith("ok") and "fresh, TLS 1.3" in line]
+
+
+def test_check_mode_predicts_and_leaves_everything(lab: TwoHosts) -> None:
+    before = lab.digest()
+    run = lab.play("--check", "-e", "revoke_client=alex", playbook=REVOKE)
+    assert run.code == 0, run.output[-6000:]
+    assert run.changed == 5, "revocation, CRL, publication, trust on two hosts"
+    assert lab.digest() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ((), "exactly one"),
+        (("revoke_client=alex", "revoke_serial=01"), "exactly one"),
+        (("revoke_client=nobody",), "nobody"),
+        (("revoke_serial=0BADC0DE",), "0BADC0DE"),
+        (("revoke_fingerprint=" + "ab" * 32,), "abab"),
+        (("revoke_client=alex", "revoke_reason=boredom"), "boredom"),
+    ],
+)
+def test_what_is_not_meant_is_refused_by_name_before_anything_happens(
+    lab: TwoHosts, words: tuple[str, ...], named: str
+) -> None:
+    before = lab.digest()
+    run = lab.play(*(part for word in words for part in ("-e", word)), playbook=REVOKE)
+    assert run.code != 0
+    assert named in run.output
+    assert "Send the witness" not in run.output
+    assert lab.digest() == before
+
+
+def test_somebody_with_two_certificates_loses_both(lab: TwoHosts) -> None:
+    first = lab.pair("erin", (lab.authority / "clients" / "erin" / "erin.crt").resolve().stem)
+    lab.roster[3]["roles"] = ["admin", "ops"]  # another certificate; the former one stays valid for the overlap
+    assert lab.play().code == 0
+    second = lab.pair("erin", (lab.authority / "clients" / "erin" / "erin.crt").resolve().stem)
+    assert first != second
+    assert [lab.status(lab.sites[0], pair) for pair in (first, second)] == [200, 200]
+    inside = [Intruder(lab, lab.sites[1], pair) for pair in (first, second)]
+    fingerprint = x509.load_pem_x509_certificate(first[0].read_bytes()).fingerprint(hashes.SHA256()).hex(":")
+    by_fingerprint = lab.play("-e", f"revoke_fingerprint={fingerprint}", playbook=REVOKE)
+    assert by_fingerprint.code == 0, by_fingerprint.output[-6000:]
+    assert [lab.status(lab.sites[0], pair) for pair in (first, second)] == [403, 200]
+    run = lab.play("-e", "revoke_client=erin", playbook=REVOKE)
+    assert run.code == 0, run.output[-6000:]
+    for site in lab.sites:
+        assert [lab.status(site, pair) for pair in (first, second)] == [403, 403]
+    for intruder in inside:
+        assert all(b" 403 " in line for line in intruder.resumed())
+        intruder.close()
+
+
+def test_by_serial_and_a_host_that_is_down_is_named_while_the_others_are_done(lab: TwoHosts) -> None:
+    pair = lab.pair("frank")
+    serial = f"{x509.load_pem_x509_certificate(pair[0].read_bytes()).serial_number:X}"
+    lab.more_hosts = {
+        "web3": {
+            "ansible_connection": "ssh",
+            "ansible_host": "127.0.0.1",
+            "ansible_port": free_ports(1)[0],
+            "gate_sites": [lab.sites[0].entry],
+        }
+    }
+    try:
+        run = lab.play("-e", f"revoke_serial={serial}", playbook=REVOKE)
+    finally:
+        lab.more_hosts = {}
+    assert run.code != 0
+    assert re.search(r"not proven that they are refused on web3\. web3: it could not be reached", run.output), (
+        run.output[-6000:]
+    )
+    for site in lab.sites:
+        assert lab.status(site, pair) == 403
+
+
+def test_all_hosts_down_is_named_too(lab: TwoHosts) -> None:
+    nginxes = lab.nginxes
+    lab.nginxes = []
+    lab.more_hosts = {
+        "web3": {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": free_ports(1)[0]}
+    }
+    try:
+        run = lab.play("-e", "revoke_client=frank", playbook=REVOKE)
+    finally:
+        lab.nginxes, lab.more_hosts = nginxes, {}
+    assert run.code != 0
+    assert "refused on web3. web3: it could not be reached" in run.output, run.output[-6000:]
+
+
+def test_without_the_key_it_says_which_proof_was_made(lab: TwoHosts) -> None:
+    lab.roster.append({"name": "gina", "common_name": "gina", "email": ["gina@example.org"]})
+    assert lab.play().code == 0
+    # Its owner took it along.
+    key_file = lab.client("gina", "key").resolve().rename(lab.root / "gina.key")
+    pair = (lab.client("gina", "crt"), key_file)
+    assert lab.status(lab.sites[0], pair) == 200
+    run = lab.play("-e", "revoke_client=gina", playbook=REVOKE)
+    assert run.code == 0, run.output[-6000:]
+    assert "Without the private key, which is not here" in run.output
+    assert "openssl verify with the published bundle: certificate revoked" in run.output
+    assert [lab.status(site, pair) for site in lab.sites] == [403, 403]
