@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
@@ -222,4 +222,5 @@ def _plain(value: object) -> str:
 
 
 def _moment(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    # strptime takes ten times as long. fromisoformat knows the letter Z from Python 3.11 on.
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
