@@ -38,11 +38,11 @@ class ClientFiles:
 
     def file(self, ending: str) -> str:
         """The file of this very certificate."""
-        return os.path.join(self.directory, f"{self.issue.stem}.{ending}")
+        return f"{self.directory}/{self.issue.stem}.{ending}"
 
     def link(self, ending: str) -> str:
         """The stable name of the current certificate's file."""
-        return os.path.join(self.directory, f"{self.name}.{ending}")
+        return f"{self.directory}/{self.name}.{ending}"
 
     @property
     def has_key(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -332,4 +332,5 @@ def _plain(value: object) -> str:
 
 def moment(text: str) -> datetime:
     """Return the time that a record names (ISO 8601, UTC)."""
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    # strptime takes ten times as long. fromisoformat knows the letter Z from Python 3.11 on.
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
