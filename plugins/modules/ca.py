@@ -119,6 +119,11 @@ certificate:
   returned: success
   type: str
   sample: /srv/quietdoor/authority/certs/ca.cert.pem
+passphrase_changed:
+  description: Whether the key was, or in check mode would be, encrypted anew with another passphrase.
+  returned: success
+  type: bool
+  sample: false
 subject:
   description: The authority's distinguished name as nginx prints it (RFC 2253).
   returned: success
@@ -183,6 +188,7 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     result = {
         "changed": bool(outcome.changes),
         "changes": outcome.changes,
+        "passphrase_changed": check_path(params["path"]).key in outcome.after,
         "certificate": check_path(params["path"]).certificate,
         "subject": names.rfc2253(spec.subject),
         "diff": {"before": outcome.before, "after": outcome.after},

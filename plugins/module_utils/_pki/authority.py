@@ -62,6 +62,11 @@ class Authority:
         self.certificate = _load_certificate(layout.certificate)
         self.rows: list[Row] = database.parse(_read_text(layout.index), layout.index)
 
+    @property
+    def chain(self) -> tuple[x509.Certificate, ...]:
+        """Its certificate, and those of all CAs above it."""
+        return (self.certificate,)
+
     def signer(self, passphrase: bytes | None, now: datetime) -> Signer:
         """Return the authority ready to sign.
 

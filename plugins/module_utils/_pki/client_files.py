@@ -22,8 +22,6 @@ except ImportError:  # the modules report it (_ansible.dependencies) before anyt
     pass
 
 if TYPE_CHECKING:
-    from cryptography import x509
-
     from .authority import Authority
     from .records import Issue, Record
     from .roster import Client
@@ -109,11 +107,6 @@ def work(files: ClientFiles, client: Client, record: Record) -> Work:
     )
 
 
-def chain(authority: Authority) -> list[x509.Certificate]:
-    """Return the CA certificates that a client sends along or imports, the one that signed its own first."""
-    return [authority.certificate]
-
-
 def complete(authority: Authority, files: ClientFiles, client: Client, record: Record) -> Record:
     """Do the work and return the record with the bundles as they are now."""
     due = work(files, client, record)
@@ -167,8 +160,7 @@ def _read(path: str) -> bytes | None:
 def _write_certificate(authority: Authority, files: ClientFiles) -> None:
     pem = authority.issued(files.issue.serial).public_bytes(Encoding.PEM)
     write_atomic(files.file(CERTIFICATE), pem, PUBLIC_FILE)
-    above = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in chain(authority))
-    write_atomic(files.file(CHAIN), pem + above, PUBLIC_FILE)
+    write_atomic(files.file(CHAIN), pem + authority.certificate.public_bytes(Encoding.PEM), PUBLIC_FILE)
 
 
 def _write_bundles(
@@ -188,7 +180,7 @@ def _write_bundles(
         )
     written = {}
     for profile in profiles:
-        data = bundle.build(profile, client.common_name, key, certificate, chain(authority), passphrase)
+        data = bundle.build(profile, client.common_name, key, certificate, list(authority.chain), passphrase)
         write_atomic(files.file(bundle.SUFFIXES[profile]), data, PRIVATE_FILE)
         written[profile] = Bundle(files.issue.serial, bundle.digest(data), bundle.passphrase_tag(key_pem, passphrase))
     return written

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem, shown
 from . import records
-from .client_files import chain
 from .keys import public_der
 from .names import rfc2253
 from .weak_keys import check_client_key
@@ -101,7 +100,7 @@ def refuse_held_keys(authority: Authority, steps: list[Step], known: dict[str, R
     wanted = {step.client.public_key: step.client.name for step in steps if step.issues and step.client.public_key}
     if not wanted:
         return
-    for certificate in chain(authority):
+    for certificate in authority.chain:
         client = wanted.get(_certified_key(certificate))
         if client is not None:
             raise _held(client, f"the CA {rfc2253(certificate.subject)}")
