@@ -209,6 +209,11 @@ chain:
   returned: success
   type: str
   sample: /srv/quietdoor/authority/certs/chain.pem
+passphrase_changed:
+  description: Whether the key was, or in check mode would be, encrypted anew with another passphrase.
+  returned: success
+  type: bool
+  sample: false
 subject:
   description: The authority's distinguished name as nginx prints it (RFC 2253).
   returned: success
@@ -336,6 +341,7 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     return {
         "changed": bool(outcome.changes),
         "changes": outcome.changes,
+        "passphrase_changed": layout.key in outcome.after,
         "certificate": layout.certificate,
         "chain": layout.chain if params["issuer"] else layout.certificate,
         "subject": names.rfc2253(certificate.subject if certificate else _spec(params).subject),

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
 COLLECTIONS = Path(errors.__file__).parents[6]
 AUTHORITY_PASSPHRASE = "Correct-Horse-Battery-1"
+FIRST_PASSPHRASE = "Former-Mule-5"
 BUNDLE_PASSPHRASE = "Staple-Zwölf-2"
 ARCHIVE_PASSPHRASE = "Harbour-Größe-Lamp-4"
 CA = {"common_name": "Test CA", "key": {"type": "ecdsa"}}
 ALEX = {"name": "alex", "email": ["alex@example.org"]}
+BEA = {"name": "bea", "bundle_passphrase": BUNDLE_PASSPHRASE}
 
 
 class Directory:
@@ -72,7 +74,7 @@ def empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Directory:
 @pytest.fixture
 def made(empty: Directory) -> Directory:
     assert empty.run("ca", passphrase=AUTHORITY_PASSPHRASE, **CA)["changed"]
-    assert empty.sign({"name": "bea", "bundle_passphrase": BUNDLE_PASSPHRASE})["changed"]
+    assert empty.sign(BEA)["changed"]
     assert empty.run("crl", passphrase=AUTHORITY_PASSPHRASE)["changed"]
     return empty
 
@@ -296,6 +298,17 @@ def test_a_backup_that_cannot_be_changes_nothing(
     assert made.digest() == before
 
 
+def played(tmp_path: Path, play: Path, *options: str) -> str:
+    """Run a play on this machine, which has to succeed, and return what Ansible said."""
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local", *options]
+    command += ["-e", f"ansible_python_interpreter={sys.executable}", str(play)]
+    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_HOME": str(tmp_path / "home")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    return output
+
+
 def test_no_module_says_a_secret_however_loud_ansible_is(tmp_path: Path) -> None:
     """A real play with -vvv and --diff, first run and second: passphrases and keys are nowhere in the output."""
     clients = [
@@ -305,7 +318,8 @@ def test_no_module_says_a_secret_however_loud_ansible_is(tmp_path: Path) -> None
     common = {"path": str(tmp_path / "ca"), "passphrase": AUTHORITY_PASSPHRASE}
     archive = {"archive": str(tmp_path / "archive"), "archive_passphrase": ARCHIVE_PASSPHRASE}
     tasks: list[dict[str, Any]] = [
-        {"quietdoor.mtls.ca": {**common, **CA}},
+        {"quietdoor.mtls.ca": {**common, **CA, "passphrase": FIRST_PASSPHRASE}, "ignore_errors": True},
+        {"quietdoor.mtls.ca": {**common, **CA, "previous_passphrase": FIRST_PASSPHRASE}},
         {"quietdoor.mtls.client_certs": {**common, "clients": clients}},
         {"quietdoor.mtls.client_certs": {**common, "passphrase": "Wrong-Pony-3", "clients": [{"name": "carl"}]},
          "ignore_errors": True},
@@ -325,25 +339,13 @@ def test_no_module_says_a_secret_however_loud_ansible_is(tmp_path: Path) -> None
     tasks += [{"ansible.builtin.debug": {"var": f"result{index}"}} for index in range(len(tasks))]
     play = tmp_path / "play.yml"
     play.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
-    command = [
-        str(Path(sys.executable).with_name("ansible-playbook")),
-        "-i",
-        "localhost,",
-        "-c",
-        "local",
-        "-vvv",
-        "--diff",
-    ]
-    command += ["-e", f"ansible_python_interpreter={sys.executable}", str(play)]
-    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_HOME": str(tmp_path / "home")}
     for _time in range(2):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        output = done.stdout + done.stderr
-        assert done.returncode == 0, output
+        output = played(tmp_path, play, "-vvv", "--diff")
         assert "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER" in output
         generated = (tmp_path / "ca" / "clients" / "bea" / "bea.passphrase").read_text().strip()
         for secret in (
             AUTHORITY_PASSPHRASE,
+            FIRST_PASSPHRASE,
             BUNDLE_PASSPHRASE,
             ARCHIVE_PASSPHRASE,
             "Wrong-Pony-3",
@@ -357,3 +359,161 @@ def test_no_module_says_a_secret_however_loud_ansible_is(tmp_path: Path) -> None
         if path.is_file() and not path.is_symlink() and path.suffix not in (".passphrase",):
             assert AUTHORITY_PASSPHRASE.encode() not in path.read_bytes()
             assert BUNDLE_PASSPHRASE.encode() not in path.read_bytes()
+
+
+def request() -> str:
+    """A CSR from openssl, whose key nobody keeps."""
+    command = ["openssl", "req", "-new", "-nodes", "-subj", "/CN=x", "-keyout", "/dev/null"]
+    command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_csr_given_as_text_and_as_a_file(made: Directory) -> None:
+    text = request()
+    file = made.root / "alex.csr"
+    file.write_text(text)
+    as_text, as_file = [BEA, ALEX | {"csr": text}], [BEA, ALEX | {"csr": str(file)}]
+    before = made.digest()
+    predicted = made.sign(*as_text, check_mode=True)
+    assert made.digest() == before
+    assert [client["action"] for client in predicted["clients"]] == ["unchanged", "issued"]
+    assert [client["action"] for client in made.sign(*as_text)["clients"]] == ["unchanged", "issued"]
+    done = made.digest()
+    assert not [name for name in done if re.search(r"clients/alex/.*\.(key|p12|passphrase)$", name)]
+    assert not made.sign(*as_file)["changed"]
+    assert not made.sign(*as_file, check_mode=True)["changed"]
+    assert made.digest() == done
+    file.unlink()
+    refused(made.sign(*as_file), "client alex: csr .* cannot be read")
+    assert made.sign(BEA, ALEX | {"csr": str(file), "state": "revoked"})["changed"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"csr": ""}, "client alex: csr '' is neither a CSR in PEM nor a full path"),
+        ({"csr": "x" * 10_000}, r"client alex: csr .*\(10000 characters\) is neither"),
+        ({"csr": "/etc/hostname"}, "client alex: csr is not one CSR in PEM"),
+        ({"csr": "-----BEGIN PRIVATE KEY-----"}, "client alex: csr has a private key in it"),
+        ({"csr": "/x", "key": {"type": "rsa"}}, "client alex: csr and key do not go together"),
+        ({"csr": "/x", "bundle_profiles": ["compat"]}, "client alex: csr and bundle_profiles do not go together"),
+        ({"csr": "/x", "bundle_passphrase": "y"}, "client alex: csr and bundle_passphrase do not go together"),
+    ],
+)
+def test_a_bad_csr_changes_nothing(changes: dict[str, Any], says: str, made: Directory) -> None:
+    before = made.digest()
+    for check_mode in (True, False):
+        refused(made.sign({"name": "good"}, ALEX | changes, check_mode=check_mode), says)
+    assert made.digest() == before
+
+
+NOTHING = [
+    {"clients": None},
+    {"clients": [None]},
+    {"clients": [{}]},
+    {"clients": [{"name": None}]},
+    {"clients": [ALEX | {"email": None}]},
+    {"clients": [ALEX | {"email": [None]}]},
+    {"clients": [ALEX | {"roles": [None]}]},
+    {"clients": [ALEX | {"roles": None}]},
+    {"clients": [ALEX | {"state": None}]},
+    {"clients": [ALEX | {"reason": None}]},
+    {"clients": [ALEX | {"key": {"type": None}}]},
+    {"clients": [ALEX | {"bundle_profiles": None}]},
+    {"clients": [ALEX | {"bundle_profiles": [None]}]},
+    {"clients": [ALEX], "bundle_profiles": None},
+    {"clients": [ALEX], "key": {"type": None}},
+    {"clients": [ALEX], "valid_for": None},
+    {"clients": [ALEX], "overlap": None},
+    {"clients": [ALEX], "path": None},
+    {"clients": [ALEX], "purge_limit": None},
+    {"clients": [ALEX], "purge_limit": -1},
+]
+
+
+@pytest.mark.parametrize("options", NOTHING, ids=str)
+def test_null_where_a_value_belongs_is_explained(options: dict[str, Any], made: Directory) -> None:
+    before = made.digest()
+    refused(made.run("client_certs", **{"passphrase": AUTHORITY_PASSPHRASE, **options}), ".")
+    assert made.digest() == before
+
+
+def test_null_is_as_good_as_left_out_where_nothing_has_to_stand(made: Directory) -> None:
+    options = ("common_name", "organization", "valid_for", "key", "csr", "bundle_passphrase")
+    made.sign(BEA, ALEX)
+    assert not made.sign(BEA, ALEX | dict.fromkeys(options))["changed"]
+
+
+def test_who_is_not_on_the_roster_is_named_or_purged(made: Directory) -> None:
+    result = made.sign(ALEX)
+    assert result["unlisted"] == ["bea"]
+    assert "Not on the roster, but with a valid certificate: bea." in str(result["warnings"])
+    before = made.digest()
+    refused(made.sign(ALEX, purge=True, purge_limit=0), "purge_limit is 0: bea. Put back on the roster")
+    refused(made.sign(purge=True), r"purge would revoke everybody \(alex, bea\)")
+    predicted = made.sign(ALEX, purge=True, check_mode=True)
+    assert made.digest() == before
+    result = made.sign(ALEX, purge=True)
+    assert result["changed"]
+    assert result["unlisted"] == []
+    assert [(client["name"], client["action"]) for client in result["clients"]] == [
+        ("alex", "unchanged"),
+        ("bea", "revoked"),
+    ]
+    assert (predicted["clients"], predicted["diff"]) == (result["clients"], result["diff"])
+    assert not made.sign(ALEX, purge=True)["changed"]
+
+
+def test_a_new_passphrase_keeps_the_key(made: Directory) -> None:
+    before = made.digest()
+    options = {**CA, "passphrase": "Brand-New-Donkey-4", "previous_passphrase": AUTHORITY_PASSPHRASE}
+    predicted = made.run("ca", check_mode=True, **options)
+    assert made.digest() == before
+    result = made.run("ca", **options)
+    assert predicted["changed"]
+    assert predicted["passphrase_changed"]
+    assert predicted == result
+    assert "Donkey" not in str(result["diff"])
+    after = made.digest()
+    assert [name for name in after if after[name] != before[name]] == ["ca/private/ca.key.pem"]
+    again = made.run("ca", **options)
+    assert not again["changed"]
+    assert not again["passphrase_changed"]
+    refused(made.sign(ALEX), "does not open with the passphrase")
+    assert made.run("client_certs", passphrase="Brand-New-Donkey-4", clients=[ALEX])["changed"]
+
+
+@pytest.mark.parametrize("previous", [None, AUTHORITY_PASSPHRASE], ids=["no encryption", "another passphrase"])
+def test_the_role_changes_the_passphrase_and_check_mode_says_so(previous: str | None, tmp_path: Path) -> None:
+    common: dict[str, Any] = {"authority_path": str(tmp_path / "ca"), "authority_root": CA}
+    first = {**common, "authority_roster": [ALEX], **({"authority_passphrase": previous} if previous else {})}
+    second = {
+        **common,
+        "authority_roster": [ALEX, {"name": "new"}],
+        "authority_passphrase": "Brand-New-Donkey-4",
+        "authority_previous_passphrase": previous or "",
+    }
+
+    def run(variables: dict[str, Any], *options: str) -> str:
+        play = tmp_path / "play.yml"
+        play.write_text(
+            yaml.safe_dump(
+                [
+                    {
+                        "hosts": "localhost",
+                        "gather_facts": False,
+                        "vars": variables,
+                        "roles": ["quietdoor.mtls.authority"],
+                    }
+                ]
+            )
+        )
+        return played(tmp_path, play, "--diff", *options)
+
+    assert "failed=0" in run(first)
+    assert re.search("changed=3 .*failed=0", run(second, "--check"))
+    output = run(second)
+    assert re.search("changed=3 .*failed=0", output)
+    assert "Donkey" not in output
+    assert "PRIVATE KEY" not in output
+    assert re.search("changed=0 .*failed=0", run(second))
