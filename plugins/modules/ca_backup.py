@@ -12,7 +12,7 @@ short_description: Back an authority up, encrypted; verify and restore such a ba
 version_added: 0.1.0
 description:
   - With O(state=created), writes all of an authority's directory, as it stands at one moment, to one encrypted file.
-  - With O(state=verified), opens such a file wholly in memory, compares the digest of every file in it, and looks
+  - With O(state=verified), reads such a file to its end, compares the digest of every file in it, and looks
     whether the authority in it is sound. Nothing is written.
   - With O(state=restored), brings it back into a directory that is missing or empty. Nothing is ever overwritten.
   - The archive is encrypted with AES-256-GCM under a key that scrypt (N = 2^17, r = 8, p = 1; 128 MiB of memory)

@@ -123,16 +123,16 @@ def read(unpacked: archive.Unpacked, create: Callable[[File], BinaryIO] | None =
     """
     found = unpacked.manifest
     wanted = {found.names[role]: role for role in LOOKED_INTO}
-    kept: dict[str, bytes] = {}
+    kept: dict[str, bytearray] = {}
     for file, blocks in unpacked.files():
-        role = wanted.get(file.path)
+        taken = kept.setdefault(wanted[file.path], bytearray()) if file.path in wanted else None
         with create(file) if create else io.BytesIO() as written:
             for block in blocks:
                 if create:
                     written.write(block)
-                if role:
-                    kept[role] = kept.get(role, b"") + block
-    return Contents(unpacked.path, found, kept)
+                if taken is not None:
+                    taken += block
+    return Contents(unpacked.path, found, {role: bytes(data) for role, data in kept.items()})
 
 
 def check_archive(target: str | None, layout: Layout | None) -> str:

@@ -100,6 +100,18 @@ def test_a_backup_is_made_once_and_again_when_the_authority_changed(shelf: Shelf
     assert {path.name for path in shelf.directory.iterdir()} == {shelf.archive.name, ".lock"}
 
 
+def test_an_authority_that_issued_nothing_yet_has_a_backup_too(door: Any, tmp_path: Path) -> None:
+    """Its database is an empty file."""
+    (tmp_path / "shelf").mkdir()
+    shelf = Shelf(door, tmp_path / "shelf")
+    made = shelf.create().findings
+    assert made is not None
+    assert (made.certificates, made.crl_number, made.key_opened) == (0, None, True)
+    assert shelf.verify().findings == made
+    assert shelf.restore(tmp_path / "again").changes == ["restored"]
+    assert shelf.at(tmp_path / "again").create().changes == []
+
+
 def test_what_a_backup_says_of_itself(shelf: Shelf) -> None:
     made = shelf.create()
     assert made.findings is not None

@@ -91,6 +91,10 @@ def test_both_work_on_a_directory_of_any_name(odd: Any, client: Any, openssl: An
     second = by_openssl(odd)
     assert number(second) == first.after.number + 1
     assert len(second) == 2
+    # It is as good as ours: only the DER file is brought after it.
+    followed = odd.later(minutes=1).crl()
+    assert followed.after == followed.before
+    assert followed.after.number == number(second)
     assert not odd.later(minutes=1).crl().changed
     odd = odd.later(days=20)
     odd.crl()
