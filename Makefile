@@ -87,8 +87,9 @@ demo-check: install ## make demo, twice, stop, and again, in .cache/demo
 images: ## the systemd containers' images, made anew where they are missing, old or of another recipe
 	@tools/images.sh
 
-molecule: venv install images ## the example inventory on real systemd containers
-	@tools/molecule.sh test $(ARGS)
+molecule: venv install images ## the example inventory, and revoking, on real systemd containers
+	@tools/molecule.sh test --scenario-name default $(ARGS)
+	@tools/molecule.sh test --scenario-name revoke $(ARGS)
 
 format: venv ## ruff's own style for every Python file
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .

@@ -9,6 +9,7 @@ archive, PEP 441). Its settings are a JSON file that the same module writes.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
 import io
@@ -34,14 +35,6 @@ if TYPE_CHECKING:
     from .chain import Crl
 
 _PACKAGE = "quietdoor"
-# What the program consists of; a test runs it alone.
-_PARTS = {
-    "_ansible": ("durations", "errors", "files"),
-    "_nginx": (
-        "chain", "config", "fetch", "gate", "generation", "neighbours", "options", "ports", "publication", "pull", "puller",
-        "quoting", "scratch", "server", "shelf", "shutdown", "transaction", "trust", "version",
-    ),
-}  # fmt: skip
 _MAIN = f"""\
 import sys
 
@@ -55,17 +48,33 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 def build_program() -> bytes:
     """Return the archive. The same sources make the same bytes."""
-    here = __name__.rpartition(".")[0].rpartition(".")[0]
+    top, _dot, package = __name__.rpartition(".")[0].rpartition(".")
     texts = {"__main__.py": _MAIN, f"{_PACKAGE}/__init__.py": ""}
-    for package, names in _PARTS.items():
-        texts[f"{_PACKAGE}/{package}/__init__.py"] = ""
-        for name in names:
-            texts[f"{_PACKAGE}/{package}/{name}.py"] = _source(f"{here}.{package}.{name}")
+    waiting = [(package, "puller")]
+    while waiting:
+        package, name = waiting.pop()
+        path = f"{_PACKAGE}/{package}/{name}.py"
+        if path not in texts:
+            texts[f"{_PACKAGE}/{package}/__init__.py"] = ""
+            texts[path] = _source(f"{top}.{package}.{name}")
+            waiting += _imported(texts[path], package)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, text in texts.items():
-            archive.writestr(zipfile.ZipInfo(name, _EPOCH), text)
+        for path in sorted(texts):
+            archive.writestr(zipfile.ZipInfo(path, _EPOCH), texts[path])
     return buffer.getvalue()
+
+
+def _imported(source: str, package: str) -> list[tuple[str, str]]:
+    """Return what a file imports relatively, as package and module. These are what Ansible ships with a module, too."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.level == 1:
+            found += [(package, node.module)] if node.module else [(package, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level > 1 and node.module:
+            other, _dot, name = node.module.partition(".")
+            found.append((other, name))
+    return found
 
 
 def _source(name: str) -> str:
