@@ -48,6 +48,7 @@ def render(template: str, version: str = "1.22.1", http2: bool = True, **changes
     values: dict[str, Any] = {
         **VARIABLES,
         "gate__site": site,
+        "gate__handler": site["handlers"][0],
         "gate__sites": [site],
         "gate__nginx": {"capabilities": capabilities},
         "gate__default": {"owned": tokens, "http2": tokens},
