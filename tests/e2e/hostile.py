@@ -178,12 +178,13 @@ _HEADERS = {
     "method override": "X-HTTP-Method-Override: GET",
     "authorization": "Authorization: Basic YWxleDphbGV4",
     "h2c": "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\nConnection: Upgrade, HTTP2-Settings",
-    "websocket": "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+    "websocket": "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13",
     "connection removes": "Connection: X-Client-Verify, close",
     "expect": "Expect: 100-continue",
     "early data": "Early-Data: 1",
 }
 
+_POST = "POST / HTTP/1.1\r\nHost: NAME\r\n"
 _SECOND = "GET /admin/second HTTP/1.1\r\nHost: NAME\r\n\r\n"
 # Two programs could disagree where these end (RFC 9112 section 11.2).
 _SHAPES = {
@@ -204,16 +205,16 @@ _SHAPES = {
     "host with a final dot": "GET /admin/ HTTP/1.1\r\nHost: NAME.\r\nConnection: close\r\n\r\n",
     "host in capitals": "GET /admin/ HTTP/1.1\r\nHost: PANEL.TEST\r\nConnection: close\r\n\r\n",
     "host with a path": "GET / HTTP/1.1\r\nHost: NAME/admin/\r\nConnection: close\r\n\r\n",
-    "content length and chunked": f"POST / HTTP/1.1\r\nHost: NAME\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{_SECOND}",
-    "two content lengths": f"POST / HTTP/1.1\r\nHost: NAME\r\nContent-Length: 0\r\nContent-Length: 50\r\n\r\n{_SECOND}",
-    "chunked written oddly": f"POST / HTTP/1.1\r\nHost: NAME\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n{_SECOND}",
-    "chunked twice": f"POST / HTTP/1.1\r\nHost: NAME\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n{_SECOND}",
-    "chunked after a tab": f"POST / HTTP/1.1\r\nHost: NAME\r\nTransfer-Encoding:\tchunked\r\n\r\n0\r\n\r\n{_SECOND}",
-    "space before the colon": f"POST / HTTP/1.1\r\nHost: NAME\r\nTransfer-Encoding : chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n{_SECOND}",
+    "content length and chunked": f"{_POST}Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{_SECOND}",
+    "two content lengths": f"{_POST}Content-Length: 0\r\nContent-Length: 50\r\n\r\n{_SECOND}",
+    "chunked written oddly": f"{_POST}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n{_SECOND}",
+    "chunked twice": f"{_POST}Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n{_SECOND}",
+    "chunked after a tab": f"{_POST}Transfer-Encoding:\tchunked\r\n\r\n0\r\n\r\n{_SECOND}",
+    "space before the colon": f"{_POST}Transfer-Encoding : chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n{_SECOND}",
     "folded header": "GET /admin/ HTTP/1.1\r\nHost: NAME\r\nX-A: b\r\n X-Client-Verify: SUCCESS\r\nConnection: close\r\n\r\n",
     "bare line feeds": "GET /admin/ HTTP/1.1\nHost: NAME\nConnection: close\n\n",
-    "negative content length": f"POST / HTTP/1.1\r\nHost: NAME\r\nContent-Length: -1\r\n\r\n{_SECOND}",
-    "a request as a body": f"POST / HTTP/1.1\r\nHost: NAME\r\nContent-Length: 50\r\n\r\n{_SECOND}",
+    "negative content length": f"{_POST}Content-Length: -1\r\n\r\n{_SECOND}",
+    "a request as a body": f"{_POST}Content-Length: 50\r\n\r\n{_SECOND}",
     "pipelined": f"GET /x HTTP/1.1\r\nHost: NAME\r\n\r\n{_SECOND}",
     "pipelined capitals": "GET /x HTTP/1.1\r\nHost: NAME\r\n\r\nGET /ADMIN/ HTTP/1.1\r\nHost: NAME\r\nConnection: close\r\n\r\n",
     "pipelined for another host": f"GET / HTTP/1.1\r\nHost: public.test\r\n\r\n{_SECOND}",

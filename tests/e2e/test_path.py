@@ -23,7 +23,7 @@ import hostile
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 from nginx_instance import NginxInstance, free_port
-from test_gate import STATUS, Answer, Application, Pair, World, _pair, eventually, exchange
+from test_gate import STATUS, Answer, Application, Pair, World, _pair, _wait_for, eventually, exchange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,6 +178,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PathWorld]:
     foreign = _pair(root / "foreign-ca", "Foreign", is_ca=True)
     _pair(root / "neighbour", "neighbour", usage=Usage.SERVER_AUTH, dns=("public.test",))
     decisions, php = Decisions(ports["decisions"]), FastCgi(root / "php.sock")
+    idle = free_port(21700, 21799)
     # The neighbour of test_gate.py, an HTTP/2 application, and a gate as articles have it.
     tls = f"ssl_certificate {root}/neighbour.crt; ssl_certificate_key {root}/neighbour.key;"
     proxy = f"proxy_pass http://127.0.0.1:{application.port};"
@@ -196,7 +197,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PathWorld]:
             listen 127.0.0.1:{ports["rpc"]} http2;
             location / {{
                 add_header Content-Type application/grpc;
-                return 200 "$server_protocol $request_uri name=$http_x_client_name user=$http_remote_user verify=$http_x_client_verify";
+                return 200 "$server_protocol $request_uri $http_x_client_name,$http_remote_user,$http_x_client_verify";
             }}
         }}
         server {{
@@ -213,7 +214,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PathWorld]:
             }}
         }}"""
     try:
-        with NginxInstance(root / "nginx", http="server { listen 127.0.0.1:%d; }" % free_port(21700, 21799)) as nginx:
+        with NginxInstance(root / "nginx", http=f"server {{ listen 127.0.0.1:{idle}; }}") as nginx:
             world = PathWorld(root, nginx, ports, application, foreign)
             nginx.configure(http=http)
             nginx.reload()
@@ -244,12 +245,28 @@ def test_a_second_run_changes_nothing_and_nginx_has_nothing_to_complain_about(wo
     assert not re.findall(r"\[(?:warn|error|emerg)\](?!.*could not build optimal).*", done.stderr)
 
 
+def test_the_role_says_how_a_guarded_path_could_be_reached_another_way(world: PathWorld) -> None:
+    said = world.first.output
+    assert (
+        f"site shop: /admin and the public part are answered by the same http://127.0.0.1:{world.application.port}"
+        in said
+    )
+    assert "which site loose reaches too, at other addresses than its own guarded paths" in said
+    assert not re.search(r"site shop: /app/panel", said), "nobody else reaches that one"
+
+
 # --- mode path ---
 
 
 @pytest.mark.parametrize("port", ["own", "shared"])
 @pytest.mark.parametrize("who", EVERYBODY)
 def test_the_public_part_is_public_for_everybody(world: PathWorld, who: str, port: str) -> None:
+    forged = {
+        "X-Client-Name": "forged",
+        "X_Client_Name": "forged",
+        "X-Client_Verify": "forged",
+        "X-Quietdoor-Verdict": "forged",
+    }
     for method, path, body in [
         ("GET", "/", None),
         ("GET", "/a%2Fb//c/../d;x?y=/admin/", None),
@@ -259,11 +276,12 @@ def test_the_public_part_is_public_for_everybody(world: PathWorld, who: str, por
         ("PATCH", "/blog/admin", b"1"),
         ("OPTIONS", "/", None),
     ]:
-        answer = ask(world, who, path, port=port, method=method, body=body, headers={"X-Client-Name": "forged"})
+        answer = ask(world, who, path, port=port, method=method, body=body, headers=forged)
         assert answer.status == 200, (method, path, answer)
         seen, told = answer.seen(), json.loads(answer.body)
         assert (told["method"], told["path"], told["body"]) == (method, path, (body or b"").decode())
-        assert not [name for name in seen if name.startswith("x-client-")]
+        assert not [name for name in seen if name.replace("_", "-").startswith("x-client-")]
+        assert "forged" not in answer.body
         assert (seen["x-real-ip"], seen["x-forwarded-proto"]) == ("127.0.0.1", "https")
         assert seen["host"] == f"shop.test:{world.ports[port]}"
         assert answer.headers["strict-transport-security"] == "max-age=2592000; includeSubDomains"
@@ -415,6 +433,24 @@ def test_allow_lists_people_in_mode_host_too(world: PathWorld) -> None:
         assert ("not on the list" in answer.body) == (who == "unlisted")
 
 
+def test_a_certificate_that_is_in_no_roster_is_not_listed_whatever_its_name_is(world: PathWorld) -> None:
+    ghost = _pair(world.root / "ghost", "alex", world.authority.ca)
+    assert world.get(ghost, "/", host="asks.test").status == 200, "it is a good certificate"
+    for host, path in (
+        ("lister.test", "/"),
+        ("club.test", STATUS),
+        ("shop.test", "/admin/"),
+        ("shop.test", "/app/panel"),
+    ):
+        answer = world.get(ghost, path, host=host)
+        assert (answer.status, "not on the list" in answer.body) == (403, True), host
+
+
+def test_a_name_on_the_list_does_not_bring_back_who_was_revoked(world: PathWorld) -> None:
+    answer = ask(world, "denied", STATUS, "club.test")
+    assert (answer.status, "has been revoked" in answer.body) == (403, True)
+
+
 def test_identity_headers_bear_the_names_that_the_site_gives(world: PathWorld) -> None:
     forged = dict.fromkeys(
         ["Remote-User", "X-Groups", "X-Is-Verified", "X-Client-Name", "X-Client-Roles", "X_Groups", "Remote_User"],
@@ -524,7 +560,7 @@ def test_a_grpc_application(world: PathWorld) -> None:
         "X-Client-Name: forged",
     ]
     body, summary = _curl(world, "valid", "rpc.test/door.Panel/Open", "--http2", *headers, "--data-binary", "12345")
-    assert (body, summary) == ("HTTP/2.0 /door.Panel/Open name=alex user= verify=SUCCESS", "200 2")
+    assert (body, summary) == ("HTTP/2.0 /door.Panel/Open alex,,SUCCESS", "200 2")
     assert _curl(world, "none", "rpc.test/door.Panel/Open", "--http2", *headers)[1] == "403 2"
 
 
@@ -586,12 +622,16 @@ def _send(world: PathWorld, one: hostile.Hostile, context: ssl.SSLContext, name:
     """Send it and read what comes, whatever that is."""
     sni = one.sni.replace("NAME", name) if one.sni else None
     data = one.data.replace(b"NAME", name.encode()).replace(b"PANEL.TEST", name.upper().encode())
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 10) as plain:
-        with context.wrap_socket(plain, server_hostname=sni) as tls:
-            tls.settimeout(0.3 if b"Connection: close" not in data else 10)
-            tls.sendall(data)
-            while tls.recv(65536):
-                pass
+    ends = b"Connection: close" in data and b"websocket" not in data
+    with (
+        contextlib.suppress(OSError),
+        socket.create_connection(("127.0.0.1", port), 10) as plain,
+        context.wrap_socket(plain, server_hostname=sni) as tls,
+    ):
+        tls.settimeout(10 if ends else 0.3)
+        tls.sendall(data)
+        while tls.recv(65536):
+            pass
 
 
 def _reached(world: PathWorld, who: str, name: str, port: int) -> list[str]:
@@ -622,7 +662,113 @@ def test_the_same_requests_with_a_listed_certificate_do_reach_it(world: PathWorl
     assert len(_panels(_reached(world, "valid", host, world.ports["own"]))) >= 10
 
 
+@pytest.mark.parametrize("who", ["none", "unlisted", "revoked", "foreign", "expired"])
+def test_no_hostile_target_reaches_the_panel_by_http2(world: PathWorld, who: str) -> None:
+    pair, before = world.people()[who], len(world.application.reached)
+    for host in ("lister.test", "shop.test"):
+        origin = f"{host}:{world.ports['own']}"
+        argv = [
+            "curl",
+            "-ksS",
+            "--http2",
+            "--path-as-is",
+            "--globoff",
+            "--max-time",
+            "30",
+            "--resolve",
+            f"{origin}:127.0.0.1",
+            "-K",
+            "-",
+        ]
+        argv += ["--cert", str(pair.crt), "--key", str(pair.pem)] if pair else []
+        targets = [target for target in hostile.TARGETS if "#" not in target]
+        lines = [
+            f'url = "https://{origin}{target}"\noutput = "/dev/null"\n'.replace("\\", "\\\\") for target in targets
+        ]
+        done = subprocess.run(
+            [*argv, "-w", "%{http_version}\n"], input="".join(lines), capture_output=True, text=True, check=False
+        )
+        assert done.stdout.split().count("2") == len(targets), done.stderr
+    assert _panels(world.application.reached[before:]) == set()
+
+
+@pytest.mark.parametrize("who", ["foreign", "expired", "revoked", "unlisted", "none"])
+def test_a_session_made_elsewhere_does_not_open_the_panel(world: PathWorld, who: str) -> None:
+    """The neighbour of the address takes any certificate and resumes sessions."""
+    before = len(world.application.reached)
+    for first in ("public.test", "shop.test", None):
+        context = world.context(world.people()[who], ssl.TLSVersion.TLSv1_2)
+        session = None
+        for name in (first, "shop.test", "shop.test"):
+            with (
+                socket.create_connection(("127.0.0.1", world.ports["shared"]), 10) as plain,
+                context.wrap_socket(plain, server_hostname=name, session=session) as tls,
+            ):
+                answer = exchange(tls, "GET", "/admin/", {"Host": name or "public.test"})
+                session = tls.session
+            assert name != "shop.test" or answer.status in (403, 421)
+    assert len(world.application.reached) == before
+
+
 def test_the_hostile_list_has_teeth(world: PathWorld) -> None:
     """The gate of many articles: ``location /admin/`` with an ``if``."""
     through = _panels(_reached(world, "none", "panel.test", world.ports["article"]))
     assert len(through) >= 10, through
+
+
+# --- each line of defence ---
+
+_LINES = {
+    "the guard in the rewrite phase": (
+        r'    if \(\$quietdoor_shop_verdict !~ "[^"]*"\) \{\n        return 403;\n    \}\n',
+        "",
+    ),
+    "the question in the access phase": (r"    auth_request /\.well-known/quietdoor/verdict;\n", ""),
+    "the guard on the way of bad certificates": (
+        r"        if \(\$quietdoor_shop_verdict != public\) \{\n        *return 403;\n *\}\n",
+        "",
+    ),
+    "the question on that way": (
+        r"(\}\n)        auth_request /\.well-known/quietdoor/public;\n(        include)",
+        r"\1\2",
+    ),
+    "optional, not optional_no_ca": (r"ssl_verify_client optional;", "ssl_verify_client optional_no_ca;"),
+}
+
+
+@pytest.mark.parametrize("line", _LINES)
+def test_without_any_one_line_of_defence_the_guarded_paths_stay_shut(
+    world: PathWorld, tmp_path: Path, line: str
+) -> None:
+    prefix = tmp_path / "nginx"
+    shutil.copytree(world.nginx.prefix, prefix, ignore=shutil.ignore_patterns("*.pid", "*.log"), symlinks=True)
+    site = prefix / "quietdoor" / "gate" / "sites" / "shop.conf"
+    text, count = re.subn(_LINES[line][0], _LINES[line][1], site.read_text())
+    assert count == 1, "the line is not there, so this would test nothing"
+    site.write_text(text)
+    ports = {
+        name: free_port(21800 + 20 * index, 21819 + 20 * index)
+        for index, name in enumerate(("own", "shared", "rpc", "article"))
+    }
+    for path in prefix.rglob("*.conf"):
+        text = path.read_text().replace(str(world.nginx.prefix), str(prefix))
+        for name, port in ports.items():
+            text = text.replace(f":{world.ports[name]}", f":{port}")
+        path.write_text(text)
+    process = subprocess.Popen(
+        [world.nginx.binary, "-p", str(prefix), "-c", str(prefix / "nginx.conf"), "-g", "daemon off;"],
+        stderr=subprocess.DEVNULL,
+    )
+    world.ports["layer"] = ports["own"]
+    try:
+        _wait_for(ports["own"], process)
+        reached = len(world.application.reached), len(world.panel.reached)
+        for who in BAD:
+            for path in ("/admin", "/admin/x", "/app/panel/", "/ADMIN/", "/admin/../x"):
+                answer = ask(world, who, path, port="layer")
+                assert (answer.status, answer.headers["x-quietdoor-verdict"]) == (403, "deny"), (who, path)
+        assert (len(world.application.reached), len(world.panel.reached)) == reached
+        assert ask(world, "valid", "/admin/", port="layer").status == 200
+    finally:
+        process.terminate()
+        process.wait(10)

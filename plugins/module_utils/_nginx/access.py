@@ -39,7 +39,7 @@ _LISTED = {
     "roles": re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,63}"),
 }
 _HEADER = re.compile(r"[A-Za-z](?:-?[A-Za-z0-9]){1,39}")
-# What HTTP itself, nginx or the gate says with a header; some of these rule how a request is framed (RFC 9110 sections 7.6.1 and 8.6).
+# What HTTP itself, nginx or the gate says with a header; some rule how a request is framed (RFC 9110 sections 7.6.1 and 8.6).
 _RESERVED_HEADERS = frozenset(
     [
         "accept",

@@ -4,8 +4,8 @@
 r"""The ways to write a guarded path, as regular expressions for ``map``.
 
 nginx decodes a path once, resolves its dot segments and merges its slashes (``$uri``), and hands the application what the client
-wrote (``$request_uri``). An application may read that in another way: decode it again, ignore case, drop what follows a semicolon,
-take a backslash for a slash, leave dot segments as they are (RFC 3986 section 6.2 lists what is equivalent; frameworks go further).
+wrote (``$request_uri``). An application may read that in another way: decode it again, ignore case, drop what follows a
+semicolon, take a backslash for a slash, leave dot segments as they are (RFC 3986 section 6.2 has some of it).
 So two questions are asked: is it the path as nginx reads it, and could somebody else read it as that path?
 
 The expressions use nothing that Python's ``re`` does not have, for bytes and without regard to case, so they can be tested alone.
@@ -17,7 +17,7 @@ from .quoting import quote_verbatim
 
 # One byte that is no letter, digit, underscore, tilde or hyphen: as it is, or in percent-encoding, however many times encoded.
 _SEPARATOR = r"(?:[^a-z0-9_~?%-]|%(?:25)*(?:[01][0-9a-f]|2[0-9a-f]|3[a-f]|40|5[b-e]|60|7[b-f]|[89a-f][0-9a-f]))"
-# Two to four bytes beyond ASCII can be one letter that Unicode takes for an ASCII one: dotless i, long s, the Kelvin sign, full width.
+# Two to four bytes beyond ASCII can be a letter that Unicode takes for an ASCII one: dotless i, long s, full width.
 _LOOK_ALIKE = r"(?:[\x80-\xff]|%(?:25)*[89a-f][0-9a-f]){2,4}"
 # What follows a whole word. A percent sign does: a letter has no need to be encoded.
 _END = r"(?![A-Za-z0-9_~-])"

@@ -58,8 +58,8 @@ def parse_upstream(entry: Entry) -> Upstream:
     :raises Problem: if it is no upstream, or if ``upstream_ca`` or ``fastcgi_script`` does not go with it.
     """
     mend = (
-        "Write http://host:port, https://host:port, grpc://host:port, grpcs://host:port, fastcgi://host:port, unix:/path/of/socket "
-        "in place of host:port, or the absolute path of a directory; without a path behind host and port"
+        "Write http://host:port, https://host:port, grpc://host:port, grpcs://host:port, fastcgi://host:port, "
+        "unix:/path/of/socket in place of host:port, or the absolute path of a directory; without a path behind host and port"
     )
     text = entry.text("upstream", mend)
     kind, address, name, tls = _read(entry, text, mend)

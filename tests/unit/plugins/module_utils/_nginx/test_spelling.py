@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.access import larger_than
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.access import Allow, larger_than
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.spelling import (
     ENCODED_IN_PIECES,
     exact,
@@ -142,6 +142,20 @@ def test_a_larger_body_is_recognised(size: str, limit: int) -> None:
 @given(st.integers(1, 10**9 - 1), st.integers(0, 10**12))
 def test_every_size_is_compared_rightly(limit: int, number: int) -> None:
     assert bool(compiled(larger_than(str(limit))).search(str(number).encode())) == (number > limit)
+
+
+def test_an_allowed_value_is_found_whole_and_nowhere_else() -> None:
+    keys = Allow(names=("alex",), emails=("a.b@example.org",), roles=("db:read",)).as_keys()
+    name, email, role = (compiled(keys[key][0]) for key in ("name", "email", "roles"))
+    assert name.search(b"alex")
+    assert not any(name.search(other) for other in (b"Alex", b"alexa", b"xalex", b"alex,bea", b"", b"alex\n"))
+    assert all(email.search(held) for held in (b"a.b@example.org", b"x@y,a.b@example.org", b"a.b@example.org,x@y"))
+    assert not any(
+        email.search(other)
+        for other in (b"aab@example.org", b"xa.b@example.org", b"a.b@example.org.evil", b"A.b@example.org")
+    )
+    assert role.search(b"ops,db:read,x")
+    assert not any(role.search(other) for other in (b"db:reader", b"xdb:read", b"ops,db", b""))
 
 
 def test_no_limit_has_no_key() -> None:
