@@ -44,11 +44,14 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - The sites, each with C(name), C(stage), C(mode), C(server_names), C(upstream), C(upstream_ca), C(certificate),
-      C(certificate_key), C(contact), C(client_max_body_size) and C(websocket) as given or by default.
+    - The sites, each with C(name), C(stage), C(mode), C(server_names), C(paths), C(certificate), C(certificate_key), C(contact),
+      C(auth_request), C(client_max_body_size) and C(websocket) as given or by default.
     - "Beside them stands what follows from these: C(slug) (the name with C(_) for C(-)), C(listen) (a list of C(address), C(port)
       and C(token)), C(endpoints) (where the host itself can ask the site: C(site), C(address), C(port), C(server_name)),
-      C(upstream_name) (the host in C(upstream)) and C(contact_html) (C(contact) as HTML, without a dollar sign)."
+      C(handlers) (what answers where: C(key), C(path), C(identity), C(kind), C(address), C(name), C(tls), C(ca), C(script)),
+      C(path_keys), C(allow) and C(larger_body_key) (quoted keys for C(map)), C(identity_headers) (a list of C(name) and
+      C(value)), C(hsts) (the value of the header), C(rate_limit) (C(rate) and C(burst), or empty) and C(contact_html)
+      (C(contact) as HTML, without a dollar sign)."
   type: list
   elements: dict
 """

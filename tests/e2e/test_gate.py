@@ -921,7 +921,10 @@ def test_the_combined_log_begins_as_everywhere(world: World, restored: None) -> 
     ("change", "named"),
     [
         ({"name": 'a; }"\n'}, "cannot be the name of a site"),
-        ({"hsts": True}, "hsts"),
+        ({"hst": True}, "hst"),
+        ({"allow": {"names": []}}, "site panel: allow: names nobody"),
+        ({"mode": "path", "paths": ["/adm in"]}, "is no path that can be guarded"),
+        ({"identity_headers": {"name": "X-A;\n"}}, "cannot be the name of a header"),
         ({"stage": False}, "site panel: stage: False is a boolean"),
         ({"server_names": ["wiki.test"]}, "site wiki-2: server_names: wiki.test on port"),
         ({"certificate": "/nowhere/at/all.pem"}, "/nowhere/at/all.pem"),

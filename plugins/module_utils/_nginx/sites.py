@@ -8,42 +8,62 @@ from __future__ import annotations
 import html
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._ansible.errors import Problem
+from .access import (
+    Allow,
+    RateLimit,
+    larger_than,
+    parse_allow,
+    parse_hsts,
+    parse_identity_headers,
+    parse_rate_limit,
+)
+from .entry import Entry, first_double, kind
+from .spelling import ENCODED_IN_PIECES, exact, exact_as_written, otherwise
+from .upstreams import Upstream, parse_decision_service, parse_path, parse_port, parse_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 STAGES = ("absent", "enforce")
-MODES = ("host",)
+MODES = ("host", "path")
+SPELLINGS = ("strict", "loose")
 KEYS = (
+    "allow",
+    "auth_request",
     "certificate",
     "certificate_key",
     "client_max_body_size",
     "contact",
+    "fastcgi_script",
+    "hsts",
+    "identity_headers",
     "listen",
     "mode",
     "name",
+    "path_spelling",
+    "paths",
+    "rate_limit",
     "server_names",
     "stage",
     "upstream",
     "upstream_ca",
     "websocket",
 )
+PATH_KEYS = ("path", "upstream", "upstream_ca", "fastcgi_script")
 EVERY_ADDRESS = "*"
 
 _CONTACT_LIMIT = 200
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_PORT = re.compile(r"[0-9]{1,5}")
 _LISTEN = re.compile(r"(?:(?P<address>\*|[0-9.]+|\[[0-9A-Fa-f:.]+\]):)?(?P<port>[0-9]+)")
-_UPSTREAM = re.compile(r"(?P<scheme>https?)://(?:(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]+))?)/?")
-_UPSTREAM_SOCKET = re.compile(r"http://unix:(?P<path>/[A-Za-z0-9._/@+-]+)")
 _SIZE = re.compile(r"[0-9]{1,9}[kKmMgG]?")
-# A dollar sign would start a variable; engine:, store: and data: name keys that are no files.
-_PATH = re.compile(r"(?![A-Za-z][A-Za-z0-9+.-]*:)[^$]{1,1000}")
+_GUARDED = re.compile(r"(?:/[A-Za-z0-9._~@+-]+)+/?")
+_OWN_PATH = "/.well-known/quietdoor"
+_PATH_LIMIT = 100
 
 
 @dataclass(frozen=True)
@@ -67,17 +87,30 @@ class Listen:
 
 
 @dataclass(frozen=True)
+class GuardedPath:
+    """A path of a site in mode ``path``, without a final slash; it and everything below it is guarded."""
+
+    path: str
+    upstream: Upstream
+
+
+@dataclass(frozen=True)
 class Site:
-    """One entry of ``gate_sites``, complete and valid."""
+    """One entry of ``gate_sites``, complete and valid. ``upstream`` answers the whole site, or its public part."""
 
     name: str
     stage: str
     mode: str
     server_names: tuple[str, ...]
     listen: tuple[Listen, ...]
-    upstream: str
-    upstream_name: str
-    upstream_ca: str
+    upstream: Upstream
+    paths: tuple[GuardedPath, ...]
+    path_spelling: str
+    allow: Allow
+    identity_headers: tuple[tuple[str, str], ...]
+    auth_request: str
+    hsts: str
+    rate_limit: RateLimit | None
     certificate: str
     certificate_key: str
     contact: str
@@ -113,15 +146,43 @@ class Site:
                 }
                 for listen in self.listen
             ],
-            "upstream": self.upstream,
-            "upstream_name": self.upstream_name,
-            "upstream_ca": self.upstream_ca,
+            "handlers": self._handlers(),
+            "paths": [path.path for path in self.paths],
+            "path_keys": self._path_keys(),
+            "allow": self.allow.as_keys() if self.allow.restricted else {},
+            "identity_headers": [{"name": name, "value": variable} for name, variable in self.identity_headers],
+            "auth_request": self.auth_request,
+            "hsts": self.hsts,
+            "rate_limit": asdict(self.rate_limit) if self.rate_limit else {},
             "certificate": self.certificate,
             "certificate_key": self.certificate_key,
             "contact": self.contact,
             "contact_html": html.escape(self.contact).replace("$", "&#36;").replace("\\", "&#92;"),
             "client_max_body_size": self.client_max_body_size,
+            "larger_body_key": larger_than(self.client_max_body_size) if self.client_max_body_size else "",
             "websocket": self.websocket,
+        }
+
+    def _handlers(self) -> list[dict[str, Any]]:
+        """What answers where: ``key`` is part of a file's name, ``identity`` whether the application learns who it is."""
+        whole = {"path": "/", **self.upstream.as_dict()}
+        if self.mode == "host":
+            return [{"key": "proxy", "identity": True, **whole}]
+        panels = [
+            {"key": f"panel-{number}", "identity": True, "path": guarded.path, **guarded.upstream.as_dict()}
+            for number, guarded in enumerate(self.paths, start=1)
+        ]
+        return [*panels, {"key": "public", "identity": False, **whole}]
+
+    def _path_keys(self) -> dict[str, list[str]]:
+        """Keys for a map: ``guarded`` on ``$uri``, ``odd`` on ``$request_uri``."""
+        strict = bool(self.paths) and self.path_spelling == "strict"
+        return {
+            "guarded": [exact(guarded.path) for guarded in self.paths],
+            "raw": [exact_as_written(guarded.path) for guarded in self.paths],
+            "odd": [ENCODED_IN_PIECES, *(key for guarded in self.paths for key in otherwise(guarded.path))]
+            if strict
+            else [],
         }
 
 
@@ -131,80 +192,43 @@ def parse_sites(raw: object) -> tuple[Site, ...]:
     :raises Problem: that names the site and the key at fault.
     """
     if not isinstance(raw, (list, tuple)):
-        raise Problem(f"gate_sites is {_kind(raw)}, not a list", "Write it as a list with one entry for each site")
+        raise Problem(f"gate_sites is {kind(raw)}, not a list", "Write it as a list with one entry for each site")
     sites = tuple(_parse_site(entry, position) for position, entry in enumerate(raw, start=1))
     _refuse_double_names(sites)
     _refuse_double_server_names([site for site in sites if site.stage != "absent"])
     return sites
 
 
-class _Entry:
-    """One raw entry of the list, and how its errors begin."""
-
-    def __init__(self, values: Mapping[str, Any], called: str) -> None:
-        self._values = values
-        self.called = called
-
-    def problem(self, key: str, what: str, mend: str) -> Problem:
-        return Problem(f"gate_sites: {self.called}: {key}: {what}", mend)
-
-    def given(self, key: str) -> bool:
-        """Whether the key is there with a value; null and the empty string count as not given."""
-        value = self._values.get(key)
-        return value is not None and value != ""
-
-    def value(self, key: str) -> Any:
-        return self._values.get(key)
-
-    def text(self, key: str, mend: str, default: str | None = None) -> str:
-        """The string under ``key``.
-
-        :raises Problem: if it is missing and there is no default, or if it is no string.
-        """
-        if not self.given(key):
-            if default is None:
-                raise self.problem(key, "missing", mend)
-            return default
-        value = self._values[key]
-        if not isinstance(value, str):
-            raise self.problem(key, f"{value!r} is {_kind(value)}, not a string", mend)
-        return str(value)
-
-    def texts(self, key: str, mend: str) -> list[str]:
-        """The strings under ``key``: a list, or one alone. Whole numbers count, for ports."""
-        value = self._values.get(key)
-        items = list(value) if isinstance(value, (list, tuple)) else [value]
-        for item in items:
-            if isinstance(item, bool) or not isinstance(item, (str, int)):
-                raise self.problem(key, f"{item!r} is {_kind(item)}, not a string", mend)
-        return [str(item) for item in items]
-
-
 def _parse_site(raw: object, position: int) -> Site:
     if not isinstance(raw, dict):
-        raise Problem(f"gate_sites: entry {position} is {_kind(raw)}, not a mapping", "Write it as keys and values")
-    name = _parse_name(_Entry(raw, f"entry {position}"))
-    entry = _Entry(raw, f"site {name}")
+        raise Problem(f"gate_sites: entry {position} is {kind(raw)}, not a mapping", "Write it as keys and values")
+    name = _parse_name(Entry(raw, f"entry {position}"))
+    entry = Entry(raw, f"site {name}")
     _refuse_unknown_keys(entry, raw)
-    upstream, upstream_name = _parse_upstream(entry)
+    mode = _parse_mode(entry)
     return Site(
         name=name,
         stage=_parse_stage(entry),
-        mode=_parse_mode(entry),
+        mode=mode,
         server_names=_parse_server_names(entry),
         listen=_parse_listens(entry),
-        upstream=upstream,
-        upstream_name=upstream_name,
-        upstream_ca=_parse_upstream_ca(entry, upstream),
-        certificate=_parse_path(entry, "certificate"),
-        certificate_key=_parse_path(entry, "certificate_key"),
+        upstream=parse_upstream(entry),
+        paths=_parse_paths(entry, raw, mode),
+        path_spelling=_parse_path_spelling(entry, mode),
+        allow=parse_allow(entry),
+        identity_headers=parse_identity_headers(entry),
+        auth_request=parse_decision_service(entry),
+        hsts=parse_hsts(entry),
+        rate_limit=parse_rate_limit(entry),
+        certificate=parse_path(entry, "certificate"),
+        certificate_key=parse_path(entry, "certificate_key"),
         contact=_parse_contact(entry),
-        client_max_body_size=_parse_size(entry),
-        websocket=_parse_flag(entry, "websocket"),
+        client_max_body_size=_parse_size(entry, mode),
+        websocket=entry.flag("websocket"),
     )
 
 
-def _parse_name(entry: _Entry) -> str:
+def _parse_name(entry: Entry) -> str:
     mend = "Give the site a name of lower-case letters, digits, - and _, at most 32, that begins with a letter"
     name = entry.text("name", mend)
     if not _NAME.fullmatch(name):
@@ -212,13 +236,13 @@ def _parse_name(entry: _Entry) -> str:
     return name
 
 
-def _refuse_unknown_keys(entry: _Entry, raw: Mapping[Any, Any]) -> None:
+def _refuse_unknown_keys(entry: Entry, raw: Mapping[Any, Any]) -> None:
     unknown = sorted(str(key) for key in raw if key not in KEYS)
     if unknown:
         raise entry.problem(", ".join(unknown), "no such key", f"The keys of a site are: {', '.join(KEYS)}")
 
 
-def _parse_stage(entry: _Entry) -> str:
+def _parse_stage(entry: Entry) -> str:
     mend = f"Write one of: {', '.join(STAGES)}"
     stage = entry.value("stage")
     if isinstance(stage, bool):
@@ -233,7 +257,7 @@ def _parse_stage(entry: _Entry) -> str:
     return text
 
 
-def _parse_mode(entry: _Entry) -> str:
+def _parse_mode(entry: Entry) -> str:
     mend = f"Write one of: {', '.join(MODES)}"
     mode = entry.text("mode", mend, default="host")
     if mode not in MODES:
@@ -241,20 +265,20 @@ def _parse_mode(entry: _Entry) -> str:
     return mode
 
 
-def _parse_server_names(entry: _Entry) -> tuple[str, ...]:
+def _parse_server_names(entry: Entry) -> tuple[str, ...]:
     mend = "Write the full host names at which people reach the site, for example panel.example.org"
     if not entry.given("server_names"):
         raise entry.problem("server_names", "missing", mend)
     names = tuple(_parse_host(entry, text, mend) for text in entry.texts("server_names", mend))
     if not names:
         raise entry.problem("server_names", "an empty list", mend)
-    double = _first_double(names)
+    double = first_double(names)
     if double:
         raise entry.problem("server_names", f"{double} stands there twice", "Remove one of them")
     return names
 
 
-def _parse_host(entry: _Entry, text: str, mend: str) -> str:
+def _parse_host(entry: Entry, text: str, mend: str) -> str:
     """An exact host name in ASCII, lower case (RFC 1123 section 2.1; RFC 6066 section 3: no address, no final dot)."""
     if not text.isascii():
         raise entry.problem(
@@ -271,27 +295,27 @@ def _parse_host(entry: _Entry, text: str, mend: str) -> str:
     return name
 
 
-def _parse_listens(entry: _Entry) -> tuple[Listen, ...]:
+def _parse_listens(entry: Entry) -> tuple[Listen, ...]:
     mend = 'Write a list of ports, address:port or [IPv6 address]:port, for example ["443", "[::]:443"]'
     if not entry.given("listen"):
         return (Listen(EVERY_ADDRESS, 443),)
     listens = tuple(_parse_listen(entry, text, mend) for text in entry.texts("listen", mend))
     if not listens:
         raise entry.problem("listen", "an empty list", mend)
-    double = _first_double([listen.token for listen in listens])
+    double = first_double([listen.token for listen in listens])
     if double:
         raise entry.problem("listen", f"{double} stands there twice", "Remove one of them")
     return listens
 
 
-def _parse_listen(entry: _Entry, text: str, mend: str) -> Listen:
+def _parse_listen(entry: Entry, text: str, mend: str) -> Listen:
     match = _LISTEN.fullmatch(text)
     if not match:
         raise entry.problem("listen", f"{text!r} is no port and no address with a port", mend)
-    return Listen(_parse_address(entry, match["address"], mend), _parse_port(entry, "listen", match["port"]))
+    return Listen(_parse_address(entry, match["address"], mend), parse_port(entry, "listen", match["port"]))
 
 
-def _parse_address(entry: _Entry, text: str | None, mend: str) -> str:
+def _parse_address(entry: Entry, text: str | None, mend: str) -> str:
     if text is None or text in (EVERY_ADDRESS, "0.0.0.0"):  # noqa: S104 the wildcard as a person writes it, nothing is bound
         return EVERY_ADDRESS
     try:
@@ -300,48 +324,71 @@ def _parse_address(entry: _Entry, text: str | None, mend: str) -> str:
         raise entry.problem("listen", f"{text!r} is no address", mend) from None
 
 
-def _parse_port(entry: _Entry, key: str, text: str) -> int:
-    if not _PORT.fullmatch(text) or not 1 <= int(text) <= 65535:
-        raise entry.problem(key, f"{text} is no port", "Write a port from 1 to 65535")
-    return int(text)
+def _parse_paths(entry: Entry, raw: Mapping[str, Any], mode: str) -> tuple[GuardedPath, ...]:
+    mend = "Write a list of paths, each as /admin/ or as a mapping of path and, if another application answers there, upstream"
+    listed = entry.value("paths")
+    if mode == "host":
+        if listed is not None:
+            raise entry.problem("paths", "has no effect in mode host", "Remove it, or write mode: path")
+        return ()
+    if not isinstance(listed, (list, tuple)) or not listed:
+        raise entry.problem("paths", "missing" if not listed else f"{listed!r} is {kind(listed)}, not a list", mend)
+    paths = tuple(_parse_guarded(entry, raw, item, mend) for item in listed)
+    double = first_double([path.path.lower() for path in paths])
+    if double:
+        raise entry.problem("paths", f"{double} stands there twice", "Remove one of them")
+    return paths
 
 
-def _parse_upstream(entry: _Entry) -> tuple[str, str]:
-    """The address of the application for ``proxy_pass``, and the host name in it (empty for a socket).
-
-    A path is refused: with one, nginx would rewrite every URI instead of handing it on as it came.
-    """
-    mend = "Write http://host:port, https://host:port or http://unix:/path/of/socket, without a path"
-    text = entry.text("upstream", mend)
-    if _UPSTREAM_SOCKET.fullmatch(text):
-        return text, ""
-    match = _UPSTREAM.fullmatch(text)
-    if not match:
-        raise entry.problem("upstream", f"{text!r} is no address of an application", mend)
-    if match["port"]:
-        _parse_port(entry, "upstream", match["port"])
-    return text.rstrip("/"), match["host"].strip("[]")
+def _parse_guarded(entry: Entry, raw: Mapping[str, Any], item: object, mend: str) -> GuardedPath:
+    values = {"path": item} if isinstance(item, str) else item
+    if not isinstance(values, dict):
+        raise entry.problem("paths", f"{item!r} is {kind(item)}, not a string", mend)
+    part = Entry(values, entry.called, "paths: ")
+    part.refuse_unknown(PATH_KEYS)
+    path = _parse_guarded_path(part, mend)
+    if part.given("upstream"):
+        return GuardedPath(path, parse_upstream(part))
+    for key in ("upstream_ca", "fastcgi_script"):
+        if part.given(key):
+            raise part.problem(key, "has no effect without an upstream beside it", "Write the upstream, or remove it")
+    return GuardedPath(path, parse_upstream(Entry(raw, entry.called)))
 
 
-def _parse_upstream_ca(entry: _Entry, upstream: str) -> str:
-    if not entry.given("upstream_ca"):
-        return ""
-    if not upstream.startswith("https://"):
-        raise entry.problem(
-            "upstream_ca", "has no effect, because upstream is not https", "Remove it, or write upstream as https://"
+def _parse_guarded_path(part: Entry, mend: str) -> str:
+    """A path as ``location`` takes it, and as no two programs read differently (RFC 3986 section 2.3, without a final slash)."""
+    text = part.text("path", mend)
+    path = text.rstrip("/")
+    if not path:
+        raise part.problem("path", f"{text!r} is the whole site", "Write mode: host and no paths")
+    if not _GUARDED.fullmatch(text) or {".", ".."} & set(path.split("/")) or len(path) > _PATH_LIMIT:
+        raise part.problem(
+            "path",
+            f"{text!r} is no path that can be guarded",
+            f"Write it from the first slash on, in letters, digits and . _ ~ @ + -, at most {_PATH_LIMIT} characters",
         )
-    return _parse_path(entry, "upstream_ca")
-
-
-def _parse_path(entry: _Entry, key: str) -> str:
-    mend = "Write the path of a PEM file on the web host, absolute or relative to the directory of nginx.conf"
-    path = entry.text(key, mend)
-    if not _PATH.fullmatch(path) or not path.isprintable():
-        raise entry.problem(key, f"{path!r} cannot be the path of a file", mend)
+    if f"{_OWN_PATH}/".startswith(f"{path.lower()}/") or f"{path.lower()}/".startswith(f"{_OWN_PATH}/"):
+        raise part.problem("path", f"{_OWN_PATH} belongs to the gate itself", "Guard another path")
+    try:
+        otherwise(path)
+    except Problem:
+        raise part.problem(
+            "path", f"{text!r} is too long to be looked for in every spelling", "Guard a shorter one"
+        ) from None
     return path
 
 
-def _parse_contact(entry: _Entry) -> str:
+def _parse_path_spelling(entry: Entry, mode: str) -> str:
+    mend = f"Write one of: {', '.join(SPELLINGS)}"
+    spelling = entry.text("path_spelling", mend, default="strict")
+    if spelling not in SPELLINGS:
+        raise entry.problem("path_spelling", f"{spelling!r} is unknown", mend)
+    if mode == "host" and entry.given("path_spelling"):
+        raise entry.problem("path_spelling", "has no effect in mode host", "Remove it, or write mode: path")
+    return spelling
+
+
+def _parse_contact(entry: Entry) -> str:
     mend = f"Write one line of at most {_CONTACT_LIMIT} characters: whom to ask, and how"
     contact = entry.text("contact", mend, default="")
     if len(contact) > _CONTACT_LIMIT:
@@ -351,21 +398,16 @@ def _parse_contact(entry: _Entry) -> str:
     return contact
 
 
-def _parse_size(entry: _Entry) -> str:
+def _parse_size(entry: Entry, mode: str) -> str:
+    """The size as nginx takes it, empty for whatever holds at http level.
+
+    In mode ``path`` it is always known, because the gate has to compare it itself where nginx does not.
+    """
     mend = "Write a size as nginx does: bytes, or a number and k, m or g, as in 20m; 0 means no limit"
     texts = entry.texts("client_max_body_size", mend) if entry.given("client_max_body_size") else [""]
     if len(texts) != 1 or not (texts[0] == "" or _SIZE.fullmatch(texts[0])):
         raise entry.problem("client_max_body_size", f"{entry.value('client_max_body_size')!r} is no size", mend)
-    return texts[0]
-
-
-def _parse_flag(entry: _Entry, key: str) -> bool:
-    value = entry.value(key)
-    if value is None:
-        return False
-    if not isinstance(value, bool):
-        raise entry.problem(key, f"{value!r} is {_kind(value)}, not a boolean", "Write true or false")
-    return value
+    return texts[0] or ("1m" if mode == "path" else "")
 
 
 def _refuse_double_names(sites: Sequence[Site]) -> None:
@@ -390,17 +432,3 @@ def _refuse_double_server_names(sites: Sequence[Site]) -> None:
                     "Give every site names of its own, or another port",
                 )
             seen[place] = site.name
-
-
-def _first_double(items: Sequence[str]) -> str | None:
-    return next((item for index, item in enumerate(items) if item in items[:index]), None)
-
-
-def _kind(value: object) -> str:
-    """The value's type in words for a person who writes YAML."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "a boolean"
-    names = {str: "a string", int: "a number", float: "a number", list: "a list", tuple: "a list", dict: "a mapping"}
-    return next((words for kind, words in names.items() if isinstance(value, kind)), type(value).__name__)

@@ -30,7 +30,7 @@ SITE = {
 }
 
 
-def render(template: str, version: str = "1.22.1", http2: bool = True, **changes: Any) -> str:
+def render(template: str, version: str = "1.22.1", http2: bool = True, handler: int = 0, **changes: Any) -> str:
     """Render a template as the role does, for an nginx of that version; role trust and the lookups take no part in it."""
     # keep_trailing_newline and trim_blocks as in ansible.builtin.template
     environment = jinja2.Environment(
@@ -48,6 +48,7 @@ def render(template: str, version: str = "1.22.1", http2: bool = True, **changes
     values: dict[str, Any] = {
         **VARIABLES,
         "gate__site": site,
+        "gate__handler": site["handlers"][handler],
         "gate__sites": [site],
         "gate__nginx": {"capabilities": capabilities},
         "gate__default": {"owned": tokens, "http2": tokens},
@@ -142,3 +143,72 @@ def test_an_upstream_is_checked_against_its_ca_and_only_then() -> None:
     checked = render("proxy.conf.j2", upstream="https://app.internal", upstream_ca="ca.pem")
     assert "proxy_ssl_verify on;" in checked
     assert 'proxy_ssl_trusted_certificate "ca.pem";' in checked
+
+
+_HEADER = re.compile(r"^(?:proxy_set_header|grpc_set_header|fastcgi_param) (\S+) (.+);$", re.MULTILINE)
+_UPSTREAMS = {
+    "proxy": {"upstream": "http://127.0.0.1:3000"},
+    "grpc": {"upstream": "grpcs://app.internal:50051", "upstream_ca": "ca.pem"},
+    "fastcgi": {"upstream": "fastcgi://unix:/run/php.sock", "fastcgi_script": "/srv/app/index.php"},
+    "decision": {"auth_request": "http://127.0.0.1:9000/x"},
+}
+
+
+@pytest.mark.parametrize("kind", _UPSTREAMS)
+def test_every_kind_tells_the_same_identity_under_the_names_given_and_no_name_twice(kind: str) -> None:
+    names = {"name": "remote-user", "email": "X-Mail", "verify": "X-SSL-Client-Verify"}
+    found = _HEADER.findall(render(f"{kind}.conf.j2", identity_headers=names, **_UPSTREAMS[kind]))
+    told = {
+        name.lower().replace("http_", "").replace("_", "-"): value for name, value in found if name != "REMOTE_USER"
+    }
+    assert len(told) == len([name for name, _value in found if name != "REMOTE_USER"])
+    assert told["remote-user"] == "$quietdoor_name"
+    assert told["x-mail"] == "$quietdoor_email"
+    assert told["x-ssl-client-verify"] == "$ssl_client_verify"
+    assert told["x-client-roles"] == "$quietdoor_roles"
+    for blanked in ("x-client-name", "x-client-email", "x-client-verify", "x-forwarded-user", "forwarded", "proxy"):
+        assert told[blanked] == '""', blanked
+
+
+@pytest.mark.parametrize("kind", ["proxy", "grpc", "fastcgi"])
+def test_the_public_part_tells_nobody(kind: str) -> None:
+    text = render(f"{kind}.conf.j2", handler=-1, mode="path", paths=["/admin"], **_UPSTREAMS[kind])
+    told = dict(_HEADER.findall(text))
+    names = [name for name in told if name.lower().replace("_", "-").removeprefix("http-").startswith("x-client-")]
+    assert len(names) >= 8
+    assert {told[name] for name in names} == {'""'}
+    assert "$quietdoor_name" not in text
+    assert "$ssl_client" not in text
+
+
+def test_an_application_that_speaks_grpc_is_checked_against_its_ca() -> None:
+    text = render("grpc.conf.j2", **_UPSTREAMS["grpc"])
+    for line in ('grpc_ssl_name "app.internal";', "grpc_ssl_verify on;", 'grpc_pass "grpcs://app.internal:50051";'):
+        assert line in text
+    assert "grpc_ssl" not in render("grpc.conf.j2", upstream="grpc://127.0.0.1:50051")
+
+
+def test_files_are_served_from_their_directory_and_never_listed() -> None:
+    text = render("static.conf.j2", upstream='/srv/odd "dir; } #')
+    assert 'root "/srv/odd \\"dir; } #";' in text
+    assert "autoindex off;" in text
+
+
+def test_every_answer_of_the_gate_has_hsts_and_none_without_it() -> None:
+    text = render("site.conf.j2", hsts=True, rate_limit={"rate": "1r/s"})
+    assert text.count("add_header Strict-Transport-Security $quietdoor_panel_hsts always;") == 4
+    for location in re.split(r"\n    location ", text)[1:]:
+        assert ("add_header" in location) == ("Strict-Transport-Security" in location)
+    assert "Strict-Transport-Security" not in render("site.conf.j2", rate_limit={"rate": "1r/s"})
+
+
+def test_in_mode_path_everything_is_shut_but_one_location() -> None:
+    text = render("site.conf.j2", mode="path", paths=["/admin", "/x/y.php"], auth_request="http://127.0.0.1:9000")
+    locations = re.split(r"\n    location ", text)
+    assert "    auth_request /.well-known/quietdoor/verdict;\n" in locations[0]
+    weaker = [one.split(" {")[0] for one in locations[1:] if "auth_request" in one]
+    assert weaker == ["@quietdoor_bad_certificate", "/"]
+    assert "auth_request off" not in text
+    for path in ("/admin", "/x/y.php"):
+        assert f'location = "{path}" {{' in text
+        assert f'location ^~ "{path}/" {{' in text

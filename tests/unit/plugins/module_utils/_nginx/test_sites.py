@@ -37,14 +37,41 @@ def test_what_is_left_out_is_filled_in() -> None:
         "server_names": ["panel.example.org"],
         "listen": [{"address": "*", "port": 443, "token": "443"}],
         "endpoints": [{"site": "panel", "address": "127.0.0.1", "port": 443, "server_name": "panel.example.org"}],
-        "upstream": "http://127.0.0.1:3000",
-        "upstream_name": "127.0.0.1",
-        "upstream_ca": "",
+        "handlers": [
+            {
+                "key": "proxy",
+                "path": "/",
+                "identity": True,
+                "kind": "proxy",
+                "address": "http://127.0.0.1:3000",
+                "name": "127.0.0.1",
+                "tls": False,
+                "ca": "",
+                "script": "",
+            }
+        ],
+        "paths": [],
+        "path_keys": {"guarded": [], "raw": [], "odd": []},
+        "allow": {},
+        "identity_headers": [
+            {"name": "X-Client-Verify", "value": "$ssl_client_verify"},
+            {"name": "X-Client-DN", "value": "$ssl_client_s_dn"},
+            {"name": "X-Client-Serial", "value": "$ssl_client_serial"},
+            {"name": "X-Client-Fingerprint", "value": "$ssl_client_fingerprint"},
+            {"name": "X-Client-Issuer-DN", "value": "$ssl_client_i_dn"},
+            {"name": "X-Client-Name", "value": "$quietdoor_name"},
+            {"name": "X-Client-Email", "value": "$quietdoor_email"},
+            {"name": "X-Client-Roles", "value": "$quietdoor_roles"},
+        ],
+        "auth_request": "",
+        "hsts": "",
+        "rate_limit": {},
         "certificate": "/etc/ssl/panel.pem",
         "certificate_key": "panel.key",
         "contact": "",
         "contact_html": "",
         "client_max_body_size": "",
+        "larger_body_key": "",
         "websocket": False,
     }
 
@@ -84,7 +111,7 @@ def test_listen(listen: object, token: str, asked_at: str) -> None:
 )
 def test_upstream(upstream: str, for_nginx: str, name: str) -> None:
     parsed = parse_sites([site(upstream=upstream)])[0]
-    assert (parsed.upstream, parsed.upstream_name) == (for_nginx, name)
+    assert (parsed.upstream.address, parsed.upstream.name) == (for_nginx, name)
 
 
 def test_names_are_compared_without_case_and_in_ascii() -> None:
@@ -138,7 +165,7 @@ def test_nothing_hostile_is_a_word_of_nginx(key: str, text: str) -> None:
             "site panel: stage: False is a boolean (YAML reads off, no, on and yes as one). To remove the gate write",
         ),
         ({"stage": "off"}, "site panel: stage: 'off' is no stage"),
-        ({"mode": "path"}, "site panel: mode: 'path' is no mode"),
+        ({"mode": "paths"}, "site panel: mode: 'paths' is no mode"),
         ({"server_names": ...}, "site panel: server_names: missing"),
         ({"server_names": []}, "site panel: server_names: an empty list"),
         ({"server_names": ["*.example.org"]}, "'*.example.org' is no exact host name"),
@@ -179,7 +206,7 @@ def test_nothing_hostile_is_a_word_of_nginx(key: str, text: str) -> None:
         ({"client_max_body_size": "20 m"}, "is no size"),
         ({"client_max_body_size": ["1m", "2m"]}, "is no size"),
         ({"websocket": "yes"}, "site panel: websocket: 'yes' is a string, not a boolean"),
-        ({"hsts": True, "paths": []}, "site panel: hsts, paths: no such key. The keys of a site are: certificate, "),
+        ({"hst": True, "path": []}, "site panel: hst, path: no such key. The keys of a site are: allow, "),
     ],
 )
 def test_a_mistake_is_named_with_site_and_key(changes: dict[str, Any], said: str) -> None:
@@ -217,17 +244,141 @@ def test_one_name_on_two_ports_and_of_an_absent_site_is_no_mistake() -> None:
 
 def test_every_known_key_is_accepted_and_none_is_forgotten() -> None:
     full = site(
-        mode="host",
+        mode="path",
+        paths=["/admin/", {"path": "/rpc", "upstream": "fastcgi://unix:/run/x", "fastcgi_script": "/srv/x.php"}],
+        path_spelling="loose",
         listen=["443"],
         upstream="https://app.internal",
         upstream_ca="ca.pem",
         contact="ops",
         websocket=True,
         client_max_body_size=0,
+        allow={"names": ["alex"], "emails": [], "roles": ["db:read"]},
+        identity_headers={"name": "Remote-User"},
+        auth_request="http://127.0.0.1:9000",
+        hsts={"max_age": "365d", "include_subdomains": True, "preload": True},
+        rate_limit={"rate": "10r/m"},
     )
-    assert sorted(full) == sorted(KEYS)
+    assert sorted([*full, "fastcgi_script"]) == sorted(KEYS)
     parsed = parse_sites([full])[0]
-    assert (parsed.client_max_body_size, parsed.websocket, parsed.upstream_ca) == ("0", True, "ca.pem")
+    assert (parsed.client_max_body_size, parsed.websocket, parsed.upstream.ca) == ("0", True, "ca.pem")
+    told = parsed.as_dict()
+    assert [(one["key"], one["path"], one["kind"], one["identity"]) for one in told["handlers"]] == [
+        ("panel-1", "/admin", "proxy", True),
+        ("panel-2", "/rpc", "fastcgi", True),
+        ("public", "/", "proxy", False),
+    ]
+    assert told["auth_request"] == "http://127.0.0.1:9000/"
+    assert told["hsts"] == "max-age=31536000; includeSubDomains; preload"
+    assert told["rate_limit"] == {"rate": "10r/m", "burst": 10}
+    assert told["larger_body_key"] == ""
+
+
+_PATH_SITE = {"mode": "path", "paths": ["/admin/"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"mode": "path"}, "paths: missing"),
+        ({"paths": ["/admin"]}, "paths: has no effect in mode host"),
+        ({"path_spelling": "loose"}, "path_spelling: has no effect in mode host"),
+        ({**_PATH_SITE, "path_spelling": "lax"}, "path_spelling: 'lax' is unknown. Write one of: strict, loose"),
+        ({**_PATH_SITE, "paths": "/admin"}, "paths: '/admin' is a string, not a list"),
+        ({**_PATH_SITE, "paths": [7]}, "paths: 7 is a number, not a string"),
+        ({**_PATH_SITE, "paths": ["/"]}, "paths: path: '/' is the whole site"),
+        ({**_PATH_SITE, "paths": ["admin"]}, "paths: path: 'admin' is no path that can be guarded"),
+        ({**_PATH_SITE, "paths": ["/admin//x"]}, "is no path that can be guarded"),
+        ({**_PATH_SITE, "paths": ["/a/../b"]}, "is no path that can be guarded"),
+        ({**_PATH_SITE, "paths": ["/adm%69n"]}, "is no path that can be guarded"),
+        ({**_PATH_SITE, "paths": ["/a b"]}, "is no path that can be guarded"),
+        ({**_PATH_SITE, "paths": ["/a;b"]}, "is no path that can be guarded"),
+        ({**_PATH_SITE, "paths": ['/a"']}, "is no path that can be guarded"),
+        ({**_PATH_SITE, "paths": ["/a\n}"]}, "is no path that can be guarded"),
+        ({**_PATH_SITE, "paths": ["/$host"]}, "is no path that can be guarded"),
+        ({**_PATH_SITE, "paths": ["/caf\u00e9"]}, "is no path that can be guarded"),
+        ({**_PATH_SITE, "paths": [f"/{'a' * 99}x"]}, "is no path that can be guarded"),
+        ({**_PATH_SITE, "paths": [f"/{'a' * 60}"]}, "is too long to be looked for in every spelling"),
+        ({**_PATH_SITE, "paths": ["/.well-known/quietdoor/x"]}, "/.well-known/quietdoor belongs to the gate itself"),
+        ({**_PATH_SITE, "paths": ["/.Well-Known"]}, "/.well-known/quietdoor belongs to the gate itself"),
+        ({**_PATH_SITE, "paths": ["/admin", "/Admin/"]}, "paths: /admin stands there twice"),
+        (
+            {**_PATH_SITE, "paths": [{"path": "/a", "up": 1}]},
+            "paths: up: no such key. The keys here are: path, upstream",
+        ),
+        (
+            {**_PATH_SITE, "paths": [{"path": "/a", "upstream_ca": "x"}]},
+            "paths: upstream_ca: has no effect without an upstream",
+        ),
+        (
+            {**_PATH_SITE, "paths": [{"path": "/a", "upstream": "x"}]},
+            "paths: upstream: 'x' is no address of an application",
+        ),
+        ({"upstream": "grpc://127.0.0.1"}, "upstream: 'grpc://127.0.0.1' has no port"),
+        ({"upstream": "https://unix:/run/x"}, "is no address of an application"),
+        ({"upstream": "fastcgi://127.0.0.1:9000"}, "fastcgi_script: missing"),
+        ({"upstream": "fastcgi://127.0.0.1:9000", "fastcgi_script": "x.php"}, "'x.php' cannot be the path of a script"),
+        ({"upstream": "fastcgi://127.0.0.1:9000", "fastcgi_script": "/$x.php"}, "cannot be the path of a script"),
+        ({"fastcgi_script": "/x.php"}, "fastcgi_script: has no effect, because upstream is not fastcgi"),
+        ({"upstream": "/srv/$host"}, "cannot be the path of a directory"),
+        ({"upstream": "/srv/../etc"}, "cannot be the path of a directory"),
+        ({"upstream": "/srv\n"}, "cannot be the path of a directory"),
+        ({"allow": {}}, "allow: names nobody"),
+        ({"allow": {"names": []}}, "allow: names nobody"),
+        ({"allow": ["alex"]}, "allow: ['alex'] is a list, not a mapping"),
+        ({"allow": {"groups": ["x"]}}, "allow: groups: no such key"),
+        ({"allow": {"names": ["a,b"]}}, "allow: names: 'a,b' cannot stand in a roster"),
+        ({"allow": {"names": [".*"]}}, "cannot stand in a roster"),
+        ({"allow": {"emails": ["a@b", "a@b"]}}, "allow: emails: a@b stands there twice"),
+        ({"allow": {"emails": ["a@b,c@d"]}}, "cannot stand in a roster"),
+        ({"allow": {"roles": ["a b"]}}, "cannot stand in a roster"),
+        ({"allow": {"roles": [True]}}, "True is a boolean, not a string"),
+        ({"identity_headers": {"name": "X_Name"}}, "identity_headers: name: 'X_Name' cannot be the name of a header"),
+        ({"identity_headers": {"name": "X-Name:"}}, "cannot be the name of a header"),
+        ({"identity_headers": {"name": "X-Name $a"}}, "cannot be the name of a header"),
+        ({"identity_headers": {"name": "X--Name"}}, "cannot be the name of a header"),
+        ({"identity_headers": {"name": "X" * 41}}, "cannot be the name of a header"),
+        ({"identity_headers": {"name": "Connection"}}, "name: Connection has a meaning of its own"),
+        ({"identity_headers": {"name": "transfer-encoding"}}, "has a meaning of its own"),
+        ({"identity_headers": {"name": "X-Forwarded-For"}}, "has a meaning of its own"),
+        ({"identity_headers": {"name": "X-Quietdoor-Verdict"}}, "has a meaning of its own"),
+        ({"identity_headers": {"name": "X-Client-DN"}}, "identity_headers: x-client-dn stands there twice"),
+        ({"identity_headers": {"name": "X-Who", "email": "x-who"}}, "x-who stands there twice"),
+        ({"identity_headers": {"who": "X-Who"}}, "identity_headers: who: no such key"),
+        ({"auth_request": "https://127.0.0.1/x"}, "is no address of a decision service"),
+        ({"auth_request": "http://127.0.0.1/x?y=$z"}, "is no address of a decision service"),
+        ({"auth_request": "http://127.0.0.1:/x"}, "is no address of a decision service"),
+        ({"auth_request": "http://unix:/run/x"}, "is no address of a decision service"),
+        ({"auth_request": "http://127.0.0.1:70000/x"}, "auth_request: 70000 is no port"),
+        ({"hsts": "yes"}, "hsts: 'yes' is a string, not a mapping"),
+        ({"hsts": {"max_age": "1y"}}, "hsts: max_age: '1y' is no duration"),
+        ({"hsts": {"preload": True}}, "hsts: preload: the list takes only what includes subdomains"),
+        (
+            {"hsts": {"preload": True, "include_subdomains": True, "max_age": "364d"}},
+            "hsts: preload: the list takes only",
+        ),
+        ({"hsts": {"includeSubDomains": True}}, "hsts: includeSubDomains: no such key"),
+        ({"rate_limit": {}}, "rate_limit: rate: missing"),
+        ({"rate_limit": "10r/m"}, "rate_limit: '10r/m' is a string, not a mapping"),
+        ({"rate_limit": {"rate": "10/m"}}, "rate_limit: rate: '10/m' is no rate"),
+        ({"rate_limit": {"rate": "0r/s"}}, "is no rate"),
+        ({"rate_limit": {"rate": "1r/s; }"}}, "is no rate"),
+        ({"rate_limit": {"rate": "1r/s", "burst": -1}}, "rate_limit: burst: -1 is no number of requests"),
+        ({"rate_limit": {"rate": "1r/s", "burst": True}}, "burst: True is no number of requests"),
+    ],
+)
+def test_a_mistake_in_what_guards_a_site_is_named(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(Problem) as problem:
+        parse_sites([site(**changes)])
+    assert str(problem.value).startswith("gate_sites: site panel: ")
+    assert said in str(problem.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:9000/decide", "http://unix:/run/opa.sock:/v1/x", "http://[::1]:9000/"]
+)
+def test_a_decision_service_is_taken_as_it_stands(address: str) -> None:
+    assert parse_sites([site(auth_request=address)])[0].auth_request == address
 
 
 @given(st.text(max_size=200).filter(str.isprintable))
