@@ -91,6 +91,12 @@ options:
         description:
           - The passphrase of the issuer's private key.
         type: str
+  predecessors:
+    description:
+      - Directories of authorities that this one succeeds. It must not have the name of one of them.
+    type: list
+    elements: path
+    default: []
   renew:
     description:
       - V(same_key) renews the CA certificate with the key and the name that it has when it is about to end, or when
@@ -202,6 +208,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.authority impo
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import iso, now
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.issuing import Issuer
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import check_path
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.predecessors import refuse_name_of
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.renewal import window
 
 try:
@@ -255,6 +262,7 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     params, at = module.params, now()
     spec = _spec(params)
     passphrase = keys.check_passphrase(params["passphrase"])
+    refuse_name_of(params["predecessors"], spec.subject)
     outcome = establish(params["path"], spec, passphrase, at, check_mode=module.check_mode)
     if passphrase is None:
         module.warn(f"The private key of {params['path']} is not encrypted: set passphrase before anyone relies on it.")
@@ -285,6 +293,7 @@ def main() -> None:
         "valid_for": {"type": "str", "default": "3650d"},
         "path_length": {"type": "int", "choices": [0, 1]},
         "issuer": {"type": "dict", "options": {"path": arguments.PATH, "passphrase": arguments.PASSPHRASE}},
+        "predecessors": {"type": "list", "elements": "path", "default": []},
         "renew": {"type": "str", "choices": ["never", "same_key"], "default": "never"},
         "renew_before": {"type": "str", "default": "365d"},
     }

@@ -217,7 +217,6 @@ def _above(authority: Authority, spec: AuthoritySpec) -> Chain:
             f"{spec.issuer.path}",
             "Give the path of its issuer, or make a new authority in another directory",
         )
-    spec.issuer.refuse_revoked(certificate.public_key(), certificate.subject)  # type: ignore[arg-type]
     return above
 
 
