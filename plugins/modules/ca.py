@@ -163,6 +163,11 @@ changes:
   type: list
   elements: str
   sample: [created]
+renewed:
+  description: Whether the CA certificate was, or in check mode would be, renewed with the same key.
+  returned: success
+  type: bool
+  sample: false
 certificate:
   description: Path of the CA certificate.
   returned: success
@@ -273,6 +278,7 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     return {
         "changed": bool(outcome.changes),
         "changes": outcome.changes,
+        "renewed": outcome.renewed,
         "certificate": layout.certificate,
         "chain": layout.chain if spec.issuer else layout.certificate,
         "subject": names.rfc2253(spec.subject),

@@ -139,6 +139,7 @@ def keep(path: str, offer: Offer, now: datetime, *, check_mode: bool) -> Outcome
     if check_mode:
         return _keep(layout, chain, offer, now, check_mode=True)
     with layout.locked():
+        layout.remove_leftovers()
         return _keep(layout, chain, offer, now, check_mode=False)
 
 
