@@ -137,6 +137,7 @@ options:
         C(docs/ca-end-of-life.md).
       - A client gets its certificate here. What it holds of a predecessor is revoked there as superseded by the first run
         after O(overlap), and at once when the client is V(revoked).
+      - Who holds a valid certificate of a predecessor and is not on the roster is named in a warning.
       - The predecessors' keys are not needed for that; M(quietdoor.mtls.crl) needs them.
     type: list
     elements: path
@@ -277,6 +278,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.predecessors i
     Retired,
     check_predecessors,
     retire,
+    unlisted,
 )
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.roster import Client, Rules, check_roster
 
@@ -335,6 +337,12 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
         # What cannot be done here must be known before a predecessor is changed.
         results = predict(path, clients, rules, passphrase, at)
     retired = retire(path, former, clients, rules.overlap, at, check_mode=module.check_mode)
+    forgotten = unlisted(former, clients, at)
+    if forgotten:
+        module.warn(
+            f"{', '.join(forgotten[:10])} ({len(forgotten)} in all) hold certificates of a predecessor and are not on the roster. "
+            "They get in until these end. Give them the state revoked."
+        )
     if not module.check_mode:
         results = bring_to_desired_state(path, clients, rules, passphrase, at)
     layout = check_path(path)

@@ -103,6 +103,17 @@ def retire(
     return [one for root in predecessors for one in _retire(root, reasons, now, check_mode=check_mode)]
 
 
+def unlisted(predecessors: list[str], clients: list[Client], now: datetime) -> list[str]:
+    """Return the names of those who hold a valid certificate of a predecessor and are not on the roster."""
+    listed = {client.name for client in clients}
+    found: set[str] = set()
+    for root in predecessors:
+        authority = open_authority(root)
+        owners = records.owners(records.load_all(authority.layout.clients), authority.rows)
+        found |= {owners[row.serial] for row in authority.rows if row.serial in owners and _is_live(row, now)}
+    return sorted(found - listed)
+
+
 def _served(path: str, overlap: timedelta, now: datetime) -> set[str]:
     """Return the names of the clients who have had a certificate here for longer than the overlap."""
     layout = check_path(path)

@@ -221,6 +221,14 @@ def test_who_leaves_is_revoked_at_the_predecessor_at_once(door: Any, successor: 
     assert [row.status for row in door.authority.rows] == ["V", "R"]
 
 
+def test_who_is_forgotten_on_the_roster_is_named(door: Any, successor: Any, client: Any) -> None:
+    assert predecessors.unlisted([door.path], [client("alex")], door.now) == ["bea"]
+    assert predecessors.unlisted([door.path], [client("alex"), client("bea", present=False)], door.now) == []
+    door.revoke(client="bea")
+    assert predecessors.unlisted([door.path], [client("alex")], door.now) == []
+    assert predecessors.unlisted([door.path], [], door.now + 2 * YEAR) == []
+
+
 def test_a_revocation_by_name_reaches_the_predecessor(door: Any, successor: Any, client: Any) -> None:
     successor.enrol(client("alex"))
     before = door.digest(), successor.digest()
