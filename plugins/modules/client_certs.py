@@ -340,8 +340,8 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     forgotten = unlisted(former, clients, at)
     if forgotten:
         module.warn(
-            f"{', '.join(forgotten[:10])} ({len(forgotten)} in all) hold certificates of a predecessor and are not on the roster. "
-            "They get in until these end. Give them the state revoked."
+            f"{', '.join(forgotten[:10])} ({len(forgotten)} in all) hold certificates of a predecessor and are not on the "
+            "roster. They get in until these end. Give them the state revoked."
         )
     if not module.check_mode:
         results = bring_to_desired_state(path, clients, rules, passphrase, at)
