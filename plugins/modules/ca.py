@@ -93,6 +93,12 @@ options:
         description:
           - The passphrase of the issuer's private key.
         type: str
+  predecessors:
+    description:
+      - Directories of authorities that this one succeeds. It must not have the name of one of them.
+    type: list
+    elements: path
+    default: []
   renew:
     description:
       - V(same_key) renews the CA certificate with the key and the name that it has when it is about to end, or when
@@ -199,6 +205,11 @@ changes:
   type: list
   elements: str
   sample: [created]
+renewed:
+  description: Whether the CA certificate was, or in check mode would be, renewed with the same key.
+  returned: success
+  type: bool
+  sample: false
 certificate:
   description: Path of the CA certificate.
   returned: success
@@ -250,6 +261,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.authority impo
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import iso, now
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.issuing import Issuer
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import check_path
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.predecessors import refuse_name_of
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.renewal import window
 
 try:
@@ -329,6 +341,8 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     params, at = module.params, now()
     layout = check_path(params["path"])
     passphrase = keys.check_passphrase(params["passphrase"])
+    if params["common_name"] is not None:
+        refuse_name_of(params["predecessors"], _spec(params).subject)
     work = _adopt if params["adopt"] or layout.adopted else _keep
     outcome = work(params, passphrase, check_mode=module.check_mode)
     if passphrase is None:
@@ -342,6 +356,7 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
         "changed": bool(outcome.changes),
         "changes": outcome.changes,
         "passphrase_changed": layout.key in outcome.after,
+        "renewed": outcome.renewed,
         "certificate": layout.certificate,
         "chain": layout.chain if params["issuer"] else layout.certificate,
         "subject": names.rfc2253(certificate.subject if certificate else _spec(params).subject),
@@ -363,6 +378,7 @@ def main() -> None:
         "valid_for": {"type": "str", "default": "3650d"},
         "path_length": {"type": "int", "choices": [0, 1]},
         "issuer": {"type": "dict", "options": {"path": arguments.PATH, "passphrase": arguments.PASSPHRASE}},
+        "predecessors": {"type": "list", "elements": "path", "default": []},
         "renew": {"type": "str", "choices": ["never", "same_key"], "default": "never"},
         "renew_before": {"type": "str", "default": "365d"},
         "adopt": {"type": "bool", "default": False},

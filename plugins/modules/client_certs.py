@@ -167,6 +167,7 @@ options:
         C(docs/ca-end-of-life.md).
       - A client gets its certificate here. What it holds of a predecessor is revoked there as superseded by the first run
         after O(overlap), and at once when the client is V(revoked).
+      - Who holds a valid certificate of a predecessor and is not on the roster is named in a warning.
       - The predecessors' keys are not needed for that; M(quietdoor.mtls.crl) needs them.
     type: list
     elements: path

@@ -66,6 +66,7 @@ class Outcome:
     certificate: x509.Certificate | None
     before: dict[str, str]
     after: dict[str, str]
+    renewed: bool = False
 
 
 class Authority:
@@ -240,7 +241,6 @@ def _above(authority: Authority, spec: AuthoritySpec) -> Chain:
             f"{spec.issuer.path}",
             "Give the path of its issuer, or make a new authority in another directory",
         )
-    spec.issuer.refuse_revoked(certificate.public_key(), certificate.subject)  # type: ignore[arg-type]
     return above
 
 
@@ -325,13 +325,13 @@ def _renew(
     before, after = {"not_after": iso(former.not_valid_after_utc)}, {"not_after": iso(_end(spec, now))}
     changes = [f"renewed with the same key: {reason}"]
     if check_mode:
-        return Outcome(changes, None, before, after)
+        return Outcome(changes, None, before, after, renewed=True)
     serial = database.serial_hex(former.serial_number)
     write_atomic(layout.former_certificate(serial), former.public_bytes(Encoding.PEM), PUBLIC_FILE)
     length = path_length_of(former) if spec.path_length is None else spec.path_length
     profile = CaProfile(former.subject, key.public_key(), now, now + spec.valid_for, length, key_identifier_of(former))
     certificate = _certify(layout, spec, key, profile, _known_serials(layout), now)
-    return Outcome(changes, certificate, before, after)
+    return Outcome(changes, certificate, before, after, renewed=True)
 
 
 def _known_serials(layout: Layout) -> frozenset[str]:

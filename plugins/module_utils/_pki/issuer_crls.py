@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
@@ -28,7 +29,7 @@ except ImportError:  # the modules report it (_ansible.dependencies) before anyt
     pass
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from .chain import Chain
     from .layout import Layout
@@ -100,7 +101,8 @@ def why_unfit(crl: x509.CertificateRevocationList | None, least: timedelta, now:
         return f"it begins only at {iso(crl.last_update_utc)}"
     if crl.next_update_utc is None:
         return "it does not say when the next one comes"
-    return f"it ends at {iso(crl.next_update_utc)}" if crl.next_update_utc - now < least else None
+    left = crl.next_update_utc - now
+    return f"it ends at {iso(crl.next_update_utc)}" if left <= timedelta(0) or left < least else None
 
 
 def check_offer(path: str, offer: Offer, now: datetime) -> None:
@@ -137,6 +139,7 @@ def keep(path: str, offer: Offer, now: datetime, *, check_mode: bool) -> Outcome
     if check_mode:
         return _keep(layout, chain, offer, now, check_mode=True)
     with layout.locked():
+        layout.remove_leftovers()
         return _keep(layout, chain, offer, now, check_mode=False)
 
 
@@ -144,7 +147,7 @@ def _keep(layout: Layout, chain: Chain, offer: Offer, now: datetime, *, check_mo
     sources = [source for source in (_issuer_file(offer), offer.handed_over) if source]
     offered = [crl for source in sources for crl in _read(source)]
     changes, warnings, kept = [], [], []
-    for ca, held in zip(chain[1:], copies(layout, chain)):
+    for below, ca, held in zip(chain, chain[1:], copies(layout, chain)):
         taken = held.crl
         for crl in _signed_by(ca, offered):
             refusal = _refusal(crl, Copy(held.issuer, taken), now)
@@ -154,6 +157,10 @@ def _keep(layout: Layout, chain: Chain, offer: Offer, now: datetime, *, check_mo
                 taken = crl
         if taken is not None and taken != held.crl:
             changes.append(f"CRL {number_of(taken)} of {held.issuer} taken over")
+        if taken is not None and taken.get_revoked_certificate_by_serial_number(below.serial_number) is not None:
+            warnings.append(
+                f"{held.issuer} has revoked {rfc2253(below.subject)}: nobody with a certificate of it gets in."
+            )
         kept.append(Copy(held.issuer, taken))
     texts = [_pem(copy.crl) for copy in kept if copy.crl is not None]
     changes += _write(layout, "".join(texts), check_mode=check_mode)
@@ -175,7 +182,7 @@ def _issuer_file(offer: Offer) -> str | None:
 
 
 def _refusal(crl: x509.CertificateRevocationList, held: Copy, now: datetime) -> str | None:
-    unfit = why_unfit(crl, now - now, now)
+    unfit = why_unfit(crl, timedelta(0), now)
     if unfit:
         return unfit
     if held.crl is not None and number_of(crl) < number_of(held.crl):

@@ -77,13 +77,6 @@ class Issuer:
             signed = self._signed(authority, profile, known, now)
             return signed or self._sign(authority, profile, now), authority.chain
 
-    def refuse_revoked(self, public_key: PublicKey, subject: x509.Name) -> None:
-        """Refuse an authority whose certificate was revoked: whoever checks the issuer's CRL lets none of its clients in.
-
-        :raises Problem: if so.
-        """
-        _refuse_revoked(self._open(), public_key, subject)
-
     def _open(self) -> Authority:
         authority = Authority(require_authority(self.path))
         authority.rows = authority.with_orphans()

@@ -73,11 +73,11 @@ class Layout:
     @property
     def chain(self) -> str:
         """The certificate and those of all CAs above it, the root last. A self-signed authority has no such file."""
-        return self._at("certs", "chain.pem")
+        return os.path.join(os.path.dirname(self.certificate), "chain.pem")
 
     def former_certificate(self, serial: str) -> str:
         """A certificate of this authority that was renewed with the same key, by its serial (hex)."""
-        return self._at("certs", f"ca-{serial}.cert.pem")
+        return os.path.join(os.path.dirname(self.certificate), f"ca-{serial}.cert.pem")
 
     @property
     def crl(self) -> str:
@@ -87,12 +87,12 @@ class Layout:
     @property
     def issuer_crls(self) -> str:
         """Copies of the CRLs of the CAs above, PEM. A self-signed authority has no such file."""
-        return self._at("crl", "issuers.crl.pem")
+        return os.path.join(os.path.dirname(self.crl), "issuers.crl.pem")
 
     @property
     def chain_crls(self) -> str:
         """The CRL of every CA of the chain, PEM, its own first. A self-signed authority has no such file."""
-        return self._at("crl", "chain.crl.pem")
+        return os.path.join(os.path.dirname(self.crl), "chain.crl.pem")
 
     @property
     def crl_der(self) -> str:

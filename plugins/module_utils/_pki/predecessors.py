@@ -24,6 +24,8 @@ from .roster import moment
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
+    from cryptography import x509
+
     from .database import Row
     from .layout import Layout
     from .roster import Client
@@ -62,10 +64,25 @@ def _refuse_same_name(layouts: list[Layout]) -> None:
         name = rfc2253(load_certificate(layout.certificate).subject)
         other = seen.setdefault(name, layout)
         if other is not layout:
-            raise Problem(
-                f"predecessors: {layout.root} and {other.root} have one name, {name}; nginx and CRLs know a CA by its name",
-                "Give the successor another common_name, with a year in it for instance",
-            )
+            raise _same_name(name, layout.root)
+
+
+def _same_name(name: str, predecessor: str) -> Problem:
+    return Problem(
+        f"The authority and its predecessor in {predecessor} have one name, {name}, by which nginx and CRLs know a CA",
+        "Give the successor another common_name, with a year in it for instance",
+    )
+
+
+def refuse_name_of(predecessors: list[str], subject: x509.Name) -> None:
+    """Refuse a name for a new authority that a predecessor has.
+
+    :raises Problem: if so.
+    """
+    for path in predecessors:
+        layout = require_authority(path)
+        if load_certificate(layout.certificate).subject == subject:
+            raise _same_name(rfc2253(subject), layout.root)
 
 
 def holders(predecessors: list[str], now: datetime) -> frozenset[str]:

@@ -69,8 +69,9 @@ class Door:
 
     def create(self, common_name: str = "Test CA", key: KeySpec = P256, days: int = 3650, **options: Any) -> Any:
         """Make the authority, or keep it."""
-        spec = AuthoritySpec(names.build_name(common_name), key, timedelta(days=days))
-        return establish(self.path, spec, self.passphrase, self.now, **{"check_mode": False, **options})
+        check_mode = options.pop("check_mode", False)
+        spec = AuthoritySpec(names.build_name(common_name), key, timedelta(days=days), **options)
+        return establish(self.path, spec, self.passphrase, self.now, check_mode=check_mode)
 
     def enrol(self, *clients: Client, check_mode: bool = False) -> list[enrol.Result]:
         """Bring the clients to their desired state."""

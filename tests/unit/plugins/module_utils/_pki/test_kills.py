@@ -14,6 +14,7 @@ import shutil
 import signal
 from collections import Counter
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +26,14 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import (
     bundle,
     client_files,
     enrol,
+    issuer_crls,
     keys,
     restore,
     sealed,
     workers,
 )
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import iso
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.issuing import Issuer
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key, pkcs12
 from cryptography.x509 import load_pem_x509_certificate, load_pem_x509_crl
 
@@ -151,6 +154,87 @@ def test_killing_the_making_of_an_authority(empty_door: Any) -> None:
         assert not [name for name in before if ".quietdoor-tmp-" in name]
 
     assert kill_everywhere(Path(empty_door.path), empty_door.create, check) > 20
+
+
+@pytest.fixture
+def pair_of_authorities(empty_door: Any, tmp_path: Path) -> tuple[Any, Any]:
+    """A root, and a place for the issuing CA below it, in one directory."""
+    (tmp_path / "both").mkdir()
+    root, below = (type(empty_door)(str(tmp_path / "both" / name), now=empty_door.now) for name in ("root", "below"))
+    root.create("Root", path_length=1)
+    return root, below
+
+
+def check_pair(root: Any, below: Any, certificates: int, act: Callable[[], Any]) -> None:
+    """Judge the two: what the root signed is what the authority below has, and nothing is left to do."""
+    before = root.digest(), below.digest()
+    assert act().changes == []
+    assert (root.digest(), below.digest()) == before
+    assert not [name for name in (*before[0], *before[1]) if ".quietdoor-tmp-" in name]
+    rows = root.authority.rows
+    assert len(rows) == len(list(root.file("newcerts").iterdir())) == certificates
+    assert int(rows[-1].serial, 16) == below.authority.certificate.serial_number
+    assert len(below.authority.chain) == 2
+    assert below.authority.signer(None, below.now)
+
+
+def test_killing_the_signing_of_an_issuing_ca(pair_of_authorities: tuple[Any, Any]) -> None:
+    root, below = pair_of_authorities
+    act = functools.partial(below.create, "Issuing", issuer=Issuer(root.path))
+    assert kill_everywhere(Path(root.path).parent, act, lambda: check_pair(root, below, 1, act)) > 30
+
+
+def test_killing_the_renewal_of_an_issuing_ca(pair_of_authorities: tuple[Any, Any]) -> None:
+    root, below = pair_of_authorities
+    below.create("Issuing", issuer=Issuer(root.path), days=400)
+    key = below.file("private", "ca.key.pem").read_bytes()
+    later = below.later(days=390)
+    options = {"issuer": Issuer(root.path), "days": 400, "renew": True, "renew_before": timedelta(days=60)}
+    act = functools.partial(later.create, "Issuing", **options)
+
+    def check() -> None:
+        check_pair(root, later, 2, act)
+        assert below.file("private", "ca.key.pem").read_bytes() == key
+        assert len(list(below.file("certs").glob("ca-*.cert.pem"))) == 1
+
+    assert kill_everywhere(Path(root.path).parent, act, check) >= 20
+
+
+def test_killing_the_renewal_of_a_root(door: Any, client: Any) -> None:
+    door.enrol(client())
+    later = door.later(days=3640)
+    act = functools.partial(later.create, renew=True, renew_before=timedelta(days=60))
+
+    def check() -> None:
+        before = door.digest()
+        assert act().changes == []
+        assert door.digest() == before
+        assert not [name for name in before if ".quietdoor-tmp-" in name]
+        certificate = door.authority.certificate
+        load_pem_x509_certificate(door.file("clients", "alex", "alex.crt").read_bytes()).verify_directly_issued_by(
+            certificate
+        )
+
+    assert kill_everywhere(Path(door.path), act, check) >= 8
+
+
+def test_killing_the_copying_of_the_roots_crl(pair_of_authorities: tuple[Any, Any]) -> None:
+    root, below = pair_of_authorities
+    root.crl()
+    below.create("Issuing", issuer=Issuer(root.path))
+    below.crl()
+
+    def act() -> issuer_crls.Outcome:
+        return issuer_crls.keep(below.path, issuer_crls.Offer(root.path), below.now, check_mode=False)
+
+    def check() -> None:
+        before = below.digest()
+        assert act().changes == []
+        assert below.digest() == before
+        assert below.file("crl", "chain.crl.pem").read_text().count("BEGIN X509 CRL") == 2
+        assert not [name for name in before if ".quietdoor-tmp-" in name]
+
+    assert kill_everywhere(Path(root.path).parent, act, check) >= 8
 
 
 def test_killing_issuing_renewing_and_revoking_in_one_run(door: Any, client: Any) -> None:

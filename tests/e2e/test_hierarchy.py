@@ -1,0 +1,158 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A root above the authority, and an authority's end of life, from end to end on a real nginx."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import clock, revoke
+from lab import Lab, built, curl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT_PASSPHRASE = "root-passphrase-of-a-test"
+
+
+@pytest.fixture
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    seed = secrets.randbelow(10**9)
+    print(f"seed {seed}")
+    # nginx's workers run as another user and have to reach the directory.
+    with built(tmp_path_factory.mktemp("lab"), seed, clients=2, sites=1) as made:
+        for client in made.roster:
+            client["valid_for"] = "365d"
+        yield made
+
+
+def applied(lab: Lab, *arguments: str, **overrides: object) -> int:
+    """Run site, which has to succeed; return how many tasks changed something."""
+    run = lab.play(*arguments, **overrides)
+    assert run.code == 0, run.output[-6000:]
+    assert ROOT_PASSPHRASE not in run.output
+    return run.changed
+
+
+def refused(lab: Lab, *says: str, **overrides: object) -> None:
+    """Run site, which has to fail with these words and change nothing that nginx believes."""
+    before = trust(lab)
+    run = lab.play(**overrides)
+    assert run.code != 0
+    for words in says:
+        assert words in run.output, run.output[-6000:]
+    assert trust(lab) == before
+
+
+def trust(lab: Lab) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (lab.nginx.prefix / "quietdoor" / "trust").iterdir()}
+
+
+def pair(authority: Path, name: str) -> tuple[Path, Path]:
+    """A client's certificate and key, as files that stay when it gets others."""
+    directory = authority / "clients" / name
+    return (directory / f"{name}.crt").resolve(), (directory / f"{name}.key").resolve()
+
+
+def status(lab: Lab, certificate: tuple[Path, Path]) -> int:
+    return curl(lab.sites[0], lab, "--cert", str(certificate[0]), "--key", str(certificate[1]))[0]
+
+
+def strictly_verified(lab: Lab, certificate: tuple[Path, Path]) -> bool:
+    """What openssl says of a certificate with nothing but what is published."""
+    public = Path(lab.variables.get("authority_publish_path", f"{lab.authority}-publication"))
+    argv = ["openssl", "verify", "-x509_strict", "-crl_check_all", "-purpose", "sslclient", "-no-CApath"]
+    argv += ["-CAfile", str(public / "ca.pem"), "-CRLfile", str(public / "crl.pem"), str(certificate[0])]
+    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+
+
+def test_a_root_that_goes_offline(lab: Lab) -> None:
+    root = Path(f"{lab.authority}-root")
+    lab.variables.update(
+        authority_issuing={"common_name": "Issuing", "key": {"type": "ecdsa"}},
+        authority_root_passphrase=ROOT_PASSPHRASE,
+    )
+    assert applied(lab, "--check") > 4
+    assert not root.exists()
+    assert applied(lab, "--diff", "-vvv") > 4
+    assert applied(lab) == 0
+    first = pair(lab.authority, lab.roster[0]["name"])
+    assert (status(lab, first), strictly_verified(lab, first)) == (200, True)
+
+    root.rename(lab.root / "safe")
+    assert applied(lab) == 0
+    assert applied(lab, "--check") == 0
+    lab.roster.append({"name": "new"})
+    lab.roster[1]["state"] = "revoked"
+    gone, new = pair(lab.authority, lab.roster[1]["name"]), lab.authority / "clients"
+    assert applied(lab) > 0
+    assert [status(lab, one) for one in (first, gone, pair(new.parent, "new"))] == [200, 403, 200]
+    renewing = {**lab.variables["authority_issuing"], "renew": "same_key", "valid_for": "3000d"}
+    refused(lab, "Issuing", f"{root}, which is not on this host", authority_issuing=renewing)
+
+    copy = lab.authority / "crl" / "issuers.crl.pem"
+    kept = copy.read_bytes()
+    copy.unlink()
+    refused(lab, lab.variables["authority_root"]["common_name"][:3], "cannot be published: there is none")
+    copy.write_bytes(kept)
+    assert applied(lab) == 1
+
+    (lab.root / "safe").rename(root)
+    issuing = revoke.Target(certificate=str(lab.authority / "certs" / "ca.cert.pem"))
+    revoke.revoke(str(root), issuing, "CACompromise", clock.now(), check_mode=False)
+    run = lab.play()
+    assert run.code == 0, run.output
+    assert "has revoked CN=Issuing" in run.output
+    assert (status(lab, first), strictly_verified(lab, first)) == (403, False)
+
+
+def test_a_ca_that_ends(lab: Lab) -> None:
+    """Renewed with the same key, then replaced by a successor."""
+    applied(lab)
+    name = lab.roster[0]["name"]
+    old = pair(lab.authority, name)
+    ca = lab.authority / "certs" / "ca.cert.pem"
+    former = ca.read_bytes()
+    lab.variables["authority_root"].update(renew="same_key", valid_for="3700d")
+    predicted = applied(lab, "--check")
+    assert applied(lab) == predicted == 3, "CA, publication, trust"
+    assert applied(lab) == 0
+    assert ca.read_bytes() != former
+    assert (status(lab, old), strictly_verified(lab, old)) == (200, True)
+
+    before = lab.authority
+    lab.variables["authority_predecessors"] = [
+        {"path": str(before), "passphrase": lab.variables["authority_passphrase"]}
+    ]
+    publication = f"{before}-publication"
+    lab.authority = lab.root / "successor"
+    lab.variables.update(
+        authority_path=str(lab.authority), authority_publish_path=publication, authority_passphrase=ROOT_PASSPHRASE
+    )
+    refused(lab, "have one name")
+    lab.variables["authority_root"] = {"common_name": "Successor", "key": {"type": "ecdsa"}}
+    assert not lab.authority.exists()
+    applied(lab)
+    assert applied(lab) == 0
+    new = pair(lab.authority, name)
+    assert [status(lab, one) for one in (old, new)] == [200, 200]
+    gone = pair(before, lab.roster[1]["name"]), pair(lab.authority, lab.roster[1]["name"])
+    assert [status(lab, one) for one in gone] == [200, 200]
+    lab.roster[1]["state"] = "revoked"
+    predicted = applied(lab, "--check")
+    assert applied(lab) == predicted > 0
+    assert [status(lab, one) for one in (*gone, old, new)] == [403, 403, 200, 200]
+
+    run = lab.play(authority_client_overlap="0s")
+    assert run.code == 0, run.output
+    assert "no valid certificate any more: take it out of predecessors" in run.output
+    assert [status(lab, one) for one in (*gone, old, new)] == [403, 403, 403, 200]
+    lab.variables["authority_predecessors"] = []
+    assert applied(lab) > 0
+    assert applied(lab) == 0
+    assert [status(lab, one) for one in (old, new)] == [403, 200]
