@@ -63,6 +63,7 @@ lint: venv install ## ruff, mypy, ansible-lint, yamllint, shellcheck, documentat
 	@tools/lint.sh
 
 units: venv install ## unit tests
+	@tools/packages.sh openssl=openssl /usr/share/easy-rsa/easyrsa=easy-rsa
 	@tools/pytest.sh tests/unit $(ARGS)
 
 e2e: venv install ## real nginx, real clients

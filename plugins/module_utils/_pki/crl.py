@@ -206,7 +206,8 @@ def _sign(
 
 
 def _entry(serial: int, revocation: Revocation) -> x509.RevokedCertificate:
-    builder = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(revocation.at)
+    # Its method serial_number() would refuse the 00 that an authority made by hand may have begun with.
+    builder = x509.RevokedCertificateBuilder(serial, _naive(revocation.at))
     flag = _FLAGS.get(revocation.reason or "")
     if flag:
         builder = builder.add_extension(x509.CRLReason(x509.ReasonFlags[flag]), critical=False)

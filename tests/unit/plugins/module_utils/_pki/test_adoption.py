@@ -523,3 +523,45 @@ def request(theirs: Any, subject: str) -> None:
     theirs.run("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-utf8", "-subj", subject,
                "-keyout", f"{base}.key", "-out", f"{base}.csr")  # fmt: skip
     theirs.run("ca", "-batch", "-notext", "-in", f"{base}.csr", "-out", f"{base}.crt")
+
+
+def test_what_openssl_marked_as_expired_stays_so(by_hand: Any, empty_door: Any) -> None:
+    theirs = by_hand(crl_number="01")
+    ended = theirs.sign("/CN=alex", options=("-startdate", "20200101000000Z", "-enddate", "20210101000000Z"))
+    late = theirs.sign("/CN=bea", options=("-enddate", "20600101000000Z"))
+    gone = theirs.sign("/CN=carl", options=("-startdate", "200101000000Z", "-enddate", "210101000000Z"))
+    theirs.revoke(gone)
+    door = opened(empty_door, theirs)
+    door.adopt()
+    theirs.updatedb()
+    text = (theirs.path / "index.txt").read_bytes()
+    assert [row.status for row in door.authority.rows] == ["E", "V", "R"]
+    assert [door.listed()[serial]["status"] for serial in (ended, late, gone)] == ["expired", "valid", "revoked"]
+    assert door.crl().after.serials == {gone}
+    assert (theirs.path / "index.txt").read_bytes() == text
+    door.revoke(client="bea")
+    # One CRL has told of the revocation after the certificate's end (RFC 5280 section 3.3).
+    assert door.crl().after.serials == {late}
+
+
+@pytest.mark.parametrize("reason", ["removeFromCRL", "CACompromise", "affiliationChanged"])
+def test_every_reason_of_openssl_is_understood(reason: str, by_hand: Any, empty_door: Any) -> None:
+    theirs = by_hand()
+    theirs.revoke(theirs.sign("/CN=alex"), reason)
+    door = opened(empty_door, theirs)
+    door.adopt()
+    assert door.listed()["1000"]["revocation_reason"] == reason
+    theirs.gencrl()
+    assert door.crl().after.serials == {"1000"}
+
+
+def test_a_first_serial_of_zero_can_be_revoked(by_hand: Any, empty_door: Any, openssl: Any) -> None:
+    theirs = by_hand()
+    (theirs.path / "serial").write_text("00\n")
+    theirs.revoke(theirs.sign("/CN=alex"))
+    door = opened(empty_door, theirs)
+    door.adopt()
+    door.crl()
+    assert "Serial Number: 00" in openssl("crl", "-in", str(theirs.path / "crl" / "ca.crl.pem"), "-noout", "-text")
+    judge = ("verify", "-crl_check_all", "-CAfile", str(theirs.path / theirs.certificate), "-CRLfile")
+    assert "revoked" in openssl(*judge, str(theirs.path / "crl" / "ca.crl.pem"), theirs.file("00"), fails=True)
