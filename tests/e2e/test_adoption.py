@@ -47,6 +47,8 @@ x509_extensions = v3_ca
 commonName = Common Name
 [ v3_ca ]
 basicConstraints = CA:true
+subjectKeyIdentifier = none
+authorityKeyIdentifier = none
 """
 
 
