@@ -107,10 +107,13 @@ def refuse_unasked(path: str, passphrase: bytes | None, now: datetime) -> None:
     layout = check_path(path)
     if not layout.foreign:
         return
-    outcome = adopt(path, Claim(), passphrase, now, check_mode=True)
+    try:
+        what = "that would change: " + "; ".join(adopt(path, Claim(), passphrase, now, check_mode=True).changes)
+    except Problem as problem:
+        what = f"what stands in the way: {problem}"
     raise Problem(
         f"The authority in {layout.root} was not made by this collection, and nothing of it was changed",
-        f"Set adopt to true to take it over as it is; that would change: {'; '.join(outcome.changes)}",
+        f"Set adopt to true to take it over as it is; {what}",
     )
 
 

@@ -159,6 +159,10 @@ def test_nothing_is_touched_unless_adoption_is_asked_for(by_hand: Any, empty_doo
         Problem, match=r"was not made by this collection.*Set adopt to true.*index.txt.attr: unique_subject"
     ):
         adoption.refuse_unasked(door.path, None, door.now)
+    (theirs.path / theirs.key).rename(theirs.path / "key")
+    with pytest.raises(Problem, match=r"Set adopt to true.*what stands in the way: .*with key_file"):
+        adoption.refuse_unasked(door.path, None, door.now)
+    (theirs.path / "key").rename(theirs.path / theirs.key)
     for work in (door.crl, lambda: door.revoke(client="alex"), lambda: door.enrol(client())):
         with pytest.raises(Problem, match="Adopt it first: module ca with adopt: true"):
             work()
@@ -439,6 +443,17 @@ def test_a_clear_predecessor_is_succeeded_and_superseded_after_the_overlap(
     assert result.step.revoke == (serial,)
     assert later.authority.rows[0].revocation.reason == "superseded"
     assert len(later.revoke(client="alex")) == 3
+
+
+def test_a_damaged_record_does_not_hinder_a_revocation(by_hand: Any, empty_door: Any, client: Any) -> None:
+    theirs = by_hand()
+    theirs.sign("/CN=carl")
+    door = opened(empty_door, theirs)
+    door.adopt()
+    door.enrol(client("alex"))
+    door.file("clients", "alex", "client.json").write_text("{")
+    assert [one.row.serial for one in door.revoke(client="carl")] == ["1000"]
+    assert [one.client for one in door.revoke(client="alex")] == ["alex"]
 
 
 def test_an_unclear_predecessor_is_named_and_left_alone(by_hand: Any, empty_door: Any, client: Any) -> None:
