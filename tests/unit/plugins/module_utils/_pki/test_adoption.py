@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import adoption, database
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 MAKES = {
     "the guide": {
@@ -412,7 +413,7 @@ def test_a_name_that_means_one_subject_revokes_it_and_one_that_means_two_is_refu
     assert [one.row.serial for one in door.revoke(client="x@example.org")] == serials[4:5]
     door.revoke(serial=serials[5])
     fingerprint = x509.load_pem_x509_certificate(Path(theirs.file(serials[2])).read_bytes()).fingerprint(
-        adoption.hashes.SHA256()
+        hashes.SHA256()
     )
     door.revoke(fingerprint=fingerprint.hex())
     assert [row.status for row in door.authority.rows] == ["R", "R", "R", "V", "R", "R"]
