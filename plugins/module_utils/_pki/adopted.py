@@ -13,6 +13,7 @@ Nothing in its database says so; only subjects and the certificates do. Two rule
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import replace
@@ -76,6 +77,20 @@ def name_of(row: Row) -> str | None:
     return None
 
 
+def readable(authority: Authority) -> dict[str, Record]:
+    """Return the records that may tell of certificates from before an adoption.
+
+    A damaged one is passed over: it must not hinder a revocation.
+    """
+    layout, found = authority.layout, {}
+    if not (layout.adopted and os.path.isdir(layout.clients)):
+        return {}
+    for name in os.listdir(layout.clients):
+        with contextlib.suppress(Problem):
+            found[name] = records.load(layout.client(name))
+    return {name: record for name, record in found.items() if record}
+
+
 def unowned(authority: Authority, known: dict[str, Record]) -> list[Row]:
     """Return the rows that no client of the roster is known to own, the CA certificate's own aside.
 
@@ -104,7 +119,7 @@ def named(authority: Authority, name: str) -> list[Row]:
 
     :raises Problem: if it answers only for certificates of several subjects.
     """
-    known = records.load_all(authority.layout.clients)
+    known = readable(authority)
     owners = records.owners(known, authority.rows)
     others = answering(authority, known, name)
     wanted = {row.serial for row in authority.rows if owners.get(row.serial) == name}
@@ -120,7 +135,7 @@ def named(authority: Authority, name: str) -> list[Row]:
 
 def doubtful(authority: Authority, name: str) -> str:
     """Return a sentence on the valid certificates that may be meant by a client's name, but have several subjects; or nothing."""
-    rows = answering(authority, records.load_all(authority.layout.clients), name)
+    rows = answering(authority, readable(authority), name)
     live = [row for row in rows if not row.is_revoked]
     if one_subject(rows) or not live:
         return ""

@@ -19,9 +19,9 @@ from .._ansible.errors import Problem, shown
 from .._ansible.files import PRIVATE_DIR, PRIVATE_FILE, PUBLIC_FILE, make_directory, remove_leftovers, write_atomic
 from .._ansible.files import lock as hold
 from . import database, openssl_conf, places
-from .authority import Authority, Outcome
+from .authority import Authority, Outcome, configuration
 from .database import serial_hex
-from .keys import KeySpec, signing_hash, spec_of
+from .keys import KeySpec, spec_of
 from .layout import Layout, check_path, refuse_open_work_tree
 from .names import rfc2253
 from .places import Places
@@ -29,7 +29,6 @@ from .places import Places
 try:
     from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives import hashes
     from cryptography.x509.oid import NameOID
 except ImportError:  # the modules report it (_ansible.dependencies) before anything here is called
     pass
@@ -37,7 +36,6 @@ except ImportError:  # the modules report it (_ansible.dependencies) before anyt
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from .keys import PrivateKey
 
 # As openssl reads it (app_conf: anything that begins with one of these is "no").
 _NOT_UNIQUE = re.compile(r"^\s*unique_subject\s*=\s*[fFnN0]", re.MULTILINE)
@@ -107,10 +105,13 @@ def refuse_unasked(path: str, passphrase: bytes | None, now: datetime) -> None:
     layout = check_path(path)
     if not layout.foreign:
         return
-    outcome = adopt(path, Claim(), passphrase, now, check_mode=True)
+    try:
+        what = "that would change: " + "; ".join(adopt(path, Claim(), passphrase, now, check_mode=True).changes)
+    except Problem as problem:
+        what = f"what stands in the way: {problem}"
     raise Problem(
         f"The authority in {layout.root} was not made by this collection, and nothing of it was changed",
-        f"Set adopt to true to take it over as it is; that would change: {'; '.join(outcome.changes)}",
+        f"Set adopt to true to take it over as it is; {what}",
     )
 
 
@@ -164,15 +165,15 @@ def _examined(layout: Layout, claim: Claim, passphrase: bytes | None, now: datet
     text = _read(layout.index)
     whole = text if text.endswith("\n") or not text else f"{text}\n"
     authority = Authority(layout, database.parse(whole, layout.index))
-    key = authority.signer(passphrase, now).key
-    _refuse_unfit(authority, spec_of(key))
+    key = spec_of(authority.signer(passphrase, now).key) or KeySpec("unknown")
+    _refuse_unfit(authority, key)
     _refuse_other_subject(authority, claim)
     crls = _crls(authority)
     _refuse_lost(authority, crls, now)
     return authority, _changes(authority, key, whole, crls)
 
 
-def _refuse_unfit(authority: Authority, key: KeySpec | None) -> None:
+def _refuse_unfit(authority: Authority, key: KeySpec) -> None:
     """Refuse a CA that openssl and nginx would not believe (RFC 5280 sections 4.2.1.3 and 4.2.1.9, and openssl's check_ca)."""
     certificate, path = authority.certificate, authority.layout.certificate
     if certificate.issuer != certificate.subject:
@@ -188,7 +189,7 @@ def _refuse_unfit(authority: Authority, key: KeySpec | None) -> None:
             f"{path} is not the certificate of an authority that may sign certificates and CRLs: nginx would refuse everybody",
             "Make a new authority with module ca, in an empty directory",
         )
-    if key and key.type == "rsa" and (key.size or 0) < 2048:
+    if key.type == "rsa" and (key.size or 0) < 2048:
         raise Problem(
             f"{path} has a key of {key.size} bits, which openssl no longer accepts",
             "Make a new authority with module ca, in an empty directory",
@@ -250,7 +251,7 @@ def _refuse_lost(authority: Authority, crls: list[_Crl], now: datetime) -> None:
             )
 
 
-def _changes(authority: Authority, key: PrivateKey, index: str, crls: list[_Crl]) -> list[_Change]:
+def _changes(authority: Authority, key: KeySpec, index: str, crls: list[_Crl]) -> list[_Change]:
     layout = authority.layout
     files = [*_number(layout, crls), *_index(layout, index), *_attributes(layout), *_configuration(authority, key)]
     remembered = _replaced(layout.memory, places.render(layout.places), "where its files lie")
@@ -307,13 +308,11 @@ def _number(layout: Layout, crls: list[_Crl]) -> list[_Change]:
     return [_Change(f"{path} raised from {present} to {serial_hex(least)}, above every CRL that is there", path, text)]
 
 
-def _configuration(authority: Authority, key: PrivateKey) -> list[_Change]:
+def _configuration(authority: Authority, key: KeySpec) -> list[_Change]:
     layout = authority.layout
     if os.path.exists(layout.configuration) and not openssl_conf.is_ours(layout.configuration):
         raise Problem(f"{layout.configuration} is not ours, and its name is needed", "Rename it")
-    named = _extension(authority.certificate, x509.SubjectKeyIdentifier) is not None
-    digest = "sha384" if isinstance(signing_hash(key), hashes.SHA384) else "sha256"
-    text = openssl_conf.render(layout, digest, has_key_identifier=named)
+    text = configuration(layout, key, authority.certificate)
     return _replaced(layout.configuration, text, "a configuration for openssl ca beside yours")
 
 

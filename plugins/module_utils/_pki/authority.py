@@ -346,12 +346,15 @@ def _companions(layout: Layout, key: KeySpec) -> dict[str, str]:
         layout.index_attributes: _ATTRIBUTES,
         layout.serial: f"{database.serial_hex(random_serial())}\n",
         layout.crl_number: "01\n",
-        layout.configuration: _configuration(layout, key),
+        layout.configuration: configuration(layout, key),
     }
 
 
-def _configuration(layout: Layout, key: KeySpec) -> str:
-    return openssl_conf.render(layout, "sha384" if key.curve == "P-384" else "sha256")
+def configuration(layout: Layout, key: KeySpec, certificate: x509.Certificate | None = None) -> str:
+    """Return the configuration for the openssl command of an authority with such a key, and its certificate if it has one yet."""
+    names_key = certificate is None or any(part.oid == x509.SubjectKeyIdentifier.oid for part in certificate.extensions)
+    digest = "sha384" if key.curve == "P-384" else "sha256"
+    return openssl_conf.render(layout, digest, has_key_identifier=names_key)
 
 
 def refuse_other_contents(layout: Layout) -> None:
@@ -403,7 +406,7 @@ def _mend(authority: Authority, above: Chain, *, check_mode: bool) -> Outcome:
     key = spec_of(authority.certificate.public_key())
     wanted = {layout.index_attributes: _ATTRIBUTES}
     if key is not None:
-        wanted[layout.configuration] = _configuration(layout, key)
+        wanted[layout.configuration] = configuration(layout, key, authority.certificate)
     if above:
         wanted[layout.chain] = chain.pem((authority.certificate, *above))
     stale = {path: text for path, text in wanted.items() if _read_or_empty(path) != text}

@@ -88,7 +88,7 @@ def _revoke(authority: Authority, target: Target, reason: str, now: datetime) ->
     _refuse_own(authority, named)
     after = {row.serial: row if row.is_revoked else revoked_row(row, now, reason) for row in named}
     rows = [after.get(row.serial, row) for row in authority.rows]
-    owners = records.owners(records.load_all(authority.layout.clients), named)
+    owners = records.owners(adopted.readable(authority), named)
     return rows, [Revoked(after[row.serial], owners.get(row.serial), not row.is_revoked) for row in named]
 
 

@@ -268,14 +268,14 @@ class ByHand:
         argv = ("openssl", what, "-config", str(configuration), *self._pass("in"), *arguments)
         return command(*argv, fails=fails, directory=self.path)
 
-    def sign(self, subject: str, *emails: str, key: str | None = None, fails: bool = False) -> str:
+    def sign(self, subject: str, *emails: str, options: tuple[str, ...] = ()) -> str:
         """Sign a client's request with these e-mail addresses as subjectAltName; return the serial."""
         base = str(self.path.with_name(f"{self.path.name}-request"))
         names = ("-addext", "subjectAltName=" + ",".join(f"email:{email}" for email in emails)) if emails else ()
         openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-utf8", "-subj", subject,
-                "-keyout", key or f"{base}.key", "-out", f"{base}.csr", *names)  # fmt: skip
+                "-keyout", f"{base}.key", "-out", f"{base}.csr", *names)  # fmt: skip
         serial = (self.path / "serial").read_text().strip()
-        self.run("ca", "-batch", "-notext", "-utf8", "-in", f"{base}.csr", "-out", f"{base}.crt", fails=fails)
+        self.run("ca", "-batch", "-notext", "-utf8", "-in", f"{base}.csr", "-out", f"{base}.crt", *options)
         return serial
 
     def revoke(self, serial: str, *reason: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import adoption, database
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 MAKES = {
     "the guide": {
@@ -159,6 +160,10 @@ def test_nothing_is_touched_unless_adoption_is_asked_for(by_hand: Any, empty_doo
         Problem, match=r"was not made by this collection.*Set adopt to true.*index.txt.attr: unique_subject"
     ):
         adoption.refuse_unasked(door.path, None, door.now)
+    (theirs.path / theirs.key).rename(theirs.path / "key")
+    with pytest.raises(Problem, match=r"Set adopt to true.*what stands in the way: .*with key_file"):
+        adoption.refuse_unasked(door.path, None, door.now)
+    (theirs.path / "key").rename(theirs.path / theirs.key)
     for work in (door.crl, lambda: door.revoke(client="alex"), lambda: door.enrol(client())):
         with pytest.raises(Problem, match="Adopt it first: module ca with adopt: true"):
             work()
@@ -408,7 +413,7 @@ def test_a_name_that_means_one_subject_revokes_it_and_one_that_means_two_is_refu
     assert [one.row.serial for one in door.revoke(client="x@example.org")] == serials[4:5]
     door.revoke(serial=serials[5])
     fingerprint = x509.load_pem_x509_certificate(Path(theirs.file(serials[2])).read_bytes()).fingerprint(
-        adoption.hashes.SHA256()
+        hashes.SHA256()
     )
     door.revoke(fingerprint=fingerprint.hex())
     assert [row.status for row in door.authority.rows] == ["R", "R", "R", "V", "R", "R"]
@@ -439,6 +444,17 @@ def test_a_clear_predecessor_is_succeeded_and_superseded_after_the_overlap(
     assert result.step.revoke == (serial,)
     assert later.authority.rows[0].revocation.reason == "superseded"
     assert len(later.revoke(client="alex")) == 3
+
+
+def test_a_damaged_record_does_not_hinder_a_revocation(by_hand: Any, empty_door: Any, client: Any) -> None:
+    theirs = by_hand()
+    theirs.sign("/CN=carl")
+    door = opened(empty_door, theirs)
+    door.adopt()
+    door.enrol(client("alex"))
+    door.file("clients", "alex", "client.json").write_text("{")
+    assert [one.row.serial for one in door.revoke(client="carl")] == ["1000"]
+    assert [one.client for one in door.revoke(client="alex")] == ["alex"]
 
 
 def test_an_unclear_predecessor_is_named_and_left_alone(by_hand: Any, empty_door: Any, client: Any) -> None:
@@ -523,3 +539,45 @@ def request(theirs: Any, subject: str) -> None:
     theirs.run("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-utf8", "-subj", subject,
                "-keyout", f"{base}.key", "-out", f"{base}.csr")  # fmt: skip
     theirs.run("ca", "-batch", "-notext", "-in", f"{base}.csr", "-out", f"{base}.crt")
+
+
+def test_what_openssl_marked_as_expired_stays_so(by_hand: Any, empty_door: Any) -> None:
+    theirs = by_hand(crl_number="01")
+    ended = theirs.sign("/CN=alex", options=("-startdate", "20200101000000Z", "-enddate", "20210101000000Z"))
+    late = theirs.sign("/CN=bea", options=("-enddate", "20600101000000Z"))
+    gone = theirs.sign("/CN=carl", options=("-startdate", "200101000000Z", "-enddate", "210101000000Z"))
+    theirs.revoke(gone)
+    door = opened(empty_door, theirs)
+    door.adopt()
+    theirs.updatedb()
+    text = (theirs.path / "index.txt").read_bytes()
+    assert [row.status for row in door.authority.rows] == ["E", "V", "R"]
+    assert [door.listed()[serial]["status"] for serial in (ended, late, gone)] == ["expired", "valid", "revoked"]
+    assert door.crl().after.serials == {gone}
+    assert (theirs.path / "index.txt").read_bytes() == text
+    door.revoke(client="bea")
+    # One CRL has told of the revocation after the certificate's end (RFC 5280 section 3.3).
+    assert door.crl().after.serials == {late}
+
+
+@pytest.mark.parametrize("reason", ["removeFromCRL", "CACompromise", "affiliationChanged"])
+def test_every_reason_of_openssl_is_understood(reason: str, by_hand: Any, empty_door: Any) -> None:
+    theirs = by_hand()
+    theirs.revoke(theirs.sign("/CN=alex"), reason)
+    door = opened(empty_door, theirs)
+    door.adopt()
+    assert door.listed()["1000"]["revocation_reason"] == reason
+    theirs.gencrl()
+    assert door.crl().after.serials == {"1000"}
+
+
+def test_a_first_serial_of_zero_can_be_revoked(by_hand: Any, empty_door: Any, openssl: Any) -> None:
+    theirs = by_hand()
+    (theirs.path / "serial").write_text("00\n")
+    theirs.revoke(theirs.sign("/CN=alex"))
+    door = opened(empty_door, theirs)
+    door.adopt()
+    door.crl()
+    assert "Serial Number: 00" in openssl("crl", "-in", str(theirs.path / "crl" / "ca.crl.pem"), "-noout", "-text")
+    judge = ("verify", "-crl_check_all", "-CAfile", str(theirs.path / theirs.certificate), "-CRLfile")
+    assert "revoked" in openssl(*judge, str(theirs.path / "crl" / "ca.crl.pem"), theirs.file("00"), fails=True)

@@ -148,7 +148,7 @@ def test_openssl_and_we_take_turns(
         def they_update(self) -> None:
             self.theirs.updatedb()
 
-    run_state_machine_as_test(Both, settings=settings(SETTINGS, max_examples=25, stateful_step_count=15))
+    run_state_machine_as_test(Both, settings=settings(SETTINGS, max_examples=20, stateful_step_count=12))
 
 
 def test_easy_rsa_and_we_take_turns(
@@ -176,4 +176,4 @@ def test_easy_rsa_and_we_take_turns(
         def found(self, serial: str) -> bool:
             return serial in self.files
 
-    run_state_machine_as_test(Both, settings=settings(SETTINGS, max_examples=12, stateful_step_count=12))
+    run_state_machine_as_test(Both, settings=settings(SETTINGS, max_examples=8, stateful_step_count=12))

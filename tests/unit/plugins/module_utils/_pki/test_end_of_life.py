@@ -241,7 +241,7 @@ def test_a_purge_reaches_who_holds_a_certificate_of_a_predecessor_only(
     rules = replace(door.rules, purge_limit=limit)
     arguments = (door.path, [client("alex")], rules, None, door.now, frozenset({"cleo"}))
     if limit == 0:
-        with pytest.raises(Problem, match="purge would revoke .*cleo"):
+        with pytest.raises(Problem, match=r"purge would revoke .*cleo"):
             enrol.predict(*arguments)
         return
     done = enrol.predict(*arguments)
