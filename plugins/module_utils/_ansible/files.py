@@ -35,12 +35,48 @@ def sync_directory(path: str) -> None:
         os.close(handle)
 
 
+def read_file(path: str, limit: int = 1 << 20) -> bytes:
+    """Return what is in the plain file ``path``. A pipe or a device is not read: it might keep us waiting, or never end.
+
+    :param limit: the most bytes that can make sense there.
+    :raises OSError: if it cannot be read.
+    :raises Problem: if it is no plain file, or larger.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise Problem(f"{path} is not a plain file", "Move it out of the way, or restore it from the backup")
+        if found.st_size > limit:
+            raise Problem(
+                f"{path} has {found.st_size} bytes, more than such a file ever has", "Restore it from the backup"
+            )
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read(limit)
+    finally:
+        os.close(handle)
+
+
 def write_atomic(path: str, data: bytes, mode: int) -> None:
     """Write ``data`` to ``path`` so that a reader, or a kill at any moment, sees the old file or the new one.
 
     :param mode: permission bits of the file; it never exists with any others.
-    :raises OSError: if the file cannot be written; the old one is then as it was.
+    :raises OSError: if the file cannot be written; the old one is then as it was. It names the file, not the temporary one.
     """
+    with _naming(path):
+        _write_atomic(path, data, mode)
+
+
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Let errors name the file that a person knows: some system calls name none, others a temporary one."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+
+
+def _write_atomic(path: str, data: bytes, mode: int) -> None:
     directory = os.path.dirname(path) or "."
     handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=directory)
     try:
@@ -61,11 +97,12 @@ def link_atomic(target: str, path: str) -> None:
     """Make ``path`` a symbolic link to ``target``, replacing what stands there in one step."""
     directory = os.path.dirname(path) or "."
     temporary = os.path.join(directory, f"{_TEMPORARY_PREFIX}{os.getpid()}-{os.path.basename(path)}")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)
-    os.symlink(target, temporary)
-    os.rename(temporary, path)
-    sync_directory(directory)
+    with _naming(path):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        os.symlink(target, temporary)
+        os.rename(temporary, path)
+        sync_directory(directory)
 
 
 def remove_leftovers(directory: str) -> None:
@@ -73,6 +110,22 @@ def remove_leftovers(directory: str) -> None:
     for name in os.listdir(directory):
         if name.startswith(_TEMPORARY_PREFIX):
             os.unlink(os.path.join(directory, name))
+
+
+def require_writable(directory: str) -> None:
+    """Make sure that files can be made in ``directory``, or, where it is yet to be made, in the one that will hold it.
+
+    :raises Problem: otherwise, so that check mode says so too.
+    """
+    while not os.path.lexists(directory):
+        directory = os.path.dirname(directory) or "."
+    if not os.path.isdir(directory):
+        raise Problem(f"{directory} is not a directory", "Move it out of the way or choose another path")
+    if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+        raise Problem(
+            f"{directory} cannot be written to",
+            "Run as the user who owns it, or mount its file system writable",
+        )
 
 
 def make_directory(path: str, mode: int) -> bool:
@@ -103,7 +156,8 @@ def lock(path: str, timeout: float = 60.0) -> Iterator[bool]:
     """
     handle = _open_lock(path)
     try:
-        os.fchmod(handle, PRIVATE_FILE)
+        with _naming(path):
+            os.fchmod(handle, PRIVATE_FILE)
         _wait_for(handle, path, timeout)
         died = bool(os.pread(handle, 1, 0))
         # Written over, not emptied first: at no moment does the file say that nobody died.

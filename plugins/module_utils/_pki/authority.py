@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from .._ansible.files import PRIVATE_FILE, PUBLIC_FILE, write_atomic
+from .._ansible.files import PRIVATE_FILE, PUBLIC_FILE, read_file, write_atomic
 from . import database, openssl_conf, records
 from .clock import BACKDATE, iso
 from .keys import generate, load_private, private_pem, spec_of
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from .keys import KeySpec
 
 _ATTRIBUTES = "unique_subject = no\n"
+# Bytes of a database: three million rows.
+_LARGEST = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,7 @@ def establish(path: str, spec: AuthoritySpec, passphrase: bytes | None, now: dat
     """
     layout = check_path(path)
     refuse_open_work_tree(layout.root)
+    layout.require_writable()
     if check_mode:
         return _establish(layout, spec, passphrase, now, check_mode=True)
     if not os.path.exists(layout.certificate):
@@ -290,16 +293,14 @@ def _read_or_empty(path: str) -> str:
 
 def _read_text(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return file.read()
+        return read_file(path, _LARGEST).decode("utf-8", "surrogateescape")
     except OSError as error:
         raise Problem(f"{path} cannot be read ({error.strerror})", "Run as the user who owns the authority") from None
 
 
 def _load_certificate(path: str) -> x509.Certificate:
     try:
-        with open(path, "rb") as file:
-            return x509.load_pem_x509_certificate(file.read(1 << 20))
+        return x509.load_pem_x509_certificate(read_file(path))
     except OSError as error:
         raise Problem(f"{path} cannot be read ({error.strerror})", "Restore it from the backup") from None
     except ValueError:

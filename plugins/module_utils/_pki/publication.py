@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._ansible.errors import Problem
-from .._ansible.files import PUBLIC_DIR, PUBLIC_FILE, lock, make_directory, remove_leftovers, write_atomic
+from .._ansible.files import (
+    PUBLIC_DIR,
+    PUBLIC_FILE,
+    lock,
+    make_directory,
+    read_file,
+    remove_leftovers,
+    require_writable,
+    write_atomic,
+)
 from . import crl, records
 from .authority import open_authority, refuse_other_contents
 from .clock import iso
@@ -34,6 +43,8 @@ FILES = ("ca.pem", "crl.pem", "identities.json", "denied.json")
 MANIFEST = "trust.json"
 _DUE = "the CRL that module crl is going to write\n"
 _ISSUER = 1
+# Bytes of one file: some million clients, or some million revocations.
+_LARGEST = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,7 @@ def publish(path: str, directory: str, min_remaining: timedelta, now: datetime, 
     """
     layout = check_path(path)
     _refuse_overlap(layout.root, directory)
+    require_writable(directory)
     if check_mode and not os.path.exists(layout.certificate):
         refuse_other_contents(layout)
         return Outcome(None, list(FILES), {}, {})
@@ -186,8 +198,7 @@ def _manifest(text: str, path: str) -> dict[str, Any]:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+        return read_file(path, _LARGEST).decode("utf-8", "replace")
     except FileNotFoundError:
         return ""
 
