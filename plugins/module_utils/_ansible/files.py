@@ -65,22 +65,56 @@ def sync_directory(path: str) -> None:
         os.close(handle)
 
 
+def read_file(path: str, limit: int = 1 << 20) -> bytes:
+    """Return what is in the plain file ``path``. A pipe or a device is not read: it might keep us waiting, or never end.
+
+    :param limit: the most bytes that can make sense there.
+    :raises OSError: if it cannot be read.
+    :raises Problem: if it is no plain file, or larger.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise Problem(f"{path} is not a plain file", "Move it out of the way, or restore it from the backup")
+        if found.st_size > limit:
+            raise Problem(
+                f"{path} has {found.st_size} bytes, more than such a file ever has", "Restore it from the backup"
+            )
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read(limit)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Let errors name the file that a person knows: some system calls name none, others a temporary one."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+
+
 @contextlib.contextmanager
 def writing(path: str, mode: int) -> Iterator[BinaryIO]:
     """Hand out a file to write; when the block ends well, it stands at ``path``, whole and on disk, in one step.
 
     :param mode: permission bits of the file; it never exists with any others.
-    :raises OSError: if the file cannot be written; the old one is then as it was.
+    :raises OSError: if the file cannot be written; the old one is then as it was. It names the file, not the temporary one.
     """
     directory = os.path.dirname(path) or "."
-    handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=directory)
+    with _naming(path):
+        handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=directory)
     try:
         with os.fdopen(handle, "wb") as file:
             os.fchmod(file.fileno(), mode)
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, path)
+            with _naming(path):
+                file.flush()
+                os.fsync(file.fileno())
+        with _naming(path):
+            os.rename(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -108,22 +142,25 @@ def put_all(entries: Sequence[Entry]) -> None:
     Everything is written beside its place and is on disk before the first of them takes its place; they take it in the order
     given, and that is on disk when this returns. A kill in between leaves the first so many new and the others old.
 
-    :raises OSError: if one cannot be written; nothing has then changed, unless it was a rename that failed.
+    :raises OSError: if one cannot be written; nothing has then changed, unless it was a rename that failed. It names the file
+        that was to be written, not the temporary one.
     """
     temporary: list[str] = []
     try:
         for entry in entries:
-            _write_beside(entry, temporary)
-        written = [path for path, entry in zip(temporary, entries) if isinstance(entry, NewFile)]
-        _sync(written)
+            with _naming(entry.path):
+                _write_beside(entry, temporary)
+        _sync({path: entry.path for path, entry in zip(temporary, entries) if isinstance(entry, NewFile)})
         for path, entry in zip(temporary, entries):
-            os.rename(path, entry.path)
+            with _naming(entry.path):
+                os.rename(path, entry.path)
     except BaseException:
         for path in temporary:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
         raise
-    _sync(list(dict.fromkeys(os.path.dirname(entry.path) or "." for entry in entries)))
+    directories = [os.path.dirname(entry.path) or "." for entry in entries]
+    _sync(dict(zip(directories, directories)))
 
 
 def _write_beside(entry: Entry, temporary: list[str]) -> None:
@@ -143,21 +180,23 @@ def _write_beside(entry: Entry, temporary: list[str]) -> None:
         file.write(entry.data)
 
 
-def _sync(paths: list[str]) -> None:
-    """Make the files or directories ``paths`` survive a power cut.
+def _sync(names: dict[str, str]) -> None:
+    """Make files or directories survive a power cut.
 
+    :param names: path -> what errors are to call it.
     :raises OSError: if the disk could not take them.
     """
-    syncfs = _syncfs() if len(paths) >= _MANY else None
-    one_per_file_system = {os.stat(path).st_dev: path for path in paths} if syncfs else {}
-    for path in one_per_file_system.values() if syncfs else paths:
+    syncfs = _syncfs() if len(names) >= _MANY else None
+    one_per_file_system = {os.stat(path).st_dev: path for path in names} if syncfs else {}
+    for path in one_per_file_system.values() if syncfs else names:
         handle = os.open(path, os.O_RDONLY)
         try:
-            if syncfs is None:
-                os.fsync(handle)
-            elif syncfs(handle) != 0:
-                error = ctypes.get_errno()
-                raise OSError(error, os.strerror(error), path)
+            with _naming(names[path]):
+                if syncfs is None:
+                    os.fsync(handle)
+                elif syncfs(handle) != 0:
+                    error = ctypes.get_errno()
+                    raise OSError(error, os.strerror(error))
         finally:
             os.close(handle)
 
@@ -177,6 +216,22 @@ def remove_leftovers(directory: str) -> None:
     for name in os.listdir(directory):
         if is_leftover(name):
             os.unlink(os.path.join(directory, name))
+
+
+def require_writable(directory: str) -> None:
+    """Make sure that files can be made in ``directory``, or, where it is yet to be made, in the one that will hold it.
+
+    :raises Problem: otherwise, so that check mode says so too.
+    """
+    while not os.path.lexists(directory):
+        directory = os.path.dirname(directory) or "."
+    if not os.path.isdir(directory):
+        raise Problem(f"{directory} is not a directory", "Move it out of the way or choose another path")
+    if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+        raise Problem(
+            f"{directory} cannot be written to",
+            "Run as the user who owns it, or mount its file system writable",
+        )
 
 
 def make_directory(path: str, mode: int) -> bool:
@@ -207,7 +262,8 @@ def lock(path: str, timeout: float = 60.0) -> Iterator[bool]:
     """
     handle = _open_lock(path)
     try:
-        os.fchmod(handle, PRIVATE_FILE)
+        with _naming(path):
+            os.fchmod(handle, PRIVATE_FILE)
         _wait_for(handle, path, timeout)
         died = bool(os.pread(handle, 1, 0))
         # Written over, not emptied first: at no moment does the file say that nobody died.

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from .._ansible.files import PRIVATE_FILE, PUBLIC_FILE, write_atomic
+from .._ansible.files import PRIVATE_FILE, PUBLIC_FILE, read_file, write_atomic
 from . import chain, database, openssl_conf, records, renewal
 from .clock import iso
 from .keys import generate, load_private, opening, private_pem, spec_of
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 _ATTRIBUTES = "unique_subject = no\n"
 # An adopted authority may keep other certificates beside these, its own among them.
 _BY_SERIAL = re.compile(r"(?:[0-9A-Fa-f]{2})+\.pem")
+# Bytes of a database: three million rows.
+_LARGEST = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,7 @@ def establish(
     """
     layout = check_path(path)
     refuse_open_work_tree(layout.root)
+    layout.require_writable()
     if check_mode:
         return _establish(layout, spec, passphrase, previous_passphrase, now, check_mode=True)
     if not os.path.exists(layout.certificate):
@@ -444,8 +447,7 @@ def _read_or_empty(path: str) -> str:
 
 def _read_text(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return file.read()
+        return read_file(path, _LARGEST).decode("utf-8", "surrogateescape")
     except OSError as error:
         raise Problem(f"{path} cannot be read ({error.strerror})", "Run as the user who owns the authority") from None
 
@@ -456,8 +458,7 @@ def load_certificate(path: str) -> x509.Certificate:
     :raises Problem: if there is none.
     """
     try:
-        with open(path, "rb") as file:
-            return x509.load_pem_x509_certificate(file.read(1 << 20))
+        return x509.load_pem_x509_certificate(read_file(path))
     except OSError as error:
         raise Problem(f"{path} cannot be read ({error.strerror})", "Restore it from the backup") from None
     except ValueError:

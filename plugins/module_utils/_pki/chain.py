@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
+from .._ansible.files import read_file
 from .names import rfc2253
 
 try:
@@ -40,9 +41,8 @@ def load_chain(layout: Layout, certificate: x509.Certificate) -> Chain:
         return (certificate,)
     path = layout.chain
     try:
-        with open(path, "rb") as file:
-            # The first is the certificate itself; after a run that was killed while it was renewed, a newer one.
-            above = x509.load_pem_x509_certificates(file.read(1 << 20))[1:]
+        # The first is the certificate itself; after a run that was killed while it was renewed, a newer one.
+        above = x509.load_pem_x509_certificates(read_file(path))[1:]
     except OSError as error:
         raise Problem(f"{path} cannot be read ({error.strerror})", _MEND) from None
     except ValueError:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from .._ansible.files import PRIVATE_FILE, PUBLIC_FILE, NewFile, NewLink
+from .._ansible.files import PRIVATE_FILE, PUBLIC_FILE, NewFile, NewLink, read_file
 from . import bundle, chain, records
 from .keys import load_private
 from .records import Bundle
@@ -22,6 +22,7 @@ except ImportError:  # the modules report it (_ansible.dependencies) before anyt
 
 if TYPE_CHECKING:
     from .authority import Authority
+    from .keys import PrivateKey
     from .records import Issue, Record
     from .roster import Client
 
@@ -127,6 +128,20 @@ def completion(authority: Authority, files: ClientFiles, client: Client, record:
     return Completion((*entries, *bundles, *links), due.outdated, after, records.as_file(files.directory, after))
 
 
+def open_key(authority: Authority, files: ClientFiles) -> PrivateKey:
+    """Return the client's private key.
+
+    :raises Problem: if it is damaged, or is not the key of the certificate.
+    """
+    key = load_private(files.file(KEY), None)
+    if key.public_key() != authority.issued(files.issue.serial).public_key():
+        raise Problem(
+            f"client {files.name}: {files.file(KEY)} is not the key of the certificate with serial {files.issue.serial}",
+            "Put the right key back, or revoke the certificate to have a new one issued",
+        )
+    return key
+
+
 def _target(link: str) -> str | None:
     try:
         return os.readlink(link)
@@ -156,8 +171,7 @@ def _passphrase(files: ClientFiles, client: Client) -> str | None:
 
 def _read(path: str) -> bytes | None:
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return read_file(path)
     except FileNotFoundError:
         return None
 
@@ -179,13 +193,7 @@ def _bundles(
         passphrase = bundle.generate_passphrase()
         entries.append(NewFile(files.passphrase_file, f"{passphrase}\n".encode(), PRIVATE_FILE))
     key_pem = _read(files.file(KEY)) or b""
-    key = load_private(files.file(KEY), None)
-    certificate = authority.issued(files.issue.serial)
-    if key.public_key() != certificate.public_key():
-        raise Problem(
-            f"client {client.name}: {files.file(KEY)} is not the key of the certificate with serial {files.issue.serial}",
-            "Put the right key back, or revoke the certificate to have a new one issued",
-        )
+    key, certificate = open_key(authority, files), authority.issued(files.issue.serial)
     written = {}
     for profile in profiles:
         data = bundle.build(profile, client.common_name, key, certificate, list(authority.chain), passphrase)

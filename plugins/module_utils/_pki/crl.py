@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from .._ansible.files import PUBLIC_FILE, NewFile, put_all, write_atomic
+from .._ansible.files import PUBLIC_FILE, NewFile, put_all, read_file, write_atomic
 from . import crl_der
 from .authority import open_authority, open_for_change, refuse_other_contents
 from .clock import BACKDATE, asn1, iso, sortable
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from .database import Row
     from .profiles import Signer
 
+# Bytes of a CRL: some five million entries.
+_LARGEST = 1 << 29
 # RFC 5280 section 5.2.3: at most 20 octets.
 _NUMBER = re.compile("[0-9A-Fa-f]{1,39}")
 
@@ -94,6 +96,7 @@ def keep(path: str, rules: Rules, passphrase: bytes | None, now: datetime, *, ch
     """
     if check_mode:
         layout = check_path(path)
+        layout.require_writable()
         if not os.path.exists(layout.certificate):
             refuse_other_contents(layout)
             return Outcome(True, "it is missing", None, None)
@@ -108,7 +111,8 @@ def _keep(authority: Authority, rules: Rules, passphrase: bytes | None, now: dat
     if reason is None:
         return _keep_der(authority, before, check_mode=check_mode)
     signer = _signer(authority, rules, passphrase, before, now)
-    after = None if check_mode else _write(authority, signer, rules, before, now)
+    number = max(_next_number(authority, before), (before.number or 0) + 1 if before else 1)
+    after = None if check_mode else _write(authority, signer, rules, before, number, now)
     return Outcome(True, reason, before, after)
 
 
@@ -125,8 +129,7 @@ def _keep_der(authority: Authority, state: State | None, *, check_mode: bool) ->
 
 def _read(path: str) -> bytes | None:
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return read_file(path, _LARGEST)
     except FileNotFoundError:
         return None
 
@@ -155,8 +158,7 @@ def _days(length: timedelta) -> str:
 def load(authority: Authority) -> x509.CertificateRevocationList | None:
     """Return the authority's current CRL, or None if there is none or it is not one that this authority signed."""
     try:
-        with open(authority.layout.crl, "rb") as file:
-            crl = x509.load_pem_x509_crl(file.read())
+        crl = x509.load_pem_x509_crl(read_file(authority.layout.crl, _LARGEST))
         ours = crl.is_signature_valid(authority.certificate.public_key())  # type: ignore[arg-type]
     except (FileNotFoundError, ValueError, TypeError, UnsupportedAlgorithm):
         return None
@@ -218,8 +220,9 @@ def _refuse_lost(authority: Authority, lost: list[str]) -> None:
         )
 
 
-def _write(authority: Authority, signer: Signer, rules: Rules, before: State | None, now: datetime) -> State:
-    number = max(_next_number(authority, before), (before.number or 0) + 1 if before else 1)
+def _write(
+    authority: Authority, signer: Signer, rules: Rules, before: State | None, number: int, now: datetime
+) -> State:
     next_update = now + rules.valid_for
     # RFC 5280 section 3.3: an entry stays until one CRL was issued after its certificate's end.
     since = sortable(asn1(_issued(before, now))) if before else ""
@@ -279,8 +282,7 @@ def _number(crl: x509.CertificateRevocationList) -> int | None:
 def _next_number(authority: Authority, before: State | None) -> int:
     path = authority.layout.crl_number
     try:
-        with open(path, encoding="ascii") as file:
-            text = file.read(64).strip()
+        text = read_file(path).decode("ascii").strip()
         if not _NUMBER.fullmatch(text):
             raise ValueError(text)
         return int(text, 16)

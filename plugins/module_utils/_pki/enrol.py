@@ -151,6 +151,7 @@ def predict(
     :raises Problem: where ``bring_to_desired_state`` would.
     """
     layout = check_path(path)
+    layout.require_writable()
     if not os.path.exists(layout.certificate):
         refuse_other_contents(layout)
         return Enrolment(
@@ -196,7 +197,10 @@ def _due(authority: Authority, step: Step) -> list[str]:
     files = _files(authority, step.record)
     if files is None or step.issues or not step.client.present:
         return []
-    return client_files.work(files, step.client, step.record).names(files)
+    work = client_files.work(files, step.client, step.record)
+    if work.profiles:
+        client_files.open_key(authority, files)
+    return work.names(files)
 
 
 def _files(authority: Authority, record: Record) -> ClientFiles | None:

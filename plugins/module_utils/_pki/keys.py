@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Union
 
 from .._ansible.errors import Problem
+from .._ansible.files import read_file
 from . import pbes2
 
 try:
@@ -175,10 +176,12 @@ def parse_private(pem: bytes, path: str, passphrase: bytes | None) -> PrivateKey
     try:
         key = serialization.load_pem_private_key(pem, passphrase, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        what = "does not open with the passphrase that was given" if passphrase else "is not a PEM private key"
-        raise Problem(
-            f"The private key {path} {what}", "Give the right passphrase, or restore the key from the backup"
-        ) from None
+        if passphrase:
+            raise Problem(
+                f"The private key {path} does not open with the passphrase that was given",
+                "Give the right passphrase, or restore the key from the backup",
+            ) from None
+        raise Problem(f"The private key {path} is not a PEM private key", "Restore it from the backup") from None
     if not isinstance(key, (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey)):
         raise Problem(f"The private key {path} is neither RSA nor ECDSA", "Use an RSA or an ECDSA (P-256, P-384) key")
     return key
@@ -186,8 +189,7 @@ def parse_private(pem: bytes, path: str, passphrase: bytes | None) -> PrivateKey
 
 def _read(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read(1 << 20)
+        return read_file(path)
     except OSError as error:
         raise Problem(
             f"The private key {path} cannot be read ({error.strerror})",

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem, shown
-from .._ansible.files import PRIVATE_DIR, lock, make_directory, remove_leftovers
+from .._ansible.files import PRIVATE_DIR, lock, make_directory, remove_leftovers, require_writable
 from . import openssl_conf, places
 from .places import Places
 
@@ -155,12 +155,21 @@ class Layout:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the authority's lock. What a run that was killed left in the clients' directories is cleared first."""
+        self.require_writable()
         with lock(self.lock_file) as died:
             if died and os.path.isdir(self.clients):
                 for entry in os.scandir(self.clients):
                     if entry.is_dir(follow_symlinks=False):
                         remove_leftovers(entry.path)
             yield
+
+    def require_writable(self) -> None:
+        """Make sure that the authority can be changed.
+
+        :raises Problem: if one of its directories cannot be written to.
+        """
+        for path in (self.root, *filter(os.path.isdir, self.directories)):
+            require_writable(path)
 
     def remove_leftovers(self) -> None:
         """Remove temporary files of a killed run from the authority's own directories. Call it under the lock."""

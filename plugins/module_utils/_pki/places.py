@@ -14,6 +14,7 @@ import re
 from dataclasses import asdict, dataclass
 
 from .._ansible.errors import Problem, shown
+from .._ansible.files import read_file
 
 FILE = "quietdoor.json"
 INDEX = "index.txt"
@@ -113,8 +114,7 @@ def remembered(root: str) -> Places | None:
     """
     path = os.path.join(root, FILE)
     try:
-        with open(path, encoding="utf-8") as file:
-            data = json.load(file)
+        data = json.loads(read_file(path))
         if data.pop("format") != _FORMAT:
             raise ValueError(path)
         return Places(**{name: _safe(value) for name, value in data.items()})

@@ -12,7 +12,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .._ansible.errors import Problem
-from .._ansible.files import PUBLIC_DIR, PUBLIC_FILE, lock, make_directory, remove_leftovers, write_atomic
+from .._ansible.files import (
+    PUBLIC_DIR,
+    PUBLIC_FILE,
+    lock,
+    make_directory,
+    read_file,
+    remove_leftovers,
+    require_writable,
+    write_atomic,
+)
 from . import crl, issuer_crls, records
 from .admission import check_everybody_gets_in
 from .authority import open_authority, refuse_other_contents
@@ -37,6 +46,8 @@ if TYPE_CHECKING:
 FILES = ("ca.pem", "crl.pem", "identities.json", "denied.json")
 MANIFEST = "trust.json"
 _DUE = "the CRL that module crl is going to write\n"
+# Bytes of one file: some million clients, or some million revocations.
+_LARGEST = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,7 @@ def publish(request: Request, directory: str, now: datetime, *, check_mode: bool
     layout = check_path(request.path)
     for path in (request.path, *request.predecessors):
         _refuse_overlap(check_path(path).root, directory)
+    require_writable(directory)
     former = check_predecessors(request.path, list(request.predecessors))
     if check_mode and not os.path.exists(layout.certificate):
         refuse_other_contents(layout)
@@ -302,8 +314,7 @@ def _manifest(text: str, path: str) -> dict[str, Any]:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+        return read_file(path, _LARGEST).decode("utf-8", "replace")
     except FileNotFoundError:
         return ""
 

@@ -15,13 +15,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from .._ansible.files import PRIVATE_FILE, NewFile
+from .._ansible.files import PRIVATE_FILE, NewFile, read_file
 
 if TYPE_CHECKING:
     from .database import Row
 
 _FORMAT = 1
 _FILE = "client.json"
+# Bytes: some ten thousand certificates of one client.
+_LARGEST = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,7 @@ def load(directory: str) -> Record | None:
     """
     path = os.path.join(directory, _FILE)
     try:
-        with open(path, encoding="utf-8") as file:
-            record = _from_json(json.load(file))
+        record = _from_json(json.loads(read_file(path, _LARGEST)))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem, shown
+from .._ansible.files import read_file
 from . import adopted, records
 from .authority import open_authority, open_for_change
 from .database import REASONS, revoked_row, serial_hex
@@ -68,6 +69,7 @@ def revoke(path: str, target: Target, reason: str, now: datetime, *, check_mode:
         raise Problem(f"reason: {shown(reason)} is not a reason to revoke", f"Use one of {', '.join(CHOICES)}")
     if check_mode:
         authority = open_authority(path)
+        authority.layout.require_writable()
         authority.rows = authority.with_orphans()
         return _revoke(authority, target, reason, now)[1]
     with require_authority(path).locked():
@@ -162,8 +164,7 @@ def _by_fingerprint(authority: Authority, fingerprint: str) -> str | None:
 
 def _by_certificate(authority: Authority, path: str) -> str | None:
     try:
-        with open(path, "rb") as file:
-            certificate = x509.load_pem_x509_certificate(file.read(1 << 20))
+        certificate = x509.load_pem_x509_certificate(read_file(path))
     except OSError as error:
         raise Problem(
             f"certificate: {shown(path)} cannot be read ({error.strerror})",

@@ -1,0 +1,116 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Any text is refused in one sentence, or comes back exactly from wherever it was written to."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import crossplane
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.publication import read_publication
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust import render_maps
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import bundle, names, publication
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.database import serial_hex
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.roster import check_roster
+from cryptography import x509
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+
+RULES = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+NASTY = st.text(st.sampled_from(list("aZ09 .-_@+:/\"'\\$#%;{}é漢\u202e\t\n\x00")), min_size=1, max_size=16)
+SUBJECT = st.text(st.sampled_from(list("aZ9 ,+\"\\<>;=#/éß漢😀$&{}'`|~%")), min_size=1, max_size=12)
+
+
+def check_words(problem: Problem) -> None:
+    """One sentence and its mend, that a terminal can show."""
+    assert str(problem).isprintable()
+    assert len(str(problem)) < 400
+
+
+@RULES
+@given(
+    name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,12}", fullmatch=True),
+    common_name=SUBJECT,
+    email=st.from_regex(r"[a-z!#%&'*+/=?^_~-]{1,8}@[a-z]{1,5}\.[a-z]{2,4}", fullmatch=True),
+    role=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,12}", fullmatch=True),
+)
+def test_a_client_comes_back_exactly(
+    name: str, common_name: str, email: str, role: str, door: Any, client: Any
+) -> None:
+    """From the certificate, index.txt, client.json, identities.json and the maps of nginx, as another parser reads them."""
+    wanted = client(name, common_name=common_name, organization=common_name, email=(email,), roles=(role,))
+    try:
+        check_roster([wanted])
+    except Problem as problem:
+        check_words(problem)
+        assume(False)
+    with tempfile.TemporaryDirectory(dir=door.path + "/..") as directory:
+        one = type(door)(str(Path(directory, "ca")), now=door.now)
+        one.create()
+        one.enrol(wanted)
+        one.crl()
+        row = one.authority.rows[0]
+        issued = x509.load_pem_x509_certificate(one.file("newcerts", f"{row.serial}.pem").read_bytes())
+        assert [part.value for part in issued.subject] == [common_name, common_name]
+        emails = issued.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert emails.get_values_for_type(x509.RFC822Name) == [email]
+        assert row.client == name
+        assert row.subject == names.oneline(issued.subject)
+        one.publish(Path(directory, "public"))
+        texts = {file: Path(directory, "public", file).read_text() for file in (*publication.FILES, "trust.json")}
+        (identity,) = json.loads(texts["identities.json"])["identities"]
+        assert (identity["name"], identity["common_name"]) == (name, common_name)
+        assert (identity["email"], identity["roles"]) == ([email], [role])
+        configuration = Path(directory, "http.conf")
+        configuration.write_text(render_maps(read_publication(texts)))
+        parsed = crossplane.parse(str(configuration), check_ctx=False, check_args=False)["config"][0]["parsed"]
+        maps = {one["args"][1]: {entry["directive"]: entry["args"][0] for entry in one["block"]} for one in parsed}
+        told = [maps[f"$quietdoor_{what}"][f"1:{row.serial}"] for what in ("name", "email", "roles")]
+        assert told == [name, email, role]
+
+
+@RULES
+@given(text=st.text(st.sampled_from(list(" \"'$#%\\{}é漢;=[]~&()*?a")), min_size=1, max_size=12))
+@example(text='a b"c$d#e%f\\g é')
+def test_openssl_works_in_a_directory_of_any_name(text: str, door: Any) -> None:
+    with tempfile.TemporaryDirectory(dir=door.path + "/..") as directory:
+        one = type(door)(str(Path(directory, f"x{text}")), now=door.now)
+        one.create()
+        one.openssl_ca("-gencrl", "-out", str(Path(directory, "crl.pem")))
+        assert len(x509.load_pem_x509_crl(Path(directory, "crl.pem").read_bytes())) == 0
+        assert one.create().changes == []
+
+
+@settings(RULES, max_examples=300)
+@given(text=st.one_of(st.text(max_size=12), st.from_regex(r"[0-9]{1,9}[smhdw]", fullmatch=True)))
+def test_durations(text: str) -> None:
+    try:
+        length = parse_duration(text, "valid_for")
+    except Problem as problem:
+        check_words(problem)
+        return
+    unit = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[text.strip()[-1]]
+    assert length.total_seconds() == int(text.strip()[:-1]) * unit
+
+
+@settings(RULES, max_examples=300)
+@given(st.integers(1, 2**160 - 1))
+def test_serials(number: int) -> None:
+    assert int(serial_hex(number), 16) == number
+    assert bytes.fromhex(serial_hex(number)).hex().upper() == serial_hex(number)
+    assert len(bytes.fromhex(serial_hex(number))) == (number.bit_length() + 7) // 8
+
+
+@settings(RULES, max_examples=300)
+@given(NASTY)
+def test_a_bundle_passphrase_is_refused_or_taken_as_it_is(text: str) -> None:
+    try:
+        assert bundle.check_passphrase(text, "alex") == text
+    except Problem as problem:
+        check_words(problem)
