@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import clock, revoke
 from lab import Lab, built, curl
 
@@ -32,7 +33,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 def applied(lab: Lab, *arguments: str, **overrides: object) -> int:
-    """Run site, which has to succeed; return how many tasks changed something."""
+    """Run a playbook, site if nothing else is said, which has to succeed; return how many tasks changed something."""
     run = lab.play(*arguments, **overrides)
     assert run.code == 0, run.output[-6000:]
     assert ROOT_PASSPHRASE not in run.output
@@ -71,6 +72,25 @@ def strictly_verified(lab: Lab, certificate: tuple[Path, Path]) -> bool:
     return subprocess.run(argv, capture_output=True, check=False).returncode == 0
 
 
+def probed(lab: Lab, **expected: str) -> None:
+    """Ask the gate with gate_probe, as clients that send their whole chain; ``expected`` says cert or deny by client."""
+    files = {name: lab.authority / "clients" / name / name for name in expected}
+    options = {
+        "url": lab.sites[0].url,
+        "address": "127.0.0.1",
+        "server_ca": str(lab.root / "tls" / f"{lab.sites[0].name}.crt"),
+        "client_ca": f"{lab.authority}-publication/ca.pem",
+        "clients": [
+            {"name": name, "certificate": f"{files[name]}.chain.pem", "key": f"{files[name]}.key", "expect": expect}
+            for name, expect in expected.items()
+        ],
+    }
+    play = lab.root / "probe.yml"
+    tasks = [{"quietdoor.mtls.gate_probe": options}]
+    play.write_text(yaml.safe_dump([{"hosts": "mtls_web", "gather_facts": False, "tasks": tasks}]))
+    applied(lab, playbook=str(play))
+
+
 def test_a_root_that_goes_offline(lab: Lab) -> None:
     root = Path(f"{lab.authority}-root")
     lab.variables.update(
@@ -92,6 +112,7 @@ def test_a_root_that_goes_offline(lab: Lab) -> None:
     gone, new = pair(lab.authority, lab.roster[1]["name"]), lab.authority / "clients"
     assert applied(lab) > 0
     assert [status(lab, one) for one in (first, gone, pair(new.parent, "new"))] == [200, 403, 200]
+    probed(lab, **{lab.roster[0]["name"]: "cert", "new": "cert", lab.roster[1]["name"]: "deny"})
     renewing = {**lab.variables["authority_issuing"], "renew": "same_key", "valid_for": "3000d"}
     refused(lab, "Issuing", f"{root}, which is not on this host", authority_issuing=renewing)
 
