@@ -720,12 +720,12 @@ def test_the_hostile_list_has_teeth(world: PathWorld) -> None:
 
 _LINES = {
     "the guard in the rewrite phase": (
-        r'    if \(\$quietdoor_shop_verdict !~ "[^"]*"\) \{\n        return 403;\n    \}\n',
+        r'    if \(\$quietdoor_site_shop_verdict !~ "[^"]*"\) \{\n        return 403;\n    \}\n',
         "",
     ),
     "the question in the access phase": (r"    auth_request /\.well-known/quietdoor/verdict;\n", ""),
     "the guard on the way of bad certificates": (
-        r"        if \(\$quietdoor_shop_verdict != public\) \{\n        *return 403;\n *\}\n",
+        r"        if \(\$quietdoor_site_shop_verdict != public\) \{\n        *return 403;\n *\}\n",
         "",
     ),
     "the question on that way": (
