@@ -196,7 +196,7 @@ def test_files_are_served_from_their_directory_and_never_listed() -> None:
 
 def test_every_answer_of_the_gate_has_hsts_and_none_without_it() -> None:
     text = render("site.conf.j2", hsts=True, rate_limit={"rate": "1r/s"})
-    assert text.count("add_header Strict-Transport-Security $quietdoor_panel_hsts always;") == 4
+    assert text.count("add_header Strict-Transport-Security $quietdoor_site_panel_hsts always;") == 4
     for location in re.split(r"\n    location ", text)[1:]:
         assert ("add_header" in location) == ("Strict-Transport-Security" in location)
     assert "Strict-Transport-Security" not in render("site.conf.j2", rate_limit={"rate": "1r/s"})

@@ -388,7 +388,7 @@ def cut_index(shelf: Shelf) -> None:
 
 
 def forget(shelf: Shelf) -> None:
-    rows = [replace(row, status="V", revoked="") for row in shelf.door.authority.rows]
+    rows = [row._replace(status="V", revoked="") for row in shelf.door.authority.rows]
     shelf.door.authority.save([*rows])
     shutil.copy(shelf.door.file("certs", "ca.cert.pem"), shelf.door.file("newcerts", f"{rows[1].serial}.pem"))
 
