@@ -386,3 +386,23 @@ def test_without_the_key_it_says_which_proof_was_made(lab: TwoHosts) -> None:
     assert "Without the private key, which is not here" in run.output
     assert "openssl verify with the published bundle: certificate revoked" in run.output
     assert [lab.status(site, pair) for site in lab.sites] == [403, 403]
+
+
+def test_a_witness_that_cannot_see_delays_nothing_and_proves_nothing(lab: TwoHosts) -> None:
+    lab.roster.append({"name": "hugo", "common_name": "hugo", "email": ["hugo@example.org"]})
+    assert lab.play().code == 0
+    run = lab.play("-e", "revoke_client=hugo", "-e", "revoke_server_ca=/nowhere.pem", playbook=REVOKE)
+    assert run.code != 0
+    assert "not proven that they are refused on web1, web2" in run.output, run.output[-6000:]
+    assert "server_ca /nowhere.pem cannot be read" in run.output
+    assert [lab.status(site, lab.pair("hugo")) for site in lab.sites] == [403, 403]
+
+
+def test_a_witness_that_fails_delays_nothing_and_is_named(lab: TwoHosts) -> None:
+    lab.roster.append({"name": "ines", "common_name": "ines", "email": ["ines@example.org"]})
+    assert lab.play().code == 0
+    run = lab.play("-e", "revoke_client=ines", "-e", "revoke__certificates=nonsense", playbook=REVOKE)
+    assert run.code != 0
+    assert "nothing proves that they are refused: the witness failed" in run.output, run.output[-6000:]
+    assert "nginx serves the new trust" in run.output
+    assert [lab.status(site, lab.pair("ines")) for site in lab.sites] == [403, 403]

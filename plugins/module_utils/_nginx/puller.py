@@ -158,7 +158,9 @@ def _generation(conf_path: str) -> int:
 def _say(words: str, *, failed: bool) -> None:
     # sd-daemon(3): journald takes a level in front of a line.
     level = "<3>" if failed and "JOURNAL_STREAM" in os.environ else ""
-    print(f"{level}{words}", file=sys.stderr if failed else sys.stdout, flush=True)
+    stream = sys.stderr if failed else sys.stdout
+    stream.write(f"{level}{words}\n")
+    stream.flush()
 
 
 def _write_metrics(settings: Mapping[str, Any], code: str, now: datetime) -> None:

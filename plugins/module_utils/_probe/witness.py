@@ -173,10 +173,12 @@ class Witness:
 
 def ask_trust(door: Door, client: str, trust: int) -> Proof:
     """Ask a gate, without any certificate, which trust it serves."""
-    answer = ask(door.target, Connection(sni=door.server_name), Request("GET", STATUS_PATH, door.authority))
-    return Proof(
-        door.host, str(door), client, f"serves trust generation {trust}", _seen(answer), told_trust(answer) == trust
-    )
+    tried = f"serves trust generation {trust}"
+    try:
+        answer = ask(door.target, Connection(sni=door.server_name), Request("GET", STATUS_PATH, door.authority))
+    except Problem as problem:
+        return Proof(door.host, str(door), client, tried, str(problem), ok=False)
+    return Proof(door.host, str(door), client, tried, _seen(answer), told_trust(answer) == trust)
 
 
 def judge_bundle(publication: str, certificate: str, client: str, serial: str) -> Iterator[Proof]:
