@@ -56,11 +56,21 @@ if TYPE_CHECKING:
     Entry = Union[NewFile, NewLink]
 
 
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Let errors name the file that a person knows: some system calls name none, others a temporary one."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+
+
 def sync_directory(path: str) -> None:
     """Make the names in directory ``path`` survive a power cut (POSIX fsync on the directory)."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(handle)
+        with _naming(path):
+            os.fsync(handle)
     finally:
         os.close(handle)
 
@@ -85,15 +95,6 @@ def read_file(path: str, limit: int = 1 << 20) -> bytes:
             return file.read(limit)
     finally:
         os.close(handle)
-
-
-@contextlib.contextmanager
-def _naming(path: str) -> Iterator[None]:
-    """Let errors name the file that a person knows: some system calls name none, others a temporary one."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from error
 
 
 @contextlib.contextmanager

@@ -111,6 +111,9 @@ def _keep(authority: Authority, rules: Rules, passphrase: bytes | None, now: dat
     if reason is None:
         return _keep_der(authority, before, check_mode=check_mode)
     signer = _signer(authority, rules, passphrase, before, now)
+    if check_mode and authority.layout.foreign:
+        # Its adoption, predicted before this, gives it a number.
+        return Outcome(True, reason, before, None)
     number = max(_next_number(authority, before), (before.number or 0) + 1 if before else 1)
     after = None if check_mode else _write(authority, signer, rules, before, number, now)
     return Outcome(True, reason, before, after)

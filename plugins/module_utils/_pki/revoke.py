@@ -170,7 +170,7 @@ def _by_certificate(authority: Authority, path: str) -> str | None:
             f"certificate: {shown(path)} cannot be read ({error.strerror})",
             "Give the path of a PEM certificate on this host",
         ) from None
-    except ValueError:
+    except (Problem, ValueError):
         raise Problem(
             f"certificate: {shown(path)} is not a PEM certificate", "Give the path of a PEM certificate"
         ) from None

@@ -69,9 +69,9 @@ class Door:
 
     def create(self, common_name: str = "Test CA", key: KeySpec = P256, days: int = 3650, **options: Any) -> Any:
         """Make the authority, or keep it."""
-        check_mode = options.pop("check_mode", False)
+        apart = {name: options.pop(name) for name in ("check_mode", "previous_passphrase") if name in options}
         spec = AuthoritySpec(names.build_name(common_name), key, timedelta(days=days), **options)
-        return establish(self.path, spec, self.passphrase, self.now, check_mode=check_mode)
+        return establish(self.path, spec, self.passphrase, self.now, **{"check_mode": False, **apart})
 
     def enrol(self, *clients: Client, check_mode: bool = False) -> list[enrol.Result]:
         """Bring the clients to their desired state."""

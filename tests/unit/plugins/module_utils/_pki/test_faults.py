@@ -190,7 +190,7 @@ def test_a_disk_that_fails_from_some_call_on(number: int, first: int, door: Any,
         if not said:
             assert moment > 40
             break
-        assert said.startswith(f"{door.path}/"), said
+        assert re.match(rf"{re.escape(door.path)}[/:]", said), said
         assert said.endswith(os.strerror(number)), said
         assert ".quietdoor-tmp-" not in said
         found = {row.serial: row for row in door.authority.rows}
@@ -242,7 +242,7 @@ def test_a_disk_that_is_really_full(full: Any, client: Any) -> None:
 
     before = full.digest()
     said = in_a_process(limit, lambda: full.enrol(client("new")))
-    assert said == f"{full.path}/index.txt: {os.strerror(errno.EFBIG)}"
+    assert said == f"{full.path}/clients/new/client.json: {os.strerror(errno.EFBIG)}"
     assert {name: what for name, what in full.digest().items() if "clients/new" not in name} == before
     assert full.actions(client("new")) == ["issued"]
     assert full.actions(client("new")) == ["unchanged"]
@@ -385,7 +385,7 @@ def test_a_clock_outside_the_life_of_the_authority(days: int, full: Any, client:
     """Nothing is signed that no door would believe, and nothing of what there is is given up."""
     door, before = full.later(days=days), full.digest()
     for act in (lambda: door.enrol(client("new")), door.crl, door.create):
-        with pytest.raises(Problem, match=r"ca\.cert\.pem is valid from .* to .*, and it is .* now\. Set the clock"):
+        with pytest.raises(Problem, match=r"ca\.cert\.pem is valid from .* to .*, and it is .* now\..* Set the clock"):
             act()
         assert full.digest() == before
 
