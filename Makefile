@@ -67,7 +67,8 @@ units: venv install ## unit tests
 	@tools/pytest.sh tests/unit tests/bench $(ARGS)
 
 e2e: venv install ## real nginx, real clients
-	@tools/packages.sh nginx=nginx openssl=openssl curl=curl
+	@tools/packages.sh nginx=nginx openssl=openssl curl=curl chromium=chromium pk12util=libnss3-tools
+	@tools/judges.sh
 	@tools/pytest.sh tests/e2e $(ARGS)
 
 sanity: venv install ## ansible-test sanity, on the archive

@@ -12,6 +12,9 @@ import json, socket, sys
 port = json.load(open(sys.argv[1]))["sites"][0]["port"]
 with socket.socket() as s:
     sys.exit(s.connect_ex(("127.0.0.1", port)) != 0)' "$demo/demo.json"; }
+modes() { .venv/bin/python -c '
+import json, sys
+print(*(site["mode"] + ":" + ",".join(site["paths"]) for site in json.load(open(sys.argv[1]))["sites"]))' "$demo/demo.json"; }
 timed() { local start=$SECONDS; "$@" 2>&1; echo "-- $((SECONDS - start)) s: $*"; }
 fail() { echo "$*" >&2; exit 1; }
 
@@ -19,6 +22,7 @@ fail() { echo "$*" >&2; exit 1; }
 rm -rf "$demo"
 timed "${make[@]}" demo
 listening || fail "nothing listens on the demo's port"
+[ "$(modes)" = "host: path:/admin/" ] || fail "demo.json does not list both sites"
 authority=$(sha256sum "$demo/authority/certs/ca.cert.pem")
 
 timed "${make[@]}" demo | tee "$demo/second.log"

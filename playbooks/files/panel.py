@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Admin panel</title>
+<title>{title}</title>
 <style>:root{{color-scheme:light dark;--back:#f4f5f7;--card:#fff;--text:#1b1f24;--soft:#57606a;--line:#d0d7de;--mark:#1a7f37}}
 @media(prefers-color-scheme:dark){{:root{{--back:#14171c;--card:#1c2128;--text:#e6edf3;--soft:#9aa7b4;--line:#373e47;--mark:#3fb950}}}}
 *{{box-sizing:border-box}}
@@ -23,7 +23,7 @@ h1{{margin:0 0 1rem;font-size:1.5rem;line-height:1.25}}p{{margin:0 0 1rem}}
 dl{{display:grid;grid-template-columns:max-content 1fr;gap:.35rem 1.5rem;margin:0;font:.875rem/1.5 ui-monospace,monospace}}
 dt{{color:var(--soft)}}dd{{margin:0;overflow-wrap:anywhere}}
 @media(max-width:36rem){{main{{padding:1.25rem}}dl{{display:block}}dd{{margin-bottom:.6rem}}}}</style></head>
-<body><main><h1>Admin panel</h1><p>You are in, <b>{who}</b>. This is the request as it reached the application:</p>
+<body><main><h1>{title}</h1><p>{welcome} This is the request as it reached the application:</p>
 <p><code>{method} {path}</code></p><dl>{rows}</dl></main></body></html>
 """
 
@@ -56,10 +56,15 @@ class Panel(BaseHTTPRequestHandler):
         rows = "".join(
             f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in request["headers"].items()
         )
+        title, welcome = self._greeting()
+        method, path = html.escape(request["method"]), html.escape(request["path"])
+        return _PAGE.format(title=title, welcome=welcome, method=method, path=path, rows=rows)
+
+    def _greeting(self) -> tuple[str, str]:
+        if self.headers.get("X-Client-Verify") != "SUCCESS":
+            return "Public page", 'Everybody may see it; <a href="/admin/">the panel</a> opens with a certificate.'
         who = html.escape(self.headers.get("X-Client-Name") or "somebody")
-        return _PAGE.format(
-            who=who, method=html.escape(request["method"]), path=html.escape(request["path"]), rows=rows
-        )
+        return "Admin panel", f"You are in, <b>{who}</b>."
 
     def _send(self, content_type: str, text: str) -> None:
         body = text.encode()
