@@ -104,11 +104,15 @@ def _signed_crl(certificate: x509.Certificate, crl: x509.CertificateRevocationLi
 
 
 def _objection_to_ca(certificate: x509.Certificate, bundle: Mapping[bytes, list[_Ca]], now: datetime) -> str:
+    """Return why nginx would not take a CA. That it was revoked is no reason: web hosts have to learn it, and crl warns."""
     try:
         is_ca = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         is_ca = False
-    return _objection_to_issue(certificate, bundle, now) if is_ca else "it is not marked as a CA (basicConstraints)"
+    if not is_ca:
+        return "it is not marked as a CA (basicConstraints)"
+    issuer, objection = _issuer(certificate, bundle, now)
+    return "" if issuer else objection
 
 
 def _objection(certificate: x509.Certificate, bundle: Mapping[bytes, list[_Ca]], now: datetime) -> str:
@@ -126,15 +130,21 @@ def _objection(certificate: x509.Certificate, bundle: Mapping[bytes, list[_Ca]],
 
 def _objection_to_issue(certificate: x509.Certificate, bundle: Mapping[bytes, list[_Ca]], now: datetime) -> str:
     """Return why nginx would not take a certificate that one CA of the bundle should have issued."""
+    issuer, objection = _issuer(certificate, bundle, now)
+    if issuer is None:
+        return objection
+    return "it is on the CRL" if certificate.serial_number in issuer.revoked else ""
+
+
+def _issuer(certificate: x509.Certificate, bundle: Mapping[bytes, list[_Ca]], now: datetime) -> tuple[_Ca | None, str]:
+    """Return the CA of the bundle that signed a certificate which is valid now, or None and why there is none."""
     if now < certificate.not_valid_before_utc:
-        return f"it begins only at {iso(certificate.not_valid_before_utc)}"
+        return None, f"it begins only at {iso(certificate.not_valid_before_utc)}"
     if now >= certificate.not_valid_after_utc:
-        return f"it ended at {iso(certificate.not_valid_after_utc)}"
+        return None, f"it ended at {iso(certificate.not_valid_after_utc)}"
     namesakes = bundle.get(certificate.issuer.public_bytes(), [])
     issuer = next((ca for ca in namesakes if _signed(ca.certificate, certificate)), None)
-    if issuer is None:
-        return f"ca.pem holds no {rfc2253(certificate.issuer)} that signed it"
-    return "it is on the CRL" if certificate.serial_number in issuer.revoked else ""
+    return issuer, "" if issuer else f"ca.pem holds no {rfc2253(certificate.issuer)} that signed it"
 
 
 def _signed(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
