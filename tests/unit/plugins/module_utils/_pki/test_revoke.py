@@ -90,8 +90,8 @@ def test_what_the_authority_did_not_issue_is_named(target: dict[str, str], door:
         ({"fingerprint": "zz"}, "fingerprint: .* is not hexadecimal"),
         ({"fingerprint": "ABCD"}, "has 4 digits. Give a SHA-256"),
         ({"certificate": "/nowhere"}, "'/nowhere' cannot be read"),
-        ({"certificate": "/"}, "cannot be read"),
-        ({"certificate": "/dev/null"}, "is not a PEM certificate"),
+        ({"certificate": "/"}, "/ is not a plain file"),
+        ({"certificate": "/dev/null"}, "/dev/null is not a plain file"),
         ({"certificate": "a\x00b"}, "is not a PEM certificate"),
     ],
 )
