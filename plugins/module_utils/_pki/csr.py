@@ -95,7 +95,7 @@ def without_held_keys(authority: Authority, steps: list[Step], known: dict[str, 
     """Return the plan without certificates for keys that were given up, and refuse keys that somebody else holds.
 
     A client may keep the key of its own certificates, as a renewal with the same CSR does. One whose certificate was revoked is
-    left without one until it hands in another CSR: that comes about without anybody changing the roster, and holds up nobody else.
+    left without one until it hands in another CSR: that comes about without a change of the roster, and holds up nobody else.
 
     :raises Problem: if a CSR has the key of a CA, or of another's certificate: two holders could pass for each other.
     """
