@@ -102,8 +102,9 @@ options:
           - The key has to be P-256, or RSA of 2048 to 4096 bits. Ed25519 is refused, because browsers do not use it for client
             certificates; so are RSA keys with a bad exponent, with factors that are small or close to each other, or with the
             ROCA fault.
-          - A key that the CA or another client holds or ever held is refused, and so is one of this client's own that was
-            revoked.
+          - A key that the CA or another client holds or ever held is refused.
+          - A client whose own key was revoked is left without a new certificate, with a warning, until it hands in a CSR with
+            another one. Everybody else on the roster is served.
           - A CSR with another key reissues the certificate. With the same CSR, a renewal keeps the key.
           - Not with O(clients[].key), O(clients[].bundle_profiles) or O(clients[].bundle_passphrase). It is not looked at for
             O(clients[].state=revoked).
@@ -427,6 +428,9 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
             f"Not on the roster, but with a valid certificate: {enumerated(done.unlisted)}. "
             "They get in until it ends. Give them the state revoked, or set purge."
         )
+    for result in done.results:
+        if result.step.refused:
+            module.warn(f"client {result.step.client.name}: {result.reason}.")
     return {
         "changed": bool(retired) or any(result.action != "unchanged" for result in done.results),
         "retired": [asdict(one) for one in retired],

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _MEND_CLIENT = "Revoke that certificate, so that a new one is issued, or put right what differs"
-_REVOKED = "it is on the CRL"
 _MEND_CHAIN = "Nothing was published; put the authority's certificates and CRLs in order first"
 
 
@@ -106,15 +105,16 @@ def _signed_crl(certificate: x509.Certificate, crl: x509.CertificateRevocationLi
 
 
 def _objection_to_ca(certificate: x509.Certificate, bundle: Mapping[bytes, list[_Ca]], now: datetime) -> str:
+    """Return why nginx would not take a CA. That it was revoked is no reason: web hosts have to learn it, and crl warns."""
     try:
         is_ca = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         is_ca = False
     if not is_ca:
         return "it is not marked as a CA (basicConstraints)"
-    why = _objection_to_issue(certificate, bundle, now)
+    issuer, objection = _issuer(certificate, bundle, now)
     # A CA that was revoked is published all the same: that nobody below it gets in any more is what was asked for.
-    return "" if why == _REVOKED else why
+    return "" if issuer else objection
 
 
 def _objection(certificate: x509.Certificate, bundle: Mapping[bytes, list[_Ca]], now: datetime) -> str:
@@ -132,15 +132,21 @@ def _objection(certificate: x509.Certificate, bundle: Mapping[bytes, list[_Ca]],
 
 def _objection_to_issue(certificate: x509.Certificate, bundle: Mapping[bytes, list[_Ca]], now: datetime) -> str:
     """Return why nginx would not take a certificate that one CA of the bundle should have issued."""
+    issuer, objection = _issuer(certificate, bundle, now)
+    if issuer is None:
+        return objection
+    return "it is on the CRL" if certificate.serial_number in issuer.revoked else ""
+
+
+def _issuer(certificate: x509.Certificate, bundle: Mapping[bytes, list[_Ca]], now: datetime) -> tuple[_Ca | None, str]:
+    """Return the CA of the bundle that signed a certificate which is valid now, or None and why there is none."""
     if now < certificate.not_valid_before_utc:
-        return f"it begins only at {iso(certificate.not_valid_before_utc)}"
+        return None, f"it begins only at {iso(certificate.not_valid_before_utc)}"
     if now >= certificate.not_valid_after_utc:
-        return f"it ended at {iso(certificate.not_valid_after_utc)}"
+        return None, f"it ended at {iso(certificate.not_valid_after_utc)}"
     namesakes = bundle.get(certificate.issuer.public_bytes(), [])
     issuer = next((ca for ca in namesakes if _signed(ca.certificate, certificate)), None)
-    if issuer is None:
-        return f"ca.pem holds no {rfc2253(certificate.issuer)} that signed it"
-    return _REVOKED if certificate.serial_number in issuer.revoked else ""
+    return issuer, "" if issuer else f"ca.pem holds no {rfc2253(certificate.issuer)} that signed it"
 
 
 def _signed(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:

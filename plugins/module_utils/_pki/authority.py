@@ -122,16 +122,40 @@ class Authority:
         """Return the database's rows, and rows for certificates that a killed run signed but had not yet written down.
 
         A certificate that exists has to be in the database: only what is there can be revoked.
+
+        :raises Problem: if there are certificates without a row that nothing announced: rows were lost, and with them who was
+            revoked.
         """
+        orphans = self.orphans()
+        announced = self._announced() if orphans else frozenset()
+        lost = [row.serial for row in orphans if row.serial not in announced]
+        if lost:
+            raise Problem(
+                f"{self.layout.index} lost rows: {self.layout.new_certificate(lost[0])} was issued and is not in it "
+                f"({len(lost)} such in all), so it is not known whether it was revoked",
+                f"Restore the newest {self.layout.index} from the backup, or revoke them with module revocation; one that is "
+                "known to be good gets a row with openssl ca -valid",
+            )
+        return self.rows + orphans
+
+    def orphans(self) -> list[Row]:
+        """Return rows, as of valid certificates, for those that this authority signed and its database does not have."""
         known = {row.serial for row in self.rows}
-        names = sorted(os.listdir(self.layout.new_certificates))
+        directory = self.layout.new_certificates
+        names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
         unknown = [name[:-4] for name in names if _BY_SERIAL.fullmatch(name) and name[:-4].upper() not in known]
         if not unknown:
-            return self.rows
+            return []
         told = records.load_all(self.layout.clients).values()
-        announced = {issue.serial: (record.name, issue.stem) for record in told for issue in record.issues}
-        orphans = [self._orphan(self._signed(name), announced) for name in unknown]
-        return self.rows + [row for row in orphans if row and row.serial not in known]
+        owners = {issue.serial: (record.name, issue.stem) for record in told for issue in record.issues}
+        found = [self._orphan(self._signed(name), owners) for name in unknown]
+        return [row for row in found if row and row.serial not in known]
+
+    def _announced(self) -> frozenset[str]:
+        """Return the serials that a run said it was going to sign, and did not get to say that it is done with."""
+        told = records.load_all(self.layout.clients).values()
+        clients = {record.latest.serial for record in told if record.issuing and record.latest}
+        return frozenset(clients | set(_read_or_empty(self.layout.announcement).split()))
 
     def _signed(self, name: str) -> x509.Certificate | None:
         path = self.layout.new_certificate(name)
@@ -145,11 +169,11 @@ class Authority:
             return None
         return None if certificate == self.certificate else certificate
 
-    def _orphan(self, certificate: x509.Certificate | None, announced: dict[str, tuple[str, str]]) -> Row | None:
+    def _orphan(self, certificate: x509.Certificate | None, owners: dict[str, tuple[str, str]]) -> Row | None:
         if certificate is None:
             return None
         number, end = certificate.serial_number, certificate.not_valid_after_utc
-        owner, stem = announced.get(database.serial_hex(number), (None, ""))
+        owner, stem = owners.get(database.serial_hex(number), (None, ""))
         return database.valid_row(number, end, oneline(certificate.subject), owner, stem)
 
     def save(self, rows: list[Row]) -> None:
@@ -173,6 +197,7 @@ def open_for_change(path: str) -> Authority:
     rows = authority.with_orphans()
     if rows != authority.rows:
         authority.save(rows)
+    authority.layout.withdraw_announcement()
     return authority
 
 

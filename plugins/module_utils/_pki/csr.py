@@ -10,6 +10,7 @@ subject and extensions it asks for is not even looked at: the roster says that.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem, shown
@@ -90,16 +91,18 @@ def _parse(text: bytes, client: str) -> x509.CertificateSigningRequest:
         ) from None
 
 
-def refuse_held_keys(authority: Authority, steps: list[Step], known: dict[str, Record]) -> None:
-    """Refuse to certify a key that somebody else holds, or that was given up: two holders could pass for each other.
+def without_held_keys(authority: Authority, steps: list[Step], known: dict[str, Record]) -> list[Step]:
+    """Return the plan without certificates for keys that were given up, and refuse keys that somebody else holds.
 
-    A client may keep the key of its own certificates, as a renewal with the same CSR does.
+    A client may keep the key of its own certificates, as a renewal with the same CSR does. One whose certificate was revoked is
+    left without one until it hands in another CSR: that comes about without a change of the roster, and holds up nobody else.
 
-    :raises Problem: if a CSR has the key of a CA, of another certificate, or of one of the client's own that was revoked.
+    :raises Problem: if a CSR has the key of a CA, or of another's certificate: two holders could pass for each other.
     """
     wanted = {step.client.public_key: step.client.name for step in steps if step.issues and step.client.public_key}
     if not wanted:
-        return
+        return steps
+    given_up: dict[str, str] = {}
     for certificate in authority.chain:
         client = wanted.get(_certified_key(certificate))
         if client is not None:
@@ -108,8 +111,22 @@ def refuse_held_keys(authority: Authority, steps: list[Step], known: dict[str, R
     current = {owners[row.serial]: row.serial for row in authority.rows if row.serial in owners}
     for row in authority.rows:
         client = wanted.get(_issued_key(authority, row))
-        if client is not None and (owners.get(row.serial) != client or _was_given_up(row, current[client])):
+        if client is not None and owners.get(row.serial) != client:
             raise _held(client, _holder(row, owners.get(row.serial)))
+        if client is not None and _was_given_up(row, current[client]):
+            given_up[client] = (
+                f"the key of its csr is that of {_holder(row, client)}: it needs a new key, and a CSR with it"
+            )
+    return [_left_without(step, given_up) for step in steps]
+
+
+def _left_without(step: Step, given_up: dict[str, str]) -> Step:
+    why = given_up.get(step.client.name)
+    return (
+        replace(step, action="unchanged", reason=f"it is left without a new certificate: {why}", refused=True)
+        if why
+        else step
+    )
 
 
 def _issued_key(authority: Authority, row: Row) -> bytes:

@@ -33,7 +33,7 @@ from . import adopted, client_files, records, workers
 from .authority import open_authority, open_for_change, refuse_other_contents
 from .client_files import ClientFiles
 from .clock import iso
-from .csr import refuse_held_keys
+from .csr import without_held_keys
 from .database import revoked_row, serial_hex, valid_row
 from .keys import generate, load_public, private_pem
 from .layout import check_path, require_authority
@@ -183,8 +183,7 @@ def _situation(authority: Authority, clients: list[Client], now: datetime, elsew
 
 
 def _plan(authority: Authority, clients: list[Client], situation: Situation, rules: Rules) -> list[Step]:
-    steps = plan(clients, situation, rules)
-    refuse_held_keys(authority, steps, situation.records)
+    steps = without_held_keys(authority, plan(clients, situation, rules), situation.records)
     return adopted.settled(authority, steps, situation.records, situation.now)
 
 
@@ -195,7 +194,7 @@ def _unlisted(clients: list[Client], situation: Situation, rules: Rules) -> list
 def _due(authority: Authority, step: Step) -> list[str]:
     """Return the names of files to make for a client that keeps its certificate."""
     files = _files(authority, step.record)
-    if files is None or step.issues or not step.client.present:
+    if files is None or step.issues or step.refused or not step.client.present:
         return []
     work = client_files.work(files, step.client, step.record)
     if work.profiles:

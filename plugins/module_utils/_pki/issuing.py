@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from .._ansible.files import PUBLIC_FILE, write_atomic
+from .._ansible.files import PRIVATE_FILE, PUBLIC_FILE, write_atomic
 from .authority import Authority, open_for_change
 from .database import serial_hex, valid_row
 from .layout import check_path, require_authority
@@ -108,9 +108,12 @@ class Issuer:
     def _sign(self, authority: Authority, profile: CaProfile, now: datetime) -> x509.Certificate:
         certificate = issuing_ca(authority.signer(self.passphrase, now), profile)
         number, end = certificate.serial_number, certificate.not_valid_after_utc
-        path = authority.layout.new_certificate(serial_hex(number))
-        write_atomic(path, certificate.public_bytes(Encoding.PEM), PUBLIC_FILE)
+        layout, serial = authority.layout, serial_hex(number)
+        # A certificate without a row is believed to be what a killed run left only if it was announced.
+        write_atomic(layout.announcement, f"{serial}\n".encode(), PRIVATE_FILE)
+        write_atomic(layout.new_certificate(serial), certificate.public_bytes(Encoding.PEM), PUBLIC_FILE)
         authority.save([*authority.rows, valid_row(number, end, oneline(profile.subject))])
+        layout.withdraw_announcement()
         return certificate
 
 

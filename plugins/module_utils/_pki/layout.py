@@ -125,6 +125,11 @@ class Layout:
         return self._at(self.places.configuration)
 
     @property
+    def announcement(self) -> str:
+        """The serial of a CA certificate that is being signed. It is there for a moment only, or after a kill."""
+        return self._at(".signing")
+
+    @property
     def lock_file(self) -> str:
         """What every change of this authority holds a lock on."""
         return self._at(".lock")
@@ -170,6 +175,11 @@ class Layout:
         """
         for path in (self.root, *filter(os.path.isdir, self.directories)):
             require_writable(path)
+
+    def withdraw_announcement(self) -> None:
+        """Say that what was announced is in the database. Call it under the lock."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.announcement)
 
     def remove_leftovers(self) -> None:
         """Remove temporary files of a killed run from the authority's own directories. Call it under the lock."""

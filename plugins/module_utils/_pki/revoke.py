@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from .._ansible.errors import Problem, shown
 from .._ansible.files import read_file
 from . import adopted, records
-from .authority import open_authority, open_for_change
+from .authority import open_authority
 from .database import REASONS, revoked_row, serial_hex
 from .layout import require_authority
 
@@ -70,17 +70,21 @@ def revoke(path: str, target: Target, reason: str, now: datetime, *, check_mode:
     if check_mode:
         authority = open_authority(path)
         authority.layout.require_writable()
-        authority.rows = authority.with_orphans()
         return _revoke(authority, target, reason, now)[1]
     with require_authority(path).locked():
-        authority = open_for_change(path)
+        authority = open_authority(path)
+        authority.layout.remove_leftovers()
+        before = authority.rows
         rows, revoked = _revoke(authority, target, reason, now)
-        if rows != authority.rows:
+        if rows != before:
             authority.save(rows)
         return revoked
 
 
 def _revoke(authority: Authority, target: Target, reason: str, now: datetime) -> tuple[list[Row], list[Revoked]]:
+    # A revocation has to be possible whatever became of the database: it is one way to mend it.
+    in_database, orphans = authority.rows, authority.orphans()
+    authority.rows = in_database + orphans
     named = _named(authority, target)
     if not named:
         raise NothingNamed(
@@ -89,7 +93,7 @@ def _revoke(authority: Authority, target: Target, reason: str, now: datetime) ->
         )
     _refuse_own(authority, named)
     after = {row.serial: row if row.is_revoked else revoked_row(row, now, reason) for row in named}
-    rows = [after.get(row.serial, row) for row in authority.rows]
+    rows = [after.get(row.serial, row) for row in in_database] + [after[row.serial] for row in orphans if row in named]
     owners = records.owners(adopted.readable(authority), named)
     return rows, [Revoked(after[row.serial], owners.get(row.serial), not row.is_revoked) for row in named]
 

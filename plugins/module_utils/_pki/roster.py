@@ -100,6 +100,8 @@ class Step:
     """Serials to revoke: all valid ones of a client that left, or predecessors whose overlap has passed."""
     withdrawn: bool = False
     """Whether the record on disk announces a certificate that was never signed: ``record`` is without it."""
+    refused: bool = False
+    """Whether the client should have a certificate and cannot be issued one: its CSR has a key that was given up."""
 
     @property
     def issues(self) -> bool:

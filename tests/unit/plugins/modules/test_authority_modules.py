@@ -389,6 +389,17 @@ def test_a_csr_given_as_text_and_as_a_file(made: Directory) -> None:
     assert made.sign(BEA, ALEX | {"csr": str(file), "state": "revoked"})["changed"]
 
 
+def test_a_csr_whose_key_was_revoked_is_warned_of_and_holds_up_nobody(made: Directory) -> None:
+    alex = ALEX | {"csr": request()}
+    made.sign(alex)
+    assert made.run("revocation", client="alex", reason="keyCompromise")["changed"]
+    result = made.sign(alex, BEA, {"name": "carl"})
+    assert [client["action"] for client in result["clients"]] == ["unchanged", "unchanged", "issued"]
+    assert re.search(r"client alex: it is left without .* of client alex, revoked \(keyCompromise\): it needs a new key",
+                     str(result["warnings"]))  # fmt: skip
+    assert not made.sign(alex, BEA, {"name": "carl"})["changed"]
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

@@ -198,10 +198,6 @@ def test_damaged_files_are_named_and_nothing_changes(name: str, damage: bytes | 
     door.enrol(client("bea"))
     path = door.file(name)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if damage == "half" else damage)
-    if name == "index.txt" and damage == b"":
-        # An empty database is a sound one, and what was lost comes back from newcerts/.
-        assert door.actions(client("bea")) == ["unchanged"]
-        return
     before = door.digest()
     for check_mode in (True, False):
         with pytest.raises(Problem, match=str(path)):
@@ -220,8 +216,61 @@ def test_a_certificate_that_a_killed_run_signed_comes_into_the_database(door: An
     index = door.file("index.txt")
     rows = index.read_text().splitlines(keepends=True)
     index.write_text(rows[0])
+    announce(door, "bea")
     door.enrol()
     assert index.read_text() == "".join(rows)
+
+
+def announce(door: Any, name: str) -> None:
+    """Let a client's record say what it says while its certificate is being signed."""
+    path = door.file("clients", name, "client.json")
+    path.write_text(path.read_text().replace('"issuing": false', '"issuing": true'))
+
+
+def test_a_database_that_lost_rows_is_not_filled_with_valid_ones(door: Any, client: Any, tmp_path: Path) -> None:
+    """Nobody knows whether they were revoked. Only certificates that were announced are taken in."""
+    door.enrol(client("alex"), client("bea"), client("carl"))
+    announce(door, "carl")
+    door.revoke(client="alex")
+    index = door.file("index.txt")
+    rows = index.read_text().splitlines(keepends=True)
+    for kept in ([], rows[:1], rows[1:]):
+        index.write_text("".join(kept))
+        announce(door, "carl")
+        before = door.digest()
+        for act in (
+            lambda: door.enrol(client("alex"), client("new"), check_mode=True),
+            lambda: door.enrol(client("alex"), client("new")),
+            door.crl,
+            door.listed,
+        ):
+            with pytest.raises(Problem, match=r"index\.txt lost rows: .*newcerts/.*\. Restore the newest .*index\.txt"):
+                act()
+            assert door.digest() == before
+    index.write_text("".join(rows))
+    assert door.actions(client("bea")) == ["unchanged"]
+
+
+def test_a_certificate_without_a_row_can_be_revoked(door: Any, client: Any) -> None:
+    door.enrol(client("alex"), client("bea"))
+    alex, bea = door.authority.rows
+    door.file("index.txt").write_text("")
+    for check_mode in (True, False):
+        assert [one.newly for one in door.revoke(serial=alex.serial, check_mode=check_mode)] == [True]
+    assert [(row.serial, row.status) for row in door.authority.rows] == [(alex.serial, "R")]
+    with pytest.raises(Problem, match=rf"lost rows: .*{bea.serial}\.pem .*\(1 such in all\)"):
+        door.crl()
+    door.revoke(client="bea")
+    assert door.crl().after.serials == {alex.serial, bea.serial}
+
+
+def test_a_certificate_that_is_known_to_be_good_gets_its_row_from_openssl(door: Any, client: Any) -> None:
+    door.enrol(client())
+    (row,) = door.authority.rows
+    door.file("index.txt").write_text("")
+    door.openssl_ca("-valid", str(door.file("newcerts", f"{row.serial}.pem")))
+    assert [one.serial for one in door.authority.rows] == [row.serial]
+    assert door.actions(client()) == ["unchanged"]
 
 
 def test_a_copied_certificate_is_not_taken_for_a_second_one(door: Any, client: Any) -> None:

@@ -300,6 +300,16 @@ def test_a_root_that_was_renewed_reaches_the_chain_below(below: Any, root: Any, 
     assert below.create("Issuing", issuer=above(root)).changes == []
 
 
+def test_the_root_does_not_take_a_ca_for_good_whose_row_was_lost(below: Any, root: Any) -> None:
+    root.revoke("CACompromise", serial=root.authority.rows[0].serial)
+    root.file("index.txt").write_text("")
+    before = root.digest()
+    for act in (lambda: below.create("Issuing", issuer=above(root)), lambda: root.crl(ROOT_RULES)):
+        with pytest.raises(Problem, match=r"root/index\.txt lost rows"):
+            act()
+    assert root.digest() == before
+
+
 def test_the_row_of_a_lost_issuing_ca_can_be_revoked(below: Any, root: Any) -> None:
     target = revoke.Target(certificate=str(below.file("certs", "ca.cert.pem")))
     shutil.copy(below.file("certs", "ca.cert.pem"), Path(root.path).parent / "issuing.pem")
