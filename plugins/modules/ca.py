@@ -135,6 +135,7 @@ options:
   key_file:
     description:
       - With O(adopt), the private key's path relative to O(path), where it has none of the usual names.
+    type: str
   previous_passphrase:
     description:
       - The passphrase that the key has had so far, when O(passphrase) is a new one. The same key is then encrypted anew,

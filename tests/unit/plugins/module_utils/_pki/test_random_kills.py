@@ -234,7 +234,10 @@ def wait_for(child: int, seconds: float) -> None:
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_a_year_with_kills(number: int, door: Any, client: Any, tmp_path: Path, openssl: Any) -> None:
     draw = random.Random(f"round {number}")
-    make_door = lambda path, passphrase: type(door)(path, passphrase=passphrase, now=door.now)  # noqa: E731
+
+    def make_door(path: str, passphrase: bytes | None) -> Any:
+        return type(door)(path, passphrase=passphrase, now=door.now)
+
     _told, status, usual = in_a_process(a_year(number, tmp_path / "usual", make_door, client).live, None)
     assert status == 0
     kills = Counter[bool]()
@@ -259,6 +262,10 @@ def live_through(year: Year, draw: random.Random, usual: float, kills: Counter[b
     :param usual: how long a year takes, in seconds. On a machine that is busy now and then, what is returned is nearer to it.
     """
     promises = Promises()
+
+    def mend(_tell: Callable[[Any], None]) -> object:
+        return year.finish()
+
     work: Callable[[Callable[[Any], None]], object] = year.live
     for delay in (draw.uniform(0, usual), *([draw.uniform(0, usual / 3)] if draw.random() < 0.5 else [])):
         told, status, taken = in_a_process(work, delay)
@@ -268,7 +275,7 @@ def live_through(year: Year, draw: random.Random, usual: float, kills: Counter[b
         for one in told:
             promises.add(one)
         promises.see(year.door)
-        work = lambda _tell: year.finish()  # noqa: E731
+        work = mend
     year.finish()
     promises.see(year.door)
     after = year.door.digest()
