@@ -54,6 +54,13 @@ options:
       - A file on this host with a fresh CRL of a CA above, PEM or DER, that was made where the root is.
       - It is verified first. What cannot be taken over is refused.
     type: path
+  predecessor:
+    description:
+      - Whether this is an authority that came before another one, the one that issues now.
+      - Once the CA certificate of a predecessor has ended, nothing is done, with a warning. For any other authority that is an
+        error.
+    type: bool
+    default: false
   warn_before:
     description:
       - A CRL of a CA above with less time left than this is warned about.
@@ -168,7 +175,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations 
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import issuer_crls, keys
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import iso, now
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.crl import Rules, State, check_rules, keep
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.crl import Rules, State, check_rules, has_ended, keep
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import check_path
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.names import rfc2253
 
@@ -219,6 +226,12 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     result: dict[str, Any] = {"chain_crl": layout.crl, "changes": []}
     offer = issuer_crls.Offer(params["issuer"] and params["issuer"]["path"], params["issuer_crl"])
     exists = os.path.exists(layout.certificate)
+    if exists and params["predecessor"] and has_ended(params["path"], at):
+        module.warn(
+            f"The CA certificate of the predecessor {layout.root} has ended, and with it all that it issued: nothing was done "
+            "with its CRL. Take it out of the list of predecessors."
+        )
+        return {"changed": False, "reason": "", "crl": layout.crl, "der": layout.crl_der, **result}
     if exists:
         issuer_crls.check_offer(params["path"], offer, at)
     outcome = keep(params["path"], rules, keys.check_passphrase(params["passphrase"]), at, check_mode=module.check_mode)
@@ -252,6 +265,7 @@ def main() -> None:
         "min_remaining": {"type": "str", "default": "7d"},
         "issuer": {"type": "dict", "options": {"path": arguments.PATH}},
         "issuer_crl": {"type": "path"},
+        "predecessor": {"type": "bool", "default": False},
         "warn_before": {"type": "str", "default": "30d"},
     }
     run(AnsibleModule(argument_spec=spec, supports_check_mode=True), _work, needs=["cryptography"])

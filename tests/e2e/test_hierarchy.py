@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import clock, revoke
+from cryptography import x509
 from lab import Lab, built, curl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+REVOKE = "quietdoor.mtls.revoke"
 ROOT_PASSPHRASE = "root-passphrase-of-a-test"
 
 
@@ -26,7 +28,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     seed = secrets.randbelow(10**9)
     print(f"seed {seed}")
     # nginx's workers run as another user and have to reach the directory.
-    with built(tmp_path_factory.mktemp("lab"), seed, clients=2, sites=1) as made:
+    with built(tmp_path_factory.mktemp("lab"), seed, clients=3, sites=1) as made:
+        made.variables["revoke_server_ca"] = str(made.root / "tls" / f"{made.sites[0].name}.crt")
         for client in made.roster:
             client["valid_for"] = "365d"
         yield made
@@ -132,6 +135,74 @@ def test_a_root_that_goes_offline(lab: Lab) -> None:
     assert (status(lab, first), strictly_verified(lab, first)) == (403, False)
 
 
+def revoked(lab: Lab, name: str) -> str:
+    """Revoke a client with playbook revoke, which has to prove it; return what it wrote."""
+    predicted = lab.play("-e", f"revoke_client={name}", "--check", playbook=REVOKE)
+    assert predicted.code == 0, predicted.output[-6000:]
+    assert predicted.changed >= 3, "revocation, CRL, publication"
+    run = lab.play("-e", f"revoke_client={name}", playbook=REVOKE)
+    assert run.code == 0, run.output[-6000:]
+    assert "openssl verify with the published bundle: certificate revoked" in run.output
+    assert "on the published list of denied serials: yes" in run.output
+    again = lab.play("-e", f"revoke_client={name}", playbook=REVOKE)
+    assert (again.code, again.changed) == (0, 0), again.output[-6000:]
+    return run.output
+
+
+def request(lab: Lab, name: str) -> Path:
+    """The CSR of somebody who makes the key himself, in a file beside it."""
+    base = lab.root / f"{name}-own"
+    command = ["openssl", "req", "-new", "-nodes", "-subj", "/CN=x", "-newkey", "ec", "-pkeyopt"]
+    command += ["ec_paramgen_curve:P-256", "-keyout", f"{base}.key", "-out", f"{base}.csr"]
+    subprocess.run(command, check=True, capture_output=True)
+    return Path(f"{base}.csr")
+
+
+def crl_number(lab: Lab) -> int:
+    """The number of the first CRL that nginx has."""
+    crl = x509.load_pem_x509_crl(trust(lab)["crl.pem"])
+    return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+
+
+def test_revocations_below_a_root_that_is_away(lab: Lab) -> None:
+    """Of somebody whose key is here, and of somebody whose key never was; and what the next runs make of them."""
+    root = Path(f"{lab.authority}-root")
+    csr = request(lab, "own")
+    lab.variables.update(
+        authority_issuing={"common_name": "Issuing", "key": {"type": "ecdsa"}},
+        authority_root_passphrase=ROOT_PASSPHRASE,
+    )
+    lab.roster.append({"name": "own", "csr": str(csr)})
+    applied(lab)
+    root.rename(lab.root / "safe")
+    stays, gone = (pair(lab.authority, client["name"]) for client in lab.roster[:2])
+    own = (lab.client("own", "crt").resolve(), csr.with_suffix(".key"))
+    assert [status(lab, one) for one in (stays, gone, own)] == [200, 200, 200]
+
+    revoked(lab, lab.roster[1]["name"])
+    assert [status(lab, one) for one in (stays, gone, own)] == [200, 403, 200]
+    assert "Without the private key, which is not here" in revoked(lab, "own")
+    assert [status(lab, one) for one in (stays, gone, own)] == [200, 403, 403]
+
+    # The CSR is still on the roster, and holds up nobody.
+    lab.roster[1]["state"] = "revoked"
+    lab.roster.append({"name": "new"})
+    run = lab.play()
+    assert run.code == 0, run.output[-6000:]
+    assert "client own: it is left without a new certificate" in run.output
+    assert [status(lab, one) for one in (stays, own, pair(lab.authority, "new"))] == [200, 403, 200]
+
+    # A mistake on the roster stops neither CRL nor trust, and is told at the end.
+    lab.roster.append({"name": "own-too", "csr": str(csr)})
+    number = crl_number(lab)
+    run = lab.play(authority_crl_valid_for="40d", authority_crl_renew_before="31d")
+    assert run.code != 0
+    assert "client own-too: the key of its csr is also that of own's" in run.output
+    assert run.failed == 1
+    assert crl_number(lab) == number + 1
+    assert status(lab, stays) == 200
+
+
 def test_a_ca_that_ends(lab: Lab) -> None:
     """Renewed with the same key, then replaced by a successor."""
     applied(lab)
@@ -164,7 +235,13 @@ def test_a_ca_that_ends(lab: Lab) -> None:
     assert [status(lab, one) for one in (old, new)] == [200, 200]
     gone = pair(before, lab.roster[1]["name"]), pair(lab.authority, lab.roster[1]["name"])
     assert [status(lab, one) for one in gone] == [200, 200]
-    lab.roster[1]["state"] = "revoked"
+    both = pair(before, lab.roster[2]["name"]), pair(lab.authority, lab.roster[2]["name"])
+    assert [status(lab, one) for one in both] == [200, 200]
+    revoked(lab, lab.roster[2]["name"])
+    assert [status(lab, one) for one in (*both, *gone, old, new)] == [403, 403, 200, 200, 200, 200]
+
+    for client in lab.roster[1:]:
+        client["state"] = "revoked"
     predicted = applied(lab, "--check")
     assert applied(lab) == predicted > 0
     assert [status(lab, one) for one in (*gone, old, new)] == [403, 403, 200, 200]

@@ -130,6 +130,11 @@ def _keep_der(authority: Authority, state: State | None, *, check_mode: bool) ->
     return Outcome(True, f"{authority.layout.crl_der} is not the same CRL", state, state)
 
 
+def has_ended(path: str, now: datetime) -> bool:
+    """Tell whether the CA certificate of the authority at ``path`` has ended: it cannot sign, and nothing it signed verifies."""
+    return open_authority(path).certificate.not_valid_after_utc <= now
+
+
 def _read(path: str) -> bytes | None:
     try:
         return read_file(path, _LARGEST)

@@ -16,7 +16,7 @@ import os
 import re
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .._ansible.errors import Problem
 from .client import ask, ask_resumed, take_session
@@ -191,15 +191,28 @@ def judge_bundle(publication: str, certificate: str, client: str, serial: str) -
     yield Proof(
         "", "", client, "openssl verify with the published bundle", "certificate revoked" if revoked else done, revoked
     )
-    with open(os.path.join(publication, "denied.json"), encoding="utf-8") as file:
-        denied = any(entry["serial"] == serial for entry in json.load(file)["denied"])
+    issuer = _issuer_of(publication, certificate)
+    denied = any(
+        (entry["issuer"], entry["serial"]) == (issuer, serial) for entry in _read(publication, "denied.json")["denied"]
+    )
     yield Proof("", "", client, "on the published list of denied serials", "yes" if denied else "no", denied)
 
 
 def published_generation(publication: str) -> int:
     """Return the generation of the publication."""
-    with open(os.path.join(publication, "trust.json"), encoding="utf-8") as file:
-        return int(json.load(file)["generation"])
+    return int(_read(publication, "trust.json")["generation"])
+
+
+def _read(publication: str, name: str) -> dict[str, Any]:
+    with open(os.path.join(publication, name), encoding="utf-8") as file:
+        return dict(json.load(file))
+
+
+def _issuer_of(publication: str, certificate: str) -> int | None:
+    """Return the number that the publication gives to the issuer of a certificate: two CAs may have given out one serial."""
+    told = _openssl("x509", "-noout", "-issuer", "-nameopt", "RFC2253", "-in", certificate)
+    issuers = _read(publication, "identities.json")["issuers"]
+    return next((issuer["id"] for issuer in issuers if told == f"issuer={issuer['subject']}"), None)
 
 
 def told_trust(answer: Answer) -> int | None:
@@ -216,14 +229,12 @@ def _seen(answer: Answer) -> str:
 
 
 def _openssl_verify(publication: str, certificate: str) -> str:
-    argv = ["openssl", "verify", "-crl_check_all", "-purpose", "sslclient"]
-    argv += [
-        "-CAfile",
-        os.path.join(publication, "ca.pem"),
-        "-CRLfile",
-        os.path.join(publication, "crl.pem"),
-        certificate,
-    ]
+    trust = ["-CAfile", os.path.join(publication, "ca.pem"), "-CRLfile", os.path.join(publication, "crl.pem")]
+    return _openssl("verify", "-crl_check_all", "-purpose", "sslclient", *trust, certificate)
+
+
+def _openssl(*arguments: str) -> str:
+    argv = ["openssl", *arguments]
     try:
         done = subprocess.run(
             argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_OPENSSL_TIMEOUT, check=False

@@ -55,6 +55,22 @@ def issuing(root: Path, **options: Any) -> dict[str, Any]:
     return {"common_name": "Issuing", "key": KEY, "issuer": {"path": str(root), "passphrase": SECRET}, **options}
 
 
+def test_the_crl_of_a_predecessor_matters_no_more_once_its_ca_has_ended(
+    run: Run, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = clock.now() + timedelta(days=8000)
+    monkeypatch.setattr("ansible_collections.quietdoor.mtls.plugins.modules.crl.now", lambda: ended)
+    before = (root / "crl" / "ca.crl.pem").read_bytes()
+    refused = run("crl", root, passphrase=SECRET)
+    assert "Set the clock, or make a new authority" in refused["msg"]
+    for check_mode in (True, False):
+        told = run("crl", root, passphrase=SECRET, predecessor=True, _ansible_check_mode=check_mode)
+        assert not told["changed"]
+        assert told["crl"] == str(root / "crl" / "ca.crl.pem")
+        assert f"The CA certificate of the predecessor {root} has ended" in told["warned"][0]
+    assert (root / "crl" / "ca.crl.pem").read_bytes() == before
+
+
 def test_a_ca_that_is_about_to_end_is_told_with_the_days_left(
     run: Run, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
