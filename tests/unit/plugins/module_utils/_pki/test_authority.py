@@ -242,6 +242,7 @@ def test_a_database_that_lost_rows_is_not_filled_with_valid_ones(door: Any, clie
             lambda: door.enrol(client("alex"), client("new"), check_mode=True),
             lambda: door.enrol(client("alex"), client("new")),
             door.crl,
+            lambda: door.crl(check_mode=True),
             door.listed,
         ):
             with pytest.raises(Problem, match=r"index\.txt lost rows: .*newcerts/.*\. Restore the newest .*index\.txt"):
