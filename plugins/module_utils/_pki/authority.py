@@ -372,10 +372,14 @@ def _companions(layout: Layout, key: KeySpec) -> dict[str, str]:
     return {
         layout.index: "",
         layout.index_attributes: _ATTRIBUTES,
-        layout.serial: f"{database.serial_hex(random_serial())}\n",
+        layout.serial: _new_serial(),
         layout.crl_number: "01\n",
         layout.configuration: configuration(layout, key),
     }
+
+
+def _new_serial() -> str:
+    return f"{database.serial_hex(random_serial())}\n"
 
 
 def configuration(layout: Layout, key: KeySpec, certificate: x509.Certificate | None = None) -> str:
@@ -435,6 +439,9 @@ def _mend(authority: Authority, above: Chain, *, check_mode: bool) -> Outcome:
     wanted = {layout.index_attributes: _attributes(layout)}
     if key is not None:
         wanted[layout.configuration] = configuration(layout, key, authority.certificate)
+    if not layout.adopted and not os.path.exists(layout.serial):
+        # Any number does that was never used; the CRL's has to be higher than the last, which only a person may know.
+        wanted[layout.serial] = _new_serial()
     if above:
         wanted[layout.chain] = chain.pem((authority.certificate, *above))
     stale = {path: text for path, text in wanted.items() if _read_or_empty(path) != text}

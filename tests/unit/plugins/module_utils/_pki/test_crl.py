@@ -233,6 +233,7 @@ def test_a_number_that_nothing_tells_is_not_guessed(door: Any) -> None:
     with pytest.raises(Problem, match=r"crlnumber is missing, and there is no CRL .* higher than the last CRL's"):
         door.crl()
     assert door.digest() == before
+    assert door.create().changes == [], "module ca does not guess it either"
     door.file("crlnumber").write_text("07\n")
     assert kept(door).after.number == 7
 
