@@ -121,6 +121,8 @@ options:
         description:
           - The passphrase of this client's bundles. Changing it rewrites them.
           - Without it one is generated and left in C(NAME.passphrase), which only its owner can read.
+          - Java (keytool and what is built on it) opens no bundle whose passphrase has other characters than those of ASCII.
+            Where a bundle is for Java, choose one of ASCII; those that are generated are.
         type: str
       state:
         description:

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-# As openssl reads it (app_conf: anything that begins with one of these is "no").
-_NOT_UNIQUE = re.compile(r"^\s*unique_subject\s*=\s*[fFnN0]", re.MULTILINE)
 _ATTRIBUTES = "unique_subject = no\n"
 _CRL_NAME = re.compile(r".*\.crl|.*crl.*\.(?:pem|der)", re.IGNORECASE)
 _HEX = re.compile(r"[0-9A-Fa-f]+")
@@ -288,7 +286,7 @@ def _index(layout: Layout, whole: str) -> list[_Change]:
 
 def _attributes(layout: Layout) -> list[_Change]:
     path = layout.index_attributes
-    if os.path.exists(path) and _NOT_UNIQUE.search(_read(path)):
+    if os.path.exists(path) and database.allows_repeated_subjects(_read(path)):
         return []
     return [_Change(f"{path}: unique_subject = no, or a person could not have two certificates", path, _ATTRIBUTES)]
 

@@ -372,10 +372,14 @@ def _companions(layout: Layout, key: KeySpec) -> dict[str, str]:
     return {
         layout.index: "",
         layout.index_attributes: _ATTRIBUTES,
-        layout.serial: f"{database.serial_hex(random_serial())}\n",
+        layout.serial: _new_serial(),
         layout.crl_number: "01\n",
         layout.configuration: configuration(layout, key),
     }
+
+
+def _new_serial() -> str:
+    return f"{database.serial_hex(random_serial())}\n"
 
 
 def configuration(layout: Layout, key: KeySpec, certificate: x509.Certificate | None = None) -> str:
@@ -432,18 +436,28 @@ def _refuse_difference(authority: Authority, spec: AuthoritySpec) -> None:
 def _mend(authority: Authority, above: Chain, *, check_mode: bool) -> Outcome:
     layout = authority.layout
     key = spec_of(authority.certificate.public_key())
-    wanted = {layout.index_attributes: _ATTRIBUTES}
+    wanted = {layout.index_attributes: _attributes(layout)}
     if key is not None:
         wanted[layout.configuration] = configuration(layout, key, authority.certificate)
+    if not layout.adopted and not os.path.exists(layout.serial):
+        # Any number does that was never used; the CRL's has to be higher than the last, which only a person may know.
+        wanted[layout.serial] = _new_serial()
     if above:
         wanted[layout.chain] = chain.pem((authority.certificate, *above))
     stale = {path: text for path, text in wanted.items() if _read_or_empty(path) != text}
-    modes = [path for path in [*layout.directories, layout.key] if not _has_private_mode(path)]
+    # The directories of an adopted authority stay as their maker wanted them.
+    closed = [layout.key] if layout.adopted else [*layout.directories, layout.key]
+    modes = [path for path in closed if not _has_private_mode(path)]
     changes = [f"{path} brought up to date" for path in stale] + [f"permissions of {path} closed" for path in modes]
     before = {path: _read_or_empty(path) for path in stale}
     if not check_mode:
         _write_mended(layout, stale, modes)
     return Outcome(changes, authority.certificate, before, stale)
+
+
+def _attributes(layout: Layout) -> str:
+    text = _read_or_empty(layout.index_attributes)
+    return text if layout.adopted and database.allows_repeated_subjects(text) else _ATTRIBUTES
 
 
 def put_in_order(authority: Authority, *, check_mode: bool) -> Outcome:
@@ -454,7 +468,8 @@ def put_in_order(authority: Authority, *, check_mode: bool) -> Outcome:
 def _write_mended(layout: Layout, stale: dict[str, str], modes: list[str]) -> None:
     for path, text in stale.items():
         write_atomic(path, text.encode(), PUBLIC_FILE)
-    layout.make_directories()
+    if not layout.adopted:
+        layout.make_directories()
     if layout.key in modes:
         os.chmod(layout.key, PRIVATE_FILE)
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import os
 import re
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 # Bytes of a CRL: some five million entries.
 _LARGEST = 1 << 29
+_PEM = re.compile(rb"-----BEGIN X509 CRL-----\r?\n([^-]+)-----END X509 CRL-----")
 # RFC 5280 section 5.2.3: at most 20 octets.
 _NUMBER = re.compile("[0-9A-Fa-f]{1,39}")
 
@@ -58,6 +60,14 @@ class State:
     next_update: datetime
     serials: frozenset[str]
     names_key: bool = True
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The authority's current CRL, and the DER form of it."""
+
+    crl: x509.CertificateRevocationList
+    der: bytes
 
 
 @dataclass(frozen=True)
@@ -100,16 +110,19 @@ def keep(path: str, rules: Rules, passphrase: bytes | None, now: datetime, *, ch
         if not os.path.exists(layout.certificate):
             refuse_other_contents(layout)
             return Outcome(True, "it is missing", None, None)
-        return _keep(open_authority(path), rules, passphrase, now, check_mode=True)
+        authority = open_authority(path)
+        authority.rows = authority.with_orphans()
+        return _keep(authority, rules, passphrase, now, check_mode=True)
     with require_authority(path).locked():
         return _keep(open_for_change(path), rules, passphrase, now, check_mode=False)
 
 
 def _keep(authority: Authority, rules: Rules, passphrase: bytes | None, now: datetime, *, check_mode: bool) -> Outcome:
-    before = current(authority)
+    found = _read_current(authority)
+    before = _state(found) if found else None
     reason = why_due(authority, before, rules.renew_before, now)
     if reason is None:
-        return _keep_der(authority, before, check_mode=check_mode)
+        return _keep_der(authority, found.der if found else b"", before, check_mode=check_mode)
     signer = _signer(authority, rules, passphrase, before, now)
     if check_mode and authority.layout.foreign:
         # Its adoption, predicted before this, gives it a number.
@@ -119,10 +132,7 @@ def _keep(authority: Authority, rules: Rules, passphrase: bytes | None, now: dat
     return Outcome(True, reason, before, after)
 
 
-def _keep_der(authority: Authority, state: State | None, *, check_mode: bool) -> Outcome:
-    crl = load(authority)
-    # A CRL without entries is false.
-    wanted = crl.public_bytes(Encoding.DER) if crl is not None else b""
+def _keep_der(authority: Authority, wanted: bytes, state: State | None, *, check_mode: bool) -> Outcome:
     if _read(authority.layout.crl_der) == wanted:
         return Outcome(False, "", state, state)
     if not check_mode:
@@ -165,24 +175,39 @@ def _days(length: timedelta) -> str:
 
 def load(authority: Authority) -> x509.CertificateRevocationList | None:
     """Return the authority's current CRL, or None if there is none or it is not one that this authority signed."""
+    found = _read_current(authority)
+    return found.crl if found else None
+
+
+def _read_current(authority: Authority) -> _Found | None:
     try:
-        crl = x509.load_pem_x509_crl(read_file(authority.layout.crl, _LARGEST))
+        pem = _PEM.search(read_file(authority.layout.crl, _LARGEST))
+        if pem is None:
+            return None
+        # cryptography would encode a hundred thousand entries anew to give the DER form back.
+        der = base64.b64decode(pem[1])
+        crl = x509.load_der_x509_crl(der)
         ours = crl.is_signature_valid(authority.certificate.public_key())  # type: ignore[arg-type]
     except (FileNotFoundError, ValueError, TypeError, UnsupportedAlgorithm):
         return None
-    return crl if ours else None
+    return _Found(crl, der) if ours else None
 
 
 def current(authority: Authority) -> State | None:
     """Return the state of the authority's current CRL, or None if there is no sound one."""
-    crl = load(authority)
-    if crl is None or crl.next_update_utc is None:
+    found = _read_current(authority)
+    return _state(found) if found else None
+
+
+def _state(found: _Found) -> State | None:
+    crl = found.crl
+    if crl.next_update_utc is None:
         return None
     return State(
         _number(crl),
         crl.last_update_utc,
         crl.next_update_utc,
-        frozenset(crl_der.serials(crl.public_bytes(Encoding.DER))),
+        frozenset(crl_der.serials(found.der)),
         any(extension.oid == x509.AuthorityKeyIdentifier.oid for extension in crl.extensions),
     )
 

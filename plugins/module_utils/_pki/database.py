@@ -46,6 +46,8 @@ _PLAIN_ROW = re.compile(
     rf"\t({_SERIAL.pattern})\t([^\t\\]*)\t([^\t]*)",
     re.ASCII,
 )
+# In index.txt.attr, as openssl reads it (app_conf: anything that begins with one of these is "no").
+_NOT_UNIQUE = re.compile(r"^\s*unique_subject\s*=\s*[fFnN0]", re.MULTILINE)
 _CLIENT_FILE = re.compile(r"clients/([A-Za-z0-9][^/]*)/[^/]+\.crt")
 
 
@@ -123,6 +125,11 @@ def serial_hex(serial: int) -> str:
     """Return a serial as index.txt and nginx's ``$ssl_client_serial`` write it: upper-case hex, whole bytes."""
     text = f"{serial:X}"
     return text if len(text) % 2 == 0 else f"0{text}"
+
+
+def allows_repeated_subjects(attributes: str) -> bool:
+    """Tell whether an index.txt.attr with this text lets a person have two certificates, the old one and its successor."""
+    return _NOT_UNIQUE.search(attributes) is not None
 
 
 def parse(text: str, path: str) -> list[Row]:

@@ -192,6 +192,28 @@ def test_a_key_of_another_authority_is_refused(door: Any, client: Any, tmp_path:
             act()
 
 
+def test_a_lost_serial_is_made_again(door: Any, client: Any) -> None:
+    door.enrol(client())
+    serial, others = door.file("serial"), door.digest()
+    serial.unlink()
+    assert door.create(check_mode=True).changes == [f"{serial} brought up to date"]
+    assert not serial.exists()
+    assert door.create().changes == [f"{serial} brought up to date"]
+    assert len(serial.read_text()) > 30
+    assert {name for name, what in door.digest().items() if others[name] != what} == {"serial"}
+    assert door.create().changes == []
+
+
+def test_a_lost_crl_number_is_not_made_again(door: Any) -> None:
+    """Module crl takes it from the CRL, or asks a person."""
+    door.crl()
+    door.file("crlnumber").unlink()
+    assert door.create().changes == []
+    assert not door.file("crlnumber").exists()
+    assert door.later(days=20).crl().after.number == 2
+    assert door.file("crlnumber").read_text() == "03\n"
+
+
 @pytest.mark.parametrize("name", ["certs/ca.cert.pem", "private/ca.key.pem", "index.txt"])
 @pytest.mark.parametrize("damage", [b"", b"garbage\n", b"\x00" * 1000, "half"])
 def test_damaged_files_are_named_and_nothing_changes(name: str, damage: bytes | str, door: Any, client: Any) -> None:
@@ -242,6 +264,7 @@ def test_a_database_that_lost_rows_is_not_filled_with_valid_ones(door: Any, clie
             lambda: door.enrol(client("alex"), client("new"), check_mode=True),
             lambda: door.enrol(client("alex"), client("new")),
             door.crl,
+            lambda: door.crl(check_mode=True),
             door.listed,
         ):
             with pytest.raises(Problem, match=r"index\.txt lost rows: .*newcerts/.*\. Restore the newest .*index\.txt"):

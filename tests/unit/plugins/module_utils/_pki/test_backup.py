@@ -191,6 +191,38 @@ def test_restored_elsewhere_the_configuration_leads_there(shelf: Shelf, client: 
     assert shelf.at(elsewhere).authority.rows[-1].is_revoked
 
 
+@pytest.fixture(params=["easy-rsa", "by hand"])
+def adopted(
+    request: pytest.FixtureRequest, easy_rsa: Any, by_hand: Any, empty_door: Any, client: Any, tmp_path: Path
+) -> Shelf:
+    """An authority of somebody else's making that was adopted, with a note of theirs in index.txt.attr."""
+    theirs = easy_rsa() if request.param == "easy-rsa" else by_hand()
+    serial = theirs.sign("theirs" if request.param == "easy-rsa" else "/CN=theirs")
+    theirs.path.chmod(0o755)
+    (theirs.path / "index.txt.attr").write_text("# ours, since 2014\nunique_subject = no\n")
+    door = type(empty_door)(str(theirs.path))
+    door.adopt()
+    door.enrol(client())
+    door.revoke(serial=serial)
+    door.crl()
+    (tmp_path / "shelf").mkdir(mode=0o700)
+    return Shelf(door, tmp_path / "shelf")
+
+
+def test_an_adopted_authority_comes_back_as_it_was(adopted: Shelf, client: Any, tmp_path: Path) -> None:
+    """Only the configuration beside theirs says where it lies."""
+    assert adopted.create().reason
+    again = adopted.at(tmp_path / "again")
+    assert adopted.restore(tmp_path / "again").changes == ["restored"]
+    before, after = adopted.door.digest(), again.digest()
+    assert {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)} == {"quietdoor.cnf"}
+    assert adopted.restore(tmp_path / "again").changes == []
+    assert again.digest() == after
+    assert again.adopt() == []
+    assert again.actions(client(), client("new")) == ["unchanged", "issued"]
+    assert not again.crl().changed
+
+
 def test_modes_and_links_come_back(shelf: Shelf, tree: Any, tmp_path: Path) -> None:
     shelf.door.file("notes").mkdir(mode=0o750)
     shelf.door.file("notes", "Ämter \\ \n").write_bytes(b"\x00" * 300_000)
