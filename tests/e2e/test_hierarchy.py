@@ -212,7 +212,8 @@ def test_a_ca_that_ends(lab: Lab) -> None:
     former = ca.read_bytes()
     lab.variables["authority_root"].update(renew="same_key", valid_for="3700d")
     predicted = applied(lab, "--check")
-    assert applied(lab) == predicted == 3, "CA, publication, trust"
+    assert applied(lab) == predicted == 4, "CA, chains, publication, trust"
+    assert former.decode() not in lab.client(name, "chain.pem").read_text()
     assert applied(lab) == 0
     assert ca.read_bytes() != former
     assert (status(lab, old), strictly_verified(lab, old)) == (200, True)

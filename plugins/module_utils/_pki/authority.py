@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import re
 from dataclasses import dataclass, replace
@@ -86,6 +88,11 @@ class Authority:
         :raises Problem: if its copy of the certificates above is not sound.
         """
         return chain.load_chain(self.layout, self.certificate)
+
+    @functools.cached_property
+    def chain_digest(self) -> str:
+        """SHA-256 of the chain in hex: by it the files of clients are compared, of which there may be ten thousand."""
+        return hashlib.sha256(chain.pem(self.chain).encode()).hexdigest()
 
     def key(self, passphrase: bytes | None) -> PrivateKey:
         """Return the private key.

@@ -80,12 +80,15 @@ class Work:
         return [os.path.basename(path) for path in [*paths, *self.outdated]]
 
 
-def work(files: ClientFiles, client: Client, record: Record) -> Work:
+def work(files: ClientFiles, client: Client, record: Record, chain_digest: str) -> Work:
     """Return what is missing or out of date.
 
+    :param chain_digest: of the authority's chain, which is in the chain file and in bundles.
     :raises Problem: if a bundle has to be written and the private key is no longer here.
     """
-    profiles = tuple(profile for profile in client.bundle_profiles if _is_stale(files, client, record, profile))
+    profiles = tuple(
+        profile for profile in client.bundle_profiles if _is_stale(files, client, record, profile, chain_digest)
+    )
     if profiles and not files.has_key:
         path = files.file(bundle.SUFFIXES[profiles[0]])
         raise Problem(
@@ -99,8 +102,9 @@ def work(files: ClientFiles, client: Client, record: Record) -> Work:
         unwanted.append(files.link(KEY))
     if client.bundle_passphrase is not None and files.has_key:
         unwanted.append(files.passphrase_file)
+    there = os.path.exists(files.file(CERTIFICATE)) and os.path.exists(files.file(CHAIN))
     return Work(
-        certificate=not (os.path.exists(files.file(CERTIFICATE)) and os.path.exists(files.file(CHAIN))),
+        certificate=not there or record.chain != chain_digest,
         profiles=profiles,
         links=tuple(ending for ending in present if _target(files.link(ending)) != f"{files.issue.stem}.{ending}"),
         outdated=tuple(path for path in unwanted if os.path.lexists(path)),
@@ -119,12 +123,13 @@ class Completion:
 
 def completion(authority: Authority, files: ClientFiles, client: Client, record: Record) -> Completion:
     """Return the work as files to write, and the record with roles and bundles as they will be. Nothing is written here."""
-    due = work(files, client, record)
+    due = work(files, client, record, authority.chain_digest)
     entries = _certificate(authority, files) if due.certificate else []
     bundles, written = _bundles(authority, files, client, due.profiles) if due.profiles else ([], {})
     links = [NewLink(files.link(ending), f"{files.issue.stem}.{ending}") for ending in due.links]
     kept = {profile: record.bundles[profile] for profile in client.bundle_profiles if profile in record.bundles}
-    after = replace(record, bundles={**kept, **written}, issuing=False, roles=client.roles)
+    held = authority.chain_digest if due.certificate else record.chain
+    after = replace(record, bundles={**kept, **written}, issuing=False, roles=client.roles, chain=held)
     return Completion((*entries, *bundles, *links), due.outdated, after, records.as_file(files.directory, after))
 
 
@@ -149,7 +154,7 @@ def _target(link: str) -> str | None:
         return None
 
 
-def _is_stale(files: ClientFiles, client: Client, record: Record, profile: str) -> bool:
+def _is_stale(files: ClientFiles, client: Client, record: Record, profile: str, chain_digest: str) -> bool:
     last = record.bundles.get(profile)
     if last is None or last.serial != files.issue.serial:
         return True
@@ -157,7 +162,7 @@ def _is_stale(files: ClientFiles, client: Client, record: Record, profile: str) 
     if key is None:
         return data is not None and bundle.digest(data) != last.digest
     passphrase = _passphrase(files, client)
-    if data is None or passphrase is None or bundle.digest(data) != last.digest:
+    if data is None or passphrase is None or (bundle.digest(data), chain_digest) != (last.digest, last.chain):
         return True
     return bundle.passphrase_tag(key, passphrase) != last.passphrase_tag
 
@@ -198,5 +203,6 @@ def _bundles(
     for profile in profiles:
         data = bundle.build(profile, client.common_name, key, certificate, list(authority.chain), passphrase)
         entries.append(NewFile(files.file(bundle.SUFFIXES[profile]), data, PRIVATE_FILE))
-        written[profile] = Bundle(files.issue.serial, bundle.digest(data), bundle.passphrase_tag(key_pem, passphrase))
+        tag = bundle.passphrase_tag(key_pem, passphrase)
+        written[profile] = Bundle(files.issue.serial, bundle.digest(data), tag, authority.chain_digest)
     return entries, written

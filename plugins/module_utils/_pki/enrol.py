@@ -196,7 +196,7 @@ def _due(authority: Authority, step: Step) -> list[str]:
     files = _files(authority, step.record)
     if files is None or step.issues or step.refused or not step.client.present:
         return []
-    work = client_files.work(files, step.client, step.record)
+    work = client_files.work(files, step.client, step.record, authority.chain_digest)
     if work.profiles:
         client_files.open_key(authority, files)
     return work.names(files)

@@ -46,6 +46,8 @@ class Bundle:
     serial: str
     digest: str
     passphrase_tag: str
+    chain: str = ""
+    """A digest of the CAs in it (Authority.chain_digest)."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Record:
     issuing: bool = False
     roles: tuple[str, ...] = ()
     bundles: dict[str, Bundle] = field(default_factory=dict)
+    chain: str = ""
+    """A digest of the CAs in the chain file of the current certificate (Authority.chain_digest)."""
 
     @property
     def serials(self) -> list[str]:
@@ -128,7 +132,8 @@ def _from_json(data: dict[str, object]) -> Record:
         raise ValueError(data["format"])
     issues = tuple(_issue(item) for item in data["issues"])  # type: ignore[attr-defined]
     bundles = {profile: Bundle(**item) for profile, item in data["bundles"].items()}  # type: ignore[attr-defined]
-    return Record(str(data["name"]), issues, bool(data["issuing"]), tuple(data["roles"]), bundles)  # type: ignore[arg-type]
+    chain = str(data.get("chain", ""))
+    return Record(str(data["name"]), issues, bool(data["issuing"]), tuple(data["roles"]), bundles, chain)  # type: ignore[arg-type]
 
 
 def _issue(item: dict[str, object]) -> Issue:

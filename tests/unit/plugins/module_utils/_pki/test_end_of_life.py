@@ -21,7 +21,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import (
 )
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.issuing import Issuer
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
 
 DAY = timedelta(days=1)
 YEAR = 365 * DAY
@@ -101,9 +101,34 @@ def test_what_was_issued_before_verifies_and_only_the_new_certificate_is_publish
     (published,) = x509.load_pem_x509_certificates((tmp_path / "public" / "ca.pem").read_bytes())
     assert published == door.authority.certificate != former
     judged(openssl, tmp_path / "public", door.file("clients", "alex", "alex.crt"))
-    assert door.actions(client("alex"), client("bea")) == ["unchanged", "issued"]
+    assert door.actions(client("alex"), client("bea")) == ["updated", "issued"]
     assert not door.crl().changed
     judged(openssl, tmp_path / "public", door.file("clients", "bea", "bea.crt"))
+
+
+def test_chain_and_bundle_of_a_client_follow_a_renewed_ca(door: Any, client: Any) -> None:
+    alex = client("alex", bundle_profiles=("modern",), bundle_passphrase="pass")
+    taken_away = client("bea", bundle_profiles=("modern",), bundle_passphrase="pass")
+    door.enrol(alex, taken_away)
+    certificate = door.file("clients", "alex", "alex.crt").read_bytes()
+    next(door.file("clients", "bea").glob("bea-*.key")).unlink()
+    kept = door.file("clients", "bea", "bea.p12").read_bytes()
+    door.create(days=3700, renew=True)
+    ca = door.authority.certificate
+    before = door.digest()
+    predicted = door.enrol(alex, taken_away, check_mode=True)
+    assert door.digest() == before
+    done = door.enrol(alex, taken_away)
+    assert [(one.action, one.reason) for one in done] == [(one.action, one.reason) for one in predicted]
+    assert [one.action for one in done] == ["updated", "updated"]
+    for name in ("alex", "bea"):
+        chain = x509.load_pem_x509_certificates(door.file("clients", name, f"{name}.chain.pem").read_bytes())
+        assert chain[1:] == [ca]
+    bundle = pkcs12.load_pkcs12(door.file("clients", "alex", "alex.p12").read_bytes(), b"pass")
+    assert [one.certificate for one in bundle.additional_certs] == [ca]
+    assert door.file("clients", "alex", "alex.crt").read_bytes() == certificate
+    assert door.file("clients", "bea", "bea.p12").read_bytes() == kept, "without the key it stays as it is"
+    assert door.actions(alex, taken_away) == ["unchanged", "unchanged"]
 
 
 def test_a_certificate_that_names_its_issuer_by_serial_forbids_it(door: Any, tmp_path: Path, openssl: Any) -> None:
