@@ -22,7 +22,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.server impor
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.shelf import Shelf
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 from nginx_instance import NginxInstance, free_port
-from test_gate import STATUS, Application, World, _pair, exchange
+from test_gate import STATUS, Application, World, _pair, eventually, exchange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,6 +107,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brownfield]:
     finally:
         application.stop()
         shutil.rmtree(root / "ansible", ignore_errors=True)
+
+
+@pytest.fixture
+def rewritten(world: Brownfield) -> Iterator[None]:
+    """The operator's server on disk as it should be, afterwards, where nginx never read another."""
+    yield
+    world.vhost()
 
 
 @pytest.fixture
@@ -244,7 +251,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("fault", ERRORS)
-def test_what_opens_the_panel_is_an_error_with_file_and_line(world: Brownfield, restored: None, fault: str) -> None:
+def test_what_opens_the_panel_is_an_error_with_file_and_line(world: Brownfield, rewritten: None, fault: str) -> None:
     parts, said = ERRORS[fault]
     _write(world, **parts)
     with pytest.raises(Problem) as problem:
@@ -275,7 +282,7 @@ WARNINGS = {
 
 
 @pytest.mark.parametrize("fault", WARNINGS)
-def test_what_does_not_open_it_is_a_warning(world: Brownfield, restored: None, fault: str) -> None:
+def test_what_does_not_open_it_is_a_warning(world: Brownfield, rewritten: None, fault: str) -> None:
     parts, said = WARNINGS[fault]
     _write(world, **parts)
     findings = world.look().survey.findings
@@ -283,14 +290,22 @@ def test_what_does_not_open_it_is_a_warning(world: Brownfield, restored: None, f
     assert not any(finding.opens for finding in findings)
 
 
+def _plain(world: Brownfield) -> int:
+    """Ask the other server without TLS; 0 as long as nobody listens."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", world.ports["other"], timeout=10)) as plain:
+        try:
+            plain.request("GET", "/open")
+        except ConnectionRefusedError:
+            return 0
+        return plain.getresponse().status
+
+
 def test_the_panel_really_is_open_through_another_server_and_the_role_says_so(
     world: Brownfield, restored: None
 ) -> None:
     _write(world, **ERRORS["the same upstream"][0])
     world.nginx.reload()
-    plain = http.client.HTTPConnection("127.0.0.1", world.ports["other"], timeout=10)
-    plain.request("GET", "/open")
-    assert plain.getresponse().status == 200
+    assert eventually(lambda: _plain(world)) == 200
     run = world.play(roles=("gate",))
     assert run.code != 0
     assert "the server old.test hands requests on" in run.output
@@ -299,7 +314,7 @@ def test_the_panel_really_is_open_through_another_server_and_the_role_says_so(
     assert "the server old.test hands requests on" in lenient.output
 
 
-def test_nginx_itself_refuses_a_second_word_on_certificates(world: Brownfield, restored: None) -> None:
+def test_nginx_itself_refuses_a_second_word_on_certificates(world: Brownfield, rewritten: None) -> None:
     for line in ("ssl_verify_client off;", "ssl_client_certificate x.pem;", "ssl_crl x.pem;", "auth_request off;"):
         world.vhost(more=line)
         with pytest.raises(Problem, match=r"directive is duplicate in .*/sites/panel\.conf:\d+"):
@@ -316,7 +331,7 @@ def test_a_session_that_the_servers_own_cache_resumes_opens_nothing(world: Brown
 # --- losing it, and going out ---
 
 
-def test_losing_the_include_is_an_error(world: Brownfield, restored: None) -> None:
+def test_losing_the_include_is_an_error(world: Brownfield, rewritten: None) -> None:
     world.vhost(server="")
     run = world.play(roles=("gate",))
     assert run.code != 0

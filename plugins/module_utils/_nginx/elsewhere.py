@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .findings import PASSES, Block, Finding, Panel, levels, named, targets
+from .findings import PASSES, Block, Finding, Panel, levels, named, pools_of, targets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from .config import Configuration, Directive
 
@@ -23,10 +23,11 @@ def look_elsewhere(configuration: Configuration, servers: Sequence[Block], panel
     Servers of the gate, and those with a server snippet of any site, are guarded and left out.
     """
     others = [block for block in servers if not is_guarded(block, home)]
-    wanted = _wanted(configuration, panel)
-    found = [finding for block in others for finding in _ways_in(configuration, block, panel, wanted)]
+    pools = pools_of(configuration)
+    wanted = _wanted(pools, panel)
+    found = [finding for block in others for finding in _ways_in(pools, block, panel, wanted)]
     found += [finding for block in others for finding in _same_names(block, panel, reported=found)]
-    return [*found, *_streams(configuration, panel, wanted)]
+    return [*found, *_streams(configuration, pools, panel, wanted)]
 
 
 def is_guarded(block: Block, home: str) -> bool:
@@ -38,15 +39,17 @@ def is_guarded(block: Block, home: str) -> bool:
     )
 
 
-def _wanted(configuration: Configuration, panel: Panel) -> frozenset[str]:
-    reached = [targets(configuration, upstream) for upstream in panel.upstreams if not upstream.startswith("/")]
+def _wanted(pools: Mapping[str, tuple[str, ...]], panel: Panel) -> frozenset[str]:
+    reached = [targets(pools, upstream) for upstream in panel.upstreams if not upstream.startswith("/")]
     return frozenset().union(*(one for one in reached if one))
 
 
-def _ways_in(configuration: Configuration, block: Block, panel: Panel, wanted: frozenset[str]) -> Iterator[Finding]:
+def _ways_in(
+    pools: Mapping[str, tuple[str, ...]], block: Block, panel: Panel, wanted: frozenset[str]
+) -> Iterator[Finding]:
     for level in levels(block.directive):
         for directive in named(level, *PASSES):
-            reached = targets(configuration, directive.args[0]) if directive.args else frozenset()
+            reached = targets(pools, directive.args[0]) if directive.args else frozenset()
             if reached is None:
                 what = f"where {directive.name} {directive.args[0]} leads is not known before a request comes"
                 mend = f"Make sure that it never leads to the panel of site {panel.site}"
@@ -137,11 +140,13 @@ def _serves(block: Block) -> bool:
     )
 
 
-def _streams(configuration: Configuration, panel: Panel, wanted: frozenset[str]) -> Iterator[Finding]:
+def _streams(
+    configuration: Configuration, pools: Mapping[str, tuple[str, ...]], panel: Panel, wanted: frozenset[str]
+) -> Iterator[Finding]:
     for context, directive in configuration.walk():
         if context[:1] != ("stream",) or directive.name != "proxy_pass" or not directive.args:
             continue
-        reached = targets(configuration, directive.args[0])
+        reached = targets(pools, directive.args[0])
         if reached and reached & wanted:
             what = f"a stream server hands connections on to {sorted(reached & wanted)[0]}, past every gate"
             mend = f"Take line {directive.line} out of {directive.file}"

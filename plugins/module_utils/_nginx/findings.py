@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from .config import Configuration, Directive, Listen, Server
 
@@ -118,10 +118,23 @@ def named(level: tuple[Directive, ...], *names: str) -> list[Directive]:
     return [inner for inner in level[-1].block or () if inner.name in names]
 
 
-def targets(configuration: Configuration, address: str) -> frozenset[str] | None:
+def pools_of(configuration: Configuration) -> dict[str, tuple[str, ...]]:
+    """Return the addresses of the servers of every ``upstream`` block, by its name."""
+    return {
+        upstream.args[0].lower(): tuple(
+            inner.args[0] for inner in upstream.block or () if inner.name == "server" and inner.args
+        )
+        for outer in configuration.directives
+        for upstream in outer.block or ()
+        if upstream.name == "upstream" and upstream.args
+    }
+
+
+def targets(pools: Mapping[str, tuple[str, ...]], address: str) -> frozenset[str] | None:
     """Return what ``address``, the argument of a directive like proxy_pass, leads to: ``host:port`` or ``unix:PATH``.
 
-    A name of an ``upstream`` block stands for its servers. None if the address holds a variable.
+    :param pools: see :func:`pools_of`; a name among them stands for its servers.
+    :returns: None if the address holds a variable.
     """
     if "$" in address:
         return None
@@ -131,14 +144,9 @@ def targets(configuration: Configuration, address: str) -> frozenset[str] | None
     if rest.startswith("unix:"):
         return frozenset({_socket(rest)})
     authority = rest.partition("/")[0].lower()
-    members = [
-        inner.args[0]
-        for context, upstream in configuration.walk()
-        if len(context) == 1 and upstream.name == "upstream" and upstream.args[:1] == (authority,)
-        for inner in upstream.block or ()
-        if inner.name == "server" and inner.args
-    ]
-    return frozenset(map(_member, members)) if members else frozenset({_with_port(authority, _PORTS.get(scheme, ""))})
+    if pools.get(authority):
+        return frozenset(map(_member, pools[authority]))
+    return frozenset({_with_port(authority, _PORTS.get(scheme, ""))})
 
 
 def _member(text: str) -> str:

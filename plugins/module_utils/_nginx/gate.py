@@ -200,8 +200,9 @@ class _Gate:
 
     def _endpoints_of(self, generation: int | None) -> Sequence[Endpoint]:
         if generation is None:
-            former = {*self._told_by(self.live), *self._told_by(self.committed)}
-            return sorted({*former, *self.request.endpoints})
+            return sorted(
+                {*self._silent_after(self.live), *self._silent_after(self.committed), *self.request.endpoints}
+            )
         told = self.request.endpoints if generation == self.target else self._told_by(generation)
         # Where no server includes the snippets yet, nobody is there to tell anything.
         return [endpoint for endpoint in told if endpoint.site not in self.survey.unguarded]
@@ -212,6 +213,15 @@ class _Gate:
             return manifest_endpoints(text)
         except Problem:
             return ()
+
+    def _silent_after(self, generation: int | None) -> Sequence[Endpoint]:
+        """Where nothing tells a generation once the gate is gone. The servers of snippets stay, and say what they like."""
+        told = self._told_by(generation)
+        if not told:
+            return ()
+        panels = panels_from(self.shelf.files(generation)["manifest.json"])
+        snippets = {panel.site for panel in panels if panel.manage == "snippets"}
+        return [endpoint for endpoint in told if endpoint.site not in snippets]
 
     def _judge(self, configuration: Configuration, root: str) -> None:
         if self.target is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .findings import PASSES, Block, Finding, Panel, levels, named, targets
+from .findings import PASSES, Block, Finding, Panel, levels, named, pools_of, targets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -268,12 +268,13 @@ def _dropped(
 
 
 def _upstream_not_there(configuration: Configuration, block: Block, panel: Panel) -> Iterator[Finding]:
-    wanted = {target for upstream in panel.upstreams for target in targets(configuration, upstream) or ()}
+    pools = pools_of(configuration)
+    wanted = {target for upstream in panel.upstreams for target in targets(pools, upstream) or ()}
     if any(upstream.startswith("/") for upstream in panel.upstreams):
         return
     for level in levels(block.directive):
         for directive in named(level, *PASSES):
-            reached = targets(configuration, directive.args[0]) if directive.args else frozenset()
+            reached = targets(pools, directive.args[0]) if directive.args else frozenset()
             if reached is None or reached & wanted:
                 return
     what = (

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config import Configuration, read_dump
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.findings import Finding, Panel, targets
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.findings import Finding, Panel, pools_of, targets
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.survey import (
     Survey,
     panels_from,
@@ -304,7 +304,7 @@ def test_a_snippet_that_is_included_does_not_go(include: str) -> None:
 )
 def test_where_an_address_leads(address: str, reached: set[str] | None) -> None:
     pool = "upstream pool { server 127.0.0.1:1 weight=2; server unix:/run/p; server b.test; }"
-    told = targets(configuration(pool), address)
+    told = targets(pools_of(configuration(pool)), address)
     assert told == (None if reached is None else frozenset(reached))
 
 
