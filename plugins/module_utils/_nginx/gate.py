@@ -121,7 +121,10 @@ class _Gate:
         return Outcome(result, self.survey, self.target, self.committed, before, after)
 
     def _look_at_what_is_live(self, move: Move) -> None:
-        """Before anything moves: what includes snippets that would go; and where nothing moves, whether they still count."""
+        """Before anything moves: what includes snippets that could go; and where nothing moves, whether all still counts."""
+        may_go = any(path.startswith("snippets/") and path.endswith("-server.conf") for path in self.files)
+        if not move.in_place and not may_go:
+            return
         try:
             configuration = self.nginx.dump(
                 self.nginx.conf_file, (os.path.join(self.shelf.home, "trust", "http.conf"),)
