@@ -15,6 +15,10 @@ description:
     one, one symbolic link is switched, nginx is tested and reloaded, and every endpoint is asked on fresh connections until the
     I(running) nginx tells the new generation. If anything fails, the link goes back, nginx is reloaded, and the old generation is
     proven in the same way.
+  - What the candidate's C(manifest.json) says of the sites is compared with the effective configuration. The snippets of a site
+    (C(manage) is V(snippets)) have to be included in the operator's server, nothing there may undo them, and no other server may
+    open the panel. Snippets that no server includes yet are put in place with a warning; once they were included, they have to
+    stay. A snippet that is still included is not removed.
   - The exit code of a reload proves nothing. With a port that is taken, nginx keeps its old configuration without a word.
   - A run that was killed at any moment is finished or undone by the next one.
 options:
@@ -50,6 +54,14 @@ options:
         description: The name to ask for, in SNI and in the header C(Host).
         type: str
         required: true
+  other_ways:
+    description:
+      - What to do where the panel of a site is open through another server of this nginx, which hands requests on to the same
+        application, serves the same files, or has the same name on the same address.
+      - V(refuse) fails and changes nothing, V(warn) only says so.
+    type: str
+    choices: [refuse, warn]
+    default: refuse
 extends_documentation_fragment:
   - quietdoor.mtls.nginx
   - quietdoor.mtls.nginx.change
@@ -119,8 +131,34 @@ tested:
   returned: success
   type: bool
   sample: true
+guarded:
+  description:
+    - Whether every site of the candidate is guarded. V(false) if the snippets of a site are in place and no server includes them.
+  returned: success
+  type: bool
+  sample: true
+unguarded:
+  description: The names of the sites that nothing guards yet.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+findings:
+  description:
+    - What was found in the effective configuration beside the gate, those that open a panel first.
+    - Each has C(site), C(severity) (V(warning) here, because an error fails the module), C(file), C(line), C(what) and C(mend).
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - site: admin
+      severity: warning
+      file: /etc/nginx/sites-enabled/admin
+      line: 3
+      what: this server listens without TLS too; nobody gets in there, and everybody sees the refusal
+      mend: Make a server of its own for plain HTTP that redirects
 sites:
-  description: The names of the sites whose endpoints are asked.
+  description: The names of the sites of the candidate.
   returned: success
   type: list
   elements: str
@@ -157,10 +195,13 @@ def work(module: Any) -> dict[str, Any]:
         endpoints=endpoints_from(params["endpoints"], "endpoints"),
         prove_timeout=seconds(params, "prove_timeout"),
         keep=kept(params),
+        lenient=params["other_ways"] == "warn",
     )
     outcome = apply_gate(nginx_from(params), request, check_mode=module.check_mode)
     for warning in outcome.result.warnings:
         module.warn(warning)
+    for finding in outcome.survey.findings:
+        module.warn(f"{finding}. {finding.mend}.")
     return {
         "changed": outcome.result.action != "unchanged",
         "generation": outcome.generation,
@@ -168,6 +209,9 @@ def work(module: Any) -> dict[str, Any]:
         "action": outcome.result.action,
         "reason": outcome.result.reason,
         "tested": outcome.result.tested,
+        "guarded": not outcome.survey.unguarded,
+        "unguarded": list(outcome.survey.unguarded),
+        "findings": [finding.as_dict() for finding in outcome.survey.findings],
         "sites": sorted({endpoint.site for endpoint in request.endpoints}),
         "diff": difference(outcome),
     }
@@ -193,6 +237,7 @@ def main() -> None:
         **CHANGE,
         "candidate": {"type": "dict", "required": True},
         "endpoints": {"type": "list", "elements": "dict", "default": [], "options": ENDPOINT},
+        "other_ways": {"type": "str", "choices": ["refuse", "warn"], "default": "refuse"},
     }
     run(AnsibleModule(argument_spec=spec, supports_check_mode=True), work)
 

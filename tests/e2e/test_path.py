@@ -23,7 +23,7 @@ import hostile
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 from nginx_instance import NginxInstance, free_port
-from test_gate import STATUS, Answer, Application, Pair, World, _pair, _wait_for, eventually, exchange
+from test_gate import STATUS, Answer, Application, Pair, Run, World, _pair, _wait_for, eventually, exchange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,6 +109,10 @@ def _pairs(data: bytes) -> dict[str, str]:
 
 class PathWorld(World):
     """Sites of every kind on one nginx: see ``sites``."""
+
+    def play(self, *arguments: str, **overrides: object) -> Run:
+        """Apply roles, although the gate from an article on the same nginx leads to the same application."""
+        return super().play(*arguments, **{"gate_other_ways": "warn", **overrides})
 
     def people(self) -> dict[str, Pair | None]:
         """Who comes, by what is the matter with the certificate."""
@@ -253,6 +257,9 @@ def test_the_role_says_how_a_guarded_path_could_be_reached_another_way(world: Pa
     )
     assert "which site loose reaches too, at other addresses than its own guarded paths" in said
     assert not re.search(r"site shop: /app/panel", said), "nobody else reaches that one"
+    assert f"the server panel.test hands requests on to 127.0.0.1:{world.application.port}" in said, (
+        "the article's gate"
+    )
 
 
 # --- mode path ---

@@ -8,18 +8,20 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
 from .._ansible.files import PUBLIC_DIR, PUBLIC_FILE, make_directory, sync_directory, write_atomic
 from . import transaction
 from .generation import endpoints_from
+from .scratch import in_live_words
 from .shelf import HOME, Shelf, locked
+from .survey import Survey, panels_from, refuse, refuse_orphans, survey
 from .transaction import Move, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .config import Configuration
     from .generation import Endpoint
@@ -32,6 +34,7 @@ include quietdoor/trust/http.conf;
 include quietdoor/gate/http.conf;
 """
 GENERATION = "generation.conf"
+INCLUDED = f"{HOME}/gate.included"
 _REQUIRED = ("http.conf", "manifest.json")
 _PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
@@ -44,19 +47,25 @@ class Request:
     :param endpoints: where the running nginx tells the generation, those of manifest.json.
     :param prove_timeout: seconds.
     :param keep: how many generations to keep on disk.
+    :param lenient: whether a panel that is open through another server is a warning only.
     """
 
     candidate: Mapping[str, str]
     endpoints: Sequence[Endpoint]
     prove_timeout: float
     keep: int
+    lenient: bool = False
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it. ``before`` and ``after`` are the files that differ, by path relative to the configuration."""
+    """What came of it. ``before`` and ``after`` are the files that differ, by path relative to the configuration.
+
+    ``survey`` says what guards the sites, and what does not.
+    """
 
     result: Result
+    survey: Survey
     generation: int | None
     previous_generation: int | None
     before: dict[str, str]
@@ -78,7 +87,7 @@ def apply_gate(nginx: Nginx, request: Request, *, check_mode: bool) -> Outcome:
         if not check_mode and os.path.isdir(os.path.join(nginx.conf_path, HOME)):
             with locked(nginx.conf_path, check_mode=False):
                 Shelf(nginx.conf_path, "gate").tidy()
-        return Outcome(Result("unchanged", "", tested=False), None, None, {}, {})
+        return Outcome(Result("unchanged", "", tested=False), Survey((), (), ()), None, None, {}, {})
     nginx.check()
     with locked(nginx.conf_path, check_mode=check_mode):
         return _Gate(nginx, request).apply(check_mode=check_mode)
@@ -96,14 +105,47 @@ class _Gate:
         self.committed = self.shelf.committed()
         self.files = {path: text for path, text in self.shelf.files(self.live).items() if path != GENERATION}
         self.target = self._target()
+        self.panels = panels_from(request.candidate["manifest.json"]) if request.candidate else ()
+        self.survey = Survey((), tuple(panel.site for panel in self.panels if panel.manage == "snippets"), ())
 
     def apply(self, *, check_mode: bool) -> Outcome:
         before, after = self._differences()
         if self.target is not None and not os.path.isdir(os.path.join(self.nginx.conf_path, HOME, "trust")):
             result = self._without_trust(check_mode=check_mode)
         else:
-            result = transaction.make(self.nginx, self._move(before, after), check_mode=check_mode)
-        return Outcome(result, self.target, self.committed, before, after)
+            move = self._move(before, after)
+            self._look_at_what_is_live(move)
+            result = transaction.make(self.nginx, move, check_mode=check_mode)
+            if not check_mode:
+                write_included(self.nginx.conf_path, self.survey.included)
+        return Outcome(result, self.survey, self.target, self.committed, before, after)
+
+    def _look_at_what_is_live(self, move: Move) -> None:
+        """Before anything moves: what includes snippets that could go; and where nothing moves, whether all still counts."""
+        may_go = any(path.startswith("snippets/") and path.endswith("-server.conf") for path in self.files)
+        if not move.in_place and not may_go:
+            return
+        try:
+            configuration = self.nginx.dump(
+                self.nginx.conf_file, (os.path.join(self.shelf.home, "trust", "http.conf"),)
+            )
+        except Problem:
+            # Where something moves, the test in the scratch copy says what is wrong, with the change in it.
+            if move.in_place and any(panel.manage == "snippets" for panel in self.panels):
+                raise
+            return
+        home = os.path.join(self.shelf.link, "")
+        refuse_orphans(configuration, self.request.candidate, home)
+        if move.in_place:
+            self._survey(configuration, home, str)
+
+    def _survey(self, configuration: Configuration, home: str, spoken: Callable[[str], str]) -> None:
+        found = survey(configuration, self.panels, home, lenient=self.request.lenient)
+        findings = tuple(
+            replace(one, file=spoken(one.file), what=spoken(one.what), mend=spoken(one.mend)) for one in found.findings
+        )
+        self.survey = replace(found, findings=findings)
+        refuse(self.survey, included_sites(self.nginx.conf_path))
 
     def _target(self) -> int | None:
         if not self.request.candidate:
@@ -161,9 +203,12 @@ class _Gate:
 
     def _endpoints_of(self, generation: int | None) -> Sequence[Endpoint]:
         if generation is None:
-            former = {*self._told_by(self.live), *self._told_by(self.committed)}
-            return sorted({*former, *self.request.endpoints})
-        return self.request.endpoints if generation == self.target else self._told_by(generation)
+            return sorted(
+                {*self._silent_after(self.live), *self._silent_after(self.committed), *self.request.endpoints}
+            )
+        told = self.request.endpoints if generation == self.target else self._told_by(generation)
+        # Where no server includes the snippets yet, nobody is there to tell anything.
+        return [endpoint for endpoint in told if endpoint.site not in self.survey.unguarded]
 
     def _told_by(self, generation: int | None) -> Sequence[Endpoint]:
         text = self.shelf.files(generation).get("manifest.json", "")
@@ -171,6 +216,15 @@ class _Gate:
             return manifest_endpoints(text)
         except Problem:
             return ()
+
+    def _silent_after(self, generation: int | None) -> Sequence[Endpoint]:
+        """Where nothing tells a generation once the gate is gone. The servers of snippets stay, and say what they like."""
+        told = self._told_by(generation)
+        if not told:
+            return ()
+        panels = panels_from(self.shelf.files(generation)["manifest.json"])
+        snippets = {panel.site for panel in panels if panel.manage == "snippets"}
+        return [endpoint for endpoint in told if endpoint.site not in snippets]
 
     def _judge(self, configuration: Configuration, root: str) -> None:
         if self.target is None:
@@ -189,6 +243,11 @@ class _Gate:
                 "The candidate does not tell its generation",
                 f"Write include {HOME}/gate/{GENERATION}; into its http.conf",
             )
+        self._survey(
+            configuration,
+            os.path.join(root, HOME, "gate", ""),
+            lambda text: in_live_words(text, root, self.nginx.conf_path),
+        )
 
     def _without_trust(self, *, check_mode: bool) -> Result:
         missing = (
@@ -220,6 +279,40 @@ def manifest_endpoints(text: str) -> tuple[Endpoint, ...]:
     except (ValueError, KeyError, TypeError):
         listed = None
     return endpoints_from(listed, "manifest.json")
+
+
+def endpoints_of_live_gate(conf_path: str) -> Sequence[Endpoint] | None:
+    """Return where the running nginx tells its generations, None if no gate is live.
+
+    Left out are the sites of snippets that no server included when the gate was last proven.
+    """
+    shelf = Shelf(conf_path, "gate")
+    live = shelf.live()
+    if live is None:
+        return None
+    manifest = shelf.files(live).get("manifest.json", "")
+    endpoints = manifest_endpoints(manifest)
+    waiting = {panel.site for panel in panels_from(manifest) if panel.manage == "snippets"} - included_sites(conf_path)
+    return [endpoint for endpoint in endpoints if endpoint.site not in waiting]
+
+
+def included_sites(conf_path: str) -> frozenset[str]:
+    """Return the sites whose snippets a server included when the gate was last proven."""
+    text = _read(os.path.join(conf_path, INCLUDED))
+    return frozenset(text.split()) if text else frozenset()
+
+
+def write_included(conf_path: str, sites: Sequence[str]) -> None:
+    """Remember the sites whose snippets a server includes, one a line; no file if there is none."""
+    path = os.path.join(conf_path, INCLUDED)
+    text = "".join(f"{site}\n" for site in sorted(sites))
+    if (_read(path) or "") == text:
+        return
+    if text:
+        write_atomic(path, text.encode(), PUBLIC_FILE)
+    else:
+        os.unlink(path)
+        sync_directory(os.path.dirname(path))
 
 
 def _check(request: Request) -> None:

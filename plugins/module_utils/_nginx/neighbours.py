@@ -96,8 +96,13 @@ def plan_default_servers(
 
 
 def _listens(sites: Sequence[Site]) -> list[Listen]:
-    found = {listen.token: listen for site in sites if site.stage != "absent" for listen in site.listen}
+    found = {listen.token: listen for site in sites if _listens_itself(site) for listen in site.listen}
     return [found[token] for token in sorted(found)]
+
+
+def _listens_itself(site: Site) -> bool:
+    """Whether the server is ours; snippets stand in one that is somebody else's."""
+    return site.stage != "absent" and site.manage == "vhost"
 
 
 def _same_address(neighbour: Neighbour, listen: Listen) -> bool:
@@ -106,7 +111,7 @@ def _same_address(neighbour: Neighbour, listen: Listen) -> bool:
 
 def _refuse_collisions(sites: Sequence[Site], listen: Listen, there: Sequence[Neighbour]) -> None:
     for site in sites:
-        if site.stage == "absent" or listen not in site.listen:
+        if not _listens_itself(site) or listen not in site.listen:
             continue
         for neighbour in there:
             called = f"gate_sites: site {site.name}"

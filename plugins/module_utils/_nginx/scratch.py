@@ -45,7 +45,7 @@ class Scratch:
 
     def in_live_words(self, text: str) -> str:
         """Return ``text`` with the copy's paths replaced by those of the files they stand for."""
-        return text.replace(os.path.join(self.root, _OUTSIDE), "").replace(self.root, self._homes[0])
+        return in_live_words(text, self.root, self._homes[0])
 
     def remove(self, relative: str) -> None:
         """Leave ``relative``, a file or directory, out of the copy."""
@@ -108,6 +108,11 @@ class Scratch:
             _link_entries(target, directory)
         elif not os.path.isdir(directory):
             os.mkdir(directory, 0o700)
+
+
+def in_live_words(text: str, root: str, conf_path: str) -> str:
+    """Return ``text`` with paths below ``root``, a scratch copy of ``conf_path``, replaced by those they stand for."""
+    return text.replace(os.path.join(root, _OUTSIDE), "").replace(root, os.path.normpath(conf_path))
 
 
 @contextlib.contextmanager

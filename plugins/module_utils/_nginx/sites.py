@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 STAGES = ("absent", "enforce")
 MODES = ("host", "path")
 SPELLINGS = ("strict", "loose")
+MANAGED = ("vhost", "snippets")
 KEYS = (
     "allow",
     "auth_request",
@@ -42,6 +43,7 @@ KEYS = (
     "hsts",
     "identity_headers",
     "listen",
+    "manage",
     "mode",
     "name",
     "path_spelling",
@@ -54,6 +56,8 @@ KEYS = (
     "websocket",
 )
 PATH_KEYS = ("path", "upstream", "upstream_ca", "fastcgi_script")
+# What stands in the operator's own server, where only snippets are ours.
+VHOST_KEYS = ("certificate", "certificate_key", "client_max_body_size", "fastcgi_script", "upstream_ca", "websocket")
 EVERY_ADDRESS = "*"
 
 _CONTACT_LIMIT = 200
@@ -100,6 +104,7 @@ class Site:
 
     name: str
     stage: str
+    manage: str
     mode: str
     server_names: tuple[str, ...]
     listen: tuple[Listen, ...]
@@ -132,6 +137,7 @@ class Site:
             "name": self.name,
             "slug": self.slug,
             "stage": self.stage,
+            "manage": self.manage,
             "mode": self.mode,
             "server_names": list(self.server_names),
             "listen": [
@@ -167,7 +173,7 @@ class Site:
         """What answers where: ``key`` is part of a file's name, ``identity`` whether the application learns who it is."""
         whole = {"path": "/", **self.upstream.as_dict()}
         if self.mode == "host":
-            return [{"key": "proxy", "identity": True, **whole}]
+            return [{"key": "location" if self.manage == "snippets" else "proxy", "identity": True, **whole}]
         panels = [
             {"key": f"panel-{number}", "identity": True, "path": guarded.path, **guarded.upstream.as_dict()}
             for number, guarded in enumerate(self.paths, start=1)
@@ -206,13 +212,15 @@ def _parse_site(raw: object, position: int) -> Site:
     entry = Entry(raw, f"site {name}")
     _refuse_unknown_keys(entry, raw)
     mode = _parse_mode(entry)
+    manage = _parse_manage(entry, mode)
     return Site(
         name=name,
         stage=_parse_stage(entry),
+        manage=manage,
         mode=mode,
         server_names=_parse_server_names(entry),
         listen=_parse_listens(entry),
-        upstream=parse_upstream(entry),
+        upstream=parse_upstream(entry, answers=manage == "vhost"),
         paths=_parse_paths(entry, raw, mode),
         path_spelling=_parse_path_spelling(entry, mode),
         allow=parse_allow(entry),
@@ -220,8 +228,8 @@ def _parse_site(raw: object, position: int) -> Site:
         auth_request=parse_decision_service(entry),
         hsts=parse_hsts(entry),
         rate_limit=parse_rate_limit(entry),
-        certificate=parse_path(entry, "certificate"),
-        certificate_key=parse_path(entry, "certificate_key"),
+        certificate=parse_path(entry, "certificate") if manage == "vhost" else "",
+        certificate_key=parse_path(entry, "certificate_key") if manage == "vhost" else "",
         contact=_parse_contact(entry),
         client_max_body_size=_parse_size(entry, mode),
         websocket=entry.flag("websocket"),
@@ -263,6 +271,27 @@ def _parse_mode(entry: Entry) -> str:
     if mode not in MODES:
         raise entry.problem("mode", f"{mode!r} is no mode", mend)
     return mode
+
+
+def _parse_manage(entry: Entry, mode: str) -> str:
+    mend = f"Write one of: {', '.join(MANAGED)}"
+    manage = entry.text("manage", mend, default="vhost")
+    if manage not in MANAGED:
+        raise entry.problem("manage", f"{manage!r} is unknown", mend)
+    if manage == "vhost":
+        return manage
+    if mode == "path":
+        raise entry.problem(
+            "manage",
+            "snippets cannot guard a path: nginx answers an expired or revoked certificate before it chooses a location, "
+            "and no snippet can hand the visitor back from there to the public locations of a server that is not ours, so "
+            "the public part would be shut to some",
+            "Write manage: vhost, or give the panel a host name of its own and guard that with mode: host",
+        )
+    for key in VHOST_KEYS:
+        if entry.given(key):
+            raise entry.problem(key, "has no effect with manage: snippets; your own server says it", "Remove it")
+    return manage
 
 
 def _parse_server_names(entry: Entry) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .._ansible.errors import Problem
 from . import transaction
 from .chain import Crl, known_crls, read_chain, read_crls
-from .gate import manifest_endpoints
+from .gate import endpoints_of_live_gate
 from .publication import FILES, MANIFEST, Publication, read_generation, read_publication
 from .quoting import quote, regex_exact
 from .shelf import HOME, Shelf, locked
@@ -125,7 +125,7 @@ class _Trust:
         self.live = self.shelf.live()
         self.committed = self.shelf.committed()
         self.installed = self.shelf.files(self.live)
-        self.endpoints = _endpoints_of_live_gate(nginx.conf_path)
+        self.endpoints = endpoints_of_live_gate(nginx.conf_path)
 
     def install(self, *, check_mode: bool) -> Outcome:
         self._check_forward()
@@ -257,12 +257,6 @@ def _check_issuers(publication: Publication, chain: Sequence[Ca]) -> None:
                 f"identities.json names the issuer {issuer.subject}, which is not in ca.pem with that name and digest",
                 "Publish again with role authority",
             )
-
-
-def _endpoints_of_live_gate(conf_path: str) -> Sequence[Endpoint] | None:
-    gate = Shelf(conf_path, "gate")
-    live = gate.live()
-    return None if live is None else manifest_endpoints(gate.files(live).get("manifest.json", ""))
 
 
 def _no_judgement(_configuration: Configuration, _root: str) -> None:

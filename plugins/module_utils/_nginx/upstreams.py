@@ -50,11 +50,12 @@ class Upstream:
         return asdict(self)
 
 
-def parse_upstream(entry: Entry) -> Upstream:
+def parse_upstream(entry: Entry, *, answers: bool = True) -> Upstream:
     """Read ``upstream`` and what belongs to it.
 
     A path is refused: with one, nginx would rewrite every URI instead of handing it on as it came.
 
+    :param answers: whether the gate itself hands requests on to it; else a server of somebody else's does, which says how.
     :raises Problem: if it is no upstream, or if ``upstream_ca`` or ``fastcgi_script`` does not go with it.
     """
     mend = (
@@ -63,7 +64,7 @@ def parse_upstream(entry: Entry) -> Upstream:
     )
     text = entry.text("upstream", mend)
     kind, address, name, tls = _read(entry, text, mend)
-    return Upstream(kind, address, name, tls, _ca(entry, tls), _script(entry, kind))
+    return Upstream(kind, address, name, tls, _ca(entry, tls), _script(entry, kind) if answers else "")
 
 
 def parse_decision_service(entry: Entry) -> str:

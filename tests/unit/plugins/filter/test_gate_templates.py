@@ -30,7 +30,14 @@ SITE = {
 }
 
 
-def render(template: str, version: str = "1.22.1", http2: bool = True, handler: int = 0, **changes: Any) -> str:
+def render(
+    template: str,
+    version: str = "1.22.1",
+    http2: bool = True,
+    handler: int = 0,
+    part: str = "whole",
+    **changes: Any,
+) -> str:
     """Render a template as the role does, for an nginx of that version; role trust and the lookups take no part in it."""
     # keep_trailing_newline and trim_blocks as in ansible.builtin.template
     environment = jinja2.Environment(
@@ -48,6 +55,7 @@ def render(template: str, version: str = "1.22.1", http2: bool = True, handler: 
     values: dict[str, Any] = {
         **VARIABLES,
         "gate__site": site,
+        "gate__part": part,
         "gate__handler": site["handlers"][handler],
         "gate__sites": [site],
         "gate__nginx": {"capabilities": capabilities},

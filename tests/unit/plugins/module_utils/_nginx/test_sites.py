@@ -33,6 +33,7 @@ def test_what_is_left_out_is_filled_in() -> None:
         "name": "panel",
         "slug": "panel",
         "stage": "enforce",
+        "manage": "vhost",
         "mode": "host",
         "server_names": ["panel.example.org"],
         "listen": [{"address": "*", "port": 443, "token": "443"}],
@@ -244,6 +245,7 @@ def test_one_name_on_two_ports_and_of_an_absent_site_is_no_mistake() -> None:
 
 def test_every_known_key_is_accepted_and_none_is_forgotten() -> None:
     full = site(
+        manage="vhost",
         mode="path",
         paths=["/admin/", {"path": "/rpc", "upstream": "fastcgi://unix:/run/x", "fastcgi_script": "/srv/x.php"}],
         path_spelling="loose",
@@ -395,3 +397,35 @@ def test_whatever_stands_in_a_path_nginx_can_quote_it_or_it_is_refused(path: str
     except Problem:
         return
     assert quote(parsed.certificate).strip('"')
+
+
+def test_snippets_stand_in_a_server_that_says_the_rest_itself() -> None:
+    bare = site(manage="snippets", certificate=..., certificate_key=..., upstream="fastcgi://unix:/run/app.sock")
+    told = parse_sites([bare])[0].as_dict()
+    assert [(one["key"], one["kind"], one["identity"]) for one in told["handlers"]] == [("location", "fastcgi", True)]
+    assert told["certificate"] == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"manage": "conf"}, "site panel: manage: 'conf' is unknown. Write one of: vhost, snippets"),
+        ({"manage": "snippets"}, "site panel: certificate: has no effect with manage: snippets"),
+        (
+            {"manage": "snippets", "certificate": ..., "certificate_key": ..., "websocket": False},
+            "websocket: has no effect",
+        ),
+        (
+            {"manage": "snippets", "certificate": ..., "certificate_key": ..., "upstream_ca": "x"},
+            "upstream_ca: has no effect",
+        ),
+        (
+            {"manage": "snippets", "certificate": ..., "certificate_key": ..., "mode": "path", "paths": ["/admin/"]},
+            "site panel: manage: snippets cannot guard a path: nginx answers an expired or revoked certificate before",
+        ),
+    ],
+)
+def test_what_snippets_cannot_do_is_refused_by_name(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(Problem) as problem:
+        parse_sites([site(**changes)])
+    assert said in str(problem.value)

@@ -1,0 +1,390 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A gate in a server that was there before: two include lines, everything that undoes them, and the way out again."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import shutil
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+import hostile
+import pytest
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.gate import Outcome, Request, apply_gate
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.generation import endpoints_from
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.server import Nginx
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.shelf import Shelf
+from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
+from nginx_instance import NginxInstance, free_port
+from test_gate import STATUS, Application, World, _pair, eventually, exchange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+IN_SERVER = "include quietdoor/gate/snippets/panel-server.conf;"
+IN_LOCATION = "include quietdoor/gate/snippets/panel-location.conf;"
+STRANGERS = ("none", "revoked", "denied", "foreign", "expired", "self-signed", "not-yet-valid", "unlisted")
+
+
+class Brownfield(World):
+    """A world whose panel is in a server of the operator's own, in ``sites/panel.conf``."""
+
+    def vhost(
+        self, server: str = IN_SERVER, location: str = IN_LOCATION, first: str = "", more: str = "", beside: str = ""
+    ) -> None:
+        """Write the operator's server."""
+        upstream = f"http://127.0.0.1:{self.application.port}"
+        text = f"""
+            server {{
+                {first}
+                {server}
+                listen 127.0.0.1:{self.ports["own"]} ssl;
+                server_name panel.test alias.test;
+                ssl_certificate {self.server.crt};
+                ssl_certificate_key {self.server.pem};
+                ssl_protocols TLSv1.2 TLSv1.3;
+                location / {{
+                    {location}
+                    proxy_set_header Host $host;
+                    proxy_pass {upstream};
+                }}
+                location ~ \\.php$ {{
+                    {location}
+                    proxy_pass {upstream};
+                }}
+                location /fixed {{ return 200 "fixed"; }}
+                {more}
+            }}
+            {beside}
+        """
+        (self.nginx.prefix / "sites" / "panel.conf").write_text(text)
+
+    def look(self, **changes: object) -> Outcome:
+        """Let the module look at what lies there, without a change."""
+        shelf = Shelf(str(self.nginx.prefix), "gate")
+        files = {path: text for path, text in shelf.files(shelf.live()).items() if path != "generation.conf"}
+        listed = json.loads(files["manifest.json"])["endpoints"]
+        request = Request(files, endpoints_from(listed, "manifest.json"), 10.0, 5, **changes)
+        options = self.nginx.options()
+        nginx = Nginx(
+            options["nginx_binary"], options["conf_path"], tuple(options["test_argv"]), tuple(options["reload_argv"])
+        )
+        return apply_gate(nginx, request, check_mode=True)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brownfield]:
+    """A world before the gate: the panel is open to everybody."""
+    root = tmp_path_factory.mktemp("snippets")
+    ports = {
+        name: free_port(first, first + 49) for name, first in {"own": 23300, "other": 23400, "shared": 23450}.items()
+    }
+    application = Application(free_port(23500, 23599))
+    foreign = _pair(root / "foreign-ca", "Foreign", is_ca=True)
+    _pair(root / "neighbour", "neighbour", usage=Usage.SERVER_AUTH, dns=("public.test",))
+    try:
+        nginx = NginxInstance(root / "nginx", http="satisfy any; underscores_in_headers on; include sites/*.conf;")
+        (nginx.prefix / "sites").mkdir()
+        world = Brownfield(root, nginx, ports, application, foreign)
+        entry = world.site("panel", ["panel.test", "alias.test"], ports["own"], manage="snippets")
+        world.sites = [{key: entry[key] for key in entry if not key.startswith("certificate")}]
+        world.sites[0]["allow"] = {"names": ["alex"]}
+        world.vhost(server="", location="")
+        with nginx:
+            world.authority.publish()
+            world.first = world.play("--diff")
+            world.open_at_first = world.get(None, "/first").status
+            world.vhost()
+            world.second = world.play()
+            world.third = world.play()
+            yield world
+    finally:
+        application.stop()
+        shutil.rmtree(root / "ansible", ignore_errors=True)
+
+
+@pytest.fixture
+def rewritten(world: Brownfield) -> Iterator[None]:
+    """The operator's server on disk as it should be, afterwards, where nginx never read another."""
+    yield
+    world.vhost()
+
+
+@pytest.fixture
+def restored(world: Brownfield) -> Iterator[None]:
+    """The operator's server as it should be, afterwards."""
+    yield
+    world.vhost()
+    run = world.play(roles=("gate",))
+    assert run.code == 0, run.output
+
+
+# --- coming in ---
+
+
+def test_the_first_run_places_the_files_and_says_which_lines_go_where(world: Brownfield) -> None:
+    assert world.first.code == 0, world.first.output
+    assert world.open_at_first == 200
+    said = " ".join(world.first.output.split())
+    assert "nothing guards panel.test" in said
+    assert f"Add the line {IN_SERVER} as the first of the server at {world.nginx.prefix}/sites/panel.conf:2" in said
+    assert f"{IN_LOCATION} to every location of it that hands requests on" in said
+    assert f"({world.nginx.prefix}/sites/panel.conf:10, {world.nginx.prefix}/sites/panel.conf:15)" in said
+
+
+def test_with_the_lines_in_it_the_gate_is_proven_and_then_nothing_changes(world: Brownfield) -> None:
+    assert world.second.code == 0, world.second.output
+    assert "nothing guards" not in world.second.output
+    assert (world.third.code, world.third.changed) == (0, 0), world.third.output
+    assert world.look().survey.included == ("panel",)
+    told = world.get(None, STATUS)
+    assert (told.status, told.headers["x-quietdoor-verdict"]) == (403, "deny")
+
+
+@pytest.mark.parametrize("path", ["/", "/x/index.php", "/fixed", STATUS])
+@pytest.mark.parametrize("who", STRANGERS)
+def test_nobody_gets_in_without_a_good_certificate(world: Brownfield, who: str, path: str) -> None:
+    people = {**world.strangers, "unlisted": world.authority.clients["dora"]}
+    before = len(world.application.reached)
+    answer = world.get(people[who], path)
+    assert (answer.status, answer.headers["x-quietdoor-verdict"]) == (403, "deny")
+    assert world.application.reached[before:] == []
+
+
+def test_who_is_listed_gets_in_and_the_application_learns_who_it_is(world: Brownfield) -> None:
+    alex = world.authority.clients["alex"]
+    for path in ("/", "/x/index.php"):
+        answer = world.get(alex, path, headers={"X-Client-Name": "root", "X-Remote-User": "root"})
+        assert answer.status == 200
+        assert answer.seen()["x-client-name"] == "alex"
+        assert "x-remote-user" not in answer.seen()
+        assert "x-quietdoor-verdict" not in answer.headers
+    assert world.get(alex, "/fixed").body == "fixed"
+    assert world.get(alex, host="panel.test", sni="other.test").status == 421
+    assert world.get(alex, host="panel.test", sni=None).status == 421
+
+
+@pytest.mark.parametrize("who", STRANGERS)
+def test_no_hostile_request_reaches_the_application(world: Brownfield, who: str) -> None:
+    context = world.context({**world.strangers, "unlisted": world.authority.clients["dora"]}[who])
+    before = len(world.application.reached)
+    for one in hostile.requests():
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", world.ports["own"]), 10) as plain,
+            context.wrap_socket(plain, server_hostname=one.sni and one.sni.replace("NAME", "panel.test")) as tls,
+        ):
+            tls.settimeout(0.3)
+            tls.sendall(one.data.replace(b"NAME", b"panel.test"))
+            while tls.recv(65536):
+                pass
+    assert world.application.reached[before:] == []
+
+
+# --- what undoes it ---
+
+TLS = "ssl_certificate <root>/neighbour.crt; ssl_certificate_key <root>/neighbour.key;"
+PASS = "proxy_pass http://127.0.0.1:<app>;"
+
+
+def _write(world: Brownfield, **parts: str) -> None:
+    values = {"app": world.application.port, "root": world.root, **world.ports}
+    texts = {
+        part: text.replace("{", "{{").replace("}", "}}").replace("<", "{").replace(">", "}").format(**values)
+        for part, text in parts.items()
+    }
+    world.vhost(**texts)
+
+
+ERRORS = {
+    "auth_request off": ({"more": "location /x { auth_request off; return 204; }"}, "auth_request off takes the place"),
+    "a question of its own": (
+        {"more": "location /x { auth_request /mine; return 204; }"},
+        "a question of its own, /mine,",
+    ),
+    "satisfy any": ({"more": "location /x { satisfy any; return 204; }"}, "satisfy any lets in"),
+    "its own 495": ({"more": "error_page 495 /sorry.html;"}, "error_page 495 /sorry.html leads people"),
+    "another CA": (
+        {"more": "ssl_conf_command VerifyCAFile <root>/foreign-ca.crt;"},
+        "ssl_conf_command VerifyCAFile",
+    ),
+    "an answer before the gate": ({"first": 'return 200 "hello";'}, "return stands before the server snippet"),
+    "another order of names": (
+        {"more": "server_name late.test;", "first": "server_name first.test;"},
+        "the first name",
+    ),
+    "no header snippet": ({"location": ""}, "hands on what a visitor says of himself"),
+    "nested, with headers of its own": (
+        {"more": "location /x { " + IN_LOCATION + " location /x/y { proxy_set_header A b; " + PASS + " } }"},
+        "hands on what a visitor says of himself",
+    ),
+    "identity said twice": (
+        {"location": IN_LOCATION + " proxy_set_header X-Client-Name $http_x_client_name;"},
+        "proxy_set_header X-Client-Name says a second time",
+    ),
+    "a pattern": (
+        {"server": "include quietdoor/gate/snippets/panel-server.con[f];"},
+        "is a pattern: if the file is ever missing",
+    ),
+    "the same upstream": (
+        {"beside": "server { listen 127.0.0.1:<other>; server_name old.test; location / { " + PASS + " } }"},
+        "the server old.test hands requests on to 127.0.0.1:",
+    ),
+    "the same upstream by another name": (
+        {
+            "beside": "upstream app { server localhost:<app>; } server { listen 127.0.0.1:<other>; "
+            "location / { if ($arg_x) { proxy_pass http://app; } } }"
+        },
+        "the server without a name hands requests on to 127.0.0.1:",
+    ),
+    "the same name first": (
+        {"beside": "server { listen 127.0.0.1:<own> ssl; server_name alias.test; " + TLS + " }"},
+        "another server for alias.test",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", ERRORS)
+def test_what_opens_the_panel_is_an_error_with_file_and_line(world: Brownfield, rewritten: None, fault: str) -> None:
+    parts, said = ERRORS[fault]
+    _write(world, **parts)
+    with pytest.raises(Problem) as problem:
+        world.look()
+    assert f"site panel: {world.nginx.prefix}/sites/panel.conf:" in str(problem.value)
+    assert said in str(problem.value)
+
+
+WARNINGS = {
+    "no TLS": ({"more": "listen 127.0.0.1:<other>;"}, "this server listens without TLS too"),
+    "another port": ({"more": "listen 127.0.0.1:<other> ssl;"}, "nobody gets in on port"),
+    "a name more": ({"more": "server_name late.test;"}, "nobody gets in at late.test"),
+    "default server": (
+        {"beside": "server { listen 127.0.0.1:<own> ssl default_server; server_name public.test; " + TLS + " }"},
+        "answers who names no site, or an unknown one",
+    ),
+    "the same name elsewhere": (
+        {"beside": "server { listen 127.0.0.1:<other>; server_name *.test; root /srv; }"},
+        "a server without the gate answers for panel.test",
+    ),
+    "a variable": (
+        {"beside": "server { listen 127.0.0.1:<other>; location / { proxy_pass http://127.0.0.1:$arg_port; } }"},
+        "is not known before a request comes",
+    ),
+    "a named location": ({"more": 'location @x { return 200 "x"; }'}, "return in a named location"),
+    "headers that are lost": ({"more": "proxy_set_header X-Mine 1;"}, "do not count in this location any more"),
+}
+
+
+@pytest.mark.parametrize("fault", WARNINGS)
+def test_what_does_not_open_it_is_a_warning(world: Brownfield, rewritten: None, fault: str) -> None:
+    parts, said = WARNINGS[fault]
+    _write(world, **parts)
+    findings = world.look().survey.findings
+    assert any(said in finding.what for finding in findings), findings
+    assert not any(finding.opens for finding in findings)
+
+
+def _plain(world: Brownfield) -> int:
+    """Ask the other server without TLS; 0 as long as nobody listens."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", world.ports["other"], timeout=10)) as plain:
+        try:
+            plain.request("GET", "/open")
+        except ConnectionRefusedError:
+            return 0
+        return plain.getresponse().status
+
+
+def test_the_panel_really_is_open_through_another_server_and_the_role_says_so(
+    world: Brownfield, restored: None
+) -> None:
+    _write(world, **ERRORS["the same upstream"][0])
+    world.nginx.reload()
+    assert eventually(lambda: _plain(world)) == 200
+    run = world.play(roles=("gate",))
+    assert run.code != 0
+    assert "the server old.test hands requests on" in run.output
+    lenient = world.play(roles=("gate",), gate_other_ways="warn")
+    assert lenient.code == 0, lenient.output
+    assert "the server old.test hands requests on" in lenient.output
+
+
+def test_nginx_itself_refuses_a_second_word_on_certificates(world: Brownfield, rewritten: None) -> None:
+    for line in ("ssl_verify_client off;", "ssl_client_certificate x.pem;", "ssl_crl x.pem;", "auth_request off;"):
+        world.vhost(more=line)
+        with pytest.raises(Problem, match=r"directive is duplicate in .*/sites/panel\.conf:\d+"):
+            world.look()
+
+
+def test_a_session_that_the_servers_own_cache_resumes_opens_nothing(world: Brownfield, restored: None) -> None:
+    """ssl_session_cache may stand twice: what counts is that a resumed session is not believed."""
+    world.vhost(more="ssl_session_cache shared:mine:1m;")
+    world.nginx.reload()
+    assert world.get(world.strangers["foreign"]).status == 403
+
+
+# --- losing it, and going out ---
+
+
+def test_losing_the_include_is_an_error(world: Brownfield, rewritten: None) -> None:
+    world.vhost(server="")
+    run = world.play(roles=("gate",))
+    assert run.code != 0
+    assert "site panel was guarded and is not any more" in run.output
+
+
+def test_trust_moves_while_the_gate_stands_in_snippets(world: Brownfield) -> None:
+    before = world.generations()["trust"]
+    world.authority.publish()
+    run = world.play(roles=("trust",))
+    assert run.code == 0, run.output
+    assert world.generations()["trust"] > before
+
+
+def test_snippets_that_are_included_are_not_removed(world: Brownfield, restored: None) -> None:
+    absent = [{**world.sites[0], "stage": "absent"}]
+    run = world.play(roles=("gate",), gate_sites=absent)
+    assert run.code != 0
+    assert f"{world.nginx.prefix}/sites/panel.conf:4 includes snippets/panel-server.conf" in run.output
+    assert world.get(None).status == 403
+    world.vhost(server="", location="")
+    own = (world.nginx.prefix / "sites" / "panel.conf").read_text()
+    run = world.play(roles=("gate",), gate_sites=absent)
+    assert run.code == 0, run.output
+    assert (world.nginx.prefix / "sites" / "panel.conf").read_text() == own
+    assert not (world.nginx.prefix / "quietdoor" / "gate.included").exists()
+    assert world.get(None).status == 200
+
+
+def test_trust_moves_while_nothing_includes_the_snippets(world: Brownfield) -> None:
+    world.vhost(server="", location="")
+    absent = [{**world.sites[0], "stage": "absent"}]
+    try:
+        assert world.play(roles=("gate",), gate_sites=absent).code == 0
+        placed = world.play(roles=("gate",))
+        assert placed.code == 0, placed.output
+        world.authority.publish()
+        run = world.play(roles=("trust",))
+        assert run.code == 0, run.output
+    finally:
+        world.vhost()
+        run = world.play(roles=("trust", "gate"))
+    assert run.code == 0, run.output
+
+
+def test_tls_versions_and_sessions_are_those_of_a_gate(world: Brownfield) -> None:
+    context = world.context(world.authority.clients["alex"], ssl.TLSVersion.TLSv1_2)
+    session = None
+    for _time in range(3):
+        with (
+            socket.create_connection(("127.0.0.1", world.ports["own"]), 10) as plain,
+            context.wrap_socket(plain, server_hostname="panel.test", session=session) as tls,
+        ):
+            assert exchange(tls, "GET", "/", {"Host": "panel.test"}).status == 200
+            assert not tls.session_reused
+            session = tls.session
