@@ -180,7 +180,7 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
 
 
 class _Echo(http.server.BaseHTTPRequestHandler):
-    """An application that says what it got, and that tries to speak for the gate. Anything but /echo is a page."""
+    """An application that says what it got, and that tries to speak for the gate. Anything without /echo in it is a page."""
 
     protocol_version = "HTTP/1.1"
 
@@ -191,7 +191,7 @@ class _Echo(http.server.BaseHTTPRequestHandler):
             headers.setdefault(name, []).append(value)
         echo = json.dumps({"method": self.command, "path": self.path, "headers": headers})
         page = f"<title>Panel</title><p>Welcome to the panel</p><!-- {time.monotonic_ns()} -->"
-        body = (echo if self.path.startswith("/echo") else page).encode()
+        body = (echo if "/echo" in self.path else page).encode()
         self.send_response(200)
         self.send_header("X-Quietdoor-Verdict", "cert")
         self.send_header("X-Quietdoor-Generation", "gate=1 trust=1")

@@ -98,7 +98,7 @@ _NEVER_LIMITED = Expectation("never 429", _limited)
 
 
 def _websocket(inquiry: Inquiry) -> Iterator[Finding]:
-    for identity in (NOBODY, inquiry.specimens.foreign, *inquiry.turned_away):
+    for identity in (NOBODY, inquiry.specimens.foreign):
         answer = _upgrade(inquiry, identity)
         yield judge(identity.name, [Step("upgrade", answer, REFUSED)])
     for identity in inquiry.let_in[:1]:

@@ -42,7 +42,7 @@ def spellings(guarded: str, spelling: str) -> list[str]:
         f"/{path}/",
         f"{head}//{last}//x",
         f"{head}/{coded}{last[1:]}/",
-        f"{head}%2f{last}/",
+        f"{head or '/'}%2f{last}/",
         f"/x/..{path}/",
         f"/./{path[1:]}/",
         f"{head}/x/%2e%2e/{last}/",
