@@ -117,6 +117,45 @@ options:
     type: list
     elements: int
     default: []
+  guarded_paths:
+    description:
+      - The guarded paths of the site, as in C(gate_sites) of role C(gate). Check V(spellings) asks for each of them in two
+        dozen ways.
+      - Default is the path of O(url).
+    type: list
+    elements: str
+    default: []
+  path_spelling:
+    description:
+      - Whether the gate refuses other spellings of a guarded path (V(strict)) or only those that nginx itself reads as the
+        same (V(loose)).
+    type: str
+    choices: [strict, loose]
+    default: strict
+  public_path:
+    description:
+      - A page of the same site that is public, where only some paths are guarded. Check V(public_part) asks for it with every
+        kind of certificate. Default is O(public_echo_path).
+    type: str
+  public_echo_path:
+    description:
+      - A public path where the application echoes the request as for O(echo_path). Check V(public_headers) needs it.
+    type: str
+  websocket_path:
+    description:
+      - Where the application takes WebSockets. Check V(websocket) needs it.
+    type: str
+  expect_hsts:
+    description:
+      - Whether C(Strict-Transport-Security) has to be there, refusals included (V(present), and V(preload) with that directive),
+        or must not be (V(absent)). Only reported if not given.
+    type: str
+    choices: [absent, present, preload]
+  rate_limit_burst:
+    description:
+      - How many refusals one address gets at once before the gate limits them: C(burst) in C(rate_limit) of
+        C(gate_sites). Check V(rate_limit) sends ten more than that. The address that asks is limited for a while after it.
+    type: int
   expect_http2:
     description:
       - Whether HTTP/2 has to be offered or must not be. Only reported if absent.
@@ -129,8 +168,12 @@ options:
         real one's name), V(self_signed), V(expired), V(revoked), V(server_auth_only), V(not_allowed), V(other) say who gets in.
       - V(header_spoofing) sends forged identity headers without a certificate, V(identity_headers) with one.
       - V(sni_none), V(sni_unknown) and V(sni_other) send server names and C(Host) headers that do not belong together.
-      - V(plain_http_on_tls_port), V(plain_ports), V(tls_versions), V(resumption) and V(http2) look below HTTP.
-      - V(generation), V(friendly_page) and V(hostile_requests) look at what the gate tells, at its page, and at odd requests.
+      - V(spellings) asks for guarded paths in other spellings, V(public_part) and V(public_headers) for what is public, and
+        V(internal_locations) for what only nginx itself may ask.
+      - V(plain_http_on_tls_port), V(plain_ports), V(tls_versions), V(ciphers), V(ca_names), V(resumption),
+        V(resumption_elsewhere) and V(http2) look below HTTP, V(http2_requests) asks the same by HTTP/2.
+      - V(generation), V(friendly_page), V(unlisted_page) and V(hsts) look at what the gate tells and at its page, V(websocket) at
+        WebSockets, V(hostile_requests) and V(smuggling) at odd requests. V(rate_limit) comes last, because it uses the limit up.
     type: list
     elements: str
     default: []
@@ -147,6 +190,10 @@ options:
       - other
       - header_spoofing
       - identity_headers
+      - spellings
+      - public_part
+      - public_headers
+      - internal_locations
       - sni_none
       - sni_unknown
       - sni_other
@@ -154,10 +201,19 @@ options:
       - plain_ports
       - tls_versions
       - resumption
+      - resumption_elsewhere
       - http2
+      - http2_requests
+      - ciphers
+      - ca_names
       - generation
       - friendly_page
+      - unlisted_page
+      - hsts
+      - websocket
       - hostile_requests
+      - smuggling
+      - rate_limit
   timeout:
     description:
       - Seconds for one question, from the connection to the last byte.
@@ -305,6 +361,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._probe import checks
 from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.inquiry import Inquiry
+from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.manners import HSTS
 from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.options import KINDS, gate_from
 from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.preflight import check_files, reach
 from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.report import report, summary
@@ -330,6 +387,13 @@ _SPEC = {
     "contact": {"type": "str"},
     "generation": {"type": "dict", "options": {"gate": {"type": "int"}, "trust": {"type": "int"}}},
     "plain_ports": {"type": "list", "elements": "int", "default": []},
+    "guarded_paths": {"type": "list", "elements": "str", "default": []},
+    "path_spelling": {"type": "str", "choices": ["strict", "loose"], "default": "strict"},
+    "public_path": {"type": "str"},
+    "public_echo_path": {"type": "str"},
+    "websocket_path": {"type": "str"},
+    "expect_hsts": {"type": "str", "choices": list(HSTS)},
+    "rate_limit_burst": {"type": "int"},
     "expect_http2": {"type": "bool"},
     "checks": {"type": "list", "elements": "str", "default": [], "choices": list(checks.NAMES)},
     "timeout": {"type": "float", "default": 5},

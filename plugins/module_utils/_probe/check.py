@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # Not the application's, and not what somebody who was let in should get: bad request (nginx's word for a bad
 # certificate that no error_page catches), misdirected, and an application that is down.
 _NOT_SERVED = (400, 421, 502, 503, 504)
+_REFUSALS = (403, 429)  # a gate that limits refusals answers some of them with the latter
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def _not_refused(answer: Answer) -> str:
         return f"{answer.status} without the gate's verdict: it comes from behind the gate or from another server"
     if verdict != DENY:
         return f"let in with verdict {verdict!r}"
-    return "" if answer.status == 403 else f"verdict deny, but with status {answer.status}"
+    return "" if answer.status in _REFUSALS else f"verdict deny, but with status {answer.status}"
 
 
 def _not_confirmed(answer: Answer) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from . import access, headers, hostile, names, page, transport
+from . import access, handshake, headers, hostile, manners, names, page, paths, transport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 CATALOGUE: tuple[Check, ...] = (
     *access.CHECKS,
     *headers.CHECKS,
+    *paths.CHECKS,
     *names.CHECKS,
     *transport.CHECKS,
+    *handshake.CHECKS,
     *page.CHECKS,
+    *manners.CHECKS,
     *hostile.CHECKS,
+    *manners.LAST,
 )
 NAMES = tuple(check.name for check in CATALOGUE)
 

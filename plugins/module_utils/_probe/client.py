@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .wire import Connection, Request, Target
 
 _BODY_LIMIT = 256 * 1024  # bytes of an answer's body that are kept
+_MOST_ANSWERS = 10  # on one connection
 _HOSTNAME_MISMATCH = 62  # X509_V_ERR_HOSTNAME_MISMATCH
 
 
@@ -58,8 +59,7 @@ def ask(target: Target, connection: Connection, request: Request) -> Answer:
 
     :raises Problem: only for files of ours that cannot be used (certificate, key, server CA).
     """
-    context = None if connection.plain else make_context(target, connection)
-    return _call(target, connection, request, context, None)[0]
+    return _ask_plain(target, request) if connection.plain else _ask_tls(target, connection, request)[0]
 
 
 def take_session(target: Target, connection: Connection, request: Request, tickets: bool = True) -> HeldSession:
@@ -70,13 +70,13 @@ def take_session(target: Target, connection: Connection, request: Request, ticke
     context = make_context(target, connection)
     if not tickets:
         context.options |= ssl.OP_NO_TICKET
-    session = _call(target, connection, request, context, None)[1]
+    session = _ask_tls(target, connection, request, HeldSession(connection, context, None))[1]
     return HeldSession(connection, context, session)
 
 
 def ask_resumed(target: Target, held: HeldSession, request: Request) -> Answer:
     """Ask again, offering the held session; ``resumed`` of the answer says whether the server took it."""
-    return _call(target, held.connection, request, held.context, held.session)[0]
+    return _ask_tls(target, held.connection, request, held)[0]
 
 
 def resolve(host: str, port: int) -> str:
@@ -107,33 +107,71 @@ def is_address(host: str) -> bool:
     return True
 
 
-def _call(
-    target: Target,
-    connection: Connection,
-    request: Request,
-    context: ssl.SSLContext | None,
-    session: ssl.SSLSession | None,
-) -> tuple[Answer, ssl.SSLSession | None]:
+def ask_stream(target: Target, connection: Connection, data: bytes) -> list[Answer]:
+    """Open one connection, send ``data`` as it is, and return every answer that comes until the server hangs up.
+
+    The last one is no answer, and says why there was no further one.
+    """
+    deadline = time.monotonic() + target.timeout
+    opened = open_tls(target, connection, deadline)
+    if isinstance(opened, Answer):
+        return [opened]
+    with opened:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            opened.sendall(data)
+        stream, handshake = _Stream(opened, deadline), agreed(opened)
+        answers = [_receive(stream, "GET", handshake)]
+        while answers[-1].outcome == HTTP and len(answers) < _MOST_ANSWERS:
+            answers.append(_receive(stream, "GET", handshake))
+        return answers
+
+
+def open_tls(
+    target: Target, connection: Connection, deadline: float, held: HeldSession | None = None
+) -> ssl.SSLSocket | Answer:
+    """Return a TLS connection, or the answer that says why there is none.
+
+    :param deadline: on the monotonic clock, in seconds.
+    :param held: a session to offer.
+    """
+    context = held.context if held else make_context(target, connection)
+    try:
+        raw = socket.create_connection((target.address, target.port), timeout=target.timeout)
+    except OSError as error:
+        return failed(error, handshake=False)
+    try:
+        raw.settimeout(left(deadline))
+        return context.wrap_socket(raw, server_hostname=connection.sni, session=held.session if held else None)
+    except OSError as error:
+        raw.close()
+        return failed(error, handshake=False)
+
+
+def _ask_plain(target: Target, request: Request) -> Answer:
     deadline = time.monotonic() + target.timeout
     try:
         raw = socket.create_connection((target.address, target.port), timeout=target.timeout)
     except OSError as error:
-        return _failed(error, handshake=False), None
+        return failed(error, handshake=False)
     with raw:
-        if context is None:
-            return _exchange(raw, request, deadline, Answer(HTTP)), None
-        raw.settimeout(_left(deadline))
-        try:
-            wrapped = context.wrap_socket(raw, server_hostname=connection.sni, session=session)
-        except OSError as error:
-            return _failed(error, handshake=False), None
-        with wrapped:
-            answer = _exchange(wrapped, request, deadline, _agreed(wrapped))
-            # With TLS 1.3 the session is only there after the first data (RFC 8446 section 4.6.1).
-            return answer, wrapped.session
+        return _exchange(raw, request, deadline, Answer(HTTP))
 
 
-def _agreed(wrapped: ssl.SSLSocket) -> Answer:
+def _ask_tls(
+    target: Target, connection: Connection, request: Request, held: HeldSession | None = None
+) -> tuple[Answer, ssl.SSLSession | None]:
+    deadline = time.monotonic() + target.timeout
+    opened = open_tls(target, connection, deadline, held)
+    if isinstance(opened, Answer):
+        return opened, None
+    with opened:
+        answer = _exchange(opened, request, deadline, agreed(opened))
+        # With TLS 1.3 the session is only there after the first data (RFC 8446 section 4.6.1).
+        return answer, opened.session
+
+
+def agreed(wrapped: ssl.SSLSocket) -> Answer:
+    """Return what a handshake came to, as the beginning of an answer."""
     return Answer(
         HTTP,
         handshake=True,
@@ -143,23 +181,26 @@ def _agreed(wrapped: ssl.SSLSocket) -> Answer:
     )
 
 
-def _exchange(sock: socket.socket, request: Request, deadline: float, agreed: Answer) -> Answer:
-    stream = _Stream(sock, deadline)
+def _exchange(sock: socket.socket, request: Request, deadline: float, handshake: Answer) -> Answer:
+    # A server may answer and hang up before it has read everything: its answer still counts.
+    with contextlib.suppress(OSError):
+        sock.settimeout(left(deadline))
+        sock.sendall(request.encode())
+    return _receive(_Stream(sock, deadline), request.method, handshake)
+
+
+def _receive(stream: _Stream, method: str, handshake: Answer) -> Answer:
     try:
-        # A server may answer and hang up before it has read everything: its answer still counts.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            sock.settimeout(_left(deadline))
-            sock.sendall(request.encode())
-        response = http.client.HTTPResponse(cast("Any", stream), method=request.method)
+        response = http.client.HTTPResponse(cast("Any", stream), method=method)
         response.begin()
         body = b"".join(_read(response))
     except http.client.HTTPException as error:
         text = CLOSED if isinstance(error, http.client.RemoteDisconnected) else "not an HTTP answer"
-        return _with(agreed, outcome=NO_ANSWER, reason=text)
+        return _with(handshake, outcome=NO_ANSWER, reason=text)
     except OSError as error:
-        failed = _failed(error, handshake=agreed.handshake)
-        return _with(agreed, outcome=failed.outcome, reason=failed.reason)
-    return _with(agreed, status=response.status, headers=tuple(response.getheaders()), body=body)
+        why = failed(error, handshake=handshake.handshake)
+        return _with(handshake, outcome=why.outcome, reason=why.reason)
+    return _with(handshake, status=response.status, headers=tuple(response.getheaders()), body=body)
 
 
 def _with(answer: Answer, **changes: Any) -> Answer:
@@ -178,6 +219,13 @@ def _read(response: http.client.HTTPResponse) -> Iterator[bytes]:
             yield piece
 
 
+class _Reader(io.BufferedReader):
+    """Stays open when http.client is through with an answer."""
+
+    def close(self) -> None:
+        """Do nothing; the socket has an owner."""
+
+
 class _Stream(io.RawIOBase):
     """The socket as http.client wants it, with one deadline over all reads: a byte now and then does not stretch it."""
 
@@ -185,26 +233,33 @@ class _Stream(io.RawIOBase):
         super().__init__()
         self._sock = sock
         self._deadline = deadline
+        # One for all answers: what has been read too far belongs to the next one.
+        self._reader = _Reader(self)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self)
+        return self._reader
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._sock.settimeout(_left(self._deadline))
+        self._sock.settimeout(left(self._deadline))
         return self._sock.recv_into(buffer)
 
 
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
+def left(deadline: float) -> float:
+    """Return the seconds until ``deadline``.
+
+    :raises TimeoutError: if there are none (``socket.timeout`` before Python 3.10).
+    """
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
         raise socket.timeout(TIMED_OUT)
-    return left
+    return seconds
 
 
-def _failed(error: OSError, handshake: bool) -> Answer:
+def failed(error: OSError, handshake: bool) -> Answer:
+    """Return the answer that says why there is none."""
     outcome, reason = _classify(error)
     return Answer(outcome, reason, handshake=handshake)
 

@@ -14,7 +14,7 @@ from .inquiry import read_echo
 from .wire import HTTP, NOBODY, Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from .inquiry import Inquiry
     from .specimens import Described
@@ -54,15 +54,16 @@ def forged(verify: str, mark: str) -> list[tuple[str, str]]:
     ]
 
 
-def _respelled(fields: list[tuple[str, str]], spelling: Callable[[str], str]) -> tuple[tuple[str, str], ...]:
-    return tuple((spelling(name), value) for name, value in fields)
+def respellings(fields: list[tuple[str, str]]) -> list[tuple[str, tuple[tuple[str, str], ...]]]:
+    """Return the headers in every spelling, each with a label."""
+    return [(label, tuple((spelling(name), value) for name, value in fields)) for label, spelling in _SPELLINGS]
 
 
 def _spoofing(inquiry: Inquiry) -> Iterator[Finding]:
     fields = forged("SUCCESS", "quietdoor-forged")
     steps = []
-    for label, spelling in _SPELLINGS:
-        request = inquiry.get(inquiry.gate.app_path, _respelled(fields, spelling))
+    for label, respelled in respellings(fields):
+        request = inquiry.get(inquiry.gate.app_path, respelled)
         steps.append(Step(f"forged headers {label}", inquiry.ask(request), REFUSED))
     yield judge(NOBODY.name, steps)
 
@@ -72,8 +73,8 @@ def _identity_headers(inquiry: Inquiry) -> Iterator[Finding]:
         mark = f"forged{secrets.token_hex(6)}"
         expectation = _gates_values(inquiry.describe(identity), mark)
         steps = []
-        for label, spelling in _SPELLINGS:
-            request = inquiry.get(inquiry.gate.echo_path, _respelled(forged(mark, mark), spelling))
+        for label, respelled in respellings(forged(mark, mark)):
+            request = inquiry.get(inquiry.gate.echo_path, respelled)
             steps.append(Step(f"forged headers {label}", inquiry.ask(request, identity), expectation))
         yield judge(identity.name, steps)
 
@@ -87,9 +88,9 @@ def echo_wrong(answer: Answer, client: Described, mark: str) -> str:
     headers = read_echo(answer) if answer.outcome == HTTP else None
     if headers is None:
         return "echo_path did not answer with the JSON {method, path, headers} of an echoing application"
-    leaked = sorted(name for name, values in headers.items() if any(_is_forged(value, mark) for value in values))
-    if leaked:
-        return f"the client's own {', '.join(leaked)} reached the application"
+    names = leaked(headers, mark)
+    if names:
+        return f"the client's own {', '.join(names)} reached the application"
     seen = {name.lower(): values for name, values in headers.items()}
     wanted = {VERIFY: "SUCCESS", "X-Client-DN": client.subject}
     told = {"X-Client-Serial": client.serial, "X-Forwarded-Proto": "https"}
@@ -97,6 +98,11 @@ def echo_wrong(answer: Answer, client: Described, mark: str) -> str:
     wrong = [name for name, value in wanted.items() if seen.get(name.lower()) != [value]]
     found = {name: ", ".join(seen.get(name.lower(), [])) or "absent" for name in wrong}
     return "; ".join(f"{name} is {found[name]}, not {wanted[name]}" for name in wrong)
+
+
+def leaked(headers: Mapping[str, Sequence[str]], mark: str) -> list[str]:
+    """Return the names of the headers that reached the application with a forged value."""
+    return sorted(name for name, values in headers.items() if any(_is_forged(value, mark) for value in values))
 
 
 def _is_forged(value: str, mark: str) -> bool:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .check import REFUSED, Check, Expectation, Finding, Step, judge, not_application, refused_or
-from .wire import NOBODY, Request
+from .client import ask_stream
+from .inquiry import GENERATION
+from .wire import HTTP, NOBODY, Answer, Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from .inquiry import Inquiry
 
 _BODY = b"quietdoor=probe"
+_SHORT = 1024  # bytes; nginx's own error pages are shorter
 _OVERSIZED = "x" * 40000  # bytes; more than nginx's default large_client_header_buffers (4 of 8k) hold in one line
 
 
@@ -42,6 +45,58 @@ def _hostile(inquiry: Inquiry) -> Iterator[Finding]:
         yield judge(identity.name, steps, "the gate's refusal, or nginx's own")
 
 
+_CLOSE = "Connection: close\r\n\r\n"
+_GET = "GET {path} HTTP/1.1\r\nHost: {host}\r\n"
+_POST = "POST {path} HTTP/1.1\r\nHost: {host}\r\n"
+_CHUNKED = "Transfer-Encoding: chunked\r\n"
+_NO_CHUNKS = "\r\n0\r\n\r\n"
+_SECOND = _GET + _CLOSE
+# What two servers could read as different requests (RFC 9112 section 11.2): two lengths, odd line ends, a second request in the
+# body of the first. Each one ends with a request that closes the connection, or is one that nginx answers and hangs up on.
+_SHAPES = {
+    "length and chunks": _POST + "Content-Length: 5\r\n" + _CHUNKED + _NO_CHUNKS + _SECOND,
+    "two lengths": _POST + "Content-Length: 0\r\nContent-Length: 90\r\n\r\n" + _SECOND,
+    "unknown coding": _POST + "Transfer-Encoding: xchunked\r\n" + _CLOSE + _NO_CHUNKS,
+    "two codings": _POST + _CHUNKED + "Transfer-Encoding: identity\r\n" + _NO_CHUNKS + _SECOND,
+    "blank before the colon": _POST + "Transfer-Encoding : chunked\r\n" + _CLOSE + _NO_CHUNKS,
+    "folded header": _GET + "X-A: b\r\n X-Client-Verify: SUCCESS\r\n" + _CLOSE,
+    "bare line feeds": _SECOND.replace("\r", ""),
+    "bare carriage return": _GET + "X-A: b\rX-Client-Verify: SUCCESS\r\n" + _CLOSE,
+    "two requests": _GET + "\r\n" + _SECOND,
+    "a request in a body": _GET + "Content-Length: 0\r\n\r\n" + _SECOND,
+    "a request after chunks": _POST + _CHUNKED + _NO_CHUNKS + _SECOND,
+    "two hosts": _GET + "Host: localhost\r\n" + _CLOSE,
+    "host with a path": "GET {path} HTTP/1.1\r\nHost: {host}/x\r\n" + _CLOSE,
+    "upgrade to h2c": _GET + "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n" + _CLOSE,
+    "to be continued": _GET + "Expect: 100-continue\r\n" + _CLOSE,
+}
+_REJECTIONS = (400, 405, 411, 413, 414, 417, 421, 431, 501, 505)  # nginx's own words to what it does not take at all
+
+
+def _smuggling(inquiry: Inquiry) -> Iterator[Finding]:
+    gate = inquiry.gate
+    expectation = Expectation("the gate's refusal, or nginx's own", _not_turned_down)
+    for identity in (NOBODY, inquiry.specimens.foreign):
+        steps = []
+        for label, shape in _SHAPES.items():
+            data = shape.format(path=gate.app_path, host=gate.host()).encode("ascii")
+            answers = ask_stream(gate.target, inquiry.connection(identity), data)
+            steps += [Step(label, answer, expectation) for answer in _told(answers)]
+        yield judge(identity.name, steps)
+
+
+def _told(answers: list[Answer]) -> list[Answer]:
+    """Leave out the end of the connection, where there was an answer before."""
+    return [answer for answer in answers if answer.outcome == HTTP] or answers
+
+
+def _not_turned_down(answer: Answer) -> str:
+    own = answer.status in _REJECTIONS and answer.header(GENERATION) is None and len(answer.body) < _SHORT
+    return "" if own else REFUSED.wrong(answer)
+
+
 CHECKS = (
     Check("hostile_requests", "odd methods, targets and sizes do not get past the gate", _hostile, needs_openssl=True),
-)
+    Check("smuggling", "requests that two servers could read differently do not get past the gate", _smuggling,
+          needs_openssl=True),
+)  # fmt: skip

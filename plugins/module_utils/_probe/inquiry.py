@@ -51,6 +51,11 @@ class Gate:
     :param generation, trust: the expected generations, None if not known.
     :param expect_http2: None to report only.
     :param plain_ports: ports of the same address where plain HTTP may be spoken.
+    :param guarded_paths: what is guarded, each also with everything below it; ``path_spelling`` is ``strict`` or ``loose``.
+    :param public_path: request-target of a page that is public, empty if nothing is; ``public_echo_path`` one that echoes.
+    :param websocket_path: where the application takes WebSockets, empty if it is not known.
+    :param expect_hsts: ``absent``, ``present``, ``preload``, or empty to report only.
+    :param rate_limit_burst: refusals that one address gets at once, None if they are not limited.
     """
 
     target: Target
@@ -65,6 +70,13 @@ class Gate:
     trust: int | None = None
     expect_http2: bool | None = None
     plain_ports: tuple[int, ...] = ()
+    guarded_paths: tuple[str, ...] = ()
+    path_spelling: str = "strict"
+    public_path: str = ""
+    public_echo_path: str = ""
+    websocket_path: str = ""
+    expect_hsts: str = ""
+    rate_limit_burst: int | None = None
     clients: tuple[Client, ...] = ()
 
     def host(self, name: str = "") -> str:

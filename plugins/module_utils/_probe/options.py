@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 from .._ansible.errors import Problem
 from .client import is_address, resolve
 from .inquiry import CERT, DENY, Client, Gate
+from .paths import STRICT
 from .specimens import FOREIGN, LOOK_ALIKE, SELF_SIGNED
 from .wire import NOBODY, Identity, Target
 
@@ -23,6 +24,7 @@ KINDS = ("valid", "revoked", "expired", "server_auth", "foreign", "other")
 _HTTPS_PORT = 443
 _LAST_PORT = 65535
 _LONGEST_TIMEOUT = 300  # seconds
+_LARGEST_BURST = 1000
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 _REQUEST_TARGET = re.compile(r"/[!-~]*")  # RFC 9112 section 3.2.1, visible ASCII
@@ -51,13 +53,20 @@ def gate_from(options: Mapping[str, Any]) -> Gate:
         port=port,
         path=_request_target("url", (url.path or "/") + (f"?{url.query}" if url.query else "")),
         other_name=_other_name(options.get("other_server_name") or "", server_name),
-        echo_path=_request_target("echo_path", options["echo_path"]) if options.get("echo_path") else "",
+        echo_path=_path_option(options, "echo_path"),
         client_ca=options.get("client_ca") or "",
         contact=options.get("contact") or "",
         generation=expected.get("gate"),
         trust=expected.get("trust"),
         expect_http2=options.get("expect_http2"),
         plain_ports=_ports(options.get("plain_ports") or []),
+        guarded_paths=_guarded(options.get("guarded_paths") or [], url.path or "/"),
+        path_spelling=options.get("path_spelling") or STRICT,
+        public_path=_path_option(options, "public_path") or _path_option(options, "public_echo_path"),
+        public_echo_path=_path_option(options, "public_echo_path"),
+        websocket_path=_path_option(options, "websocket_path"),
+        expect_hsts=options.get("expect_hsts") or "",
+        rate_limit_burst=_burst(options.get("rate_limit_burst")),
         clients=clients,
     )
 
@@ -107,6 +116,30 @@ def _request_target(option: str, text: str) -> str:
             "Begin it with / and percent-encode blanks and everything that is not ASCII",
         )
     return text
+
+
+def _path_option(options: Mapping[str, Any], name: str) -> str:
+    return _request_target(name, options[name]) if options.get(name) else ""
+
+
+def _guarded(paths: Sequence[str], default: str) -> tuple[str, ...]:
+    """Return the guarded paths; the one of the URL if none was given."""
+    for path in paths:
+        if "?" in path or "%" in path:
+            raise Problem(
+                f"guarded_paths: {path!r} has a query or a percent sign",
+                "Write paths as in gate_sites, for example /admin",
+            )
+    return tuple(_request_target("guarded_paths", path) for path in paths or [default])
+
+
+def _burst(number: int | None) -> int | None:
+    if number is not None and not 0 <= number <= _LARGEST_BURST:
+        raise Problem(
+            f"rate_limit_burst: {number} is out of range",
+            f"Choose from 0 to {_LARGEST_BURST}, or leave it out: the probe sends that many requests and a few more",
+        )
+    return number
 
 
 def address_from(text: str, default_host: str, default_port: int) -> tuple[str, int]:

@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from .check import REFUSED, Check, Expectation, Finding, Step, judge
-from .inquiry import GENERATION, STATUS_PATH
+from .inquiry import DENY, GENERATION, STATUS_PATH
 from .wire import HTTP, NOBODY, Answer, Identity, Request
 
 if TYPE_CHECKING:
@@ -151,8 +151,35 @@ def _page_of(inquiry: Inquiry, identity: Identity) -> Finding:
     return judge(identity.name, steps, "403 deny, a self-contained page")
 
 
+def _unlisted(inquiry: Inquiry) -> list[Identity]:
+    return [client.identity for client in inquiry.gate.clients if (client.expect, client.kind) == (DENY, "valid")]
+
+
+def _unlisted_page(inquiry: Inquiry) -> Iterator[Finding]:
+    for identity in _unlisted(inquiry):
+        answer = inquiry.ask(inquiry.get(inquiry.gate.path), identity)
+        yield judge(identity.name, [Step("GET", answer, _TELLS_UNLISTED)], f"403 deny, {_UNLISTED}")
+
+
+def _not_told(answer: Answer) -> str:
+    if REFUSED.wrong(answer):
+        return REFUSED.wrong(answer)
+    page = html.unescape(answer.body.decode("utf-8", "replace"))
+    return "" if _UNLISTED in page else f"the page does not say that the certificate is {_UNLISTED}"
+
+
+_UNLISTED = "not on the list"  # the sentence of the gate's page for a sound certificate that is not allowed in
+_TELLS_UNLISTED = Expectation(_UNLISTED, _not_told)
+
+
+def _needs_unlisted(inquiry: Inquiry) -> str:
+    return "" if _unlisted(inquiry) else f"no client with expect={DENY} and kind=valid was given"
+
+
 CHECKS = (
     Check("generation", "the running gate tells its generation, and the same one on every connection", _generation),
     Check("friendly_page", "who is refused gets a self-contained page that says whom to ask, whatever the method",
           _friendly_page, needs_openssl=True),
+    Check("unlisted_page", "who has a good certificate and is not allowed in is told that, not sent away for a certificate",
+          _unlisted_page, _needs_unlisted),
 )  # fmt: skip

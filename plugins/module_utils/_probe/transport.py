@@ -9,9 +9,23 @@ import dataclasses
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from .check import CONFIRMED, REFUSED, Check, Expectation, Finding, Step, describe, judge, not_application
+from .check import (
+    CONFIRMED,
+    MISDIRECTED,
+    REFUSED,
+    SERVED,
+    Check,
+    Expectation,
+    Finding,
+    Step,
+    describe,
+    judge,
+    not_application,
+)
 from .client import ask, ask_resumed, take_session
 from .hello import OLD_VERSIONS, offer_old_tls
+from .http2 import ALPN as HTTP2
+from .http2 import ask_http2
 from .inquiry import STATUS_PATH
 from .wire import CLOSED, HTTP, NO_ANSWER, NOBODY, REFUSED_CONNECTION, REJECTED, TIMED_OUT, Answer, Connection
 
@@ -19,9 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .inquiry import Inquiry
+    from .wire import Identity, Request
 
 _REDIRECTS = (301, 302, 307, 308)
-_HTTP2 = "h2"  # RFC 9113 section 3.1
 
 
 def _plain_http(inquiry: Inquiry) -> Iterator[Finding]:
@@ -114,11 +128,59 @@ def _resumption(inquiry: Inquiry) -> Iterator[Finding]:
         yield Finding(finding.client, finding.expected, seen, finding.ok, finding.detail)
 
 
+def _opened(answer: Answer) -> str:
+    # A full handshake is what the other checks are about.
+    return MISDIRECTED.wrong(answer) if answer.resumed or answer.outcome not in (HTTP, REJECTED) else ""
+
+
+_WORTHLESS = Expectation("not resumed, or refused", _opened)
+
+
+def _resumption_elsewhere(inquiry: Inquiry) -> Iterator[Finding]:
+    """Take a session where other settings may be in force, and show it at the gate."""
+    gate, request = inquiry.gate, inquiry.get(inquiry.gate.app_path)
+    for identity in (NOBODY, inquiry.specimens.foreign, *inquiry.turned_away[:1]):
+        steps = []
+        for sni in (gate.other_name, None):
+            for label, version, tickets in _SESSIONS:
+                there = inquiry.connection(identity, tls=version, sni=sni, verify=False)
+                held = take_session(gate.target, there, inquiry.get("/", host=gate.host(gate.other_name)), tickets)
+                here = dataclasses.replace(held, connection=dataclasses.replace(there, sni=gate.server_name))
+                answer = ask_resumed(gate.target, here, request)
+                steps.append(Step(f"{label} of SNI {sni or 'absent'}", answer, _WORTHLESS))
+        yield judge(identity.name, steps)
+
+
+def _http2_requests(inquiry: Inquiry) -> Iterator[Finding]:
+    gate = inquiry.gate
+    offer = inquiry.ask(inquiry.get(STATUS_PATH), alpn=(HTTP2, "http/1.1"))
+    if offer.alpn != HTTP2:
+        seen = "HTTP/2 is not offered" if offer.handshake else describe(offer)
+        yield Finding(NOBODY.name, "as by HTTP/1.1", seen, offer.handshake, "" if offer.handshake else seen)
+        return
+    page, status = inquiry.get(gate.app_path), inquiry.get(STATUS_PATH)
+    elsewhere = inquiry.get(gate.app_path, host=gate.host(gate.other_name))
+    for identity in (NOBODY, inquiry.specimens.foreign):
+        steps = [Step(f"GET {gate.app_path}", _by_http2(inquiry, page, identity), REFUSED)]
+        steps.append(Step(f"GET {STATUS_PATH}", _by_http2(inquiry, status, identity), REFUSED))
+        other = _by_http2(inquiry, elsewhere, identity)
+        steps.append(Step(f":authority {gate.other_name}", other, not_application(inquiry)))
+        yield judge(identity.name, steps)
+    for identity in inquiry.let_in[:1]:
+        steps = [Step(f"GET {STATUS_PATH}", _by_http2(inquiry, status, identity), CONFIRMED)]
+        steps.append(Step(f"GET {gate.app_path}", _by_http2(inquiry, page, identity), SERVED))
+        yield judge(identity.name, steps)
+
+
+def _by_http2(inquiry: Inquiry, request: Request, identity: Identity) -> Answer:
+    return ask_http2(inquiry.gate.target, inquiry.connection(identity, alpn=(HTTP2,)), request)
+
+
 def _http2(inquiry: Inquiry) -> Iterator[Finding]:
-    answer = inquiry.ask(inquiry.get(STATUS_PATH), alpn=(_HTTP2, "http/1.1"))
+    answer = inquiry.ask(inquiry.get(STATUS_PATH), alpn=(HTTP2, "http/1.1"))
     wanted = inquiry.gate.expect_http2
     expected = {None: "reported only", True: "HTTP/2", False: "no HTTP/2"}[wanted]
-    offered = answer.alpn == _HTTP2
+    offered = answer.alpn == HTTP2
     ok = answer.handshake and (wanted is None or wanted == offered)
     seen = ("HTTP/2" if offered else "no HTTP/2") if answer.handshake else describe(answer)
     yield Finding(NOBODY.name, expected, seen, ok, "" if ok else f"the handshake agreed on {answer.alpn or 'nothing'}")
@@ -126,10 +188,11 @@ def _http2(inquiry: Inquiry) -> Iterator[Finding]:
 
 CHECKS = (
     Check("plain_http_on_tls_port", "plain HTTP on the TLS port is redirected to https", _plain_http),
-    Check(
-        "plain_ports", "the application is not there for plain HTTP on other ports", _plain_ports, _needs_plain_ports
-    ),
+    Check("plain_ports", "the application is not there for plain HTTP on other ports", _plain_ports, _needs_plain_ports),
     Check("tls_versions", "TLS 1.0 and 1.1 are refused, 1.2 and 1.3 work", _tls_versions),
     Check("resumption", "no TLS session is resumed: a resumed one is not checked against the CRL again", _resumption),
+    Check("resumption_elsewhere", "a session made for another server name opens nothing here", _resumption_elsewhere,
+          needs_openssl=True),
     Check("http2", "HTTP/2 is offered (ALPN) as expected", _http2),
-)
+    Check("http2_requests", "over HTTP/2 the gate decides as over HTTP/1.1", _http2_requests, needs_openssl=True),
+)  # fmt: skip

@@ -94,7 +94,8 @@ def test_without_anything_the_plan_says_what_is_left_out() -> None:
     plan = checks.plan(inquiry(), ())
     left = set(dict(plan.left_out))
     assert left == {"valid", "look_alike", "expired", "revoked", "server_auth_only", "not_allowed", "other",
-                    "identity_headers", "plain_ports"}  # fmt: skip
+                    "identity_headers", "plain_ports", "public_part", "public_headers", "ca_names", "unlisted_page",
+                    "websocket", "rate_limit"}  # fmt: skip
     assert [check.name for check in plan.checks] == [name for name in checks.NAMES if name not in left]
 
 

@@ -1,0 +1,409 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The probe against gates as the role renders them, whole and with one guard taken out.
+
+Most guards of a rendered gate are doubled. Where taking one out opens nothing, the test says so, and takes out both. The guarded
+places of a site that is public for the rest are not doubled for bad certificates: the map alone decides which of those requests
+go on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import http.server
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from nginx_instance import NginxInstance, free_port
+from test_gate import COLLECTION, DAY, NOW, Authority, Pair, World, _pair
+from test_probe import _Echo, probe, red
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CONTACT = "it@gate.test"
+
+
+# --- the world ---
+
+
+@dataclass
+class Chain(Authority):
+    """An issuing CA below a root; nginx needs the CRL of both."""
+
+    root: Pair | None = None
+
+    def publish(self) -> None:
+        """Write the next generation, with the CRL of the root behind that of the issuing CA."""
+        super().publish()
+        assert self.root
+        name, key = self.root.certificate.subject, self.root.key
+        builder = x509.CertificateRevocationListBuilder().issuer_name(name).last_update(NOW - DAY)
+        builder = builder.next_update(NOW + 30 * DAY).add_extension(x509.CRLNumber(1), critical=False)
+        aki = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+        crl = builder.add_extension(aki, critical=False).sign(key, hashes.SHA256())
+        with (self.path / "crl.pem").open("ab") as file:
+            file.write(crl.public_bytes(serialization.Encoding.PEM))
+        trust = json.loads((self.path / "trust.json").read_text())
+        trust["files"]["crl.pem"] = hashlib.sha256((self.path / "crl.pem").read_bytes()).hexdigest()
+        (self.path / "trust.json").write_text(json.dumps(trust))
+
+
+def chain(root: Path) -> Chain:
+    """Return an authority with two CAs and five clients, one of them revoked."""
+    root.mkdir()
+    top = _pair(root / "root", "Test Root", is_ca=True, days=(-20, 90))
+    issuing = _pair(root / "issuing", "Test Issuing", top, is_ca=True, days=(-20, 90))
+    both = root / "both.crt"
+    both.write_text(issuing.crt.read_text() + top.crt.read_text())
+    clients = {name: _pair(root / name, name, issuing) for name in ("alex", "bea", "carl", "dora")}
+    _pair(root / "eve", "eve", issuing, days=(-10, -2))
+    ca = dataclasses.replace(issuing, crt=both)
+    return Chain(root / "publication", ca, clients, revoked=["carl"], root=top)
+
+
+class _Application(_Echo):
+    """Echoes, and takes WebSockets."""
+
+    def do_GET(self) -> None:  # noqa: N802
+        if self.headers.get("Upgrade", "").lower() != "websocket":
+            self._answer()
+            return
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.end_headers()
+        self.close_connection = True
+
+
+class Rendered(World):
+    """Three sites of one nginx: guarded whole, guarded in part, and one that limits refusals."""
+
+    def original(self) -> dict[Path, str]:
+        """Return the files that the role wrote."""
+        files = [*(self.nginx.prefix / "quietdoor").rglob("*.conf"), self.nginx.prefix / "quietdoor/trust/crl.pem"]
+        return {path.resolve(): path.read_text() for path in files}
+
+    def serve(self, changes: tuple[Change, ...]) -> None:
+        """Have nginx serve the gate with some changes, and nothing else."""
+        texts = dict(self.rendered)
+        for change in changes:
+            change.apply(texts, self.ports)
+        for path, text in texts.items():
+            path.write_text(text)
+        subprocess.run(self.nginx.test_argv, check=True, capture_output=True)
+        old = _workers(self.nginx.pid)
+        self.nginx.reload()
+        for _time in range(1000):
+            if not old & _workers(self.nginx.pid):
+                return
+            time.sleep(0.02)
+        raise AssertionError("an old worker does not end")
+
+    def options(self, site: str, **more: Any) -> dict[str, Any]:
+        """Return the options of the probe for one of the sites."""
+        host = {"door": "panel.test", "shop": "wiki.test", "limits": "late.test"}[site]
+        names = {"alex": ("cert", "valid"), "carl": ("deny", "revoked"), "eve": ("deny", "expired")}
+        if site != "limits":
+            names["dora"] = ("deny", "valid")
+        directory = self.root / "chain"
+        return {
+            "url": f"https://{host}:{self.ports['own']}/admin/",
+            "address": "127.0.0.1",
+            "server_ca": str(self.server.crt),
+            "client_ca": str(self.authority.path / "ca.pem"),
+            "other_server_name": "alias.test",
+            "clients": [
+                {
+                    "name": name,
+                    "certificate": str(directory / f"{name}.crt"),
+                    "key": str(directory / f"{name}.key"),
+                    "expect": expect,
+                    "kind": kind,
+                }
+                for name, (expect, kind) in names.items()
+            ],
+            "echo_path": "/admin/echo" if site == "shop" else "/echo",
+            "contact": CONTACT,
+            "generation": {"gate": 1, "trust": self.authority.generation},
+            "expect_http2": True,
+            "timeout": 10,
+            **_MORE[site],
+            **more,
+        }
+
+
+_MORE: dict[str, dict[str, Any]] = {
+    "door": {"websocket_path": "/socket", "expect_hsts": "present"},
+    "shop": {"guarded_paths": ["/admin"], "public_echo_path": "/echo", "expect_hsts": "absent"},
+    "limits": {"rate_limit_burst": 4},
+}
+
+
+def _workers(master: int) -> set[str]:
+    done = subprocess.run(["ps", "-o", "pid=", "--ppid", str(master)], capture_output=True, text=True, check=False)
+    return set(done.stdout.split())
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rendered]:
+    """The three sites, with both roles applied."""
+    root = tmp_path_factory.mktemp("rendered")
+    ports = {"own": free_port(23000, 23099), "shared": free_port(23100, 23199), "plain": free_port(23200, 23299)}
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", free_port(23300, 23399)), _Application)
+    server.port = server.server_address[1]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    foreign = _pair(root / "foreign-ca", "Foreign", is_ca=True)
+    idle = free_port(23400, 23499)
+    try:
+        with NginxInstance(root / "nginx", http=f"server {{ listen 127.0.0.1:{idle}; }}") as nginx:
+            world = Rendered(root, nginx, ports, server, foreign)
+            world.authority = chain(root / "chain")
+            own = ports["own"]
+            # Carl is on the list still: that he was revoked is all that keeps him out.
+            listed = {"allow": {"names": ["alex", "carl"]}, "contact": CONTACT}
+            limit = {"rate": "1r/m", "burst": 4}
+            world.sites = [
+                world.site("door", ["panel.test"], own, **listed, hsts=True, websocket=True),
+                world.site("shop", ["wiki.test"], own, **listed, mode="path", paths=["/admin"]),
+                world.site("limits", ["late.test"], own, contact=CONTACT, rate_limit=limit),
+            ]
+            world.authority.publish()
+            done = world.play()
+            assert done.code == 0, done.output
+            world.rendered = world.original()
+            yield world
+    finally:
+        server.shutdown()
+        server.server_close()
+        shutil.rmtree(root / "ansible", ignore_errors=True)
+
+
+# --- what is taken out ---
+
+
+@dataclass(frozen=True)
+class Change:
+    """One guard that is taken out of a rendered file; ``old`` is a regular expression."""
+
+    file: str
+    old: str
+    new: str = ""
+
+    def apply(self, texts: dict[Path, str], ports: dict[str, int]) -> None:
+        """Change the text of every file of that name."""
+        pattern = re.compile(self.old, re.DOTALL)
+        found = [path for path, text in texts.items() if path.match(self.file) and pattern.search(text)]
+        assert found, f"{self.old} is in no {self.file} any more"
+        for path in found:
+            new = self.new.replace("PLAIN", str(ports["plain"])).replace("APP", _upstream(texts))
+            texts[path] = pattern.sub(lambda _match, new=new: new, texts[path])
+
+
+def _upstream(texts: dict[Path, str]) -> str:
+    return next(match[1] for text in texts.values() if (match := re.search(r"proxy_pass \"?(http://[^;\"]+)", text)))
+
+
+DOOR, SHOP, LIMITS = ("sites/door.conf", "sites/shop.conf", "sites/limits.conf")
+REWRITE = Change(
+    DOOR,
+    r"    if \(\$quietdoor_sni = 0\) \{\n        return 403;\n    \}\n    if \(\S+ != cert\) \{\n        return 403;\n    \}",
+)
+ACCESS = Change(DOOR, r"auth_request /\.well-known/quietdoor/verdict;")
+VERIFY = Change(DOOR, r"ssl_verify_client on;", "ssl_verify_client optional_no_ca;")
+CRL = Change(DOOR, r"ssl_crl [^;]+;")
+DENIED = Change("gates/*/http.conf", r"SUCCESS:0\\z\" cert", 'SUCCESS:[01]\\z" cert')
+SNI = Change("gates/*/http.conf", r"(?<=\$quietdoor_sni \{\n)    default 0", "    default 1")
+DEFAULT = Change(
+    "gates/*/http.conf",
+    r"ssl_reject_handshake on;",
+    "ssl_certificate ../server.crt; ssl_certificate_key ../server.key;"
+    " ssl_verify_client optional; ssl_client_certificate quietdoor/trust/ca.pem; ssl_verify_depth 2;",
+)
+STATUS = Change(
+    DOOR,
+    r"        if \(\S+ = cert\) \{\n            return 204;\n        \}\n        return 403;\n    \}\n\n    location @",
+    "        return 204;\n    }\n\n    location @",
+)
+
+PLACES = Change(SHOP, r'(?<!\|\\z\)") guarded;', " public;")
+ROOT_CRL = Change("trusts/*/crl.pem", r"(-----END X509 CRL-----\n).*", "-----END X509 CRL-----\n")
+SPELLINGS = Change(SHOP, r" odd;", " public;")
+SHOP_ACCESS = Change(SHOP, r"(?m)^    auth_request /\.well-known/quietdoor/verdict;")
+
+UNLISTED = {"not_allowed", "unlisted_page", "friendly_page"}
+EITHER = {"friendly_page", "hostile_requests", "http2_requests", "internal_locations", "websocket"}
+NOBODY = {"no_certificate", "header_spoofing"}
+NOBODY_IN = {"valid", "identity_headers", "tls_versions", "http2_requests", "websocket"}
+BAD = {"foreign", "look_alike", "self_signed", "expired", "revoked"}
+STRANGERS = {"foreign", "look_alike"} | EITHER | {"spellings", "smuggling"}
+
+OPEN = NOBODY | BAD | UNLISTED | STRANGERS - {"internal_locations", "websocket"}
+
+MUTANTS: dict[str, tuple[str, tuple[Change, ...], set[str]]] = {
+    "whole: guarded everywhere": ("door", (), set()),
+    "whole: guarded in part": ("shop", (), set()),
+    "one of two: the CRL": ("door", (CRL,), set()),
+    "one of two: the deny list": ("door", (DENIED,), set()),
+    "one of two: the decision in the rewrite phase": ("door", (REWRITE,), set()),
+    "one of two: the decision in the access phase": ("door", (ACCESS,), set()),
+    "one of two: the server name": ("door", (SNI,), set()),
+    "one of three: nginx's own verification": ("door", (VERIFY,), set()),
+    "CRL and deny list": ("door", (CRL, DENIED), {"revoked", "friendly_page"}),
+    "the root's CRL": ("door", (ROOT_CRL,), {"unlisted_page"} | NOBODY_IN),
+    "both decisions": ("door", (REWRITE, ACCESS), UNLISTED),
+    "verification and both decisions": ("door", (VERIFY, REWRITE, ACCESS), NOBODY | STRANGERS | UNLISTED),
+    "the allow list": ("door", (Change(DOOR, r"\^cert:0\*1", "^cert:"),), UNLISTED),
+    "server name and default server": ("door", (SNI, DEFAULT), {"sni_none", "sni_unknown", "sni_other"}),
+    "status location and both decisions": ("door", (STATUS, REWRITE, ACCESS), UNLISTED),
+    "a plain port and both decisions": (
+        "door",
+        (Change(DOOR, r"(?<=server \{\n)", "    listen 127.0.0.1:PLAIN;\n"), REWRITE, ACCESS),
+        {"plain_ports"} | UNLISTED,
+    ),
+    "the headers of one location": (
+        "door",
+        (Change(DOOR, r"include quietdoor/gate/snippets/door-\S+;", "proxy_set_header X-A b; proxy_pass APP;"),),
+        {"identity_headers", "valid", "http2_requests", "websocket"},
+    ),
+    "one header": ("door", (Change("snippets/door-*.conf", r"proxy_set_header X-Client-Roles [^;]+;"),), {"identity_headers"}),
+    "the way of bad certificates": ("door", (Change(DOOR, "error_page 403 495 496", "error_page 403 496"),), BAD | EITHER),
+    "the refusal's verdict": (
+        "door",
+        (Change(DOOR, r"add_header X-Quietdoor-Verdict deny always;"),),
+        {"tls_versions"} | NOBODY | BAD | STRANGERS | UNLISTED,
+    ),
+    "no resumption": (
+        "door",
+        (
+            Change("*.conf", r"ssl_session_cache off;", "ssl_session_cache shared:mutant:1m;"),
+            Change("*.conf", r"ssl_session_tickets off;"),
+            Change("*.conf", r"ssl_conf_command Options -SessionTicket;"),
+        ),
+        {"resumption"},
+    ),
+    "always, of HSTS": ("door", (Change(DOOR, r"_hsts always;", "_hsts;"),), {"hsts"}),
+    "HSTS without preload": ("door", (Change(DOOR, r'on "max-age', 'on "preload; max-age'),), {"hsts"}),
+    "TLS 1.2 as the lowest": (
+        "door",
+        (Change("*.conf", r"ssl_protocols TLSv1\.2", "ssl_ciphers DEFAULT:@SECLEVEL=0; ssl_protocols TLSv1 TLSv1.1 TLSv1.2"),),
+        {"tls_versions"},
+    ),
+    "the names of the CAs": (
+        "door",
+        (Change(DOOR, r"ssl_client_certificate [^;]+;", "ssl_client_certificate ../server.crt;"),),
+        {"ca_names"},
+    ),
+    "HTTP/2": ("door", (Change("*.conf", r"(?<= ssl) http2|    http2 on;\n"),), {"http2"}),
+    "the redirect of plain HTTP": ("door", (Change(DOOR, r"error_page 497[^;]+;"),), {"plain_http_on_tls_port"}),
+    "the upgrade": ("door", (Change("snippets/door-*.conf", r"proxy_set_header Upgrade [^;]+;"),), {"websocket"}),
+    "the contact": ("door", (Change(DOOR, CONTACT, "somebody"),), {"friendly_page"}),
+    "the generation": ("door", (Change("gates/*/generation.conf", r"\b1\b", "7"),), {"generation"}),
+    "the guarded places": ("shop", (PLACES,), OPEN | {"identity_headers"}),
+    "one of two: the decision in the access phase, of a path": ("shop", (SHOP_ACCESS,), set()),
+    "places, spellings and the decision in the access phase": ("shop", (PLACES, SPELLINGS, SHOP_ACCESS), OPEN),
+    "the other spellings": ("shop", (SPELLINGS,), {"spellings"}),
+    "the way of bad certificates to the public part": (
+        "shop",
+        (Change(SHOP, "error_page 495 = @quietdoor_bad_certificate", "error_page 495 = @quietdoor_refused"),),
+        {"public_part", "public_headers"},
+    ),
+    "the headers of the public part": (
+        "shop",
+        (Change("snippets/shop-public.conf", r"proxy_set_header X-Client-Name [^;]+;"),),
+        {"public_headers"},
+    ),
+    "the limit": ("limits", (Change(LIMITS, r"limit_req zone=[^;]+;"),), {"rate_limit"}),
+    "whole: a limit": ("limits", (), set()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", MUTANTS)
+def test_what_is_taken_out_turns_exactly_its_checks_red(world: Rendered, tmp_path: Path, what: str) -> None:
+    site, changes, expected = MUTANTS[what]
+    world.serve(changes)
+    # The limit of refusals is used up by the other checks, so it is looked at alone.
+    wanted = ("rate_limit",) if site == "limits" else ()
+    outcome = probe(tmp_path, world.options(site, plain_ports=[world.ports["plain"]]), wanted)
+    assert red(outcome) == expected, outcome["table"]
+
+
+# --- the playbook ---
+
+
+def play(world: Rendered, report: Path, *arguments: str, **variables: object) -> tuple[int, str]:
+    """Run playbook probe as an operator does, and return its exit code and what it said."""
+    own = world.options("door")
+    known = {name: own[name] for name in ("url", "address", "server_ca", "client_ca", "contact")}
+    known["json"] = str(report)
+    for kind, name in {"": "alex", "revoked_": "carl", "unlisted_": "dora", "expired_": "eve"}.items():
+        known |= {
+            f"{kind}certificate": f"{world.root}/chain/{name}.crt",
+            f"{kind}key": f"{world.root}/chain/{name}.key",
+        }
+    known |= variables
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
+        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTION.parents[2]),
+        "ANSIBLE_HOME": str(world.root / "ansible"),
+        "ANSIBLE_LOCAL_TEMP": str(world.root / "ansible" / "tmp"),
+        "ANSIBLE_REMOTE_TEMP": str(world.root / "ansible" / "tmp"),
+        "ANSIBLE_NOCOLOR": "1",
+    }
+    argv = [str(pathlib.Path(sys.executable).with_name("ansible-playbook")), "quietdoor.mtls.probe", "-i", "localhost,"]
+    argv += ["-e", json.dumps({f"probe_{name}": value for name, value in known.items()}), *arguments]
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_playbook_prints_the_table_and_writes_the_report(world: Rendered, tmp_path: Path) -> None:
+    world.serve(())
+    report = tmp_path / "report.json"
+    code, said = play(world, report, "--check")
+    assert code == 0, said
+    assert not report.exists()
+
+    code, said = play(world, report, expect_hsts="present", guarded_paths=["/admin", "/x"])
+    assert code == 0, said
+    told = json.loads(report.read_text())
+    assert told["deviations"] == 0
+    assert told["passed"] == len(told["checks"]) > 40
+    assert {"valid", "revoked", "not_allowed", "unlisted_page", "expired", "hsts"} <= {
+        one["name"] for one in told["checks"]
+    }
+    assert re.search(r"ok +revoked +revoked +403 deny +403 deny", said)
+    assert "WARNING" not in said.replace("[WARNING]: Deprecation", "")
+
+
+def test_the_playbook_fails_when_a_check_does_and_still_tells_everything(world: Rendered, tmp_path: Path) -> None:
+    world.serve((CRL, DENIED))
+    report = tmp_path / "report.json"
+    code, said = play(world, report, checks="revoked,no_certificate")
+    assert code == 2
+    assert "The gate deviates in 1 of 2 cases." in said
+    assert re.search(r"FAIL +revoked +revoked +403 deny +200 without verdict", said)
+    assert json.loads(report.read_text())["deviations"] == 1
+
+
+def test_the_playbook_says_what_it_needs(world: Rendered, tmp_path: Path) -> None:
+    code, said = play(world, tmp_path / "none.json", url="")
+    assert code == 2
+    assert "Say with -e probe_url=https://... which gate to ask" in said
+    code, said = play(world, tmp_path / "none.json", key="")
+    assert code == 2
+    assert "give each certificate together with its key" in said
