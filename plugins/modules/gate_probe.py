@@ -153,7 +153,7 @@ options:
     choices: [absent, present, preload]
   rate_limit_burst:
     description:
-      - How many refusals one address gets at once before the gate limits them: C(burst) in C(rate_limit) of
+      - How many refusals one address gets at once before the gate limits them, C(burst) in C(rate_limit) of
         C(gate_sites). Check V(rate_limit) sends ten more than that. The address that asks is limited for a while after it.
     type: int
   expect_http2:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import crossplane
+import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.publication import read_publication
@@ -21,6 +22,9 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.roster import 
 from cryptography import x509
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 RULES = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 NASTY = st.text(st.sampled_from(list("aZ09 .-_@+:/\"'\\$#%;{}é漢\u202e\t\n\x00")), min_size=1, max_size=16)
@@ -85,6 +89,36 @@ def test_openssl_works_in_a_directory_of_any_name(text: str, door: Any) -> None:
         one.openssl_ca("-gencrl", "-out", str(Path(directory, "crl.pem")))
         assert len(x509.load_pem_x509_crl(Path(directory, "crl.pem").read_bytes())) == 0
         assert one.create().changes == []
+
+
+CHECKS: dict[str, Callable[[str], str]] = {
+    "name": names.check_client_name,
+    "common_name": lambda text: names.check_subject_text(text, "common_name"),
+    "organization": lambda text: names.check_subject_text(text, "organization"),
+    "country": names.check_country,
+    "email": lambda text: names.check_email(text, "alex"),
+    "role": lambda text: names.check_role(text, "alex"),
+}
+
+
+@pytest.mark.parametrize("option", CHECKS)
+@settings(RULES, max_examples=200)
+@given(text=st.one_of(st.text(max_size=80), NASTY, st.text(st.characters(categories=["Cs", "Cf", "Mn"]), max_size=4)))
+def test_any_text_is_refused_in_one_sentence_or_taken_as_it_is(option: str, text: str) -> None:
+    try:
+        assert CHECKS[option](text) == text
+    except Problem as problem:
+        check_words(problem)
+
+
+@settings(RULES, max_examples=300)
+@given(st.tuples(SUBJECT, SUBJECT), st.tuples(SUBJECT, SUBJECT))
+@example(("a,O=b", "c"), ("a", "b"))
+@example(("a", "A"), ("a", "a"))
+def test_two_names_never_look_alike_to_nginx(one: tuple[str, str], other: tuple[str, str]) -> None:
+    """Its maps match the text of RFC 2253 as it stands, so that two subjects must never be written in one way."""
+    assume(one != other)
+    assert names.rfc2253(names.build_name(*one)) != names.rfc2253(names.build_name(*other))
 
 
 @settings(RULES, max_examples=300)
