@@ -119,6 +119,7 @@ class Bench:
             **VARIABLES,
             "gate__site": site,
             "gate__sites": [site],
+            "gate__part": "whole",
             "gate__nginx": {"capabilities": capabilities},
             "gate__http2_by_listen": not directive,
             "gate__default": {"owned": tokens, "http2": tokens},

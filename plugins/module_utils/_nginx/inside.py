@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING
 
@@ -146,8 +147,7 @@ def _names_and_addresses(block: Block, panel: Panel) -> Iterator[Finding]:
 
 def _server_level(block: Block, panel: Panel, home: str) -> Iterator[Finding]:
     path = f"{home}snippets/{panel.site}-server.conf"
-    begins = next(index for index, inner in enumerate(block.inner) if inner.file == path)
-    for inner in block.inner[:begins]:
+    for inner in itertools.takewhile(lambda each: each.file != path, block.inner):
         if inner.name in _REWRITES:
             what = f"{inner.name} stands before the server snippet, so the gate is not asked first"
             yield _error(panel, inner, what, f"Make include {snippet(panel, 'server')} the first line of the server")
