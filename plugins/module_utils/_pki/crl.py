@@ -25,12 +25,15 @@ from .profiles import authority_key_identifier
 
 try:
     from cryptography import x509
-    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric import rsa
     from cryptography.hazmat.primitives.serialization import Encoding
 except ImportError:  # the modules report it (_ansible.dependencies) before anything here is called
     pass
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+
     from .authority import Authority
     from .database import Row
     from .profiles import Signer
@@ -64,7 +67,7 @@ class State:
 
 @dataclass(frozen=True)
 class _Found:
-    """The authority's current CRL, and the DER form of it."""
+    """A CRL, and the DER form of it: cryptography would encode every entry anew to give that back."""
 
     crl: x509.CertificateRevocationList
     der: bytes
@@ -184,13 +187,28 @@ def _read_current(authority: Authority) -> _Found | None:
         pem = _PEM.search(read_file(authority.layout.crl, _LARGEST))
         if pem is None:
             return None
-        # cryptography would encode a hundred thousand entries anew to give the DER form back.
         der = base64.b64decode(pem[1])
         crl = x509.load_der_x509_crl(der)
-        ours = crl.is_signature_valid(authority.certificate.public_key())  # type: ignore[arg-type]
+        found = _Found(crl, der)
+        return found if _is_signed_by(found, authority.certificate.public_key()) else None
     except (FileNotFoundError, ValueError, TypeError, UnsupportedAlgorithm):
         return None
-    return _Found(crl, der) if ours else None
+
+
+def _is_signed_by(found: _Found, key: CertificatePublicKeyTypes) -> bool:
+    """Tell whether a CRL was signed with the private half of a key. cryptography would encode every entry anew for that too."""
+    crl, data = found.crl, crl_der.signed_part(found.der)
+    how, digest = crl.signature_algorithm_parameters, crl.signature_hash_algorithm
+    if data is None or digest is None:
+        return False
+    try:
+        if isinstance(key, rsa.RSAPublicKey):
+            key.verify(crl.signature, data, how, digest)  # type: ignore[arg-type]
+        else:
+            key.verify(crl.signature, data, how)  # type: ignore
+    except InvalidSignature:
+        return False
+    return True
 
 
 def current(authority: Authority) -> State | None:
@@ -260,21 +278,19 @@ def _write(
     # RFC 5280 section 3.3: an entry stays until one CRL was issued after its certificate's end.
     since = sortable(asn1(_issued(before, now))) if before else ""
     rows = [row for row in authority.rows if row.is_revoked and sortable(row.expires) >= since]
-    crl = _sign(signer, rows, number, now - BACKDATE, next_update)
+    signed = _sign(signer, rows, number, now - BACKDATE, next_update)
     # The number is used up before the CRL exists: a kill in between leaves a gap, never the same number twice.
     write_atomic(authority.layout.crl_number, f"{serial_hex(number + 1)}\n".encode(), PUBLIC_FILE)
     put_all(
         [
-            NewFile(authority.layout.crl, crl.public_bytes(Encoding.PEM), PUBLIC_FILE),
-            NewFile(authority.layout.crl_der, crl.public_bytes(Encoding.DER), PUBLIC_FILE),
+            NewFile(authority.layout.crl, _pem(signed.der), PUBLIC_FILE),
+            NewFile(authority.layout.crl_der, signed.der, PUBLIC_FILE),
         ]
     )
-    return State(number, crl.last_update_utc, next_update, frozenset(row.serial for row in rows))
+    return State(number, signed.crl.last_update_utc, next_update, frozenset(row.serial for row in rows))
 
 
-def _sign(
-    signer: Signer, rows: list[Row], number: int, last_update: datetime, next_update: datetime
-) -> x509.CertificateRevocationList:
+def _sign(signer: Signer, rows: list[Row], number: int, last_update: datetime, next_update: datetime) -> _Found:
     """Return the CRL. What cryptography signs has no entries; they are added, and it reads the whole again."""
     builder = x509.CertificateRevocationListBuilder(
         issuer_name=signer.certificate.subject,
@@ -287,7 +303,14 @@ def _sign(
     )
     empty = builder.sign(signer.key, signing_hash(signer.key)).public_bytes(Encoding.DER)
     crl = crl_der.with_entries(empty, rows, functools.partial(sign, signer.key))
-    return x509.load_der_x509_crl(crl)
+    return _Found(x509.load_der_x509_crl(crl), crl)
+
+
+def _pem(crl: bytes) -> bytes:
+    """Return the CRL in PEM (RFC 7468). cryptography would encode a hundred thousand entries anew for it."""
+    text = base64.b64encode(crl)
+    lines = [text[start : start + 64] for start in range(0, len(text), 64)]
+    return b"\n".join([b"-----BEGIN X509 CRL-----", *lines, b"-----END X509 CRL-----", b""])
 
 
 def reason_of(entry: x509.RevokedCertificate) -> str | None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import shutil
 from datetime import timedelta
@@ -348,6 +349,41 @@ def test_a_damaged_crl_is_replaced(damage: bytes | str, door: Any, client: Any) 
     assert kept(door).changed
     assert number(door) == 2
     assert len(loaded(door)) == 1
+
+
+@pytest.mark.parametrize("key", [KeySpec("ecdsa", curve="P-384"), KeySpec("rsa", size=2048)], ids=str)
+@pytest.mark.parametrize("part", ["an entry", "the algorithm inside", "the signature"])
+def test_a_crl_that_was_changed_is_not_ours_any_more(part: str, key: KeySpec, empty_door: Any, client: Any) -> None:
+    empty_door.create(key=key)
+    empty_door.enrol(client())
+    empty_door.revoke(client="alex")
+    empty_door.crl()
+    path = empty_door.file("crl", "ca.crl.pem")
+    made = x509.load_pem_x509_crl(path.read_bytes())
+    der = bytearray(made.public_bytes(Encoding.DER))
+    serial = next(iter(made)).serial_number
+    places = {
+        "an entry": der.index(serial.to_bytes(20, "big").lstrip(b"\0")) + 1,
+        # The last octet of the object identifier, the first of its two places.
+        "the algorithm inside": der.index(
+            bytes.fromhex("2a8648ce3d0403" if key.type == "ecdsa" else "2a864886f70d0101")
+        )
+        + 7,
+        "the signature": len(der) - 1,
+    }
+    der[places[part]] ^= 1
+    text = base64.encodebytes(bytes(der)).decode()
+    path.write_text(f"-----BEGIN X509 CRL-----\n{text}-----END X509 CRL-----\n")
+    assert kept(empty_door).reason == "there is no CRL signed by this authority"
+
+
+def test_a_crl_that_openssl_signed_with_pss_is_ours_too(empty_door: Any, openssl: Any) -> None:
+    empty_door.create(key=KeySpec("rsa", size=2048))
+    empty_door.crl()
+    configuration, path = empty_door.file("openssl.cnf"), empty_door.file("crl", "ca.crl.pem")
+    openssl("ca", "-config", str(configuration), "-gencrl", "-sigopt", "rsa_padding_mode:pss", "-out", str(path))
+    assert "rsassaPss" in openssl("crl", "-in", str(path), "-noout", "-text")
+    assert crl.current(empty_door.authority).number == 2
 
 
 @pytest.mark.parametrize("key", [KeySpec("ecdsa", curve="P-256"), KeySpec("rsa", size=2048)], ids=str)
