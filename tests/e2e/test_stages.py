@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import base64
 import datetime
+import gzip
 import json
+import os
 import re
 import shutil
 import socket
@@ -20,7 +22,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.access_log import Reading, parse, requests
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.evidence import weigh
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.window import before
+from ansible_collections.quietdoor.mtls.plugins.modules.gate_log_info import told
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from nginx_instance import NginxInstance, free_port
@@ -28,6 +33,7 @@ from test_gate import DAY, NOW, STATUS, Answer, Application, World, _pair, event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 LISTED, ELSEWHERE = "127.0.0.9", "127.0.0.1"
 EVERYBODY = (
@@ -510,6 +516,51 @@ def test_moving_on_is_one_word(world: StagesWorld) -> None:
             403 if stage == "enforce" else 200
         )
     assert world.play().code == 0
+
+
+@pytest.mark.parametrize("form", ["json", "combined"])
+def test_the_log_is_evidence_in_both_formats(world: StagesWorld, form: str) -> None:
+    run = world.play(gate_log_format=form)
+    assert run.code == 0, run.output
+    log = world.logs / "quietdoor-open.log"
+    # As logrotate does with copytruncate.
+    log.with_name(f"{log.name}.1.gz").write_bytes(gzip.compress(log.read_bytes()))
+    os.truncate(log, 0)
+    path = f'/evidence?{form}="name="mallory"\\x22'
+    for who, source, count in (
+        ("valid", ELSEWHERE, 3),
+        ("none", LISTED, 2),
+        ("expired", LISTED, 1),
+        ("foreign", ELSEWHERE, 4),
+    ):
+        for _time in range(count):
+            world.ask(
+                who, path, host="open.test", source=source, headers={"User-Agent": 'verdict="cert" name="mallory"'}
+            )
+    world.ask("valid", "/status/503", host="open.test")
+    eventually(lambda: log.read_text().count("\n") == 11)
+    reading = Reading()
+    seen = told(weigh(requests(str(log), reading), NOW - DAY, ()))
+    assert (reading.files, reading.damaged) == (2, 0)
+    assert [(one["name"], one["email"]) for one in seen["people"]] == [("alex", "alex@example.org")]
+    now = told(weigh((one for one in requests(str(log), Reading()) if one.at >= _last_move(log)), None, ()))
+    counts = {
+        kind: {(one["address"], one["reason"]): one["count"] for one in now[kind]} for kind in ("fallback", "denied")
+    }
+    assert now["people"][0]["count"] == 3
+    assert now["unanswered"][0]["count"] == 1
+    assert counts["fallback"][LISTED, "no-certificate"] == 2
+    assert counts["fallback"][LISTED, "expired"] == 1
+    assert counts["denied"][ELSEWHERE, "untrusted"] == 4
+    log.with_name(f"{log.name}.1.gz").unlink()
+    assert world.play().code == 0
+
+
+def _last_move(log: Path) -> datetime.datetime:
+    """When the first line was written after the log was rotated."""
+    first = parse(log.read_text().splitlines()[0])
+    assert first
+    return first.at
 
 
 def test_certificates_of_both_protocols_and_http2(world: StagesWorld) -> None:
