@@ -22,6 +22,12 @@ options:
     type: list
     elements: dict
     required: true
+  manifest:
+    description:
+      - The manifest of the gate that is live on the host, C(quietdoor/gate/manifest.json). A window whose deadline is not written
+        keeps the one that it has there; without one it ends a week from now.
+    type: dict
+    default: {}
 seealso:
   - plugin: quietdoor.mtls.gate_default_servers
     plugin_type: filter
@@ -46,30 +52,33 @@ _value:
   description:
     - The sites, each with C(name), C(stage), C(mode), C(server_names), C(paths), C(certificate), C(certificate_key), C(contact),
       C(auth_request), C(client_max_body_size) and C(websocket) as given or by default.
+    - In stage V(fallback) C(window) holds C(networks), C(until) (seconds since 1970), C(before) (a quoted key for C(map $msec))
+      and C(basic_auth) (C(user_file), C(realm), C(rate), C(burst), or empty); it is empty in others.
     - "Beside them stands what follows from these: C(slug) (the name with C(_) for C(-)), C(listen) (a list of C(address), C(port)
       and C(token)), C(endpoints) (where the host itself can ask the site: C(site), C(address), C(port), C(server_name)),
       C(handlers) (what answers where: C(key), C(path), C(identity), C(kind), C(address), C(name), C(tls), C(ca), C(script)),
-      C(path_keys), C(allow) and C(larger_body_key) (quoted keys for C(map)), C(identity_headers) (a list of C(name) and
-      C(value)), C(hsts) (the value of the header), C(rate_limit) (C(rate) and C(burst), or empty) and C(contact_html)
-      (C(contact) as HTML, without a dollar sign)."
+      C(path_keys), C(allow) and C(larger_body_key) (quoted keys for C(map)), C(identity_headers) (a list of C(name), C(key),
+      C(value) and C(source)), C(user) (the variable with the client's name), C(hsts) (the value of the header), C(rate_limit)
+      (C(rate) and C(burst), or empty) and C(contact_html) (C(contact) as HTML, without a dollar sign)."
   type: list
   elements: dict
 """
 
+import time
 from typing import TYPE_CHECKING
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import parse_sites
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import parse_sites, settle_windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def gate_sites(value: object) -> list[dict[str, object]]:
+def gate_sites(value: object, manifest: object = None) -> list[dict[str, object]]:
     """Return the sites as plain data, complete."""
     try:
-        return [site.as_dict() for site in parse_sites(value)]
+        return [site.as_dict() for site in settle_windows(parse_sites(value), manifest, time.time())]
     except Problem as problem:
         raise AnsibleFilterError(str(problem)) from problem
 

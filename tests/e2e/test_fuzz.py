@@ -10,6 +10,7 @@ value in the same arguments. crossplane reads both.
 from __future__ import annotations
 
 import collections
+import datetime
 import html
 import ipaddress
 import json
@@ -233,6 +234,14 @@ HEADER = st.from_regex(r"[A-Z](-?[A-Za-z0-9]){1,20}", fullmatch=True) | st.sampl
     VARIABLES["gate__blanked_headers"]
 )
 PHP = {"upstream": "fastcgi://127.0.0.1:9"}
+SOON = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
+UNTIL = (SOON + datetime.timedelta(days=3)).isoformat()
+
+
+def in_window(**values: Any) -> dict[str, Any]:
+    """Return the keys of a site whose window holds these values."""
+    return {"stage": "fallback", "window": {"until": UNTIL, **values}}
+
 
 FIELDS = [
     Field(
@@ -404,6 +413,42 @@ FIELDS = [
         keys="_by_roles",
     ),
     Field(
+        "networks",
+        "203.0.113.0/24",
+        st.builds("10.{}.{}.0/24".format, st.integers(0, 255), st.integers(0, 255))
+        | st.builds("2001:db8:{:x}::/{}".format, PORTS, st.integers(48, 128)),
+        lambda value: in_window(networks=[value]),
+        lambda value: (str(ipaddress.ip_network(value)),),
+    ),
+    Field(
+        "until",
+        UNTIL,
+        st.integers(1, 29).map(lambda days: (SOON + datetime.timedelta(days)).isoformat()),
+        lambda value: in_window(networks=["192.0.2.0/24"], until=value),
+        lambda _value: (),
+        keys="_open",
+    ),
+    Field(
+        "user_file",
+        "zq.users",
+        PEM,
+        lambda value: in_window(basic_auth={"user_file": value}),
+        lambda value: (in_quotes(value),),
+    ),
+    Field(
+        "realm",
+        "zqrealm",
+        st.from_regex(r"[A-Za-z0-9.,:_-][A-Za-z0-9 .,:_-]{0,30}", fullmatch=True),
+        lambda value: in_window(basic_auth={"user_file": "users", "realm": value}),
+    ),
+    Field(
+        "rate",
+        "78r/m",
+        st.builds("{}r/{}".format, st.integers(1, 9999), st.sampled_from("sm")),
+        lambda value: in_window(basic_auth={"user_file": "users", "rate": value}),
+        lambda value: (f"rate={value}",),
+    ),
+    Field(
         "path",
         "/zqadmin",
         st.from_regex(r"(/[A-Za-z0-9._~@+-]{1,12}){1,3}/?", fullmatch=True),
@@ -413,7 +458,12 @@ FIELDS = [
         modes=("path",),
     ),
 ]
-CASES = [pytest.param(one, mode, id=f"{one.key}-{one.harmless}-{mode}") for one in FIELDS for mode in one.modes]
+CASES = [
+    # The harmless deadline is another one at every run.
+    pytest.param(one, mode, id=f"{one.key}-{one.harmless if one.key != 'until' else 'soon'}-{mode}")
+    for one in FIELDS
+    for mode in one.modes
+]
 
 
 # --- the comparison ---

@@ -162,18 +162,20 @@ def _among(value: str) -> str:
     return f'"~(?:^|,){body}(?:,|\\\\z)"'
 
 
-def parse_identity_headers(entry: Entry) -> tuple[tuple[str, str], ...]:
-    """Read ``identity_headers``: pairs of a header and the variable of nginx whose value it carries.
+def parse_identity_headers(entry: Entry) -> tuple[tuple[str, str, str], ...]:
+    """Read ``identity_headers``: of each the header, what it is called there, and the variable of nginx whose value it carries.
 
     :raises Problem: if a name cannot be that of a header, is taken, or stands there twice.
     """
     mend = f"Write a mapping of some of {', '.join(IDENTITY_HEADERS)} to names of headers"
     part = entry.part("identity_headers", tuple(IDENTITY_HEADERS), mend)
-    pairs = tuple((_header(part, key, default), variable) for key, (default, variable) in IDENTITY_HEADERS.items())
-    double = first_double([name.lower() for name, _variable in pairs])
+    headers = tuple(
+        (_header(part, key, default), key, variable) for key, (default, variable) in IDENTITY_HEADERS.items()
+    )
+    double = first_double([name.lower() for name, _key, _variable in headers])
     if double:
         raise entry.problem("identity_headers", f"{double} stands there twice", "Give every header a name of its own")
-    return pairs
+    return headers
 
 
 def _header(part: Entry, key: str, default: str) -> str:

@@ -26,6 +26,8 @@ class Panel:
     :param manage: ``vhost`` or ``snippets``.
     :param listens: addresses and ports, as :class:`.config.Listen` has them.
     :param upstreams: the addresses of the applications behind the gate; a path is a directory of files.
+    :param enforced: whether nobody else should get in; in the stages before, and where the gate is only tried on another port,
+        the panel is open anyway.
     """
 
     site: str
@@ -33,6 +35,7 @@ class Panel:
     server_names: tuple[str, ...]
     listens: tuple[tuple[str, int], ...]
     upstreams: tuple[str, ...]
+    enforced: bool = True
 
 
 @dataclass(frozen=True)

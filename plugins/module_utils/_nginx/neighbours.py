@@ -81,7 +81,8 @@ def plan_default_servers(
     for listen in _listens(sites):
         there = [neighbour for neighbour in neighbours or () if _same_address(neighbour, listen)]
         _refuse_collisions(sites, listen, there)
-        reason = _why_not(there, policy, known=neighbours is not None, can_reject=can_reject)
+        observed = next((site.name for site in sites if site.stage == "observe" and listen in site.listen), "")
+        reason = _why_not(there, policy, observed, known=neighbours is not None, can_reject=can_reject)
         if reason and policy == "always":
             raise Problem(
                 f"gate_default_server: always cannot be had on {listen.token}: {reason}",
@@ -129,9 +130,11 @@ def _refuse_collisions(sites: Sequence[Site], listen: Listen, there: Sequence[Ne
                 )
 
 
-def _why_not(there: Sequence[Neighbour], policy: str, *, known: bool, can_reject: bool) -> str:
+def _why_not(there: Sequence[Neighbour], policy: str, observed: str, *, known: bool, can_reject: bool) -> str:
     if policy == "never":
         return "the default server is left alone, as gate_default_server says"
+    if observed:
+        return f"site {observed} is in stage observe, which refuses nobody, unknown names included"
     if not can_reject:
         return "this nginx is older than 1.19.4 and cannot reject a handshake; unknown names are answered with 421"
     chosen = next((neighbour for neighbour in there if neighbour.default_server), None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import ipaddress
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .._ansible.errors import Problem
@@ -24,11 +24,14 @@ from .access import (
 from .entry import Entry, first_double, kind
 from .spelling import ENCODED_IN_PIECES, exact, exact_as_written, otherwise
 from .upstreams import Upstream, parse_decision_service, parse_path, parse_port, parse_upstream
+from .window import Window, before, live_deadlines, parse_window, settle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-STAGES = ("absent", "enforce")
+STAGES = ("absent", "observe", "fallback", "enforce")
+# Stages in which a request can get through without a good certificate.
+OPEN = ("observe", "fallback")
 MODES = ("host", "path")
 SPELLINGS = ("strict", "loose")
 MANAGED = ("vhost", "snippets")
@@ -51,9 +54,11 @@ KEYS = (
     "rate_limit",
     "server_names",
     "stage",
+    "staging_listen",
     "upstream",
     "upstream_ca",
     "websocket",
+    "window",
 )
 PATH_KEYS = ("path", "upstream", "upstream_ca", "fastcgi_script")
 # What stands in the operator's own server, where only snippets are ours.
@@ -112,7 +117,8 @@ class Site:
     paths: tuple[GuardedPath, ...]
     path_spelling: str
     allow: Allow
-    identity_headers: tuple[tuple[str, str], ...]
+    window: Window
+    identity_headers: tuple[tuple[str, str, str], ...]
     auth_request: str
     hsts: str
     rate_limit: RateLimit | None
@@ -121,11 +127,18 @@ class Site:
     contact: str
     client_max_body_size: str
     websocket: bool
+    staging_listen: tuple[Listen, ...] = ()
+    rehearsal: bool = False
 
     @property
     def slug(self) -> str:
         """The name as a part of a name of ours in nginx."""
         return self.name.replace("-", "_")
+
+    @property
+    def _own(self) -> str:
+        """How a variable of this site begins."""
+        return f"$quietdoor_site_{self.slug}"
 
     def as_dict(self) -> dict[str, Any]:
         """Everything that a template needs, as plain data.
@@ -156,7 +169,9 @@ class Site:
             "paths": [path.path for path in self.paths],
             "path_keys": self._path_keys(),
             "allow": self.allow.as_keys() if self.allow.restricted else {},
-            "identity_headers": [{"name": name, "value": variable} for name, variable in self.identity_headers],
+            "identity_headers": self._identity_headers(),
+            "user": f"{self._own}_told_name" if self.stage in OPEN else "$quietdoor_name",
+            "window": self._window(),
             "auth_request": self.auth_request,
             "hsts": self.hsts,
             "rate_limit": asdict(self.rate_limit) if self.rate_limit else {},
@@ -167,6 +182,7 @@ class Site:
             "client_max_body_size": self.client_max_body_size,
             "larger_body_key": larger_than(self.client_max_body_size) if self.client_max_body_size else "",
             "websocket": self.websocket,
+            "rehearsal": self.rehearsal,
         }
 
     def _handlers(self) -> list[dict[str, Any]]:
@@ -175,10 +191,39 @@ class Site:
         if self.mode == "host":
             return [{"key": "location" if self.manage == "snippets" else "proxy", "identity": True, **whole}]
         panels = [
-            {"key": f"panel-{number}", "identity": True, "path": guarded.path, **guarded.upstream.as_dict()}
+            {
+                "key": f"panel-{number}",
+                "identity": True,
+                "path": guarded.path,
+                "matches": exact(guarded.path),
+                **guarded.upstream.as_dict(),
+            }
             for number, guarded in enumerate(self.paths, start=1)
         ]
         return [*panels, {"key": "public", "identity": False, **whole}]
+
+    def _identity_headers(self) -> list[dict[str, str]]:
+        """Each with the variable whose ``value`` it carries, and where that comes from.
+
+        Where requests without a good certificate get through, a variable of the site's own says nothing about those: nginx
+        knows the subject of a certificate that it does not trust too.
+        """
+        named = f"{self._own}_told_" if self.stage in OPEN else ""
+        return [
+            {"name": name, "key": key, "source": variable, "value": f"{named}{key}" if named else variable}
+            for name, key, variable in self.identity_headers
+        ]
+
+    def _window(self) -> dict[str, Any]:
+        """Who gets in without a certificate; ``before`` is a key for ``map $msec``. Empty but in stage ``fallback``."""
+        if self.stage != "fallback":
+            return {}
+        return {
+            "networks": list(self.window.networks),
+            "until": self.window.until,
+            "before": before(self.window.until) if self.window.until else "",
+            "basic_auth": asdict(self.window.basic_auth) if self.window.basic_auth else {},
+        }
 
     def _path_keys(self) -> dict[str, list[str]]:
         """Keys for a map: ``guarded`` on ``$uri``, ``odd`` on ``$request_uri``."""
@@ -199,10 +244,37 @@ def parse_sites(raw: object) -> tuple[Site, ...]:
     """
     if not isinstance(raw, (list, tuple)):
         raise Problem(f"gate_sites is {kind(raw)}, not a list", "Write it as a list with one entry for each site")
-    sites = tuple(_parse_site(entry, position) for position, entry in enumerate(raw, start=1))
+    written = tuple(_parse_site(entry, position) for position, entry in enumerate(raw, start=1))
+    sites = tuple(one for site in written for one in (site, *_rehearsals(site)))
     _refuse_double_names(sites)
     _refuse_double_server_names([site for site in sites if site.stage != "absent"])
     return sites
+
+
+def _rehearsals(site: Site) -> tuple[Site, ...]:
+    """The same gate, enforced, on the ports where it is tried first."""
+    if not site.staging_listen:
+        return ()
+    listen = site.staging_listen
+    return (
+        replace(site, name=f"{site.name}-staging", stage="enforce", listen=listen, staging_listen=(), rehearsal=True),
+    )
+
+
+def settle_windows(sites: Sequence[Site], manifest: object, now: float) -> tuple[Site, ...]:
+    """Return the sites, those in stage ``fallback`` with a deadline that has been judged.
+
+    :param manifest: that of the live gate, None if there is none.
+    :param now: seconds since 1970.
+    :raises Problem: if a window lets nobody in, or its deadline is past or too far away.
+    """
+    known = live_deadlines(manifest)
+    return tuple(
+        replace(site, window=settle(Entry({}, f"site {site.name}"), site.window, known.get(site.name, 0), now))
+        if site.stage == "fallback"
+        else site
+        for site in sites
+    )
 
 
 def _parse_site(raw: object, position: int) -> Site:
@@ -219,11 +291,13 @@ def _parse_site(raw: object, position: int) -> Site:
         manage=manage,
         mode=mode,
         server_names=_parse_server_names(entry),
-        listen=_parse_listens(entry),
+        listen=_parse_listens(entry, "listen") or (Listen(EVERY_ADDRESS, 443),),
+        staging_listen=_parse_staging_listens(entry, manage),
         upstream=parse_upstream(entry, answers=manage == "vhost"),
         paths=_parse_paths(entry, raw, mode),
         path_spelling=_parse_path_spelling(entry, mode),
         allow=parse_allow(entry),
+        window=parse_window(entry),
         identity_headers=parse_identity_headers(entry),
         auth_request=parse_decision_service(entry),
         hsts=parse_hsts(entry),
@@ -280,6 +354,10 @@ def _parse_manage(entry: Entry, mode: str) -> str:
         raise entry.problem("manage", f"{manage!r} is unknown", mend)
     if manage == "vhost":
         return manage
+    if entry.value("stage") in OPEN:
+        raise entry.problem(
+            "manage", f"snippets goes with stage enforce, not with {entry.value('stage')}", "Write manage: vhost"
+        )
     if mode == "path":
         raise entry.problem(
             "manage",
@@ -324,33 +402,43 @@ def _parse_host(entry: Entry, text: str, mend: str) -> str:
     return name
 
 
-def _parse_listens(entry: Entry) -> tuple[Listen, ...]:
+def _parse_staging_listens(entry: Entry, manage: str) -> tuple[Listen, ...]:
+    if entry.given("staging_listen") and manage == "snippets":
+        raise entry.problem(
+            "staging_listen",
+            "goes with a server of ours, and with manage: snippets there is none",
+            "Write manage: vhost with stage: absent to try the gate beside your own server, or remove it",
+        )
+    return _parse_listens(entry, "staging_listen")
+
+
+def _parse_listens(entry: Entry, key: str) -> tuple[Listen, ...]:
     mend = 'Write a list of ports, address:port or [IPv6 address]:port, for example ["443", "[::]:443"]'
-    if not entry.given("listen"):
-        return (Listen(EVERY_ADDRESS, 443),)
-    listens = tuple(_parse_listen(entry, text, mend) for text in entry.texts("listen", mend))
+    if not entry.given(key):
+        return ()
+    listens = tuple(_parse_listen(entry, key, text, mend) for text in entry.texts(key, mend))
     if not listens:
-        raise entry.problem("listen", "an empty list", mend)
+        raise entry.problem(key, "an empty list", mend)
     double = first_double([listen.token for listen in listens])
     if double:
-        raise entry.problem("listen", f"{double} stands there twice", "Remove one of them")
+        raise entry.problem(key, f"{double} stands there twice", "Remove one of them")
     return listens
 
 
-def _parse_listen(entry: Entry, text: str, mend: str) -> Listen:
+def _parse_listen(entry: Entry, key: str, text: str, mend: str) -> Listen:
     match = _LISTEN.fullmatch(text)
     if not match:
-        raise entry.problem("listen", f"{text!r} is no port and no address with a port", mend)
-    return Listen(_parse_address(entry, match["address"], mend), parse_port(entry, "listen", match["port"]))
+        raise entry.problem(key, f"{text!r} is no port and no address with a port", mend)
+    return Listen(_parse_address(entry, key, match["address"], mend), parse_port(entry, key, match["port"]))
 
 
-def _parse_address(entry: Entry, text: str | None, mend: str) -> str:
+def _parse_address(entry: Entry, key: str, text: str | None, mend: str) -> str:
     if text is None or text in (EVERY_ADDRESS, "0.0.0.0"):  # noqa: S104 the wildcard as a person writes it, nothing is bound
         return EVERY_ADDRESS
     try:
         return str(ipaddress.ip_address(text.strip("[]")))
     except ValueError:
-        raise entry.problem("listen", f"{text!r} is no address", mend) from None
+        raise entry.problem(key, f"{text!r} is no address", mend) from None
 
 
 def _parse_paths(entry: Entry, raw: Mapping[str, Any], mode: str) -> tuple[GuardedPath, ...]:

@@ -68,7 +68,8 @@ def survey(configuration: Configuration, panels: Sequence[Panel], home: str, *, 
         guarded = panel.manage == "vhost" or is_included(servers, panel, home)
         others = servers if guarded else [block for block in servers if block not in meant(servers, panel)]
         elsewhere = look_elsewhere(configuration, others, panel, home)
-        findings += [finding.as_warning() for finding in elsewhere] if lenient or not guarded else elsewhere
+        serious = guarded and panel.enforced and not lenient
+        findings += elsewhere if serious else [finding.as_warning() for finding in elsewhere]
         if not guarded:
             unguarded.append(panel.site)
             findings.append(missing_lines(configuration, servers, panel))
@@ -133,4 +134,5 @@ def _panel(name: str, site: dict[str, object]) -> Panel:
         server_names=tuple(str(server_name) for server_name in names),
         listens=tuple((str(listen["address"]), int(listen["port"])) for listen in listens),
         upstreams=tuple(str(upstream) for upstream in upstreams),
+        enforced=site.get("stage", "enforce") == "enforce" and not site.get("rehearsal", False),
     )

@@ -55,15 +55,20 @@ def test_what_is_left_out_is_filled_in() -> None:
         "path_keys": {"guarded": [], "raw": [], "odd": []},
         "allow": {},
         "identity_headers": [
-            {"name": "X-Client-Verify", "value": "$ssl_client_verify"},
-            {"name": "X-Client-DN", "value": "$ssl_client_s_dn"},
-            {"name": "X-Client-Serial", "value": "$ssl_client_serial"},
-            {"name": "X-Client-Fingerprint", "value": "$ssl_client_fingerprint"},
-            {"name": "X-Client-Issuer-DN", "value": "$ssl_client_i_dn"},
-            {"name": "X-Client-Name", "value": "$quietdoor_name"},
-            {"name": "X-Client-Email", "value": "$quietdoor_email"},
-            {"name": "X-Client-Roles", "value": "$quietdoor_roles"},
+            {"name": name, "key": key, "value": variable, "source": variable}
+            for name, key, variable in (
+                ("X-Client-Verify", "verify", "$ssl_client_verify"),
+                ("X-Client-DN", "dn", "$ssl_client_s_dn"),
+                ("X-Client-Serial", "serial", "$ssl_client_serial"),
+                ("X-Client-Fingerprint", "fingerprint", "$ssl_client_fingerprint"),
+                ("X-Client-Issuer-DN", "issuer_dn", "$ssl_client_i_dn"),
+                ("X-Client-Name", "name", "$quietdoor_name"),
+                ("X-Client-Email", "email", "$quietdoor_email"),
+                ("X-Client-Roles", "roles", "$quietdoor_roles"),
+            )
         ],
+        "user": "$quietdoor_name",
+        "window": {},
         "auth_request": "",
         "hsts": "",
         "rate_limit": {},
@@ -74,6 +79,7 @@ def test_what_is_left_out_is_filled_in() -> None:
         "client_max_body_size": "",
         "larger_body_key": "",
         "websocket": False,
+        "rehearsal": False,
     }
 
 
@@ -160,7 +166,7 @@ def test_nothing_hostile_is_a_word_of_nginx(key: str, text: str) -> None:
         ({"name": "Panel"}, "entry 1: name: 'Panel' cannot be the name of a site"),
         ({"name": "p" * 33}, "cannot be the name"),
         ({"name": 7}, "entry 1: name: 7 is a number, not a string"),
-        ({"stage": ...}, "site panel: stage: missing. Write one of: absent, enforce."),
+        ({"stage": ...}, "site panel: stage: missing. Write one of: absent, observe, fallback, enforce."),
         (
             {"stage": False},
             "site panel: stage: False is a boolean (YAML reads off, no, on and yes as one). To remove the gate write",
@@ -260,6 +266,8 @@ def test_every_known_key_is_accepted_and_none_is_forgotten() -> None:
         auth_request="http://127.0.0.1:9000",
         hsts={"max_age": "365d", "include_subdomains": True, "preload": True},
         rate_limit={"rate": "10r/m"},
+        window={"networks": ["192.0.2.0/24"]},
+        staging_listen=["8443"],
     )
     assert sorted([*full, "fastcgi_script"]) == sorted(KEYS)
     parsed = parse_sites([full])[0]
@@ -429,3 +437,47 @@ def test_what_snippets_cannot_do_is_refused_by_name(changes: dict[str, object], 
     with pytest.raises(Problem) as problem:
         parse_sites([site(**changes)])
     assert said in str(problem.value)
+
+
+# --- trying it on another port ---
+
+
+def test_another_port_is_a_gate_of_its_own_enforced_whatever_the_stage() -> None:
+    for stage in ("absent", "observe", "enforce"):
+        first, second = parse_sites([site(stage=stage, staging_listen=["8443", "[::]:8443"])])
+        assert (first.name, first.stage, [one.token for one in first.listen]) == ("panel", stage, ["443"])
+        assert (second.name, second.stage, [one.token for one in second.listen]) == (
+            "panel-staging",
+            "enforce",
+            ["8443", "[::]:8443"],
+        )
+        assert (first.as_dict()["rehearsal"], second.as_dict()["rehearsal"]) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"staging_listen": ["443"]},
+            "site panel-staging: server_names: panel.example.org on port 443 belongs to site panel already",
+        ),
+        ({"staging_listen": []}, "site panel: staging_listen: an empty list"),
+        ({"staging_listen": ["8443 ssl"]}, "site panel: staging_listen: '8443 ssl' is no port and no address"),
+        (
+            {"staging_listen": ["8443"], "manage": "snippets", "certificate": ..., "certificate_key": ...},
+            "site panel: staging_listen: goes with a server of ours",
+        ),
+        (
+            {"stage": "observe", "manage": "snippets"},
+            "site panel: manage: snippets goes with stage enforce, not with observe",
+        ),
+        (
+            {"window": {"basic_auth": {"user_file": "x\n"}}},
+            "site panel: window: basic_auth: user_file: 'x\\n' cannot be the path",
+        ),
+    ],
+)
+def test_mistakes_about_stages_are_named(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(Problem) as caught:
+        parse_sites([site(**changes)])
+    assert said in str(caught.value)

@@ -1,0 +1,228 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gate_log_info
+short_description: Who got through a gate with a certificate, and who came without
+version_added: 0.1.0
+description:
+  - Reads the log of a site behind a gate, with its rotated and compressed files, and returns what it shows about people and
+    addresses. Changes nothing.
+  - It reads line by line, so a large log costs time and no memory.
+extends_documentation_fragment:
+  - quietdoor.mtls.attributes.info
+options:
+  path:
+    description:
+      - The log, as role P(quietdoor.mtls.gate#role) has it, C(quietdoor-NAME.log) in C(gate_nginx_log_path). Rotated files beside
+        it, whose names begin with this one and a dot or a hyphen, are read too; C(.gz), C(.bz2) and C(.xz) are unpacked.
+    type: path
+    required: true
+  since:
+    description:
+      - How far to look back, a duration as in V(7d). Everything that is there unless given.
+    type: str
+  exclude:
+    description:
+      - Names of clients that are no people, which are counted apart.
+    type: list
+    elements: str
+    default: [door-probe]
+notes:
+  - What a log says about people rests on certificates that were verified. Addresses are the peers of the connections.
+  - The clock is that of this host. Lines from a time to come are counted like others.
+seealso:
+  - module: quietdoor.mtls.gate_transaction
+  - module: quietdoor.mtls.gate_probe
+author:
+  - quietdoor.mtls authors (@quietdoor)
+"""
+
+EXAMPLES = r"""
+- name: Read what the last week shows
+  quietdoor.mtls.gate_log_info:
+    path: /var/log/nginx/quietdoor-panel.log
+    since: 7d
+  register: evidence
+
+- name: Say who has got in with a certificate
+  ansible.builtin.debug:
+    msg: "{{ evidence.people | map(attribute='name') }}"
+"""
+
+RETURN = r"""
+people:
+  description:
+    - Whose certificates opened the gate, with an answer of the application, the latest first. Status 5xx is none.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: alex
+      email: alex@example.org
+      count: 41
+      first_seen: "2026-11-23T08:12:09Z"
+      last_seen: "2026-11-24T16:40:31Z"
+unanswered:
+  description: The same, where the application did not answer.
+  returned: success
+  type: list
+  elements: dict
+excluded:
+  description: The same of the clients in O(exclude).
+  returned: success
+  type: list
+  elements: dict
+would_deny:
+  description:
+    - Who was let in in stage C(observe) and would not be in stage C(enforce), the most frequent first. C(name) is that of the
+      certificate, if there was one that verified.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - address: 192.0.2.7
+      reason: no-certificate
+      name: ""
+      count: 12
+      first_seen: "2026-11-23T08:12:09Z"
+      last_seen: "2026-11-24T16:40:31Z"
+fallback:
+  description: Who came in through the window of stage C(fallback), likewise.
+  returned: success
+  type: list
+  elements: dict
+denied:
+  description: Who was refused, likewise.
+  returned: success
+  type: list
+  elements: dict
+last_fallback:
+  description: When somebody last came in through the window; none if nobody did.
+  returned: success
+  type: str
+  sample: "2026-11-24T16:40:31Z"
+last_would_deny:
+  description: When somebody was last let in who would not be in stage C(enforce); none if nobody was.
+  returned: success
+  type: str
+beyond:
+  description: How many requests came from more people or addresses than are told apart, which is 10,000 of each kind.
+  returned: success
+  type: int
+  sample: 0
+files:
+  description: How many files were read.
+  returned: success
+  type: int
+  sample: 8
+lines:
+  description: How many lines they had.
+  returned: success
+  type: int
+  sample: 120455
+damaged:
+  description: How many of them say nothing of a gate, because they are cut off or of another format.
+  returned: success
+  type: int
+  sample: 0
+unread:
+  description: Rotated files whose compression is not known here.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+"""
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.access_log import Reading, requests
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.evidence import Evidence, Sighting, Tally, weigh
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ARGUMENTS = {
+    "path": {"type": "path", "required": True},
+    "since": {"type": "str"},
+    "exclude": {"type": "list", "elements": "str", "default": ["door-probe"]},
+}
+
+
+def work(module: Any) -> dict[str, Any]:
+    """Read the log."""
+    since = module.params["since"]
+    begin = datetime.now(timezone.utc) - parse_duration(since, "since") if since else None
+    reading = Reading()
+    evidence = weigh(requests(module.params["path"], reading), begin, frozenset(module.params["exclude"]))
+    for name in reading.unread:
+        module.warn(f"{name} was not read, because its compression is not known here")
+    if reading.damaged:
+        module.warn(f"{reading.damaged} of {reading.lines} lines of {module.params['path']} say nothing of a gate")
+    return {"changed": False, **told(evidence), **_about(reading)}
+
+
+def told(evidence: Evidence) -> dict[str, Any]:
+    """Return evidence as plain data."""
+    tallies = {"would_deny": evidence.would_deny, "fallback": evidence.fallback, "denied": evidence.denied}
+    people = {"people": evidence.people, "unanswered": evidence.unanswered, "excluded": evidence.excluded}
+    return {
+        **{key: _listed(tally, _person, by_time=True) for key, tally in people.items()},
+        **{key: _listed(tally, _source, by_time=False) for key, tally in tallies.items()},
+        "last_fallback": _last(evidence.fallback),
+        "last_would_deny": _last(evidence.would_deny),
+        "beyond": sum(tally.beyond for tally in (*tallies.values(), *people.values())),
+    }
+
+
+def _about(reading: Reading) -> dict[str, Any]:
+    return {
+        "files": reading.files,
+        "lines": reading.lines,
+        "damaged": reading.damaged,
+        "unread": list(reading.unread),
+    }
+
+
+def _listed(tally: Tally, who: Callable[[Any], dict[str, str]], *, by_time: bool) -> list[dict[str, Any]]:
+    rows = [{**who(key), **_sighting(sighting)} for key, sighting in tally.seen.items()]
+    return sorted(rows, key=lambda row: row["last_seen"] if by_time else row["count"], reverse=True)
+
+
+def _person(key: Any) -> dict[str, str]:
+    name, email = key
+    return {"name": name, "email": email}
+
+
+def _source(key: Any) -> dict[str, str]:
+    return {"address": key.address, "reason": key.reason, "name": key.name}
+
+
+def _sighting(sighting: Sighting) -> dict[str, Any]:
+    return {"count": sighting.count, "first_seen": _iso(sighting.first), "last_seen": _iso(sighting.last)}
+
+
+def _last(tally: Tally) -> str | None:
+    moments = [sighting.last for sighting in tally.seen.values() if sighting.last]
+    return _iso(max(moments)) if moments else None
+
+
+def _iso(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}" if moment else ""
+
+
+def main() -> None:
+    """Entry point."""
+    run(AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True), work)
+
+
+if __name__ == "__main__":
+    main()
