@@ -85,18 +85,16 @@ def commit(nginx: Nginx, name: str, now: Moment, rules: Rules, *, check_mode: bo
     """
     with _at_work(nginx, check_mode=check_mode):
         transaction = _known(nginx, name)
-        if transaction.phase == COMMITTED or (check_mode and transaction.phase == COMMITTING):
-            return End("unchanged", "it was committed before", transaction)
         if transaction.undecided and not transaction.due(now):
             _check_served(nginx, transaction)
             if not check_mode:
                 commit_transaction(nginx, transaction, rules)
             return End("committed", "", transaction)
-        finishes = transaction.phase == COMMITTING
-        if not check_mode:
-            settle(nginx, now, rules)
-            transaction = _known(nginx, name)
-        if finishes:
+        phase = transaction.phase
+        transaction = transaction if check_mode else _settled(nginx, transaction, now, rules)
+        if phase == COMMITTED:
+            return End("unchanged", "it was committed before", transaction)
+        if phase == COMMITTING:
             return End("committed", "an earlier run had begun to commit it", transaction)
         raise _went_back(transaction)
 
@@ -112,6 +110,8 @@ def revert(nginx: Nginx, name: str, operator: str, now: Moment, rules: Rules, *,
         transaction = _known(nginx, name) if name else read_transaction(nginx.conf_path)
         if transaction is None:
             return End("unchanged", "no transaction holds this host", None)
+        if transaction.over and not check_mode:
+            transaction = _settled(nginx, transaction, now, rules)
         if transaction.phase in (COMMITTING, COMMITTED):
             if name:
                 raise Problem(f"{_sentence(transaction)} was committed", "Go back with step rollback")
@@ -122,6 +122,12 @@ def revert(nginx: Nginx, name: str, operator: str, now: Moment, rules: Rules, *,
             _take_back(nginx, transaction, now, f"{operator} asked for it", rules)
             transaction = _known(nginx, transaction.id)
         return End("reverted", transaction.why or f"{operator} asked for it", transaction)
+
+
+def _settled(nginx: Nginx, transaction: Transaction, now: Moment, rules: Rules) -> Transaction:
+    """Complete what a killed run left of an end that was decided, and return the transaction as it is then."""
+    settle(nginx, now, rules)
+    return _known(nginx, transaction.id)
 
 
 def _take_back(nginx: Nginx, transaction: Transaction, now: Moment, why: str, rules: Rules) -> None:

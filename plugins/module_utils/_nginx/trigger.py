@@ -4,7 +4,7 @@
 """What makes an armed revert come by itself: units of systemd, or a process of its own where systemd does not run.
 
 The units lie where they survive a reboot. The service starts with the machine, and waits until the revert is due; the timer
-starts it at the deadline, by the wall clock and by the time since it was armed, whichever comes first. Started too early it waits.
+starts it at the deadline, by the wall clock or by the time since it was armed, whichever comes first. Too early, it waits.
 """
 
 from __future__ import annotations
