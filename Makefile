@@ -75,7 +75,7 @@ sanity: venv install ## ansible-test sanity, on the archive
 	@tools/ansible-test.sh sanity $(ARGS)
 
 integration: venv install ## ansible-test integration, on the archive
-	@tools/packages.sh openssl=openssl
+	@tools/packages.sh nginx=nginx openssl=openssl
 	@tools/ansible-test.sh integration $(ARGS)
 
 bench: venv install ## speed and memory beside openssl, easy-rsa and community.crypto; sizes: ARGS="--clients 1000", see ARGS=--help

@@ -369,7 +369,6 @@ class TestSteps:
             ({"revert_after": "9s"}, "revert_after: 9s is not between 10s and 1h"),
             ({"revert_after": "61m"}, "revert_after: 61m is not between"),
             ({"revert_after": "soon"}, "revert_after: 'soon' is not a duration"),
-            ({"candidate": None}, "missing: candidate"),
         ],
     )
     def test_bad_options(self, host: Host, options: dict[str, Any], words: str) -> None:
@@ -378,6 +377,8 @@ class TestSteps:
         assert words in host.begin(**options)["msg"]
         assert "step is rollback" in host.do("rollback")["msg"]
         assert "There is no transaction" in host.do("commit", transaction="")["msg"]
+        for nothing in ({}, {"candidate": None}):
+            assert "missing: candidate" in host.do("begin", **nothing)["msg"]
         assert host.tree() == before
 
 
