@@ -312,6 +312,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx import steps, trigger
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.arming import Arming, term_from
@@ -374,6 +375,8 @@ def request_from(params: dict[str, Any], conf_path: str, step: str) -> Request:
         candidate, endpoints = steps.candidate_of(conf_path, params["generation"])
     else:
         candidate, endpoints = params["candidate"], endpoints_from(params["endpoints"], "endpoints")
+    if candidate is None:
+        raise Problem("candidate is null", "Give the files of the gate, or an empty dictionary to remove it")
     return Request(
         candidate=candidate,
         endpoints=endpoints,
