@@ -75,7 +75,7 @@ sanity: venv install ## ansible-test sanity, on the archive
 	@tools/ansible-test.sh sanity $(ARGS)
 
 integration: venv install ## ansible-test integration, on the archive
-	@tools/packages.sh openssl=openssl
+	@tools/packages.sh nginx=nginx openssl=openssl
 	@tools/ansible-test.sh integration $(ARGS)
 
 bench: venv install ## speed and memory beside openssl, easy-rsa and community.crypto; sizes: ARGS="--clients 1000", see ARGS=--help
@@ -88,9 +88,10 @@ demo-check: install ## make demo, twice, stop, and again, in .cache/demo
 images: ## the systemd containers' images, made anew where they are missing, old or of another recipe
 	@tools/images.sh
 
-molecule: venv install images ## the example inventory, and revoking, on real systemd containers
+molecule: venv install images ## the example inventory, revoking, and an armed transaction, on real systemd containers
 	@tools/molecule.sh test --scenario-name default $(ARGS)
 	@tools/molecule.sh test --scenario-name revoke $(ARGS)
+	@tools/molecule.sh test --scenario-name armed $(ARGS)
 
 format: venv ## ruff's own style for every Python file
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .

@@ -15,21 +15,45 @@ description:
     one, one symbolic link is switched, nginx is tested and reloaded, and every endpoint is asked on fresh connections until the
     I(running) nginx tells the new generation. If anything fails, the link goes back, nginx is reloaded, and the old generation is
     proven in the same way.
+  - With O(step=apply) that is all, in one call. With O(step=begin) the way back is armed before anything moves, and the gate goes
+    back by itself unless O(step=commit) follows within O(revert_after). In between somebody can knock from outside. Whoever loses
+    the control node, the network or the way in has only to wait.
+  - What takes the gate back is a unit and a timer of systemd, which survive a reboot, or a process of its own where systemd does
+    not run. It needs nothing but python3 and nginx. It never touches trust, so a revocation stays.
+  - Commit, revert and the armed revert are decided by one step under one lock. Exactly one of them wins, and the others say so.
+    After the deadline nothing is committed any more.
+  - While a transaction is armed, every other change of the gate on this host is refused. It holds the host until its deadline,
+    dead or alive.
   - What the candidate's C(manifest.json) says of the sites is compared with the effective configuration. The snippets of a site
     (C(manage) is V(snippets)) have to be included in the operator's server, nothing there may undo them, and no other server may
     open the panel. Snippets that no server includes yet are put in place with a warning; once they were included, they have to
     stay. A snippet that is still included is not removed.
   - The exit code of a reload proves nothing. With a port that is taken, nginx keeps its old configuration without a word.
-  - A run that was killed at any moment is finished or undone by the next one.
+  - A run that was killed at any moment is finished or undone by the next one, or by the armed revert.
 options:
+  step:
+    description:
+      - What to do.
+      - V(apply) makes the candidate live, and commits it as soon as it is proven. Work by hand in the live gate is overwritten.
+      - V(test) does what check mode does of V(begin), whether in check mode or not. It changes nothing; C(changed) says whether
+        V(begin) would.
+      - V(begin) refuses where somebody changed the live gate by hand, arms the way back, and makes the candidate live. Where
+        nothing differs, nothing is armed.
+      - V(commit) disarms; the gate stays. It fails if the gate went back, and if nginx serves anything else.
+      - V(revert) takes the gate back now, and proves it.
+      - V(rollback) is V(begin) with the kept generation O(generation) in place of a candidate; it wants a V(commit), too.
+      - V(status) looks, and changes nothing.
+    type: str
+    choices: [apply, test, begin, commit, revert, rollback, status]
+    default: apply
   candidate:
     description:
       - The files of the gate, path relative to C(quietdoor/gate/) to text. C(http.conf) and C(manifest.json) are required.
       - C(http.conf) has to include C(quietdoor/gate/generation.conf), which this module writes; it sets
         C($quietdoor_gate_generation).
       - Empty to remove the gate from nginx.
+      - Required for O(step=apply), O(step=test) and O(step=begin).
     type: dict
-    required: true
   endpoints:
     description:
       - Where the running nginx tells its generation, at C(/.well-known/quietdoor) in the header C(X-Quietdoor-Generation).
@@ -62,12 +86,43 @@ options:
     type: str
     choices: [refuse, warn]
     default: refuse
+  transaction:
+    description:
+      - The id that O(step=begin) or O(step=rollback) returned as RV(transaction). Required for O(step=commit).
+      - For O(step=revert) empty means whichever transaction holds this host.
+    type: str
+    default: ""
+  generation:
+    description: The kept generation to go back to, one of RV(snapshots); V(0) for no gate. Required for O(step=rollback).
+    type: int
+  revert_after:
+    description:
+      - How long after O(step=begin) or O(step=rollback) the gate goes back by itself, as in V(5m); from V(10s) to V(1h).
+      - It has to be long enough for the probes from outside, and short enough to wait for when locked out.
+    type: str
+    default: 5m
+  revert_by:
+    description:
+      - What takes the gate back. V(systemd) is a unit and a timer, and survives a reboot. V(process) is a process of its own, and
+        does not; after a reboot the next run of this module brings it to its end.
+      - V(auto) is V(systemd) where it runs.
+    type: str
+    choices: [auto, systemd, process]
+    default: auto
+  operator:
+    description: Who does this, for those who find the host held. By default the user on the host.
+    type: str
+    default: ""
+  force:
+    description: Overwrite what somebody changed in the live gate by hand.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - quietdoor.mtls.nginx
   - quietdoor.mtls.nginx.change
   - quietdoor.mtls.attributes
 notes:
-  - Check mode does everything up to the test in the scratch copy and leaves no trace.
+  - Check mode does everything up to the test in the scratch copy and leaves no trace. Nothing is armed in check mode.
   - The candidate is public, its text is shown in diff mode. Never put a secret into it.
 seealso:
   - module: quietdoor.mtls.trust_install
@@ -88,6 +143,33 @@ EXAMPLES = r"""
         address: 127.0.0.1
         port: 443
         server_name: admin.example.com
+
+- name: Bring it, armed
+  quietdoor.mtls.gate_transaction:
+    step: begin
+    candidate: "{{ my_candidate }}"
+    endpoints: "{{ my_endpoints }}"
+    revert_after: 5m
+    operator: kim@laptop
+  register: begun
+
+# ... here the control node knocks as a client does; if that fails, step revert, or nothing at all ...
+
+- name: Let it stay
+  quietdoor.mtls.gate_transaction:
+    step: commit
+    transaction: "{{ begun.transaction }}"
+  when: begun.armed
+
+- name: Look what is kept
+  quietdoor.mtls.gate_transaction:
+    step: status
+  register: status
+
+- name: Go back to the generation before
+  quietdoor.mtls.gate_transaction:
+    step: rollback
+    generation: "{{ status.snapshots[1].generation }}"
 
 - name: Take the gate out of nginx
   quietdoor.mtls.gate_transaction:
@@ -110,7 +192,7 @@ generation:
   type: int
   sample: 12
 previous_generation:
-  description: The generation that was last proven before, none if there was no gate.
+  description: The generation that was last committed before, none if there was no gate.
   returned: success
   type: int
   sample: 11
@@ -118,14 +200,30 @@ action:
   description:
     - V(applied) if the candidate is new, V(removed) if the gate is gone, V(unchanged) if nothing was to be done.
     - V(resumed) if the files were there already but an earlier run had not brought them into the running nginx, or not proven it.
+    - V(committed) and V(reverted) after these steps.
   returned: success
   type: str
   sample: applied
 reason:
-  description: Why there was something to do; empty if there was not.
+  description: Why there was something to do; empty if there was not. Of a transaction that went back, why it did.
   returned: success
   type: str
   sample: quietdoor/gate/sites/admin.conf differs
+armed:
+  description: Whether a transaction holds this host and waits for O(step=commit).
+  returned: success
+  type: bool
+  sample: false
+transaction:
+  description: The id of that transaction, or of the one that was committed or reverted; empty if there is none.
+  returned: success
+  type: str
+  sample: 6b2f0c9d8e7a4153
+deadline:
+  description: When the gate goes back by itself, as RFC 3339 writes it; empty if nothing is armed.
+  returned: success
+  type: str
+  sample: "2026-11-24T10:05:00Z"
 tested:
   description: Whether nginx tested the candidate in a scratch copy in this run.
   returned: success
@@ -134,12 +232,12 @@ tested:
 guarded:
   description:
     - Whether every site of the candidate is guarded. V(false) if the snippets of a site are in place and no server includes them.
-  returned: success
+  returned: O(step) is V(apply), V(test), V(begin) or V(rollback)
   type: bool
   sample: true
 unguarded:
   description: The names of the sites that nothing guards yet.
-  returned: success
+  returned: O(step) is V(apply), V(test), V(begin) or V(rollback)
   type: list
   elements: str
   sample: []
@@ -147,7 +245,7 @@ findings:
   description:
     - What was found in the effective configuration beside the gate, those that open a panel first.
     - Each has C(site), C(severity) (V(warning) here, because an error fails the module), C(file), C(line), C(what) and C(mend).
-  returned: success
+  returned: O(step) is V(apply), V(test), V(begin) or V(rollback)
   type: list
   elements: dict
   sample:
@@ -159,16 +257,66 @@ findings:
       mend: Make a server of its own for plain HTTP that redirects
 sites:
   description: The names of the sites of the candidate.
-  returned: success
+  returned: O(step) is V(apply), V(test), V(begin) or V(rollback)
   type: list
   elements: str
   sample: [admin]
+snapshots:
+  description:
+    - The generations that are kept, the newest first.
+    - Each has C(generation), C(live), C(stages) (site to stage), C(written) (RFC 3339), C(sha256) of its files as they were
+      written, and C(intact), whether they still are.
+  returned: O(step=status)
+  type: list
+  elements: dict
+  sample:
+    - generation: 12
+      live: true
+      stages: {admin: enforce}
+      written: "2026-11-24T10:00:00Z"
+      sha256: 5f0c1c4d5d0c3f3bb8a1f1f0c2f7e6d0a9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4
+      intact: true
+drift:
+  description:
+    - The files of the live gate that are not as the last transaction left them, relative to O(conf_path).
+    - Where they are what made the module fail, the difference is part of its message.
+  returned: O(step=status), or on failure because of them
+  type: list
+  elements: str
+  sample: [quietdoor/gate/sites/admin.conf]
+told:
+  description: What the running nginx tells at each endpoint, with C(generation) none and a C(failure) where it tells nothing.
+  returned: O(step=status)
+  type: list
+  elements: dict
+  sample:
+    - site: admin
+      endpoint: admin.example.com on 127.0.0.1:443
+      generation: 12
+      failure: ""
+held_by:
+  description:
+    - The transaction that holds this host, or the last one that did; empty if there was none.
+    - It has C(id), C(phase) (V(armed), V(committing), V(committed), V(reverting) or V(reverted)), C(operator), C(since),
+      C(deadline), C(base) and C(target) (generations), C(why) (it went back), C(revert_by), and C(triggered), whether what takes
+      it back is there.
+  returned: O(step=status)
+  type: dict
+  sample: {}
 """
 
+import difflib
+import getpass
+import os
+from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx import steps, trigger
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.arming import Arming, term_from
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.deadline import in_iso, read_clocks
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.gate import Outcome, Request, apply_gate
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.generation import endpoints_from
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.options import (
@@ -178,6 +326,8 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.options impo
     nginx_from,
     seconds,
 )
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.records import Drifted
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.revert import Rules
 
 ENDPOINT = {
     "site": {"type": "str", "required": True},
@@ -185,49 +335,184 @@ ENDPOINT = {
     "port": {"type": "int", "required": True},
     "server_name": {"type": "str", "required": True},
 }
+_SHOWN_LINES = 200
 
 
 def work(module: Any) -> dict[str, Any]:
-    """Make the candidate live."""
-    params = module.params
-    request = Request(
-        candidate=params["candidate"],
-        endpoints=endpoints_from(params["endpoints"], "endpoints"),
-        prove_timeout=seconds(params, "prove_timeout"),
-        keep=kept(params),
-        lenient=params["other_ways"] == "warn",
+    """Do the step."""
+    step = module.params["step"]
+    try:
+        if step == "status":
+            return status(module)
+        if step in ("commit", "revert"):
+            return end(module, step)
+        return change(module, step)
+    except Drifted as drifted:
+        shown = steps.difference(drifted.drift.written, drifted.drift.found)
+        module.fail_json(msg=f"{drifted}\n{in_text(shown)}", drift=drifted.drift.paths, diff=shown)
+        raise
+
+
+def change(module: Any, step: str) -> dict[str, Any]:
+    """Make the candidate, or a kept generation, live."""
+    nginx = nginx_from(module.params)
+    outcome = apply_gate(
+        nginx,
+        request_from(module.params, nginx.conf_path, step),
+        check_mode=module.check_mode or step == "test",
+        arming=None if step == "apply" else arming_from(module.params),
     )
-    outcome = apply_gate(nginx_from(params), request, check_mode=module.check_mode)
     for warning in outcome.result.warnings:
         module.warn(warning)
     for finding in outcome.survey.findings:
         module.warn(f"{finding}. {finding.mend}.")
+    return told(outcome)
+
+
+def request_from(params: dict[str, Any], conf_path: str, step: str) -> Request:
+    """Return what shall be live."""
+    if step == "rollback":
+        candidate, endpoints = steps.candidate_of(conf_path, params["generation"])
+    else:
+        candidate, endpoints = params["candidate"], endpoints_from(params["endpoints"], "endpoints")
+    if candidate is None:
+        raise Problem("candidate is null", "Give the files of the gate, or an empty dictionary to remove it")
+    return Request(
+        candidate=candidate,
+        endpoints=endpoints,
+        prove_timeout=seconds(params, "prove_timeout"),
+        keep=kept(params),
+        lenient=params["other_ways"] == "warn",
+    )
+
+
+def arming_from(params: dict[str, Any]) -> Arming:
+    """Return how to arm."""
+    return Arming(
+        operator=operator_from(params),
+        term=term_from(params["revert_after"], "revert_after"),
+        kind=trigger.choose(params["revert_by"]),
+        settings={name: params[name] for name in (*NGINX, *CHANGE)},
+        clock=read_clocks,
+        force=params["force"],
+    )
+
+
+def operator_from(params: dict[str, Any]) -> str:
+    """Return who does this."""
+    try:
+        user = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):  # a user that no database knows
+        user = str(os.getuid())
+    return str(params["operator"] or user)
+
+
+def told(outcome: Outcome) -> dict[str, Any]:
+    """Return what came of a change."""
+    transaction = outcome.armed
     return {
         "changed": outcome.result.action != "unchanged",
         "generation": outcome.generation,
         "previous_generation": outcome.previous_generation,
         "action": outcome.result.action,
         "reason": outcome.result.reason,
+        "armed": transaction is not None,
+        "transaction": transaction.id if transaction else "",
+        "deadline": in_iso(transaction.deadline.wall) if transaction else "",
         "tested": outcome.result.tested,
         "guarded": not outcome.survey.unguarded,
         "unguarded": list(outcome.survey.unguarded),
         "findings": [finding.as_dict() for finding in outcome.survey.findings],
-        "sites": sorted({endpoint.site for endpoint in request.endpoints}),
-        "diff": difference(outcome),
+        "sites": outcome.sites,
+        "diff": steps.difference(outcome.before, outcome.after),
     }
 
 
-def difference(outcome: Outcome) -> list[dict[str, str]]:
-    """Return the files that differ, before and after."""
-    return [
-        {
-            "before_header": path,
-            "after_header": path,
-            "before": outcome.before.get(path, ""),
-            "after": outcome.after.get(path, ""),
-        }
-        for path in sorted({*outcome.before, *outcome.after})
-    ]
+def end(module: Any, step: str) -> dict[str, Any]:
+    """Commit a transaction, or take it back."""
+    params = module.params
+    nginx, now = nginx_from(params), read_clocks()
+    rules = Rules(seconds(params, "prove_timeout"), kept(params))
+    if step == "commit":
+        ended = steps.commit(nginx, params["transaction"], now, rules, check_mode=module.check_mode)
+    else:
+        operator = operator_from(params)
+        ended = steps.revert(nginx, params["transaction"], operator, now, rules, check_mode=module.check_mode)
+    seen = steps.look(nginx)
+    return {
+        "changed": ended.action != "unchanged",
+        "generation": seen.live,
+        "previous_generation": ended.transaction.base if ended.transaction else seen.committed,
+        "action": ended.action,
+        "reason": ended.reason,
+        "armed": seen.held,
+        "transaction": ended.transaction.id if ended.transaction else "",
+        "deadline": in_iso(ended.transaction.deadline.wall) if ended.transaction and seen.held else "",
+        "tested": False,
+    }
+
+
+def status(module: Any) -> dict[str, Any]:
+    """Look."""
+    nginx = nginx_from(module.params)
+    nginx.check()
+    seen = steps.look(nginx)
+    transaction = seen.transaction
+    deadline = in_iso(transaction.deadline.wall) if transaction else ""
+    return {
+        "changed": False,
+        "generation": seen.live,
+        "previous_generation": seen.committed,
+        "action": "unchanged",
+        "reason": "",
+        "armed": seen.held,
+        "transaction": transaction.id if transaction and seen.held else "",
+        "deadline": deadline if seen.held else "",
+        "tested": False,
+        "snapshots": [asdict(one) for one in seen.kept],
+        "drift": seen.drift.paths,
+        "told": [
+            {
+                "site": endpoint.site,
+                "endpoint": str(endpoint),
+                "generation": answer.gate,
+                "failure": answer.failure,
+            }
+            for endpoint, answer in seen.told
+        ],
+        "held_by": transaction_as_dict(seen),
+        "diff": steps.difference(seen.drift.written, seen.drift.found),
+    }
+
+
+def transaction_as_dict(seen: steps.Status) -> dict[str, Any]:
+    """Return the transaction that holds this host, or the last one that did."""
+    transaction = seen.transaction
+    if transaction is None:
+        return {}
+    return {
+        "id": transaction.id,
+        "phase": transaction.phase,
+        "operator": transaction.operator,
+        "since": in_iso(transaction.deadline.since.wall),
+        "deadline": in_iso(transaction.deadline.wall),
+        "base": transaction.base,
+        "target": transaction.target,
+        "why": transaction.why,
+        "revert_by": transaction.trigger.kind,
+        "triggered": seen.triggered,
+    }
+
+
+def in_text(differences: list[dict[str, str]]) -> str:
+    """Return files as the last transaction left them, and as they are, for a message."""
+    lines: list[str] = []
+    for one in differences:
+        texts = (one["before"].splitlines(), one["after"].splitlines())
+        lines += difflib.unified_diff(
+            *texts, f"as written: {one['before_header']}", f"by hand: {one['after_header']}", lineterm=""
+        )
+    return "\n".join(lines[:_SHOWN_LINES])
 
 
 def main() -> None:
@@ -235,11 +520,33 @@ def main() -> None:
     spec = {
         **NGINX,
         **CHANGE,
-        "candidate": {"type": "dict", "required": True},
+        "step": {
+            "type": "str",
+            "choices": ["apply", "test", "begin", "commit", "revert", "rollback", "status"],
+            "default": "apply",
+        },
+        "candidate": {"type": "dict"},
         "endpoints": {"type": "list", "elements": "dict", "default": [], "options": ENDPOINT},
         "other_ways": {"type": "str", "choices": ["refuse", "warn"], "default": "refuse"},
+        "transaction": {"type": "str", "default": ""},
+        "generation": {"type": "int"},
+        "revert_after": {"type": "str", "default": "5m"},
+        "revert_by": {"type": "str", "choices": ["auto", "systemd", "process"], "default": "auto"},
+        "operator": {"type": "str", "default": ""},
+        "force": {"type": "bool", "default": False},
     }
-    run(AnsibleModule(argument_spec=spec, supports_check_mode=True), work)
+    module = AnsibleModule(
+        argument_spec=spec,
+        required_if=[
+            ("step", "apply", ["candidate"]),
+            ("step", "test", ["candidate"]),
+            ("step", "begin", ["candidate"]),
+            ("step", "rollback", ["generation"]),
+            ("step", "commit", ["transaction"]),
+        ],
+        supports_check_mode=True,
+    )
+    run(module, work)
 
 
 if __name__ == "__main__":

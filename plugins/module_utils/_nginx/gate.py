@@ -12,29 +12,29 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from .._ansible.files import PUBLIC_DIR, PUBLIC_FILE, make_directory, sync_directory, write_atomic
 from . import transaction
+from .armed import Snapshot, laid_out, read_transaction
+from .arming import Change
+from .deadline import read_clocks
 from .generation import endpoints_from
+from .placing import ENTRY, ENTRY_TEXT, GENERATION, included_sites, place, read_text, write_included
+from .records import find_drift, prune_records, refuse_drift, write_record
+from .revert import Rules, refuse_if_held, settle
 from .scratch import in_live_words
 from .shelf import HOME, Shelf, locked
 from .survey import Survey, panels_from, refuse, refuse_orphans, survey
-from .transaction import Move, Result
+from .transaction import Hold, Move, Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from .armed import Transaction
+    from .arming import Arming
     from .config import Configuration
+    from .deadline import Moment
     from .generation import Endpoint
     from .server import Nginx
 
-ENTRY = "conf.d/quietdoor.conf"
-ENTRY_TEXT = """\
-# Written by module quietdoor.mtls.gate_transaction; it is here if and only if a gate is live.
-include quietdoor/trust/http.conf;
-include quietdoor/gate/http.conf;
-"""
-GENERATION = "generation.conf"
-INCLUDED = f"{HOME}/gate.included"
 _REQUIRED = ("http.conf", "manifest.json")
 _PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
@@ -61,7 +61,8 @@ class Request:
 class Outcome:
     """What came of it. ``before`` and ``after`` are the files that differ, by path relative to the configuration.
 
-    ``survey`` says what guards the sites, and what does not.
+    ``survey`` says what guards the sites, and what does not. ``armed`` is the transaction that takes it back unless it is
+    committed.
     """
 
     result: Result
@@ -70,6 +71,8 @@ class Outcome:
     previous_generation: int | None
     before: dict[str, str]
     after: dict[str, str]
+    sites: list[str]
+    armed: Transaction | None = None
 
 
 def generation_conf(generation: int) -> str:
@@ -77,9 +80,17 @@ def generation_conf(generation: int) -> str:
     return f'map "" $quietdoor_gate_generation {{ default "{generation}"; }}\n'
 
 
-def apply_gate(nginx: Nginx, request: Request, *, check_mode: bool) -> Outcome:
+def apply_gate(
+    nginx: Nginx,
+    request: Request,
+    *,
+    check_mode: bool,
+    arming: Arming | None = None,
+    clock: Callable[[], Moment] = read_clocks,
+) -> Outcome:
     """Make the candidate live.
 
+    :param arming: arms a revert before anything moves, and leaves the end to a commit; None to commit what is proven.
     :raises Problem: if it cannot be; it says whether anything changed and what was taken back.
     """
     _check(request)
@@ -87,22 +98,43 @@ def apply_gate(nginx: Nginx, request: Request, *, check_mode: bool) -> Outcome:
         if not check_mode and os.path.isdir(os.path.join(nginx.conf_path, HOME)):
             with locked(nginx.conf_path, check_mode=False):
                 Shelf(nginx.conf_path, "gate").tidy()
-        return Outcome(Result("unchanged", "", tested=False), Survey((), (), ()), None, None, {}, {})
+        return Outcome(Result("unchanged", "", tested=False), Survey((), (), ()), None, None, {}, {}, [])
     nginx.check()
     with locked(nginx.conf_path, check_mode=check_mode):
-        return _Gate(nginx, request).apply(check_mode=check_mode)
+        notes = _settled(nginx, request, clock(), check_mode=check_mode)
+        if arming is not None and not arming.force:
+            refuse_drift(find_drift(nginx.conf_path, Shelf(nginx.conf_path, "gate")))
+        outcome = _Gate(nginx, request, arming, clock).apply(check_mode=check_mode)
+    return replace(outcome, result=replace(outcome.result, warnings=(*notes, *outcome.result.warnings)))
+
+
+def _settled(nginx: Nginx, request: Request, now: Moment, *, check_mode: bool) -> tuple[str, ...]:
+    """Bring an earlier transaction to its end, or refuse because it holds this host. Return what check mode left undone."""
+    if not check_mode:
+        refuse_if_held(settle(nginx, now, Rules(request.prove_timeout, request.keep)))
+        return ()
+    earlier = read_transaction(nginx.conf_path)
+    if earlier is None or earlier.over:
+        return ()
+    if earlier.undecided and not earlier.due(now):
+        refuse_if_held(earlier)
+    return (f"The real run first brings {earlier} to its end, so it may find other files than this one",)
 
 
 class _Gate:
     """One call, under the lock."""
 
-    def __init__(self, nginx: Nginx, request: Request) -> None:
+    def __init__(self, nginx: Nginx, request: Request, arming: Arming | None, clock: Callable[[], Moment]) -> None:
         self.nginx = nginx
         self.request = request
+        self.arming = arming
+        self.clock = clock
+        self.armed: Transaction | None = None
         self.shelf = Shelf(nginx.conf_path, "gate")
         self.entry = os.path.join(nginx.conf_path, ENTRY)
         self.live = self.shelf.live()
         self.committed = self.shelf.committed()
+        self.found_entry = read_text(self.entry)
         self.files = {path: text for path, text in self.shelf.files(self.live).items() if path != GENERATION}
         self.target = self._target()
         self.panels = panels_from(request.candidate["manifest.json"]) if request.candidate else ()
@@ -116,9 +148,11 @@ class _Gate:
             move = self._move(before, after)
             self._look_at_what_is_live(move)
             result = transaction.make(self.nginx, move, check_mode=check_mode)
-            if not check_mode:
+            if not check_mode and self.armed is None:
                 write_included(self.nginx.conf_path, self.survey.included)
-        return Outcome(result, self.survey, self.target, self.committed, before, after)
+                prune_records(self.nginx.conf_path, self.shelf.stored())
+        sites = sorted({endpoint.site for endpoint in self.request.endpoints})
+        return Outcome(result, self.survey, self.target, self.committed, before, after, sites, self.armed)
 
     def _look_at_what_is_live(self, move: Move) -> None:
         """Before anything moves: what includes snippets that could go; and where nothing moves, whether all still counts."""
@@ -162,7 +196,7 @@ class _Gate:
             shelf=self.shelf,
             target=target,
             files=files,
-            in_place=self.live == target and _read(self.entry) == (None if target is None else ENTRY_TEXT),
+            in_place=self.live == target and read_text(self.entry) == (None if target is None else ENTRY_TEXT),
             reason=_reason(before, after),
             arrange=self._arrange,
             endpoints_of=self._endpoints_of,
@@ -171,7 +205,25 @@ class _Gate:
             even_if_stopped=False,
             timeout=self.request.prove_timeout,
             keep=self.request.keep,
+            hold=Hold(self._arm, self._release) if self.arming else None,
         )
+
+    def _arm(self, base: int | None) -> None:
+        if self.arming is None:
+            return
+        change = Change(
+            base=base,
+            target=self.target,
+            before=self._endpoints_of(base),
+            after=self._endpoints_of(self.target),
+            included=self.survey.included,
+            snapshot=Snapshot(self.shelf.files(base), self.found_entry),
+        )
+        self.armed = self.arming.arm(self.nginx, change)
+
+    def _release(self, why: str) -> None:
+        if self.arming is not None and self.armed is not None:
+            self.arming.release(self.nginx, self.armed, why, self.request.prove_timeout, self.request.keep)
 
     def _with_generation(self, generation: int | None) -> dict[str, str]:
         return {**self.request.candidate, GENERATION: generation_conf(generation or 0)}
@@ -187,19 +239,10 @@ class _Gate:
         }
 
     def _arrange(self, generation: int | None) -> None:
-        # At every moment in between nginx could start: the entry never stands without what it includes.
-        if generation is None:
-            if os.path.lexists(self.entry):
-                os.unlink(self.entry)
-                sync_directory(os.path.dirname(self.entry))
-            self.shelf.point(None)
-            return
-        self.shelf.point(generation)
-        directory = os.path.dirname(self.entry)
-        if not os.path.isdir(directory):
-            make_directory(directory, PUBLIC_DIR)
-        if _read(self.entry) != ENTRY_TEXT:
-            write_atomic(self.entry, ENTRY_TEXT.encode(), PUBLIC_FILE)
+        if generation is not None and generation == self.target and generation != self.live:
+            write_record(self.nginx.conf_path, generation, self._with_generation(generation), self.clock().wall)
+        was_there = generation != self.target and self.armed is not None and self.found_entry is not None
+        place(self.shelf, self.entry, generation, (self.found_entry or "") if was_there else ENTRY_TEXT)
 
     def _endpoints_of(self, generation: int | None) -> Sequence[Endpoint]:
         if generation is None:
@@ -259,7 +302,7 @@ class _Gate:
         return Result("applied", "the gate is new here", tested=False, warnings=(warning,))
 
     def _differences(self) -> tuple[dict[str, str], dict[str, str]]:
-        entry = _read(self.entry)
+        entry = read_text(self.entry)
         before = {f"{HOME}/gate/{path}": text for path, text in self.files.items()}
         before.update({ENTRY: entry} if entry is not None else {})
         after = {f"{HOME}/gate/{path}": text for path, text in self.request.candidate.items()}
@@ -294,25 +337,6 @@ def endpoints_of_live_gate(conf_path: str) -> Sequence[Endpoint] | None:
     endpoints = manifest_endpoints(manifest)
     waiting = {panel.site for panel in panels_from(manifest) if panel.manage == "snippets"} - included_sites(conf_path)
     return [endpoint for endpoint in endpoints if endpoint.site not in waiting]
-
-
-def included_sites(conf_path: str) -> frozenset[str]:
-    """Return the sites whose snippets a server included when the gate was last proven."""
-    text = _read(os.path.join(conf_path, INCLUDED))
-    return frozenset(text.split()) if text else frozenset()
-
-
-def write_included(conf_path: str, sites: Sequence[str]) -> None:
-    """Remember the sites whose snippets a server includes, one a line; no file if there is none."""
-    path = os.path.join(conf_path, INCLUDED)
-    text = "".join(f"{site}\n" for site in sorted(sites))
-    if (_read(path) or "") == text:
-        return
-    if text:
-        write_atomic(path, text.encode(), PUBLIC_FILE)
-    else:
-        os.unlink(path)
-        sync_directory(os.path.dirname(path))
 
 
 def _check(request: Request) -> None:
@@ -383,7 +407,7 @@ def _check_variables(configuration: Configuration, home: str) -> None:
 
 def _anything_there(conf_path: str) -> bool:
     files = any(os.path.lexists(os.path.join(conf_path, path)) for path in (ENTRY, f"{HOME}/gate"))
-    return files or Shelf(conf_path, "gate").committed() is not None
+    return files or laid_out(conf_path) or Shelf(conf_path, "gate").committed() is not None
 
 
 def _reason(before: Mapping[str, str], after: Mapping[str, str]) -> str:
@@ -398,11 +422,3 @@ def _reason(before: Mapping[str, str], after: Mapping[str, str]) -> str:
 
 def _only(files: Mapping[str, str], paths: set[str]) -> dict[str, str]:
     return {path: text for path, text in files.items() if path in paths}
-
-
-def _read(path: str) -> str | None:
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None

@@ -9,20 +9,17 @@ archive, PEP 441). Its settings are a JSON file that the same module writes.
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import importlib
-import io
 import json
 import os
 import sys
-import zipfile
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from .._ansible.durations import parse_duration
 from .._ansible.errors import Problem
 from .._ansible.files import PUBLIC_FILE, write_atomic
+from . import program
 from .fetch import source_from
 from .options import kept, nginx_from, seconds
 from .publication import MANIFEST, read_generation
@@ -34,56 +31,12 @@ if TYPE_CHECKING:
 
     from .chain import Crl
 
-_PACKAGE = "quietdoor"
-_MAIN = f"""\
-import sys
-
-from {_PACKAGE}._nginx.puller import main
-
-sys.exit(main(sys.argv[1:]))
-"""
 _ROOT_DIGEST = 64  # hex digits
-_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def build_program() -> bytes:
     """Return the archive. The same sources make the same bytes."""
-    top, _dot, package = __name__.rpartition(".")[0].rpartition(".")
-    texts = {"__main__.py": _MAIN, f"{_PACKAGE}/__init__.py": ""}
-    waiting = [(package, "puller")]
-    while waiting:
-        package, name = waiting.pop()
-        path = f"{_PACKAGE}/{package}/{name}.py"
-        if path not in texts:
-            texts[f"{_PACKAGE}/{package}/__init__.py"] = ""
-            texts[path] = _source(f"{top}.{package}.{name}")
-            waiting += _imported(texts[path], package)
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for path in sorted(texts):
-            archive.writestr(zipfile.ZipInfo(path, _EPOCH), texts[path])
-    return buffer.getvalue()
-
-
-def _imported(source: str, package: str) -> list[tuple[str, str]]:
-    """Return what a file imports relatively, as package and module. These are what Ansible ships with a module, too."""
-    found = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.level == 1:
-            found += [(package, node.module)] if node.module else [(package, alias.name) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level > 1 and node.module:
-            other, _dot, name = node.module.partition(".")
-            found.append((other, name))
-    return found
-
-
-def _source(name: str) -> str:
-    # By its loader, because as an Ansible module this runs from a zip archive itself.
-    spec = importlib.import_module(name).__spec__
-    text = spec.loader.get_source(name) if spec and spec.loader else None  # type: ignore[attr-defined]
-    if not isinstance(text, str):
-        raise Problem(f"The source of {name} cannot be read", "Install the collection with its sources")
-    return text
+    return program.build_program("puller")
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:

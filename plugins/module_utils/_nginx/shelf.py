@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 HOME = "quietdoor"
+RECORDS = f"{HOME}/gate.records"
+ARMED = f"{HOME}/armed"
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
@@ -51,7 +53,8 @@ def locked(conf_path: str, *, check_mode: bool) -> Iterator[None]:
     with lock(path):
         if not check_mode:
             remove_left_over()
-            for directory in (home, os.path.join(conf_path, "conf.d")):
+            for relative in (HOME, RECORDS, ARMED, "conf.d"):
+                directory = os.path.join(conf_path, relative)
                 if os.path.isdir(directory):
                     remove_leftovers(directory)
         yield
@@ -110,7 +113,7 @@ class Shelf:
 
     def next_generation(self) -> int:
         """Return a number that no generation ever had, removed ones included."""
-        known = [self._read_number(self._highest), self._read_number(self._committed), *self._stored()]
+        known = [self._read_number(self._highest), self._read_number(self._committed), *self.stored()]
         return max(known) + 1
 
     def tidy(self) -> None:
@@ -120,11 +123,15 @@ class Shelf:
         """
         proven = self.committed()
         if proven is not None or not os.path.exists(self._committed):
-            self._remove(number for number in self._stored() if number > (proven or 0) and number != self.live())
+            self._remove(number for number in self.stored() if number > (proven or 0) and number != self.live())
 
     def write(self, generation: int, files: Mapping[str, str]) -> None:
         """Write the files of a new generation. Nothing sees them until the link is switched."""
         write_atomic(self._highest, f"{generation}\n".encode(), PUBLIC_FILE)
+        self.restore(generation, files)
+
+    def restore(self, generation: int, files: Mapping[str, str]) -> None:
+        """Write the files of a generation that is not live, anew where it is there already."""
         top = self.directory(generation)
         self._remove([generation])
         make_directory(self.store, PUBLIC_DIR)
@@ -134,7 +141,7 @@ class Shelf:
             for part in relative.split("/")[:-1]:
                 directory = os.path.join(directory, part)
                 make_directory(directory, PUBLIC_DIR)
-            write_atomic(os.path.join(top, relative), text.encode("utf-8"), PUBLIC_FILE)
+            write_atomic(os.path.join(top, relative), text.encode("utf-8", "surrogateescape"), PUBLIC_FILE)
         sync_directory(self.store)
 
     def point(self, generation: int | None) -> None:
@@ -151,13 +158,14 @@ class Shelf:
 
     def prune(self, keep: int) -> None:
         """Remove all but the ``keep`` newest generations; never the live one."""
-        self._remove(number for number in sorted(self._stored(), reverse=True)[keep:] if number != self.live())
+        self._remove(number for number in sorted(self.stored(), reverse=True)[keep:] if number != self.live())
 
     def discard(self, generation: int) -> None:
         """Remove a generation that is not live."""
         self._remove([generation])
 
-    def _stored(self) -> list[int]:
+    def stored(self) -> list[int]:
+        """Return the generations whose files are on disk."""
         try:
             names = os.listdir(self.store)
         except FileNotFoundError:

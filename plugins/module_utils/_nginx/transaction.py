@@ -63,6 +63,18 @@ class Server(Asks, Protocol):
 
 
 @dataclass(frozen=True)
+class Hold:
+    """Keeps a move undecided until somebody else commits it.
+
+    :param arm: called with the generation to go back to, before anything is switched.
+    :param release: called with the reason, once this very run has gone back there.
+    """
+
+    arm: Callable[[int | None], None]
+    release: Callable[[str], None]
+
+
+@dataclass(frozen=True)
 class Move:
     """What shall be live.
 
@@ -74,6 +86,7 @@ class Move:
     :param overlay: what the scratch copy has to differ in, as for scratch_copy().
     :param judge: raises Problem if the configuration in the scratch copy (at the given path) is not what it should be.
     :param even_if_stopped: put the files in place also where nginx does not run, so that it starts with them.
+    :param hold: leaves what is proven undecided, None to commit it.
     """
 
     shelf: Shelf
@@ -88,6 +101,7 @@ class Move:
     even_if_stopped: bool
     timeout: float
     keep: int
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +122,8 @@ def make(nginx: Server, move: Move, *, check_mode: bool) -> Result:
     shelf = move.shelf
     if not check_mode:
         shelf.tidy()
-    if move.in_place and tells(nginx, move.endpoints_of(move.target), shelf.kind, move.target):
+    decided = move.hold is None or shelf.committed() == move.target
+    if decided and move.in_place and tells(nginx, move.endpoints_of(move.target), shelf.kind, move.target):
         return _already_there(move, check_mode=check_mode)
     configuration = _rehearsed(nginx, move, check_mode=check_mode)
     result = _predict(move)
@@ -119,8 +134,13 @@ def make(nginx: Server, move: Move, *, check_mode: bool) -> Result:
         check_free(_addresses(configuration, move), master)
     if check_mode:
         return result
+    base = _proven(nginx, shelf, move)
     _write(move)
-    _carry_out(nginx, move, _proven(nginx, shelf, move), configuration)
+    if move.hold is not None and base != move.target:
+        _hold(move, move.hold, base)
+        _carry_out(nginx, move, base, configuration, move.hold)
+        return result
+    _carry_out(nginx, move, base, configuration, None)
     shelf.prune(move.keep)
     return result
 
@@ -193,7 +213,7 @@ def _while_stopped(nginx: Server, move: Move, result: Result, *, check_mode: boo
     if check_mode:
         warning = f"nginx does not run with {nginx.conf_file}: the real run would fail"
         return Result(result.action, result.reason, tested=True, warnings=(warning,))
-    if not move.even_if_stopped and _live_is_sound(nginx):
+    if move.hold is not None or (not move.even_if_stopped and _live_is_sound(nginx)):
         raise Problem(
             f"nginx does not run with {nginx.conf_file}, so nothing could be proven; nothing was changed", "Start nginx"
         )
@@ -245,16 +265,26 @@ def _proven(nginx: Server, shelf: Shelf, move: Move) -> int | None:
     return None
 
 
-def _carry_out(nginx: Server, move: Move, base: int | None, configuration: Configuration) -> None:
-    """Switch, test, reload, prove, commit. If anything fails, go back the same way."""
+def _hold(move: Move, hold: Hold, base: int | None) -> None:
+    try:
+        hold.arm(base)
+    except (Problem, OSError):
+        if move.target is not None and move.files is not None:
+            move.shelf.discard(move.target)
+        raise
+
+
+def _carry_out(nginx: Server, move: Move, base: int | None, configuration: Configuration, hold: Hold | None) -> None:
+    """Switch, test, reload, prove, and commit unless it is held. If anything fails, go back the same way."""
     log, former = nginx.log_mark(configuration), nginx.workers(configuration)
     try:
         _switch(nginx, move, move.target)
         # The new workers answer; as long as an old one accepts too, somebody revoked just now could still get in through it.
         nginx.await_retirement(configuration, former, move.timeout)
-        move.shelf.commit(move.target)
+        if hold is None:
+            move.shelf.commit(move.target)
     except (Problem, OSError) as error:
-        raise _way_back(nginx, move, base, error, log.since()) from error
+        raise _way_back(nginx, move, base, error, log.since(), hold) from error
 
 
 def _bring_about(nginx: Server, move: Move, generation: int | None) -> None:
@@ -269,7 +299,9 @@ def _switch(nginx: Server, move: Move, generation: int | None) -> None:
     prove(nginx, move.endpoints_of(generation), move.shelf.kind, generation, move.timeout)
 
 
-def _way_back(nginx: Server, move: Move, base: int | None, error: Problem | OSError, logged: str) -> Problem:
+def _way_back(
+    nginx: Server, move: Move, base: int | None, error: Problem | OSError, logged: str, hold: Hold | None
+) -> Problem:
     what = error.what if isinstance(error, Problem) else f"{error.filename}: {error.strerror}"
     what += f". nginx logged: {logged}" if logged else ""
     mend = error.mend if isinstance(error, Problem) else "Mend that and run again"
@@ -278,8 +310,13 @@ def _way_back(nginx: Server, move: Move, base: int | None, error: Problem | OSEr
     before = _named(move.shelf, base)
     try:
         _bring_about(nginx, move, base)
+        if hold is not None:
+            hold.release(what)
     except (Problem, OSError) as second:
-        return Problem(f"{what}. Going back to {before} failed as well: {second}", f"{mend}, then run this again")
+        again = " The armed revert tries that again when its time has come." if hold else ""
+        return Problem(
+            f"{what}. Going back to {before} failed as well: {second}{again}", f"{mend}, then run this again"
+        )
     if move.target is not None:
         move.shelf.discard(move.target)
     return Problem(f"{what}. Reverted: nginx serves {before} again, as fresh connections proved", mend)

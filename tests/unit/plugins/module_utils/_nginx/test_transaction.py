@@ -9,6 +9,7 @@ Here every single write is such a moment. The server is a model: it takes what l
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import json
 import os
@@ -19,10 +20,23 @@ from typing import Any
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx import gate, generation, shelf, transaction
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx import (
+    armed,
+    arming,
+    gate,
+    generation,
+    shelf,
+    steps,
+    transaction,
+    trigger,
+)
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.armed import Trigger, read_transaction
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.arming import Arming
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config import Configuration, parse, read_dump
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.deadline import Moment
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.gate import Request, apply_gate
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.generation import Answer, Endpoint
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.revert import Rules, settle
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.server import LogMark
 
 ENDPOINT = Endpoint("admin", "127.0.0.1", 443, "admin.test")
@@ -338,3 +352,305 @@ def test_reads_the_live_tree(model: Model) -> None:
     model.dump = dump  # type: ignore[method-assign]
     with pytest.raises(Problem, match="is read from the live tree even in a scratch copy"):
         run(model, "b")
+
+
+# --- a transaction in steps ---
+
+RULES = Rules(0, 5)
+EARLY, LATE = Moment(1000.0, 50.0, "boot"), Moment(2000.0, 1050.0, "boot")
+
+
+@pytest.fixture
+def unarmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing takes a gate back by itself here: the tests do."""
+    monkeypatch.setattr(trigger, "start", lambda _kind, _conf_path, _deadline: Trigger("process"))
+    monkeypatch.setattr(trigger, "stop", lambda _conf_path, _trigger, **_own: None)
+    monkeypatch.setattr(arming, "build_program", lambda _module: b"program")
+
+
+def begin(model: Model, word: str | None, *, force: bool = False) -> gate.Outcome:
+    """Begin, with five minutes to commit."""
+    armed_by = Arming("kim", 300, "process", {}, lambda: EARLY, force)
+    return apply_gate(model, request(word), check_mode=False, arming=armed_by, clock=lambda: EARLY)  # type: ignore[arg-type]
+
+
+def commit(model: Model, now: Moment = EARLY) -> steps.End:
+    """Commit whatever is armed."""
+    held = read_transaction(model.conf_path)
+    assert held
+    return steps.commit(model, held.id, now, RULES, check_mode=False)  # type: ignore[arg-type]
+
+
+def revert(model: Model) -> steps.End:
+    """Revert whatever is armed."""
+    return steps.revert(model, "", "kim", EARLY, RULES, check_mode=False)  # type: ignore[arg-type]
+
+
+def comes_back(model: Model, now: Moment = LATE) -> None:
+    """What the armed revert does when it is due."""
+    with shelf.locked(model.conf_path, check_mode=False):
+        settle(model, now, RULES)  # type: ignore[arg-type]
+
+
+def word_of(model: Model) -> str | None:
+    """The word of the gate that is live, once disk, memory and server agree that it is."""
+    state = shelf.Shelf(model.conf_path, "gate")
+    assert state.live() == state.committed() == model.serves.gate
+    assert (Path(model.conf_path) / gate.ENTRY).exists() == (state.live() is not None)
+    files = state.files(state.live())
+    return files["sites/a.conf"].strip("# \n") if files else None
+
+
+def dies_in(model: Model, call: Callable[..., Any], moment: int, *wanted: str | None) -> bool:
+    """Make a call that dies at the given moment; return whether it lived long enough to end."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        reaper = Reaper(model, monkeypatch, moment)
+        try:
+            call(model, *wanted)
+        except Killed:
+            return False
+        finally:
+            model.before = lambda _what: None
+        return not reaper.dead
+
+
+def is_over(model: Model) -> None:
+    """Nothing is armed, and nothing is left of it."""
+    last = read_transaction(model.conf_path)
+    assert last is None or last.over
+    assert not armed.laid_out(model.conf_path)
+    # What a killed run left of a generation that nothing ever saw goes with the next one that is written.
+    left = Path(model.conf_path).rglob(".quietdoor-tmp-*")
+    assert not [path for path in left if "gates" not in path.parts]
+
+
+CALLS: dict[str, Callable[[Model], Any]] = {"commit": commit, "revert": revert, "fired": comes_back}
+
+
+@pytest.mark.usefixtures("unarmed")
+@pytest.mark.parametrize(("live", "wanted"), [(None, "b"), ("a", "b"), ("a", None)])
+@pytest.mark.parametrize("dying", ["begin", *CALLS])
+@pytest.mark.parametrize("then", ["fired", "another"])
+def test_every_moment_of_an_armed_transaction(
+    tmp_path_factory: pytest.TempPathFactory, live: str | None, wanted: str | None, dying: str, then: str
+) -> None:
+    """Whatever dies, the armed revert or the next run ends it: the gate is as before or as wanted, and all agree."""
+    ends = set()
+    for moment in range(0, 1000, 1 if then == "fired" else 3):
+        model = _fresh(tmp_path_factory.mktemp("moment"))
+        if live:
+            run(model, live)
+        if dying == "begin":
+            lived = dies_in(model, begin, moment, wanted)
+        else:
+            assert begin(model, wanted).armed
+            lived = dies_in(model, CALLS[dying], moment)
+        _is_loadable(model)
+        if then == "fired":
+            comes_back(model)
+            ends.add(word_of(model))
+        else:
+            outcome = apply_gate(model, request("c"), check_mode=False, clock=lambda: LATE)  # type: ignore[arg-type]
+            assert word_of(model) == "c"
+            assert outcome.previous_generation in (1, 2, None)
+        is_over(model)
+        if lived:
+            break
+    else:
+        raise AssertionError("it never lived to its end")
+    if then == "fired":
+        assert ends == ({live, wanted} if dying == "commit" else {live})
+
+
+@pytest.mark.usefixtures("unarmed")
+@pytest.mark.parametrize("live", [None, "a"])
+def test_the_door_comes_back_on_a_full_disk(tmp_path_factory: pytest.TempPathFactory, live: str | None) -> None:
+    """From any moment on, no file can be made any more: the door is as before, and the files agree once there is room."""
+    for moment in range(100):
+        model = _fresh(tmp_path_factory.mktemp("moment"))
+        if live:
+            run(model, live)
+        served = model.serves
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            made = _fills_up(monkeypatch, moment)
+            with contextlib.suppress(Problem, OSError):
+                begin(model, "b")
+            with contextlib.suppress(Problem, OSError):
+                comes_back(model)
+            assert model.serves == served
+            filled = made[0] > moment
+        comes_back(model)
+        assert word_of(model) == live
+        is_over(model)
+        if not filled:
+            return
+    raise AssertionError("the disk was never large enough")
+
+
+def _fills_up(monkeypatch: pytest.MonkeyPatch, moment: int) -> list[int]:
+    """Let nothing be made after so many files; renames, links and removals need no room."""
+    made, mkstemp, mkdir = [0], tempfile.mkstemp, os.mkdir
+
+    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def guard(*args: Any, **keywords: Any) -> Any:
+            if call is mkdir and os.path.isdir(args[0]):
+                return call(*args, **keywords)
+            made[0] += 1
+            if made[0] > moment:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), args[0] if args else None)
+            return call(*args, **keywords)
+
+        return guard
+
+    monkeypatch.setattr(tempfile, "mkstemp", counted(mkstemp))
+    monkeypatch.setattr(os, "mkdir", counted(mkdir))
+    return made
+
+
+@pytest.mark.usefixtures("unarmed")
+class TestHeld:
+    """Who may do what while a transaction is armed, and afterwards."""
+
+    def test_others_are_refused_until_the_deadline(self, model: Model) -> None:
+        run(model, "a")
+        held = begin(model, "b").armed
+        assert held
+        for call in (
+            lambda: begin(model, "c"),
+            lambda: apply_gate(model, request("c"), check_mode=True, clock=lambda: EARLY),
+        ):  # type: ignore[arg-type]
+            with pytest.raises(
+                Problem, match=f"held by transaction {held.id}, begun by kim at 1970-01-01 00:16:40 UTC"
+            ):
+                call()
+        assert model.serves.gate == 2
+        assert apply_gate(model, request("c"), check_mode=False, clock=lambda: LATE).previous_generation == 1  # type: ignore[arg-type]
+
+    def test_commit_and_the_fired_revert(self, model: Model) -> None:
+        """Whoever is first under the lock wins, the other says so."""
+        run(model, "a")
+        begin(model, "b")
+        comes_back(model, EARLY)
+        assert model.serves.gate == 2
+        assert commit(model).action == "committed"
+        comes_back(model)
+        assert (word_of(model), commit(model, LATE).action) == ("b", "unchanged")
+        begin(model, "c")
+        with pytest.raises(
+            Problem, match="cannot be committed any more, the gate went back to generation 2: nobody had"
+        ):
+            commit(model, LATE)
+        assert word_of(model) == "b"
+        assert revert(model).action == "unchanged"
+
+    def test_a_commit_needs_the_id(self, model: Model) -> None:
+        run(model, "a")
+        begin(model, "b")
+        for name in ("", "0123456789abcdef"):
+            with pytest.raises(Problem, match="There is no transaction"):
+                steps.commit(model, name, EARLY, RULES, check_mode=False)  # type: ignore[arg-type]
+        assert revert(model).action == "reverted"
+
+    def test_what_cannot_be_armed_is_not_begun(self, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+        run(model, "a")
+
+        def fails(*_args: Any) -> Trigger:
+            raise Problem("systemctl failed", "Mend it")
+
+        monkeypatch.setattr(trigger, "start", fails)
+        with pytest.raises(Problem, match="systemctl failed"):
+            begin(model, "b")
+        assert word_of(model) == "a"
+        is_over(model)
+        assert shelf.Shelf(model.conf_path, "gate").stored() == [1]
+
+    def test_way_back_fails_as_well(self, model: Model) -> None:
+        """The transaction stays armed, and the armed revert does it later."""
+        run(model, "a")
+
+        def fails() -> None:
+            raise Problem("reload failed", "Mend it")
+
+        model.reload = fails  # type: ignore[method-assign]
+        with pytest.raises(Problem, match="The armed revert tries that again when its time has come"):
+            begin(model, "b")
+        with pytest.raises(Problem, match="reload failed"):
+            comes_back(model)
+        with pytest.raises(Problem, match="The armed revert keeps trying to bring generation 1 back"):
+            revert(model)
+        del model.reload  # type: ignore[method-assign]
+        comes_back(model)
+        assert word_of(model) == "a"
+        is_over(model)
+
+    def test_snapshot_survives_an_edit_of_the_old_files(self, model: Model) -> None:
+        """Somebody empties the old generation while it is armed; what comes back is what was there."""
+        run(model, "a")
+        begin(model, "b")
+        (Path(model.conf_path) / "quietdoor/gates/1/sites/a.conf").write_text("BROKEN")
+        comes_back(model)
+        assert word_of(model) == "a"
+
+    def test_nginx_was_stopped_meanwhile(self, model: Model) -> None:
+        """There is nobody to reload; it starts with the old gate."""
+        run(model, "a")
+        begin(model, "b")
+        model.runs, model.serves = False, Answer()
+        model.reload = lambda: pytest.fail("nobody is there to reload")  # type: ignore[method-assign]
+        comes_back(model)
+        is_over(model)
+        del model.reload  # type: ignore[method-assign]
+        model.reload()
+        assert word_of(model) == "a"
+
+    def test_trust_is_not_touched(self, model: Model) -> None:
+        """A revocation that came while the gate was armed stays."""
+        run(model, "a")
+        begin(model, "b")
+        home = Path(model.conf_path) / "quietdoor"
+        (home / "trusts/8").mkdir()
+        (home / "trusts/8/http.conf").write_text('map "" $quietdoor_trust_generation { default 8; }\n')
+        (home / "trust").unlink()
+        (home / "trust").symlink_to("trusts/8")
+        comes_back(model)
+        assert model.serves == Answer(1, 8)
+
+    def test_damaged_state_is_named(self, model: Model) -> None:
+        run(model, "a")
+        state = Path(model.conf_path) / armed.STATE
+        state.write_text('{"format": 1}')
+        with pytest.raises(Problem, match=r"gate\.transaction is not what this collection put there"):
+            run(model, "b")
+        assert word_of(model) == "a"
+
+    @pytest.mark.parametrize("path", ["quietdoor/gates/1/sites/a.conf", gate.ENTRY, "quietdoor/gates/1/mine.conf"])
+    def test_work_by_hand(self, model: Model, path: str) -> None:
+        """Changed, or added: refused unless forced, and a revert brings it back."""
+        run(model, "a")
+        file = Path(model.conf_path) / path
+        file.write_text((file.read_text() if file.exists() else "") + "# by hand\n")
+        found = file.read_text()
+        with pytest.raises(Problem, match="Somebody changed the live gate by hand"):
+            begin(model, "b")
+        assert begin(model, "b", force=True).armed
+        comes_back(model)
+        assert model.serves.gate == 1
+        assert file.read_text() == found
+
+    def test_removed_entry(self, model: Model) -> None:
+        """Somebody took the gate out by hand."""
+        run(model, "a")
+        (Path(model.conf_path) / gate.ENTRY).unlink()
+        with pytest.raises(Problem, match=r"conf\.d/quietdoor\.conf is not as the last transaction left it"):
+            begin(model, "b")
+
+    def test_rollback_is_a_candidate_as_it_was_written(self, model: Model) -> None:
+        run(model, "a")
+        run(model, "b")
+        (Path(model.conf_path) / "quietdoor/gates/1/sites/a.conf").write_text("BROKEN")
+        candidate, endpoints = steps.candidate_of(model.conf_path, 1)
+        assert (candidate, endpoints) == (request("a").candidate, (ENDPOINT,))
+        assert steps.candidate_of(model.conf_path, 0) == ({}, ())
+        with pytest.raises(Problem, match=r"Gate generation 3 is not kept on this host \(kept are: 1, 2\)"):
+            steps.candidate_of(model.conf_path, 3)
+        assert [one.intact for one in steps.look(model).kept] == [True, False]  # type: ignore[arg-type]

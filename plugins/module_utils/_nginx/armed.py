@@ -1,0 +1,220 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The transaction that holds a host: between two calls, one file says how far it is, and that file alone decides.
+
+A transaction is ``armed`` from before the swap until somebody, under the lock, writes ``committing`` or ``reverting`` there in
+one step. Whoever comes second reads who was first. What follows from the decision can be done again at any time, until
+``committed`` or ``reverted`` says that it is done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from .._ansible.errors import Problem
+from .._ansible.files import PUBLIC_DIR, PUBLIC_FILE, make_directory, sync_directory, write_atomic
+from .deadline import Deadline, deadline_from, in_words
+from .generation import Endpoint, endpoints_from
+from .placing import read_text
+from .shelf import ARMED, HOME
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .deadline import Moment
+
+STATE = f"{HOME}/gate.transaction"
+SETTINGS = f"{ARMED}/settings.json"
+PROGRAM = f"{ARMED}/revert.pyz"
+_SNAPSHOT = f"{ARMED}/snapshot.json"
+# Room that a revert gives back to a full disk before it has to write anything.
+_BALLAST = f"{ARMED}/ballast"
+_BALLAST_SIZE = 65536
+_FORMAT = 1
+
+ARMED_PHASE, COMMITTING, COMMITTED, REVERTING, REVERTED = "armed", "committing", "committed", "reverting", "reverted"
+_PHASES = (ARMED_PHASE, COMMITTING, COMMITTED, REVERTING, REVERTED)
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """What makes the revert come by itself.
+
+    :param kind: ``systemd`` or ``process``.
+    :param unit: the name of the units without their ending, for systemd.
+    :param pid: the process id, for a process.
+    :param started: when that process started, in clock ticks since the boot: another one of the same id started at another time.
+    """
+
+    kind: str
+    unit: str = ""
+    pid: int = 0
+    started: str = ""
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """One transaction.
+
+    :param operator: who began it.
+    :param base: the generation to go back to, None for no gate.
+    :param target: the generation that it brings, None for no gate.
+    :param before: where ``base`` is told; for None, where nothing may be told.
+    :param after: likewise for ``target``.
+    :param included: the sites whose snippets a server includes, once it is committed.
+    :param why: why it was taken back.
+    """
+
+    id: str
+    phase: str
+    operator: str
+    deadline: Deadline
+    base: int | None
+    target: int | None
+    before: tuple[Endpoint, ...]
+    after: tuple[Endpoint, ...]
+    included: tuple[str, ...]
+    trigger: Trigger
+    why: str = ""
+
+    @property
+    def undecided(self) -> bool:
+        """Whether it may still be committed."""
+        return self.phase == ARMED_PHASE
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to be done."""
+        return self.phase in (COMMITTED, REVERTED)
+
+    def due(self, now: Moment) -> bool:
+        """Return whether its time is up."""
+        return self.deadline.remaining(now) <= 0
+
+    def __str__(self) -> str:
+        operator, since = self.operator, in_words(self.deadline.since.wall)
+        return f"transaction {self.id}, begun by {operator} at {since} ({_named(self.target)} instead of {_named(self.base)})"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The gate as it lay there before the swap. No trust is in it: what was revoked meanwhile stays revoked."""
+
+    files: dict[str, str]
+    entry: str | None
+
+
+def read_transaction(conf_path: str) -> Transaction | None:
+    """Return the transaction that holds this host, or the last one that did; None if there was none.
+
+    :raises Problem: if the file that says so is damaged.
+    """
+    path = os.path.join(conf_path, STATE)
+    text = read_text(path)
+    if text is None:
+        return None
+    try:
+        return _transaction_from(json.loads(text))
+    except (ValueError, KeyError, TypeError, AttributeError, Problem):
+        raise Problem(
+            f"{path} is not what this collection put there",
+            "Look at what nginx serves; move the file away, and run role gate again",
+        ) from None
+
+
+def write_transaction(conf_path: str, transaction: Transaction) -> None:
+    """Write how far a transaction is, in one step."""
+    data = {"format": _FORMAT, **asdict(transaction), "deadline": transaction.deadline.as_dict()}
+    path = os.path.join(conf_path, STATE)
+    write_atomic(path, (json.dumps(data, indent=1, sort_keys=True) + "\n").encode(), PUBLIC_FILE)
+
+
+def moved(conf_path: str, transaction: Transaction, phase: str, why: str = "") -> Transaction:
+    """Write that a transaction has come to ``phase``, and return it so."""
+    there = replace(transaction, phase=phase, why=why or transaction.why)
+    write_transaction(conf_path, there)
+    return there
+
+
+def lay_out(conf_path: str, program: bytes, settings: Mapping[str, Any], snapshot: Snapshot) -> None:
+    """Write what the revert needs: its program, its settings, the snapshot, and some room on the disk."""
+    make_directory(os.path.join(conf_path, ARMED), PUBLIC_DIR)
+    files = {
+        PROGRAM: program,
+        _SNAPSHOT: (json.dumps(asdict(snapshot), indent=1) + "\n").encode(),
+        _BALLAST: bytes(_BALLAST_SIZE),
+        SETTINGS: (json.dumps(settings, indent=1, sort_keys=True) + "\n").encode(),
+    }
+    for relative, data in files.items():
+        write_atomic(os.path.join(conf_path, relative), data, PUBLIC_FILE)
+    sync_directory(os.path.join(conf_path, HOME))
+
+
+def read_snapshot(conf_path: str) -> Snapshot:
+    """Return the snapshot.
+
+    :raises Problem: if it is gone or damaged.
+    """
+    path = os.path.join(conf_path, _SNAPSHOT)
+    try:
+        data = json.loads(read_text(path) or "")
+        return Snapshot({str(name): str(text) for name, text in data["files"].items()}, data["entry"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Problem(
+            f"{path}, the gate as it was before, is gone or damaged",
+            "Go back to a kept generation with step rollback after moving quietdoor/gate.transaction away",
+        ) from None
+
+
+def make_room(conf_path: str) -> None:
+    """Give back the room that was kept for a revert on a full disk."""
+    path = os.path.join(conf_path, _BALLAST)
+    if os.path.lexists(path):
+        os.unlink(path)
+
+
+def laid_out(conf_path: str) -> bool:
+    """Return whether anything of lay_out() is there."""
+    return os.path.isdir(os.path.join(conf_path, ARMED))
+
+
+def clear_away(conf_path: str) -> None:
+    """Remove what lay_out() wrote, the settings first: a program that waits sees that they are gone and ends."""
+    settings, directory = os.path.join(conf_path, SETTINGS), os.path.join(conf_path, ARMED)
+    if os.path.lexists(settings):
+        os.unlink(settings)
+    if os.path.isdir(directory):
+        shutil.rmtree(directory)
+        sync_directory(os.path.join(conf_path, HOME))
+
+
+def _transaction_from(data: Any) -> Transaction:
+    if data["format"] != _FORMAT or data["phase"] not in _PHASES:
+        raise ValueError
+    trigger = data["trigger"]
+    return Transaction(
+        id=str(data["id"]),
+        phase=data["phase"],
+        operator=str(data["operator"]),
+        deadline=deadline_from(data["deadline"]),
+        base=_number(data["base"]),
+        target=_number(data["target"]),
+        before=endpoints_from(data["before"], STATE),
+        after=endpoints_from(data["after"], STATE),
+        included=tuple(str(site) for site in data["included"]),
+        trigger=Trigger(str(trigger["kind"]), str(trigger["unit"]), int(trigger["pid"]), str(trigger["started"])),
+        why=str(data["why"]),
+    )
+
+
+def _number(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _named(generation: int | None) -> str:
+    return "no gate" if generation is None else f"gate generation {generation}"
