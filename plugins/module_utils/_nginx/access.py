@@ -169,14 +169,18 @@ def parse_identity_headers(entry: Entry) -> tuple[tuple[str, str], ...]:
     """
     mend = f"Write a mapping of some of {', '.join(IDENTITY_HEADERS)} to names of headers"
     part = entry.part("identity_headers", tuple(IDENTITY_HEADERS), mend)
-    pairs = tuple((_header(part, key, default), variable) for key, (default, variable) in IDENTITY_HEADERS.items())
+    pairs = tuple((header_name(part, key, default), variable) for key, (default, variable) in IDENTITY_HEADERS.items())
     double = first_double([name.lower() for name, _variable in pairs])
     if double:
         raise entry.problem("identity_headers", f"{double} stands there twice", "Give every header a name of its own")
     return pairs
 
 
-def _header(part: Entry, key: str, default: str) -> str:
+def header_name(part: Entry, key: str, default: str | None) -> str:
+    """Read the name of a header that says something of a visitor.
+
+    :raises Problem: if it cannot be that of a header, is taken, or is missing and there is no default.
+    """
     mend = "Write letters, digits and single hyphens, a letter first, at most 40 in all"
     name = part.text(key, mend, default=default)
     if not _HEADER.fullmatch(name) or len(name) > 40:

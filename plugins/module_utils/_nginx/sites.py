@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._ansible.errors import Problem
 from .access import (
+    IDENTITY_HEADERS,
     Allow,
     RateLimit,
     larger_than,
@@ -21,6 +22,7 @@ from .access import (
     parse_identity_headers,
     parse_rate_limit,
 )
+from .edge import Edge, parse_edge, variable
 from .entry import Entry, first_double, kind
 from .spelling import ENCODED_IN_PIECES, exact, exact_as_written, otherwise
 from .upstreams import Upstream, parse_decision_service, parse_path, parse_port, parse_upstream
@@ -39,6 +41,7 @@ KEYS = (
     "certificate_key",
     "client_max_body_size",
     "contact",
+    "edge",
     "fastcgi_script",
     "hsts",
     "identity_headers",
@@ -50,7 +53,9 @@ KEYS = (
     "paths",
     "rate_limit",
     "server_names",
+    "source",
     "stage",
+    "trusted_proxies",
     "upstream",
     "upstream_ca",
     "websocket",
@@ -106,6 +111,7 @@ class Site:
     stage: str
     manage: str
     mode: str
+    edge: Edge | None
     server_names: tuple[str, ...]
     listen: tuple[Listen, ...]
     upstream: Upstream
@@ -156,7 +162,12 @@ class Site:
             "paths": [path.path for path in self.paths],
             "path_keys": self._path_keys(),
             "allow": self.allow.as_keys() if self.allow.restricted else {},
-            "identity_headers": [{"name": name, "value": variable} for name, variable in self.identity_headers],
+            "identity_headers": [
+                {"name": name, "value": variable(self.edge, value)} for name, value in self.identity_headers
+            ],
+            "edge": self.edge.as_dict() if self.edge else {},
+            "edge_headers": self.edge.header_names() if self.edge else [],
+            "visitor": self._visitor(),
             "auth_request": self.auth_request,
             "hsts": self.hsts,
             "rate_limit": asdict(self.rate_limit) if self.rate_limit else {},
@@ -168,6 +179,11 @@ class Site:
             "larger_body_key": larger_than(self.client_max_body_size) if self.client_max_body_size else "",
             "websocket": self.websocket,
         }
+
+    def _visitor(self) -> dict[str, str]:
+        """Variables that speak of the visitor: of the certificate, and ``address``, from where he came."""
+        told = {key: variable(self.edge, value) for key, (_header, value) in IDENTITY_HEADERS.items()}
+        return {**told, "address": f"$quietdoor_site_{self.slug}_visitor" if self.edge else "$remote_addr"}
 
     def _handlers(self) -> list[dict[str, Any]]:
         """What answers where: ``key`` is part of a file's name, ``identity`` whether the application learns who it is."""
@@ -218,6 +234,7 @@ def _parse_site(raw: object, position: int) -> Site:
         stage=_parse_stage(entry),
         manage=manage,
         mode=mode,
+        edge=parse_edge(entry),
         server_names=_parse_server_names(entry),
         listen=_parse_listens(entry),
         upstream=parse_upstream(entry, answers=manage == "vhost"),

@@ -64,6 +64,19 @@ def test_what_is_left_out_is_filled_in() -> None:
             {"name": "X-Client-Email", "value": "$quietdoor_email"},
             {"name": "X-Client-Roles", "value": "$quietdoor_roles"},
         ],
+        "edge": {},
+        "edge_headers": [],
+        "visitor": {
+            "verify": "$ssl_client_verify",
+            "dn": "$ssl_client_s_dn",
+            "serial": "$ssl_client_serial",
+            "fingerprint": "$ssl_client_fingerprint",
+            "issuer_dn": "$ssl_client_i_dn",
+            "name": "$quietdoor_name",
+            "email": "$quietdoor_email",
+            "roles": "$quietdoor_roles",
+            "address": "$remote_addr",
+        },
         "auth_request": "",
         "hsts": "",
         "rate_limit": {},
@@ -260,6 +273,9 @@ def test_every_known_key_is_accepted_and_none_is_forgotten() -> None:
         auth_request="http://127.0.0.1:9000",
         hsts={"max_age": "365d", "include_subdomains": True, "preload": True},
         rate_limit={"rate": "10r/m"},
+        source="edge",
+        trusted_proxies=["192.0.2.1"],
+        edge={"profile": "haproxy", "certificate_authority": "edge.pem", "certificates": ["CN=edge"]},
     )
     assert sorted([*full, "fastcgi_script"]) == sorted(KEYS)
     parsed = parse_sites([full])[0]
