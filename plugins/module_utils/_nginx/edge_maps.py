@@ -21,10 +21,16 @@ if TYPE_CHECKING:
 # The string keys of a map are short (46 bytes) and ignore case, so they only find an entry; what is found is compared as a whole.
 _HEAD = 40
 _SHA256_HEAD = rf'"~^(?<quietdoor_edge_head>[0-9A-Fa-f]{{{_HEAD}}})[0-9A-Fa-f]{{{64 - _HEAD}}}\\z" $quietdoor_edge_head'
+_KEY = "[0-9]+:[0-9A-F]+"
 _SAME_HEX = (
-    r'"~*^(?<quietdoor_edge_hex>[0-9a-f]{64})=\\k<quietdoor_edge_hex>=(?<quietdoor_edge_of_hex>[0-9]+:[0-9A-F]+)\\z"'
+    r'"~*^(?<quietdoor_edge_hex>[0-9a-f]{64})=\\k<quietdoor_edge_hex>='
+    rf'(?<quietdoor_edge_of_hex>{_KEY})\\z" $quietdoor_edge_of_hex'
 )
-_SAME_BASE64 = r'"~^(?<quietdoor_edge_text>[A-Za-z0-9+/]{43})=\\k<quietdoor_edge_text>=(?<quietdoor_edge_of_text>[0-9]+:[0-9A-F]+)\\z"'
+_SAME_BASE64 = (
+    r'"~^(?<quietdoor_edge_text>[A-Za-z0-9+/]{43})=\\k<quietdoor_edge_text>='
+    rf'(?<quietdoor_edge_of_text>{_KEY})\\z" $quietdoor_edge_of_text'
+)
+_FOUND = rf'"~^(?<quietdoor_edge_found>{_KEY})\\z" $quietdoor_edge_found'
 
 
 def render_edge_maps(publication: Publication) -> str:
@@ -52,7 +58,7 @@ def render_edge_maps(publication: Publication) -> str:
                 '"$quietdoor_edge_sha256=$quietdoor_edge_sha256_entry"',
                 "by_sha256",
                 '""',
-                [f"{_SAME_HEX} $quietdoor_edge_of_hex"],
+                [_SAME_HEX],
             ),
             _map(
                 "$quietdoor_edge_sha256_base64",
@@ -64,14 +70,14 @@ def render_edge_maps(publication: Publication) -> str:
                 '"$quietdoor_edge_sha256_base64=$quietdoor_edge_base64_entry"',
                 "by_base64",
                 '""',
-                [f"{_SAME_BASE64} $quietdoor_edge_of_text"],
+                [_SAME_BASE64],
             ),
             _map("$quietdoor_edge_sha1", "by_sha1", '""', [f"{one.sha1} {one.key}" for one in people if one.sha1]),
             _map(
                 '"$quietdoor_edge_by_sha256$quietdoor_edge_by_base64$quietdoor_edge_by_sha1"',
                 "presented",
                 '"$quietdoor_edge_issuer:$quietdoor_edge_serial"',
-                ['"~^(?<quietdoor_edge_found>[0-9]+:[0-9A-F]+)\\\\z" $quietdoor_edge_found'],
+                [_FOUND],
             ),
             _about("denied", "0", [f"{key} 1" for key in publication.denied]),
             _about("name", '""', [f"{one.key} {quote(one.name)}" for one in people]),

@@ -26,11 +26,11 @@ HEADERS = ("verify", *(header for headers in WAYS.values() for header in headers
 _HEX = "[0-9A-Fa-f]"
 # RFC 4648 section 4, with or without the padding.
 _BASE64 = "[A-Za-z0-9+/]{43}"
-# One element of x-forwarded-client-cert and no second one (a comma outside quotes would begin it); Hash once, before anything that
-# a visitor's certificate says.
+# One element of x-forwarded-client-cert and no second one (a comma outside quotes would begin it); Hash once, before anything
+# that a visitor's certificate says. Possessive, because a whole certificate can stand in it.
 _XFCC = (
-    rf'(?:By=[^;,"]*;)*Hash=(?<NAME>{_HEX}{{64}})'
-    r'(?:;(?:Cert|Chain|Subject|URI|DNS)=(?:"(?:[^"\\]|\\.)*"|[^;,"]*))*'
+    rf'(?:By=[^;,"]*+;)*+Hash=(?<NAME>{_HEX}{{64}})'
+    r'(?:;(?:Cert|Chain|Subject|URI|DNS)=(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^;,"]*+))*+'
 )
 
 

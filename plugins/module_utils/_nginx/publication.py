@@ -43,7 +43,7 @@ class Issuer:
 
 @dataclass(frozen=True)
 class Identity:
-    """Whose certificate it is. ``key`` is issuer id, colon, serial; the digests are lower-case hex, empty if they are not told."""
+    """Whose certificate it is. ``key`` is issuer id, colon, serial; the digests are lower-case hex, empty if not told."""
 
     key: str
     name: str
