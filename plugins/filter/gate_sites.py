@@ -50,8 +50,9 @@ _value:
       and C(token)), C(endpoints) (where the host itself can ask the site: C(site), C(address), C(port), C(server_name)),
       C(handlers) (what answers where: C(key), C(path), C(identity), C(kind), C(address), C(name), C(tls), C(ca), C(script)),
       C(path_keys), C(allow) and C(larger_body_key) (quoted keys for C(map)), C(identity_headers) (a list of C(name) and
-      C(value)), C(hsts) (the value of the header), C(rate_limit) (C(rate) and C(burst), or empty) and C(contact_html)
-      (C(contact) as HTML, without a dollar sign)."
+      C(value)), C(hsts) (the value of the header), C(rate_limit) (C(rate) and C(burst), or empty), C(contact_html)
+      (C(contact) as HTML, without a dollar sign), C(edge) (who the edge is and what is taken out of its headers, or empty),
+      C(edge_headers) (those that no application gets) and C(visitor) (variables of nginx that speak of the visitor)."
   type: list
   elements: dict
 """
