@@ -17,6 +17,9 @@ from ansible_collections.quietdoor.mtls.plugins.filter.gate_sites import gate_si
 from ansible_collections.quietdoor.mtls.plugins.filter.nginx_quote import nginx_quote
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import errors
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config import parse
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.edge import EDGE_KEYS
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.edge_profiles import CUSTOM, HEADERS, PROFILES
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import KEYS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -345,3 +348,24 @@ def test_whatever_is_written_of_an_edge_is_refused_or_adds_no_directive(key: str
     assert _without(text) == _without(
         render("site.conf.j2", **{**_EDGE, "edge": {**_EDGE["edge"], **_FREE[key](harmless[key])}})
     )
+
+
+def test_the_role_documents_every_key_of_a_site_and_of_an_edge() -> None:
+    specs = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
+    site = specs["argument_specs"]["main"]["options"]["gate_sites"]["options"]
+    assert sorted(site) == sorted(KEYS)
+    assert sorted(site["edge"]["options"]) == sorted(EDGE_KEYS)
+    assert sorted(site["edge"]["options"]["headers"]["options"]) == sorted(HEADERS)
+    described = site["edge"]["options"]["profile"]["description"][0]
+    page = (ROLE.parents[1] / "docs" / "behind-a-proxy.md").read_text(encoding="utf-8")
+    for name in (*PROFILES, CUSTOM):
+        assert f"V({name})" in described
+        assert f"| `{name}` |" in page
+    for name, profile in PROFILES.items():
+        assert all(header in page for header in profile.headers.values()), name
+
+
+def test_every_header_of_a_profile_is_dropped_by_every_site() -> None:
+    blanked = {header.lower() for header in VARIABLES["gate__blanked_headers"]}
+    for name, profile in PROFILES.items():
+        assert {header.lower() for header in profile.headers.values()} <= blanked, name
