@@ -59,7 +59,9 @@ _value:
       C(handlers) (what answers where: C(key), C(path), C(identity), C(kind), C(address), C(name), C(tls), C(ca), C(script)),
       C(path_keys), C(allow) and C(larger_body_key) (quoted keys for C(map)), C(identity_headers) (a list of C(name), C(key),
       C(value) and C(source)), C(user) (the variable with the client's name), C(hsts) (the value of the header), C(rate_limit)
-      (C(rate) and C(burst), or empty) and C(contact_html) (C(contact) as HTML, without a dollar sign)."
+      (C(rate) and C(burst), or empty), C(contact_html) (C(contact) as HTML, without a dollar sign), C(edge) (who the edge is
+      and what is taken out of its headers, or empty), C(edge_headers) (those that no application gets) and C(visitor)
+      (variables of nginx that speak of the visitor)."
   type: list
   elements: dict
 """

@@ -154,6 +154,8 @@ class Authority:
                 "email": [f"{name}@example.org"],
                 "roles": ["admin", "ops"],
                 "not_after": (NOW + 30 * DAY).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "sha256": pair.certificate.fingerprint(hashes.SHA256()).hex(),
+                "sha1": pair.certificate.fingerprint(hashes.SHA1()).hex(),
             }
             for name, pair in self.clients.items()
         ]

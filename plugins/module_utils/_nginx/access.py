@@ -170,7 +170,7 @@ def parse_identity_headers(entry: Entry) -> tuple[tuple[str, str, str], ...]:
     mend = f"Write a mapping of some of {', '.join(IDENTITY_HEADERS)} to names of headers"
     part = entry.part("identity_headers", tuple(IDENTITY_HEADERS), mend)
     headers = tuple(
-        (_header(part, key, default), key, variable) for key, (default, variable) in IDENTITY_HEADERS.items()
+        (header_name(part, key, default), key, variable) for key, (default, variable) in IDENTITY_HEADERS.items()
     )
     double = first_double([name.lower() for name, _key, _variable in headers])
     if double:
@@ -178,7 +178,11 @@ def parse_identity_headers(entry: Entry) -> tuple[tuple[str, str, str], ...]:
     return headers
 
 
-def _header(part: Entry, key: str, default: str) -> str:
+def header_name(part: Entry, key: str, default: str | None) -> str:
+    """Read the name of a header that says something of a visitor.
+
+    :raises Problem: if it cannot be that of a header, is taken, or is missing and there is no default.
+    """
     mend = "Write letters, digits and single hyphens, a letter first, at most 40 in all"
     name = part.text(key, mend, default=default)
     if not _HEADER.fullmatch(name) or len(name) > 40:

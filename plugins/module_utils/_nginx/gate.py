@@ -161,7 +161,8 @@ class _Gate:
             return
         try:
             configuration = self.nginx.dump(
-                self.nginx.conf_file, (os.path.join(self.shelf.home, "trust", "http.conf"),)
+                self.nginx.conf_file,
+                tuple(os.path.join(self.nginx.conf_path, maps) for maps in transaction.TRUST_MAPS),
             )
         except Problem:
             # Where something moves, the test in the scratch copy says what is wrong, with the change in it.

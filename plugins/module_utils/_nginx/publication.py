@@ -23,6 +23,7 @@ FILES = (*DATA_FILES, MANIFEST)
 # $ssl_client_serial: i2a_ASN1_INTEGER(), upper-case hex in whole bytes without leading zero bytes; RFC 5280 allows 20 bytes.
 _SERIAL = re.compile(r"00|(?!00)(?:[0-9A-F]{2}){1,20}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_SHA1 = re.compile(r"[0-9a-fA-F]{40}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,63}")
 _EMAIL = re.compile(r"(?=.{3,254}\Z)[A-Za-z0-9.!#%&'*+/=?^_~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
@@ -42,12 +43,14 @@ class Issuer:
 
 @dataclass(frozen=True)
 class Identity:
-    """Whose certificate it is. ``key`` is issuer id, colon, serial."""
+    """Whose certificate it is. ``key`` is issuer id, colon, serial; the digests are lower-case hex, empty if not told."""
 
     key: str
     name: str
     email: tuple[str, ...]
     roles: tuple[str, ...]
+    sha256: str = ""
+    sha1: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ def read_publication(texts: Mapping[str, object]) -> Publication:
     ids = frozenset(issuer.id for issuer in issuers)
     people = [_identity(item, ids) for item in _list(identities, "identities", "identities.json")]
     _check_unique([person.key for person in people], "identities.json: two identities have issuer and serial")
+    for digests in ([one.sha256 for one in people], [one.sha1 for one in people]):
+        _check_unique([digest for digest in digests if digest], "identities.json: two identities have the digest")
     denied = [_key(item, ids, "denied.json") for item in _list(_json(files, "denied.json"), "denied", "denied.json")]
     return Publication(generation, files, issuers, tuple(people), tuple(dict.fromkeys(denied)))
 
@@ -172,7 +177,13 @@ def _identity(item: dict[str, Any], ids: frozenset[int]) -> Identity:
         name=_matching(_NAME, item.get("name"), where, "a name"),
         email=_several(_EMAIL, item.get("email"), where, "an e-mail address"),
         roles=_several(_ROLE, item.get("roles"), where, "a role"),
+        sha256=_digest(_SHA256, item.get("sha256"), "a certificate's sha256"),
+        sha1=_digest(_SHA1, item.get("sha1"), "a certificate's sha1"),
     )
+
+
+def _digest(pattern: re.Pattern[str], value: object, what: str) -> str:
+    return "" if value is None else _matching(pattern, value, "identities.json", what).lower()
 
 
 def _key(item: dict[str, Any], ids: frozenset[int], where: str) -> str:

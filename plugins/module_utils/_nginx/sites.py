@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._ansible.errors import Problem
 from .access import (
+    IDENTITY_HEADERS,
     Allow,
     RateLimit,
     larger_than,
@@ -21,6 +22,7 @@ from .access import (
     parse_identity_headers,
     parse_rate_limit,
 )
+from .edge import Edge, parse_edge, variable
 from .entry import Entry, first_double, kind
 from .spelling import ENCODED_IN_PIECES, exact, exact_as_written, otherwise
 from .upstreams import Upstream, parse_decision_service, parse_path, parse_port, parse_upstream
@@ -42,6 +44,7 @@ KEYS = (
     "certificate_key",
     "client_max_body_size",
     "contact",
+    "edge",
     "fastcgi_script",
     "hsts",
     "identity_headers",
@@ -53,8 +56,10 @@ KEYS = (
     "paths",
     "rate_limit",
     "server_names",
+    "source",
     "stage",
     "staging_listen",
+    "trusted_proxies",
     "upstream",
     "upstream_ca",
     "websocket",
@@ -111,6 +116,7 @@ class Site:
     stage: str
     manage: str
     mode: str
+    edge: Edge | None
     server_names: tuple[str, ...]
     listen: tuple[Listen, ...]
     upstream: Upstream
@@ -170,8 +176,11 @@ class Site:
             "path_keys": self._path_keys(),
             "allow": self.allow.as_keys() if self.allow.restricted else {},
             "identity_headers": self._identity_headers(),
-            "user": f"{self._own}_told_name" if self.stage in OPEN else "$quietdoor_name",
+            "user": f"{self._own}_told_name" if self.stage in OPEN else variable(self.edge, "$quietdoor_name"),
             "window": self._window(),
+            "edge": self.edge.as_dict() if self.edge else {},
+            "edge_headers": self.edge.header_names() if self.edge else [],
+            "visitor": self._visitor(),
             "auth_request": self.auth_request,
             "hsts": self.hsts,
             "rate_limit": asdict(self.rate_limit) if self.rate_limit else {},
@@ -184,6 +193,11 @@ class Site:
             "websocket": self.websocket,
             "rehearsal": self.rehearsal,
         }
+
+    def _visitor(self) -> dict[str, str]:
+        """Variables that speak of the visitor: of the certificate, and ``address``, from where he came."""
+        told = {key: variable(self.edge, value) for key, (_header, value) in IDENTITY_HEADERS.items()}
+        return {**told, "address": f"$quietdoor_site_{self.slug}_visitor" if self.edge else "$remote_addr"}
 
     def _handlers(self) -> list[dict[str, Any]]:
         """What answers where: ``key`` is part of a file's name, ``identity`` whether the application learns who it is."""
@@ -208,10 +222,11 @@ class Site:
         Where requests without a good certificate get through, a variable of the site's own says nothing about those: nginx
         knows the subject of a certificate that it does not trust too.
         """
-        named = f"{self._own}_told_" if self.stage in OPEN else ""
+        told = f"{self._own}_told_" if self.stage in OPEN else ""
+        found = [(name, key, variable(self.edge, value)) for name, key, value in self.identity_headers]
         return [
-            {"name": name, "key": key, "source": variable, "value": f"{named}{key}" if named else variable}
-            for name, key, variable in self.identity_headers
+            {"name": name, "key": key, "source": source, "value": f"{told}{key}" if told else source}
+            for name, key, source in found
         ]
 
     def _window(self) -> dict[str, Any]:
@@ -284,12 +299,14 @@ def _parse_site(raw: object, position: int) -> Site:
     entry = Entry(raw, f"site {name}")
     _refuse_unknown_keys(entry, raw)
     mode = _parse_mode(entry)
+    _refuse_open_edge(entry)
     manage = _parse_manage(entry, mode)
     return Site(
         name=name,
         stage=_parse_stage(entry),
         manage=manage,
         mode=mode,
+        edge=parse_edge(entry),
         server_names=_parse_server_names(entry),
         listen=_parse_listens(entry, "listen") or (Listen(EVERY_ADDRESS, 443),),
         staging_listen=_parse_staging_listens(entry, manage),
@@ -308,6 +325,16 @@ def _parse_site(raw: object, position: int) -> Site:
         client_max_body_size=_parse_size(entry, mode),
         websocket=entry.flag("websocket"),
     )
+
+
+def _refuse_open_edge(entry: Entry) -> None:
+    stage = entry.value("stage")
+    if stage in OPEN and entry.value("source") == "edge":
+        raise entry.problem(
+            "stage",
+            f"{stage} does not go with source: edge; the peer of every connection is the edge, so a window would open to all",
+            "Write stage: enforce, and let the edge itself ask for certificates without insisting on them first",
+        )
 
 
 def _parse_name(entry: Entry) -> str:

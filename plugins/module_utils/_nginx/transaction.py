@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from .server import LogMark
     from .shelf import Shelf
 
-_TRUST_MAPS = "quietdoor/trust/http.conf"  # large, and known to hold nothing but maps
+# Large, and known to hold nothing but maps.
+TRUST_MAPS = ("quietdoor/trust/http.conf", "quietdoor/trust/edge.conf")
 
 
 class Server(Asks, Protocol):
@@ -155,7 +156,7 @@ def rehearse(
     main_file = os.path.basename(nginx.conf_file)
     with scratch_copy(nginx.conf_path, main_file, overlay) as scratch:
         try:
-            configuration = nginx.dump(scratch.path(main_file), (scratch.path(_TRUST_MAPS),))
+            configuration = nginx.dump(scratch.path(main_file), tuple(scratch.path(maps) for maps in TRUST_MAPS))
             judge(configuration, scratch.root)
         except Problem as problem:
             raise Problem(scratch.in_live_words(problem.what), problem.mend) from None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from .._ansible.errors import Problem
 from . import transaction
 from .chain import Crl, known_crls, read_chain, read_crls
+from .edge_maps import render_edge_maps
 from .gate import endpoints_of_live_gate
 from .publication import FILES, MANIFEST, Publication, read_generation, read_publication
 from .quoting import quote, regex_exact
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .server import Nginx
 
 MAPS = "http.conf"
+EDGE_MAPS = "edge.conf"
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,8 @@ class _Trust:
         self.shelf.point(self.live if generation is None else generation)
 
     def _files(self) -> dict[str, str]:
-        return {**self.publication.texts, MAPS: render_maps(self.publication)}
+        maps = {MAPS: render_maps(self.publication), EDGE_MAPS: render_edge_maps(self.publication)}
+        return {**self.publication.texts, **maps}
 
     def _without_gate(self, *, check_mode: bool) -> Result:
         generation = self.publication.generation

@@ -249,6 +249,7 @@ def _identities(authority: Authority, issuer: int, now: datetime) -> list[dict[s
         for issue in record.issues:
             row = rows.get(issue.serial)
             if row and not row.is_revoked and row.not_after > now:
+                sha256, sha1 = _digests(authority.issued(row.serial))
                 found.append(
                     {
                         "issuer": issuer,
@@ -258,9 +259,17 @@ def _identities(authority: Authority, issuer: int, now: datetime) -> list[dict[s
                         "email": list(issue.request.email),
                         "roles": list(record.roles),
                         "not_after": iso(row.not_after),
+                        "sha256": sha256,
+                        "sha1": sha1,
                     }
                 )
     return found
+
+
+def _digests(certificate: x509.Certificate) -> tuple[str, str]:
+    """By these an edge in front of a web host tells a certificate; SHA-1 is what nginx and its kin call the fingerprint."""
+    der = certificate.public_bytes(Encoding.DER)
+    return hashlib.sha256(der).hexdigest(), hashlib.sha1(der, usedforsecurity=False).hexdigest()
 
 
 def _denied(authorities: list[tuple[Authority, int]], cas: list[_Ca]) -> list[dict[str, Any]]:

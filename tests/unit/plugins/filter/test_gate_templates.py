@@ -12,10 +12,16 @@ from typing import Any
 import jinja2
 import pytest
 import yaml
+from ansible.errors import AnsibleFilterError
 from ansible_collections.quietdoor.mtls.plugins.filter.gate_sites import gate_sites
 from ansible_collections.quietdoor.mtls.plugins.filter.nginx_quote import nginx_quote
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import errors
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config import parse
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.edge import EDGE_KEYS
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.edge_profiles import CUSTOM, HEADERS, PROFILES
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import KEYS
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 ROLE = Path(errors.__file__).parents[3] / "roles" / "gate"
 VARIABLES = yaml.safe_load((ROLE / "vars" / "main.yml").read_text(encoding="utf-8"))
@@ -220,3 +226,146 @@ def test_in_mode_path_everything_is_shut_but_one_location() -> None:
     for path in ("/admin", "/x/y.php"):
         assert f'location = "{path}" {{' in text
         assert f'location ^~ "{path}/" {{' in text
+
+
+_EDGE = {
+    "source": "edge",
+    "trusted_proxies": ["192.0.2.0/24", "2001:db8::1"],
+    "edge": {"profile": "nginx", "certificate_authority": "edge.pem", "certificates": ["CN=edge"]},
+}
+
+
+@pytest.mark.parametrize("template", ["http.conf.j2", "site.conf.j2", "proxy.conf.j2"])
+def test_a_direct_site_knows_nothing_of_edges(template: str) -> None:
+    assert "edge" not in render(template)
+
+
+@pytest.mark.parametrize("mode", [{}, {"mode": "path", "paths": ["/admin"]}])
+def test_a_site_behind_an_edge_trusts_its_ca_alone_and_speaks_of_the_visitor_only(mode: dict[str, Any]) -> None:
+    text = render("site.conf.j2", **_EDGE, **mode, allow={"names": ["alex"]}, rate_limit={"rate": "1r/m"})
+    assert "quietdoor/trust/" not in text, "a person's certificate would be verified too"
+    for line in (
+        f"ssl_verify_client {'optional' if mode else 'on'};",
+        'ssl_client_certificate "edge.pem";',
+        'ssl_trusted_certificate "edge.pem";',
+        'ssl_crl "";',
+        "set_real_ip_from 192.0.2.0/24;",
+        "set_real_ip_from 2001:db8::1/128;",
+        "real_ip_header X-Forwarded-For;",
+        "real_ip_recursive off;",
+    ):
+        assert text.count(line) == 1, line
+    assert not re.findall(r"\$quietdoor_(?:name|email|roles)\b", text)
+    assert "$binary_remote_addr" not in text
+    # nginx speaks of the edge's certificate, in the log and where it is compared.
+    assert set(re.findall(r"[^\n]*\$ssl_client_[^\n]*", text)) == {
+        line for line in text.splitlines() if line.startswith("map") or '"edge":' in line if "$ssl_client_" in line
+    }
+    handlers = [render("proxy.conf.j2", handler=number, **_EDGE, **mode) for number in ((0, -1) if mode else (0,))]
+    for handler in handlers:
+        assert "$ssl_client" not in handler
+        assert "$remote_addr" not in handler
+        for name in ("X-SSL-Client-Verify", "X-SSL-Client-Serial", "X-SSL-Client-I-DN"):
+            assert handler.count(f'proxy_set_header {name} "";') == 1
+
+
+def test_by_the_network_alone_no_certificate_is_asked_for() -> None:
+    edge = {"profile": "google", "authentication": "network"}
+    text = render("site.conf.j2", **{**_EDGE, "edge": edge})
+    assert "ssl_verify_client off;" in text
+    assert "ssl_client_certificate" not in text
+    assert "real_ip_recursive on;" in text
+
+
+def test_an_edge_with_a_list_of_revoked_certificates() -> None:
+    text = render("site.conf.j2", **{**_EDGE, "edge": {**_EDGE["edge"], "crl": "edge-crl.pem"}})
+    assert 'ssl_crl "edge-crl.pem";' in text
+
+
+@pytest.mark.parametrize("kind", _UPSTREAMS)
+def test_names_of_an_edge_reach_no_kind_of_application(kind: str) -> None:
+    edge = {**_EDGE["edge"], "profile": "custom", "headers": {"sha256": "X-Edge-Digest"}, "address_header": "X-Visitor"}
+    text = render(f"{kind}.conf.j2", **{**_EDGE, "edge": edge}, **_UPSTREAMS[kind])
+    told = {name.lower().replace("http_", "").replace("_", "-"): value for name, value in _HEADER.findall(text)}
+    assert (told["x-edge-digest"], told["x-visitor"]) == ('""', '""')
+    assert told["x-real-ip"] == told["x-forwarded-for"] == "$quietdoor_site_panel_visitor"
+
+
+def test_names_for_captures_fit_into_pcre() -> None:
+    edge = _EDGE["edge"]
+    for profile in ("nginx", "envoy", "google", "azure"):
+        text = render("site.conf.j2", name="a" * 32, **{**_EDGE, "edge": {**edge, "profile": profile}})
+        names = re.findall(r"\(\?<(\w+)>", text)
+        assert names
+        assert all(len(name) <= 32 for name in names)
+
+
+def _without(text: str) -> list[Any]:
+    """Which directives there are, without the keys of maps."""
+    return [
+        (one.name, one.args[1:], len(one.block or ()))
+        if one.name in ("map", "geo")
+        else (one.name, [(inner.name, len(inner.args)) for inner in one.block or ()])
+        for one in parse(text, "site.conf")
+    ]
+
+
+_PIECES = st.lists(
+    st.sampled_from(
+        ["CN=", "x", '"', "'", "\\", ";", "{", "}", "$", "${host}", "\n", "#", "~", " ", ".pem", "/", "X-A"]
+    ),
+    min_size=1,
+    max_size=6,
+).map("".join)
+_FREE = {
+    "certificate_authority": lambda value: {"certificate_authority": value},
+    "crl": lambda value: {"crl": value},
+    "certificates": lambda value: {"certificates": [value]},
+    "headers": lambda value: {"headers": {"serial": value}},
+    "address_header": lambda value: {"address_header": value},
+}
+
+
+@pytest.mark.parametrize("key", _FREE)
+@settings(max_examples=40, deadline=None)
+@given(value=st.one_of(_PIECES, st.text(min_size=1, max_size=20)))
+def test_whatever_is_written_of_an_edge_is_refused_or_adds_no_directive(key: str, value: str) -> None:
+    harmless = {
+        "certificate_authority": "a",
+        "crl": "a",
+        "certificates": "CN=a",
+        "headers": "X-B",
+        "address_header": "X-B",
+    }
+    text, refusal = "", ""
+    try:
+        text = render("site.conf.j2", **{**_EDGE, "edge": {**_EDGE["edge"], **_FREE[key](value)}})
+    except AnsibleFilterError as problem:
+        refusal = str(problem)
+    if refusal:
+        assert "gate_sites: site panel: edge: " in refusal
+        return
+    assert _without(text) == _without(
+        render("site.conf.j2", **{**_EDGE, "edge": {**_EDGE["edge"], **_FREE[key](harmless[key])}})
+    )
+
+
+def test_the_role_documents_every_key_of_a_site_and_of_an_edge() -> None:
+    specs = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
+    site = specs["argument_specs"]["main"]["options"]["gate_sites"]["options"]
+    assert sorted(site) == sorted(KEYS)
+    assert sorted(site["edge"]["options"]) == sorted(EDGE_KEYS)
+    assert sorted(site["edge"]["options"]["headers"]["options"]) == sorted(HEADERS)
+    described = site["edge"]["options"]["profile"]["description"][0]
+    page = (ROLE.parents[1] / "docs" / "behind-a-proxy.md").read_text(encoding="utf-8")
+    for name in (*PROFILES, CUSTOM):
+        assert f"V({name})" in described
+        assert f"| `{name}` |" in page
+    for name, profile in PROFILES.items():
+        assert all(header in page for header in profile.headers.values()), name
+
+
+def test_every_header_of_a_profile_is_dropped_by_every_site() -> None:
+    blanked = {header.lower() for header in VARIABLES["gate__blanked_headers"]}
+    for name, profile in PROFILES.items():
+        assert {header.lower() for header in profile.headers.values()} <= blanked, name

@@ -69,6 +69,19 @@ def test_what_is_left_out_is_filled_in() -> None:
         ],
         "user": "$quietdoor_name",
         "window": {},
+        "edge": {},
+        "edge_headers": [],
+        "visitor": {
+            "verify": "$ssl_client_verify",
+            "dn": "$ssl_client_s_dn",
+            "serial": "$ssl_client_serial",
+            "fingerprint": "$ssl_client_fingerprint",
+            "issuer_dn": "$ssl_client_i_dn",
+            "name": "$quietdoor_name",
+            "email": "$quietdoor_email",
+            "roles": "$quietdoor_roles",
+            "address": "$remote_addr",
+        },
         "auth_request": "",
         "hsts": "",
         "rate_limit": {},
@@ -268,6 +281,9 @@ def test_every_known_key_is_accepted_and_none_is_forgotten() -> None:
         rate_limit={"rate": "10r/m"},
         window={"networks": ["192.0.2.0/24"]},
         staging_listen=["8443"],
+        source="edge",
+        trusted_proxies=["192.0.2.1"],
+        edge={"profile": "haproxy", "certificate_authority": "edge.pem", "certificates": ["CN=edge"]},
     )
     assert sorted([*full, "fastcgi_script"]) == sorted(KEYS)
     parsed = parse_sites([full])[0]
@@ -467,6 +483,7 @@ def test_another_port_is_a_gate_of_its_own_enforced_whatever_the_stage() -> None
             {"staging_listen": ["8443"], "manage": "snippets", "certificate": ..., "certificate_key": ...},
             "site panel: staging_listen: goes with a server of ours",
         ),
+        ({"stage": "fallback", "source": "edge"}, "site panel: stage: fallback does not go with source: edge"),
         (
             {"stage": "observe", "manage": "snippets"},
             "site panel: manage: snippets goes with stage enforce, not with observe",

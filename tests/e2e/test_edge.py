@@ -1,0 +1,749 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sites behind an edge, which terminates TLS: a second nginx that is one, and whoever pretends to be one.
+
+An edge that says what nginx cannot say (a SHA-256 digest) is played by a client that shows the edge's certificate.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
+from nginx_instance import NginxInstance, free_port
+from test_gate import REJECTED, STATUS, Answer, Application, Pair, World, _pair, _serial, _subject, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+Headers = list[tuple[str, str]]
+NEAR, FAR, VISITOR = "127.0.0.1", "127.0.0.2", "127.0.0.5"
+PROFILES = ("nginx", "haproxy", "envoy", "cloudflare", "cloudfront", "aws_alb", "azure", "google", "custom")
+
+
+def digest(pair: Pair) -> str:
+    """The SHA-256 digest of a certificate, hex."""
+    return pair.certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def sha1(pair: Pair) -> str:
+    """The SHA-1 digest of a certificate, hex."""
+    return pair.certificate.fingerprint(hashes.SHA1()).hex()
+
+
+class EdgeWorld(World):
+    """Sites of every profile behind one edge, and a direct one beside them."""
+
+    def said(self, profile: str, pair: Pair) -> Headers:
+        """What an edge of that kind says of a good certificate."""
+        issuer = _subject(self.authority.ca)
+        return {
+            "nginx": [
+                ("X-SSL-Client-Verify", "SUCCESS"),
+                ("X-SSL-Client-Serial", _serial(pair)),
+                ("X-SSL-Client-I-DN", issuer),
+            ],
+            "haproxy": [("X-SSL-Client-Verify", "0"), ("X-SSL-Client-SHA256", digest(pair).upper())],
+            "envoy": [
+                (
+                    "X-Forwarded-Client-Cert",
+                    f'By=spiffe://x/y;Hash={digest(pair)};Cert="{"MIIB%2B" * 500}";'
+                    'Subject="CN=a \\"quoted\\", b;c";URI=;DNS=a.example',
+                )
+            ],
+            "cloudflare": [("X-SSL-Client-SHA256", digest(pair))],
+            "cloudfront": [("CloudFront-Viewer-Cert-Sha256", digest(pair))],
+            "aws_alb": [
+                # Neither the case of the digits nor a leading zero is told in AWS's documentation.
+                ("X-Amzn-Mtls-Clientcert-Serial-Number", _serial(pair).lower().lstrip("0")),
+                ("X-Amzn-Mtls-Clientcert-Issuer", issuer),
+            ],
+            "azure": [("X-SSL-Client-Verify", "SUCCESS"), ("X-SSL-Client-Fingerprint", sha1(pair))],
+            "google": [
+                ("X-Client-Cert-Chain-Verified", "true"),
+                ("X-Client-Cert-Hash", base64.b64encode(bytes.fromhex(digest(pair))).decode().rstrip("=")),
+            ],
+            "custom": [("X-Edge-Says", "yes"), ("X-Edge-Digest", digest(pair))],
+        }[profile]
+
+    def ask(
+        self,
+        pair: Pair | None,
+        host: str,
+        headers: Sequence[tuple[str, str]] = (),
+        *,
+        path: str = "/",
+        source: str = NEAR,
+        port: str = "own",
+        sni: str | None = "",
+    ) -> Answer:
+        """Ask from an address, with headers in that order, whatever they are."""
+        lines = [f"GET {path} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers)]
+        with socket.create_connection((NEAR, self.ports[port]), 10, source_address=(source, 0)) as plain:
+            try:
+                with self.context(pair).wrap_socket(plain, server_hostname=host if sni == "" else sni) as tls:
+                    return _exchange(tls, [*lines, "Connection: close"])
+            except ssl.SSLError:
+                return REJECTED
+
+    def through(self, pair: Pair | None, host: str, headers: Sequence[tuple[str, str]] = (), path: str = "/") -> Answer:
+        """Ask the edge, as a visitor does."""
+        return self.ask(pair, host, headers, path=path, source=VISITOR, port="edge")
+
+    def rendered(self) -> dict[Path, str]:
+        """The files that the roles wrote."""
+        return {path.resolve(): path.read_text() for path in (self.nginx.prefix / "quietdoor").rglob("*.conf")}
+
+    def serve(self, texts: dict[Path, str]) -> None:
+        """Have nginx serve these files, and nothing else."""
+        for path, text in texts.items():
+            path.write_text(text)
+        subprocess.run(self.nginx.test_argv, check=True, capture_output=True)
+        old = _workers(self.nginx.pid)
+        self.nginx.reload()
+        for _time in range(1000):
+            if not old & _workers(self.nginx.pid):
+                return
+            time.sleep(0.02)
+        raise AssertionError("an old worker does not end")
+
+
+def _exchange(tls: socket.socket, lines: list[str]) -> Answer:
+    tls.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+    data = b""
+    while part := tls.recv(65536):
+        data += part
+    head, _empty, body = data.partition(b"\r\n\r\n")
+    first, *rest = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value for name, _colon, value in (line.partition(": ") for line in rest)}
+    if headers.get("transfer-encoding") == "chunked":
+        body = re.sub(rb"(?:\A|\r\n)[0-9a-f]+\r\n", b"", body)
+    return Answer(int(first.split()[1]), headers, body.decode())
+
+
+def _workers(master: int) -> set[str]:
+    done = subprocess.run(["ps", "-o", "pid=", "--ppid", str(master)], capture_output=True, text=True, check=False)
+    return set(done.stdout.split())
+
+
+def _edge(world: EdgeWorld, **more: object) -> dict[str, object]:
+    peer = {"certificate_authority": str(world.root / "edge-ca.crt"), "certificates": [sha1(world.edge)]}
+    return {"source": "edge", "trusted_proxies": [NEAR], "edge": {**peer, **more}}
+
+
+def _sites(world: EdgeWorld) -> list[dict]:
+    own = world.ports["own"]
+    headers = {"headers": {"verify": "X-Edge-Says", "sha256": "X-Edge-Digest"}, "verified_value": "yes"}
+    sites = [
+        world.site(
+            profile.replace("_", "-"),
+            [f"{profile.replace('_', '-')}.test"],
+            own,
+            **_edge(world, profile=profile, **(headers if profile == "custom" else {})),
+        )
+        for profile in PROFILES
+    ]
+    by_subject = {"certificates": [_subject(world.edge), "AA" * 20]}
+    return [
+        *sites,
+        world.site("direct", ["direct.test"], own),
+        world.site(
+            "shop",
+            ["shop.test"],
+            own,
+            mode="path",
+            paths=["/admin"],
+            allow={"names": ["alex", "carl", "emil"]},
+            rate_limit={"rate": "1r/m", "burst": 400},
+            **_edge(world, profile="nginx", **by_subject),
+        ),
+        world.site(
+            "near",
+            ["near.test"],
+            own,
+            **{
+                **_edge(world),
+                "edge": {"profile": "nginx", "authentication": "network", "address_header": "X-Real-IP"},
+            },
+        ),
+    ]
+
+
+def _edge_conf(world: EdgeWorld) -> str:
+    """An nginx as edge: it knows the CA of the visitors, and no list of who was revoked."""
+    said = {
+        "nginx shop near": {
+            "X-SSL-Client-Verify": "$ssl_client_verify",
+            "X-SSL-Client-Serial": "$ssl_client_serial",
+            "X-SSL-Client-I-DN": "$ssl_client_i_dn",
+            "X-Real-IP": "$remote_addr",
+        },
+        "azure": {"X-SSL-Client-Verify": "$ssl_client_verify", "X-SSL-Client-Fingerprint": "$ssl_client_fingerprint"},
+        "aws-alb": {
+            "X-Amzn-Mtls-Clientcert-Serial-Number": "$ssl_client_serial",
+            "X-Amzn-Mtls-Clientcert-Issuer": "$ssl_client_i_dn",
+        },
+    }
+    servers = ""
+    for names, headers in said.items():
+        lines = "".join(f"proxy_set_header {name} {value};\n" for name, value in headers.items())
+        servers += f"""
+        server {{
+            listen {NEAR}:{world.ports["edge"]} ssl;
+            server_name {" ".join(f"{name}.test" for name in names.split())};
+            ssl_certificate {world.server.crt};
+            ssl_certificate_key {world.server.pem};
+            ssl_client_certificate {world.authority.ca.crt};
+            ssl_verify_client optional;
+            location / {{
+                proxy_pass https://{NEAR}:{world.ports["own"]};
+                proxy_ssl_server_name on;
+                proxy_ssl_name $host;
+                proxy_ssl_certificate {world.edge.crt};
+                proxy_ssl_certificate_key {world.edge.pem};
+                proxy_set_header Host $host;
+                proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+                {lines}
+            }}
+        }}"""
+    return servers
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeWorld]:
+    """The sites, with both roles applied, and the edge."""
+    root = tmp_path_factory.mktemp("edge")
+    ports = {"own": free_port(23600, 23639), "edge": free_port(23640, 23679), "shared": 23760}
+    application = Application(free_port(23680, 23719))
+    foreign = _pair(root / "foreign-ca", "Foreign", is_ca=True)
+    edge_ca = _pair(root / "edge-ca", "Edge CA", is_ca=True)
+    idle = free_port(23720, 23759)
+    # Habits of the machine that would hurt, if the sites inherited them.
+    habits = (
+        "underscores_in_headers on; set_real_ip_from 127.0.0.0/8; real_ip_header X-Forwarded-For; real_ip_recursive on;"
+    )
+    try:
+        with NginxInstance(root / "nginx", http=f"{habits} server {{ listen {NEAR}:{idle}; }}") as nginx:
+            world = EdgeWorld(root, nginx, ports, application, foreign)
+            world.edge = _pair(root / "edge", "edge", edge_ca)
+            world.peers = {
+                "another certificate of that CA": _pair(root / "other", "other", edge_ca),
+                "the edge's name from a foreign CA": _pair(root / "named", "edge", foreign),
+                "a server's certificate of that CA": _pair(root / "serving", "edge", edge_ca, usage=Usage.SERVER_AUTH),
+                "an expired certificate of the edge": _pair(root / "ended", "edge", edge_ca, days=(-9, -2)),
+                "no certificate": None,
+                "the certificate of a person": world.authority.clients["alex"],
+                "a foreign certificate": world.strangers["foreign"],
+            }
+            world.sites = _sites(world)
+            world.authority.publish()
+            world.first = world.play("--diff")
+            assert world.first.code == 0, world.first.output
+            with NginxInstance(root / "front", http=_edge_conf(world)):
+                yield world
+    finally:
+        application.stop()
+        shutil.rmtree(root / "ansible", ignore_errors=True)
+
+
+def host_of(profile: str) -> str:
+    """The site's name."""
+    return f"{profile.replace('_', '-')}.test"
+
+
+def refused(world: EdgeWorld, answer: Answer, reached: int) -> bool:
+    """Whether the gate itself gave this answer, and nothing got through."""
+    assert len(world.application.reached) == reached
+    return (answer.status, answer.headers.get("x-quietdoor-verdict")) == (403, "deny")
+
+
+def test_a_second_run_changes_nothing_and_nginx_has_nothing_to_complain_about(world: EdgeWorld) -> None:
+    again = world.play()
+    assert (again.code, again.changed) == (0, 0), again.output
+    done = subprocess.run(world.nginx.test_argv, capture_output=True, text=True, check=True)
+    # With so many sites nginx cannot give each variable a bucket of its own; it says so and works all the same.
+    assert not re.findall(r"\[(?:warn|error|emerg)\](?!.*could not build optimal).*", done.stderr)
+
+
+# --- who gets in ---
+
+
+@pytest.mark.parametrize("host", ["nginx.test", "azure.test", "aws-alb.test", "shop.test", "near.test"])
+def test_people_get_in_through_a_real_edge_and_the_application_knows_who_and_from_where(
+    world: EdgeWorld, host: str
+) -> None:
+    alex = world.authority.clients["alex"]
+    for _time in range(3):  # the edge keeps sessions, and would resume them
+        answer = world.through(alex, host, path="/admin/x?y")
+        assert answer.status == 200, answer
+    seen = answer.seen()
+    expected = {
+        "x-client-verify": "SUCCESS",
+        "x-client-serial": _serial(alex),
+        "x-client-fingerprint": sha1(alex),
+        "x-client-name": "alex",
+        "x-client-email": "alex@example.org",
+        "x-client-roles": "admin,ops",
+        "x-real-ip": VISITOR,
+        "x-forwarded-for": VISITOR,
+        "x-forwarded-proto": "https",
+    }
+    assert {name: seen.get(name) for name in expected} == expected
+    assert "x-client-dn" not in seen
+    told = {name for name in seen if re.match(r"x-(?:ssl|amzn|forwarded-client|edge)", name)}
+    assert told == set()
+    assert world.through(alex, host, path=STATUS).status == 204
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_profile_is_understood(world: EdgeWorld, profile: str) -> None:
+    for name in ("alex", "bea", "dora"):
+        said = world.said(profile, world.authority.clients[name])
+        answer = world.ask(
+            world.edge, host_of(profile), [*said, ("X-Forwarded-For", VISITOR), ("CF-Connecting-IP", VISITOR)]
+        )
+        assert answer.status == 200, answer
+        seen = answer.seen()
+        assert (seen["x-client-name"], seen["x-client-serial"]) == (name, _serial(world.authority.clients[name]))
+        assert not {header.lower() for header, _value in said} & set(seen)
+        assert (seen["x-real-ip"], seen["x-forwarded-for"]) == (VISITOR, VISITOR)
+        assert "cf-connecting-ip" not in seen
+
+
+def test_the_log_says_who_came_and_by_whom(world: EdgeWorld) -> None:
+    world.through(world.authority.clients["bea"], "nginx.test", path="/log-in")
+    world.ask(world.peers["no certificate"], "nginx.test", world.said("nginx", world.edge), path="/log-out")
+
+    def found(path: str) -> list[dict]:
+        return [entry for entry in world.log("nginx") if entry["uri"] == path]
+
+    entry = eventually(lambda: found("/log-in"))[0]
+    expected = {
+        "verdict": "cert",
+        "reason": "accepted",
+        "verify": "SUCCESS",
+        "serial": _serial(world.authority.clients["bea"]),
+        "name": "bea",
+        "remote_addr": VISITOR,
+        "peer": NEAR,
+        "edge": _subject(world.edge),
+        "edge_signal": "good",
+    }
+    assert {name: entry[name] for name in expected} == expected
+    entry = eventually(lambda: found("/log-out"))[0]
+    assert (entry["verdict"], entry["reason"], entry["name"], entry["serial"]) == ("deny", "not-from-edge", "", "")
+
+
+# --- who does not ---
+
+
+@pytest.mark.parametrize("host", ["nginx.test", "azure.test", "shop.test", "near.test"])
+def test_whom_trust_shuts_out_stays_out_though_the_edge_lets_him_through(world: EdgeWorld, host: str) -> None:
+    reached = len(world.application.reached)
+    sentences = {"carl": "has been revoked", "emil": "has been revoked", "nobody": "did not show a certificate"}
+    for name, sentence in sentences.items():
+        answer = world.through(world.authority.clients.get(name), host, path="/admin/")
+        assert refused(world, answer, reached), (name, answer)
+        # Of a certificate that is in no list any more a digest says nothing.
+        assert sentence in answer.body or (host, name) == ("azure.test", "carl")
+    if host == "shop.test":
+        answer = world.through(world.authority.clients["bea"], host, path="/admin/")
+        assert refused(world, answer, reached)
+        assert "not on the list" in answer.body
+
+
+def test_what_a_visitor_forges_is_overwritten_by_the_edge(world: EdgeWorld) -> None:
+    reached = len(world.application.reached)
+    said = world.said("nginx", world.authority.clients["alex"])
+    for forged in (said, [*said, *said], [(name.replace("-", "_"), value) for name, value in said]):
+        answer = world.through(None, "nginx.test", [*forged, ("X-Forwarded-For", "9.9.9.9"), ("X-Real-IP", "9.9.9.9")])
+        assert refused(world, answer, reached)
+        entered = world.through(world.authority.clients["bea"], "nginx.test", forged)
+        assert (entered.status, entered.seen()["x-client-name"]) == (200, "bea")
+        reached += 1
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Somebody pretends to be the edge, or the edge says what is not good enough."""
+
+    headers: Headers
+    peer: Pair | None
+    source: str = NEAR
+    host: str = "nginx.test"
+    sni: str | None = ""
+
+
+def attacks(world: EdgeWorld) -> dict[str, Attack]:
+    """All of them by name."""
+    alex, edge = world.authority.clients["alex"], world.edge
+    good = world.said("nginx", alex)
+    verify, serial, issuer = good
+    found = {
+        f"{label}, {host}": Attack(good, peer, host=host)
+        for label, peer in world.peers.items()
+        for host in ("nginx.test", "shop.test")
+    }
+    found |= {
+        "the edge from elsewhere": Attack(good, edge, FAR),
+        "the edge from elsewhere, addresses in headers": Attack(
+            [*good, ("X-Forwarded-For", NEAR), ("X-Real-IP", NEAR), ("Forwarded", f"for={NEAR}")], edge, FAR
+        ),
+        "a listed network, from elsewhere": Attack([*good, ("X-Real-IP", NEAR)], None, FAR, "near.test"),
+        "no server name": Attack(good, edge, sni=None),
+        "another site's server name": Attack(good, edge, sni="direct.test"),
+        "the edge alone": Attack([], edge),
+        "verify alone": Attack([verify], edge),
+        "no verify": Attack([serial, issuer], edge),
+        "an empty verify": Attack([(verify[0], ""), serial, issuer], edge),
+        "verify in lower case": Attack([(verify[0], "success"), serial, issuer], edge),
+        "verify and more": Attack([(verify[0], "SUCCESS:x"), serial, issuer], edge),
+        "verify twice in one": Attack([(verify[0], "SUCCESS, NONE"), serial, issuer], edge),
+        "verify failed": Attack([(verify[0], "FAILED:certificate has expired"), serial, issuer], edge),
+        "verify is 0": Attack([(verify[0], "0"), serial, issuer], edge),
+        "an empty serial": Attack([verify, (serial[0], ""), issuer], edge),
+        "an empty issuer": Attack([verify, serial, (issuer[0], "")], edge),
+        "no issuer": Attack([verify, serial], edge),
+        "two serials in one": Attack([verify, (serial[0], f"{serial[1]}, 01"), issuer], edge),
+        "a part of the serial": Attack([verify, (serial[0], serial[1][2:]), issuer], edge),
+        "more than the serial": Attack([verify, (serial[0], f"01{serial[1]}"), issuer], edge),
+        "an unlisted serial": Attack([verify, (serial[0], "0BADC0DE"), issuer], edge),
+        "a foreign issuer": Attack([verify, serial, (issuer[0], "CN=Foreign,O=Door\\, Test")], edge),
+        "an issuer without its escapes": Attack([verify, serial, (issuer[0], issuer[1].replace("\\", ""))], edge),
+        "an issuer in lower case": Attack([verify, serial, (issuer[0], issuer[1].lower())], edge),
+        "an issuer and more": Attack([verify, serial, (issuer[0], f"{issuer[1]},C=DE")], edge),
+        "more and an issuer": Attack([verify, serial, (issuer[0], f"C=DE,{issuer[1]}")], edge),
+        "names with underscores": Attack([(name.replace("-", "_"), value) for name, value in good], edge),
+        "names half with underscores": Attack([(name.replace("-", "_", 1), value) for name, value in good], edge),
+        "the identity headers themselves": Attack(
+            [("X-Client-Verify", "SUCCESS"), ("X-Client-Name", "alex"), ("X-Quietdoor-Verdict", "cert")], edge
+        ),
+        "revoked": Attack(world.said("nginx", world.authority.clients["carl"]), edge),
+        "denied and listed": Attack(world.said("nginx", world.authority.clients["emil"]), edge),
+        "another profile's words": Attack(world.said("haproxy", alex), edge),
+    }
+    for profile in ("haproxy", "envoy", "cloudflare", "azure", "google", "custom"):
+        host = host_of(profile)
+        last = world.said(profile, alex)
+        for name in ("carl", "emil"):
+            found[f"{name}, {profile}"] = Attack(world.said(profile, world.authority.clients[name]), edge, host=host)
+        for label, change in _CHANGES.items():
+            changed = [*last[:-1], (last[-1][0], change(last[-1][1]))]
+            found[f"{label}, {profile}"] = Attack(changed, edge, host=host)
+        if len(last) > 1:
+            found[f"verify alone, {profile}"] = Attack(last[:1], edge, host=host)
+            found[f"not verified, {profile}"] = Attack([(last[0][0], "false"), *last[1:]], edge, host=host)
+            found[f"without verify, {profile}"] = Attack(last[1:], edge, host=host)
+    xfcc = f"Hash={digest(alex)}"
+    for label, value in {
+        "two elements": f"{xfcc},Hash={'0' * 64}",
+        "a second element": f"Hash={'0' * 64},{xfcc}",
+        "two digests": f"Hash={'0' * 64};{xfcc}",
+        "a digest in the subject": f'Subject="x;{xfcc}"',
+        "a digest behind the subject": f'Hash={"0" * 64};Subject="x";{xfcc}',
+        "an open quote": f'{xfcc};Subject="x',
+        "an unknown key": f"{xfcc};Other=x",
+        "in lower case": xfcc.lower().replace("hash", "hash"),
+        "only the digest": digest(alex),
+    }.items():
+        found[f"envoy, {label}"] = Attack([("X-Forwarded-Client-Cert", value)], edge, host="envoy.test")
+    return found
+
+
+_CHANGES = {
+    "another last digit": lambda value: f"{value[:-1]}{'0' if value[-1] != '0' else '1'}",
+    "one digit less": lambda value: value[:-1],
+    "one digit more": lambda value: f"{value}0",
+    "twice": lambda value: f"{value}, {value}",
+    "empty": lambda _value: "",
+}
+# One more character behind an element of XFCC is a longer name of a host, and no digit.
+_NO_DIGITS = {f"{label}, envoy" for label in ("another last digit", "one digit less", "one digit more")}
+
+
+def test_nobody_who_pretends_gets_in(world: EdgeWorld) -> None:
+    reached, got_in = len(world.application.reached), []
+    for label, attack in attacks(world).items():
+        if label in _NO_DIGITS:
+            continue
+        answer = world.ask(
+            attack.peer, attack.host, attack.headers, path="/admin/", source=attack.source, sni=attack.sni
+        )
+        by_gate = (answer.status, answer.headers.get("x-quietdoor-verdict")) == (403, "deny")
+        if not (by_gate or (attack.sni != "" and answer.status in (0, 421))):
+            got_in.append((label, answer))
+        elif answer.status == 403:
+            assert "<h1>This" in answer.body, label
+    assert got_in == []
+    assert len(world.application.reached) == reached
+
+
+@pytest.mark.parametrize("who", ["edge", "no certificate", "the certificate of a person"])
+def test_headers_in_http2_count_no_more_and_no_less(world: EdgeWorld, who: str) -> None:
+    port, pair = world.ports["own"], world.edge if who == "edge" else world.peers[who]
+    argv = ["curl", "-ksS", "--http2", "--max-time", "10", "--resolve", f"nginx.test:{port}:{NEAR}"]
+    argv += ["--cert", str(pair.crt), "--key", str(pair.pem)] if pair else []
+    argv += ["-w", "\n%{http_code} %{http_version}", f"https://nginx.test:{port}/"]
+    for name, value in world.said("nginx", world.authority.clients["alex"]):
+        argv += ["-H", f"{name}: {value}"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.stdout.rpartition("\n")[2] == f"{'200' if who == 'edge' else '403'} 2", done.stderr
+
+
+def test_a_header_that_comes_twice_never_opens_for_the_second(world: EdgeWorld) -> None:
+    """nginx before 1.23 knows only the first of them; since then both are one value, which nothing is equal to."""
+    bea, alex = (world.said("cloudflare", world.authority.clients[name]) for name in ("bea", "alex"))
+    answer = world.ask(world.edge, "cloudflare.test", [*bea, *alex])
+    assert answer.status == 403 or answer.seen()["x-client-name"] == "bea"
+    nobody = [("X-SSL-Client-SHA256", "0" * 64)]
+    assert world.ask(world.edge, "cloudflare.test", [*nobody, *alex]).status == 403
+
+
+# --- a part of a site, the network alone, and direct sites ---
+
+
+def test_the_public_part_is_public_and_says_nothing_of_anybody(world: EdgeWorld) -> None:
+    said = [*world.said("nginx", world.authority.clients["alex"]), ("X-Forwarded-For", "9.9.9.9")]
+    for peer in (world.edge, *world.peers.values()):
+        answer = world.ask(peer, "shop.test", said, path="/x")
+        assert answer.status == 200, answer
+        seen = answer.seen()
+        assert not [name for name in seen if name.startswith(("x-client", "x-ssl"))]
+        assert seen["x-real-ip"] == ("9.9.9.9" if peer is world.edge else NEAR)
+    far = world.ask(world.edge, "shop.test", said, path="/x", source=FAR).seen()
+    assert (far["x-real-ip"], far["x-forwarded-for"]) == (FAR, FAR)
+
+
+def test_the_network_alone_counts_where_that_was_asked_for(world: EdgeWorld) -> None:
+    said = [*world.said("nginx", world.authority.clients["alex"]), ("X-Real-IP", VISITOR)]
+    answer = world.ask(None, "near.test", said)
+    assert (answer.status, answer.seen()["x-real-ip"]) == (200, VISITOR)
+    reached = len(world.application.reached)
+    assert refused(world, world.ask(None, "near.test", said, source=FAR), reached)
+    assert refused(world, world.ask(None, "near.test", []), reached)
+
+
+def test_a_direct_site_beside_them_hears_nothing_of_it(world: EdgeWorld) -> None:
+    alex, reached = world.authority.clients["alex"], len(world.application.reached)
+    said = [header for profile in PROFILES for header in world.said(profile, alex)]
+    for peer in (None, world.edge, world.strangers["revoked"]):
+        assert refused(world, world.ask(peer, "direct.test", said), reached)
+    seen = world.ask(world.authority.clients["bea"], "direct.test", said).seen()
+    assert seen["x-client-name"] == "bea"
+    spoken = {name.lower() for name, _value in said} - {"x-edge-says", "x-edge-digest"}
+    assert not spoken & set(seen)
+
+
+def test_a_revocation_counts_at_once_on_connections_that_the_edge_keeps_too(world: EdgeWorld) -> None:
+    dora = world.authority.clients["dora"]
+    hosts = ["nginx.test", "azure.test"]
+    with (
+        socket.create_connection((NEAR, world.ports["edge"]), 10) as plain,
+        world.context(dora).wrap_socket(plain, server_hostname="nginx.test") as kept,
+    ):
+
+        def again() -> bytes:
+            kept.sendall(b"GET / HTTP/1.1\r\nHost: nginx.test\r\n\r\n")
+            return kept.recv(65536)
+
+        assert again().startswith(b"HTTP/1.1 200")
+        assert [world.through(dora, host).status for host in hosts] == [200, 200]
+        world.authority.revoked.append("dora")
+        try:
+            world.authority.publish()
+            run = world.play(roles=("trust",))
+            assert (run.code, run.changed) == (0, 1), run.output
+            reached = len(world.application.reached)
+            assert again().startswith(b"HTTP/1.1 403")
+            assert all(refused(world, world.through(dora, host), reached) for host in hosts)
+        finally:
+            world.authority.revoked.remove("dora")
+            world.authority.publish()
+            back = world.play(roles=("trust",))
+    assert back.code == 0, back.output
+    assert [world.through(dora, host).status for host in hosts] == [200, 200]
+
+
+# --- each guard alone ---
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A guard that is taken out, and the attack that then gets in."""
+
+    file: str
+    old: str
+    new: str
+    attack: str
+
+
+MUTANTS = {
+    "the list of networks": Mutant(
+        "sites/nginx.conf", r"_edge_near \{\n    default 0", "_edge_near {\n    default 1", "the edge from elsewhere"
+    ),
+    "the list of networks, where nothing else counts": Mutant(
+        "sites/near.conf",
+        r"_edge_near \{\n    default 0",
+        "_edge_near {\n    default 1",
+        "a listed network, from elsewhere",
+    ),
+    "whose certificate it is": Mutant(
+        "sites/nginx.conf", r":\(\?:01\|1\[01\]\)\\z", ":", "another certificate of that CA, nginx.test"
+    ),
+    "that it shows a certificate": Mutant(
+        "sites/shop.conf", r"SUCCESS:0:\(\?:01\|1\[01\]\)\\z", "", "no certificate, shop.test"
+    ),
+    "what verify says": Mutant(
+        "sites/nginx.conf", r"_edge_claim \{\n    default bad", "_edge_claim {\n    default good", "verify failed"
+    ),
+    "verify as it is written": Mutant("sites/nginx.conf", r"~\^1:SUCCESS", "~*^1:SUCCESS", "verify in lower case"),
+    "verify as a whole": Mutant("sites/nginx.conf", r'(?<="~\^1:SUCCESS)\\\\z', "", "verify and more"),
+    "verify of HAProxy": Mutant(
+        "sites/haproxy.conf",
+        r"_edge_claim \{\n    default bad",
+        "_edge_claim {\n    default good",
+        "not verified, haproxy",
+    ),
+    "that an entry is there": Mutant(
+        "gates/*/http.conf", r"1:good:0:\." + '" cert', '1:good:0:" cert', "an unlisted serial"
+    ),
+    "who was revoked": Mutant("gates/*/http.conf", r'good:0:\." cert', 'good:[01]:." cert', "denied and listed"),
+    "the issuer": Mutant(
+        "trusts/*/edge.conf", r"_edge_issuer \{\n    default 0", "_edge_issuer {\n    default 1", "a foreign issuer"
+    ),
+    "the issuer as a whole": Mutant("trusts/*/edge.conf", r"\\\\z\" 1;", '" 1;', "an issuer and more"),
+    "the digest as a whole": Mutant(
+        "trusts/*/edge.conf", r"=\\\\k<quietdoor_edge_hex>=", "=[0-9a-f]{64}=", "another last digit, haproxy"
+    ),
+    "the digest in Base64 as a whole": Mutant(
+        "trusts/*/edge.conf", r"43\}\)=\\\\k<quietdoor_edge_text>=", "43})=[^=]+=", "in another case, google"
+    ),
+    "one element of XFCC": Mutant(
+        "sites/envoy.conf", r'\\\\z" \$quietdoor_edge_digest', '" $quietdoor_edge_digest', "envoy, two elements"
+    ),
+    "underscores": Mutant(
+        "sites/nginx.conf", "underscores_in_headers off", "underscores_in_headers on", "names with underscores"
+    ),
+    "which verdict counts": Mutant(
+        "gates/*/http.conf", r"default \$quietdoor_edge_verdict", "default $quietdoor_direct_verdict", "the edge alone"
+    ),
+}
+
+
+@pytest.mark.parametrize("guard", MUTANTS)
+def test_without_a_guard_its_attack_gets_in(world: EdgeWorld, guard: str) -> None:
+    mutant, whole = MUTANTS[guard], world.rendered()
+    texts = {path: text for path, text in whole.items() if path.match(mutant.file)}
+    found = {path: re.subn(mutant.old, lambda _match: mutant.new, text) for path, text in texts.items()}
+    assert sum(count for _text, count in found.values()), "the guard is not there, so this would test nothing"
+    known = attacks(world)
+    google = world.said("google", world.authority.clients["alex"])
+    known["in another case, google"] = Attack(
+        [google[0], (google[1][0], google[1][1].swapcase())], world.edge, host="google.test"
+    )
+    attack = known[mutant.attack]
+
+    def tried() -> int:
+        return world.ask(
+            attack.peer, attack.host, attack.headers, path="/admin/", source=attack.source, sni=attack.sni
+        ).status
+
+    assert tried() == 403
+    try:
+        world.serve({path: text for path, (text, _count) in found.items()})
+        assert tried() == 200
+    finally:
+        world.serve(whole)
+    assert tried() == 403
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("snippets/nginx-proxy.conf", r"proxy_set_header X-SSL-Client-Serial \"\";\n", ""),
+        ("snippets/custom-proxy.conf", r"proxy_set_header X-Edge-Digest \"\";\n", ""),
+    ],
+)
+def test_without_its_line_a_header_of_the_edge_would_arrive(world: EdgeWorld, file: str, old: str, new: str) -> None:
+    profile, whole = file.partition("/")[2].partition("-")[0], world.rendered()
+    said = world.said(profile, world.authority.clients["alex"])
+
+    def arrived() -> set[str]:
+        seen = world.ask(world.edge, host_of(profile), said).seen()
+        return {name.lower() for name, _value in said} & set(seen)
+
+    assert arrived() == set()
+    try:
+        world.serve({path: re.sub(old, new, text) for path, text in whole.items() if path.match(file)})
+        assert len(arrived()) == 1
+    finally:
+        world.serve(whole)
+
+
+def test_without_its_map_a_header_would_say_where_a_visitor_is(world: EdgeWorld) -> None:
+    whole = world.rendered()
+    forged = [("X-Forwarded-For", "9.9.9.9")]
+
+    def address(source: str) -> str:
+        return world.ask(None, "shop.test", forged, path="/x", source=source).seen()["x-real-ip"]
+
+    assert (address(NEAR), address(FAR)) == (NEAR, FAR)
+    try:
+        texts = {path: text for path, text in whole.items() if path.match("sites/shop.conf")}
+        world.serve(
+            {path: text.replace("default $realip_remote_addr", "default $remote_addr") for path, text in texts.items()}
+        )
+        assert (address(NEAR), address(FAR)) == ("9.9.9.9", FAR)
+        world.serve(
+            {
+                path: re.sub(r"set_real_ip_from [^;]+;", "", text).replace(
+                    "default $realip_remote_addr", "default $remote_addr"
+                )
+                for path, text in texts.items()
+            }
+        )
+        assert address(FAR) == "9.9.9.9", "what the machine is used to would hold"
+    finally:
+        world.serve(whole)
+
+
+# --- what a person gets wrong ---
+
+
+def test_a_mistake_is_named_and_changes_nothing(world: EdgeWorld) -> None:
+    before = world.generations("direct.test")
+    first = world.sites[0]
+    for change, named in (
+        ({"trusted_proxies": ["0.0.0.0/0"]}, "site nginx: trusted_proxies: 0.0.0.0/0 is everybody"),
+        (
+            {
+                "edge": {**first["edge"], "profile": "custom", "headers": {"verify": "X-V"}},
+                "allow": {"names": ["alex"]},
+            },
+            "site nginx: edge: headers: nothing says whose certificate it is",
+        ),
+        ({"edge": {**first["edge"], "certificate_authority": "/nowhere.pem"}}, "/nowhere.pem"),
+    ):
+        run = world.play(roles=("gate",), gate_sites=[{**first, **change}, *world.sites[1:]])
+        assert run.code != 0
+        assert named in run.output, run.output
+    assert world.generations("direct.test") == before
+
+
+def test_the_answer_is_json(world: EdgeWorld) -> None:
+    """The reader of answers in this file is simple: it is looked at with an answer that is known."""
+    answer = world.ask(world.edge, "nginx.test", world.said("nginx", world.authority.clients["alex"]), path="/known")
+    assert json.loads(answer.body)["path"] == "/known"
