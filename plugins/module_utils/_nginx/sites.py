@@ -32,6 +32,7 @@ STAGES = ("absent", "enforce")
 MODES = ("host", "path")
 SPELLINGS = ("strict", "loose")
 MANAGED = ("vhost", "snippets")
+REVOCATIONS = ("crl", "map")
 KEYS = (
     "allow",
     "auth_request",
@@ -49,6 +50,7 @@ KEYS = (
     "path_spelling",
     "paths",
     "rate_limit",
+    "revocation",
     "server_names",
     "stage",
     "upstream",
@@ -116,6 +118,7 @@ class Site:
     auth_request: str
     hsts: str
     rate_limit: RateLimit | None
+    revocation: str
     certificate: str
     certificate_key: str
     contact: str
@@ -160,6 +163,7 @@ class Site:
             "auth_request": self.auth_request,
             "hsts": self.hsts,
             "rate_limit": asdict(self.rate_limit) if self.rate_limit else {},
+            "revocation": self.revocation,
             "certificate": self.certificate,
             "certificate_key": self.certificate_key,
             "contact": self.contact,
@@ -228,6 +232,7 @@ def _parse_site(raw: object, position: int) -> Site:
         auth_request=parse_decision_service(entry),
         hsts=parse_hsts(entry),
         rate_limit=parse_rate_limit(entry),
+        revocation=_parse_revocation(entry),
         certificate=parse_path(entry, "certificate") if manage == "vhost" else "",
         certificate_key=parse_path(entry, "certificate_key") if manage == "vhost" else "",
         contact=_parse_contact(entry),
@@ -292,6 +297,14 @@ def _parse_manage(entry: Entry, mode: str) -> str:
         if entry.given(key):
             raise entry.problem(key, "has no effect with manage: snippets; your own server says it", "Remove it")
     return manage
+
+
+def _parse_revocation(entry: Entry) -> str:
+    mend = f"Write one of: {', '.join(REVOCATIONS)}"
+    revocation = entry.text("revocation", mend, default="crl")
+    if revocation not in REVOCATIONS:
+        raise entry.problem("revocation", f"{revocation!r} is unknown", mend)
+    return revocation
 
 
 def _parse_server_names(entry: Entry) -> tuple[str, ...]:

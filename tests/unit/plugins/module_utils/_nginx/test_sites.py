@@ -67,6 +67,7 @@ def test_what_is_left_out_is_filled_in() -> None:
         "auth_request": "",
         "hsts": "",
         "rate_limit": {},
+        "revocation": "crl",
         "certificate": "/etc/ssl/panel.pem",
         "certificate_key": "panel.key",
         "contact": "",
@@ -260,6 +261,7 @@ def test_every_known_key_is_accepted_and_none_is_forgotten() -> None:
         auth_request="http://127.0.0.1:9000",
         hsts={"max_age": "365d", "include_subdomains": True, "preload": True},
         rate_limit={"rate": "10r/m"},
+        revocation="map",
     )
     assert sorted([*full, "fastcgi_script"]) == sorted(KEYS)
     parsed = parse_sites([full])[0]
@@ -360,6 +362,7 @@ _PATH_SITE = {"mode": "path", "paths": ["/admin/"]}
             "hsts: preload: the list takes only",
         ),
         ({"hsts": {"includeSubDomains": True}}, "hsts: includeSubDomains: no such key"),
+        ({"revocation": "ocsp"}, "revocation: 'ocsp' is unknown"),
         ({"rate_limit": {}}, "rate_limit: rate: missing"),
         ({"rate_limit": "10r/m"}, "rate_limit: '10r/m' is a string, not a mapping"),
         ({"rate_limit": {"rate": "10/m"}}, "rate_limit: rate: '10/m' is no rate"),
