@@ -27,7 +27,8 @@ def count(door: Door, task: dict[str, Any]) -> int:
     door.nginx.stop()
     prefix = door.nginx.prefix
     conf = door.nginx.conf_file
-    conf.write_text(f"master_process off;\n{conf.read_text()}")
+    alone = "master_process off;\n"
+    conf.write_text(alone + conf.read_text().replace(alone, ""))
     tool = [
         "valgrind",
         "--tool=callgrind",
