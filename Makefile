@@ -54,7 +54,7 @@ demo-stop: install ## end what `make demo` started
 	@$(demo_playbook) quietdoor.mtls.demo_stop $(ARGS)
 
 # --- checks ---------------------------------------------------------------------------------------------------------
-.PHONY: test lint sanity units integration e2e bench demo-check molecule images format readmes changelog clean
+.PHONY: test lint sanity units integration e2e bench bench-gate demo-check molecule images format readmes changelog clean
 test: ## every check there is; logs in .cache/test-logs/
 	@tools/stages.sh lint units sanity integration e2e demo-check molecule
 
@@ -63,7 +63,7 @@ lint: venv install ## ruff, mypy, ansible-lint, yamllint, shellcheck, documentat
 	@tools/lint.sh
 
 units: venv install ## unit tests
-	@tools/packages.sh openssl=openssl keytool=default-jre-headless pk12util=libnss3-tools /usr/share/easy-rsa/easyrsa=easy-rsa
+	@tools/packages.sh openssl=openssl keytool=default-jre-headless pk12util=libnss3-tools /usr/share/easy-rsa/easyrsa=easy-rsa nginx=nginx
 	@tools/pytest.sh tests/unit tests/bench $(ARGS)
 
 e2e: venv install ## real nginx, real clients
@@ -81,6 +81,10 @@ integration: venv install ## ansible-test integration, on the archive
 bench: venv install ## speed and memory beside openssl, easy-rsa and community.crypto; sizes: ARGS="--clients 1000", see ARGS=--help
 	@tools/packages.sh openssl=openssl /usr/share/easy-rsa/easyrsa=easy-rsa
 	@tools/bench.sh $(ARGS)
+
+bench-gate: venv install ## what a gate costs nginx, beside a plain ssl_verify_client on; shorter: ARGS=--quick
+	@tools/packages.sh nginx=nginx openssl=openssl valgrind=valgrind
+	@PYTHONPATH=$(CURDIR)/.venv/collections PYTHONDONTWRITEBYTECODE=1 .venv/bin/python tests/bench/gate/bench_gate.py $(ARGS)
 
 demo-check: install ## make demo, twice, stop, and again, in .cache/demo
 	@tools/check_demo.sh

@@ -86,6 +86,8 @@ class TwoHosts(Lab):
             site.application.stop()
             site.application = Chat(site.application.port)
             site.entry["websocket"] = True
+        # Each form of revocation once: web1 asks the CRL, web2 the deny map alone.
+        self.sites[1].entry["revocation"] = "map"
         self.second.configure(main="include modules-enabled/*.conf;")
         (self.second.prefix / "modules-enabled").mkdir()
         self.more_hosts: dict[str, dict] = {}

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
+from .publication import SERIAL
 from .scratch import private_directory
 from .server import run_command
 
@@ -27,17 +28,20 @@ _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\n.*?-----END CERTIFICATE
 _CRL = re.compile(r"-----BEGIN X509 CRL-----\n.*?-----END X509 CRL-----", re.DOTALL)
 _BEGIN = re.compile(r"-----BEGIN ")
 _FIELD = re.compile(
-    r"^(?P<key>subject|issuer|notAfter|lastUpdate|nextUpdate|crlNumber|\w+ Fingerprint)=(?P<value>.*)$", re.M
+    r"^(?P<key>subject|issuer|serial|notAfter|lastUpdate|nextUpdate|crlNumber|\w+ Fingerprint)=(?P<value>.*)$", re.M
 )
+# i2a_ASN1_INTEGER(), which also makes $ssl_client_serial.
+_ENTRY = re.compile(r"^    Serial Number: (.*)$", re.M)
 _MEND_CRL = "Write a new CRL on the CA host and publish it"
 
 
 @dataclass(frozen=True)
 class Ca:
-    """A CA certificate. ``subject`` is in the form of RFC 2253, ``sha256`` lower-case hex."""
+    """A CA certificate. ``subject`` is in the form of RFC 2253, ``sha256`` lower-case hex, ``serial`` as in Crl."""
 
     subject: str
     issuer: str
+    serial: str
     sha256: str
     not_after: datetime
     pem: str
@@ -45,14 +49,22 @@ class Ca:
 
 @dataclass(frozen=True)
 class Crl:
-    """A CRL whose signature one CA of the chain made. ``number`` is None if it has none."""
+    """A CRL whose signature one CA of the chain made. ``number`` is None if it has none.
+
+    ``serials`` are what it revokes, in the form of ``$ssl_client_serial``: upper-case hex in whole bytes.
+    """
 
     issuer: str
     issuer_sha256: str
     number: int | None
     last_update: datetime
     next_update: datetime
-    entries: int
+    serials: tuple[str, ...]
+
+    @property
+    def entries(self) -> int:
+        """How many certificates it revokes."""
+        return len(self.serials)
 
 
 def read_chain(text: str, now: datetime) -> tuple[Ca, ...]:
@@ -111,7 +123,7 @@ def known_crls(text: str, chain: Sequence[Ca]) -> dict[str, Crl]:
 
 
 def _read_ca(pem: str) -> Ca:
-    options = ["-subject", "-issuer", "-enddate", "-fingerprint", "-sha256", "-nameopt", "RFC2253"]
+    options = ["-subject", "-issuer", "-serial", "-enddate", "-fingerprint", "-sha256", "-nameopt", "RFC2253"]
     done = run_command(["openssl", "x509", "-noout", *options], stdin=pem.encode())
     if done.code != 0:
         raise Problem(f"ca.pem holds a certificate that openssl cannot read: {done.words}", "Publish the chain again")
@@ -120,6 +132,7 @@ def _read_ca(pem: str) -> Ca:
     return Ca(
         subject=fields["subject"],
         issuer=fields["issuer"],
+        serial=fields["serial"],
         sha256=fingerprint.replace(":", "").lower(),
         not_after=_time(fields["notAfter"]),
         pem=pem,
@@ -184,8 +197,19 @@ def _read_crl(pem: str, chain: Sequence[Ca]) -> Crl:
         number=_number(fields.get("crlNumber", "")),
         last_update=_time(fields["lastUpdate"]),
         next_update=_time(fields["nextUpdate"]),
-        entries=done.out.count("\n    Serial Number: "),
+        serials=_serials(done.out, issuer),
     )
+
+
+def _serials(text: str, issuer: str) -> tuple[str, ...]:
+    serials = tuple(_ENTRY.findall(text))
+    odd = [serial for serial in serials if not SERIAL.fullmatch(serial)]
+    if odd:
+        raise Problem(
+            f"The CRL of {issuer} revokes {ascii(odd[0])[:80]}, no serial number of at most 20 bytes (RFC 5280, 4.1.2.2)",
+            _MEND_CRL,
+        )
+    return serials
 
 
 def _signer(path: str, issuer: str, chain: Sequence[Ca]) -> Ca:

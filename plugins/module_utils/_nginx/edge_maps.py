@@ -33,11 +33,13 @@ _SAME_BASE64 = (
 _FOUND = rf'"~^(?<quietdoor_edge_found>{_KEY})\\z" $quietdoor_edge_found'
 
 
-def render_edge_maps(publication: Publication) -> str:
+def render_edge_maps(publication: Publication, revoked: Iterable[str] = ()) -> str:
     """Return the file ``edge.conf`` of trust.
 
     ``$quietdoor_edge_presented`` is issuer id, colon, serial of the certificate that is meant, the issuer 0 if there is none;
     ``$quietdoor_edge_denied`` whether it was ever revoked; the rest is that of :func:`.trust.render_maps`.
+
+    :param revoked: keys of the deny map beyond those of denied.json.
     """
     people = publication.identities
     digests = [(one.key, one.sha256, _base64(one.sha256)) for one in people if one.sha256]
@@ -79,7 +81,7 @@ def render_edge_maps(publication: Publication) -> str:
                 '"$quietdoor_edge_issuer:$quietdoor_edge_serial"',
                 [_FOUND],
             ),
-            _about("denied", "0", [f"{key} 1" for key in publication.denied]),
+            _about("denied", "0", [f"{key} 1" for key in dict.fromkeys((*publication.denied, *revoked))]),
             _about("name", '""', [f"{one.key} {quote(one.name)}" for one in people]),
             _about("email", '""', [f"{one.key} {quote(','.join(one.email))}" for one in people if one.email]),
             _about("roles", '""', [f"{one.key} {quote(','.join(one.roles))}" for one in people if one.roles]),

@@ -21,7 +21,7 @@ DATA_FILES = ("ca.pem", "crl.pem", "identities.json", "denied.json")
 FILES = (*DATA_FILES, MANIFEST)
 
 # $ssl_client_serial: i2a_ASN1_INTEGER(), upper-case hex in whole bytes without leading zero bytes; RFC 5280 allows 20 bytes.
-_SERIAL = re.compile(r"00|(?!00)(?:[0-9A-F]{2}){1,20}")
+SERIAL = re.compile(r"00|(?!00)(?:[0-9A-F]{2}){1,20}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _SHA1 = re.compile(r"[0-9a-fA-F]{40}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
@@ -190,7 +190,7 @@ def _key(item: dict[str, Any], ids: frozenset[int], where: str) -> str:
     issuer = item.get("issuer")
     if not isinstance(issuer, int) or isinstance(issuer, bool) or issuer not in ids:
         raise _refusal(where, "an issuer of identities.json", issuer)
-    return f"{issuer}:{_matching(_SERIAL, item.get('serial'), where, 'a serial')}"
+    return f"{issuer}:{_matching(SERIAL, item.get('serial'), where, 'a serial')}"
 
 
 def _several(pattern: re.Pattern[str], values: object, where: str, what: str) -> tuple[str, ...]:

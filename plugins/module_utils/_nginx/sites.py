@@ -37,6 +37,7 @@ OPEN = ("observe", "fallback")
 MODES = ("host", "path")
 SPELLINGS = ("strict", "loose")
 MANAGED = ("vhost", "snippets")
+REVOCATIONS = ("crl", "map")
 KEYS = (
     "allow",
     "auth_request",
@@ -55,6 +56,7 @@ KEYS = (
     "path_spelling",
     "paths",
     "rate_limit",
+    "revocation",
     "server_names",
     "source",
     "stage",
@@ -128,6 +130,7 @@ class Site:
     auth_request: str
     hsts: str
     rate_limit: RateLimit | None
+    revocation: str
     certificate: str
     certificate_key: str
     contact: str
@@ -184,6 +187,7 @@ class Site:
             "auth_request": self.auth_request,
             "hsts": self.hsts,
             "rate_limit": asdict(self.rate_limit) if self.rate_limit else {},
+            "revocation": self.revocation,
             "certificate": self.certificate,
             "certificate_key": self.certificate_key,
             "contact": self.contact,
@@ -319,6 +323,7 @@ def _parse_site(raw: object, position: int) -> Site:
         auth_request=parse_decision_service(entry),
         hsts=parse_hsts(entry),
         rate_limit=parse_rate_limit(entry),
+        revocation=_parse_revocation(entry),
         certificate=parse_path(entry, "certificate") if manage == "vhost" else "",
         certificate_key=parse_path(entry, "certificate_key") if manage == "vhost" else "",
         contact=_parse_contact(entry),
@@ -397,6 +402,14 @@ def _parse_manage(entry: Entry, mode: str) -> str:
         if entry.given(key):
             raise entry.problem(key, "has no effect with manage: snippets; your own server says it", "Remove it")
     return manage
+
+
+def _parse_revocation(entry: Entry) -> str:
+    mend = f"Write one of: {', '.join(REVOCATIONS)}"
+    revocation = entry.text("revocation", mend, default="crl")
+    if revocation not in REVOCATIONS:
+        raise entry.problem("revocation", f"{revocation!r} is unknown", mend)
+    return revocation
 
 
 def _parse_server_names(entry: Entry) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from .edge_maps import render_edge_maps
 from .gate import endpoints_of_live_gate
 from .publication import FILES, MANIFEST, Publication, read_generation, read_publication
 from .quoting import quote, regex_exact
+from .revoked import anchors, denied_keys, revoked_cas
 from .shelf import HOME, Shelf, locked
 from .transaction import Move, Result
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 MAPS = "http.conf"
 EDGE_MAPS = "edge.conf"
+ANCHORS = "anchors.pem"
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,16 @@ def install_trust(nginx: Nginx, request: Request, now: datetime, *, check_mode: 
         return _Trust(nginx, request, publication, chain, crls).install(check_mode=check_mode)
 
 
-def render_maps(publication: Publication) -> str:
+def render_maps(publication: Publication, revoked: Iterable[str] = ()) -> str:
     """Return the variables that trust gives to a gate, as docs/architecture.md lists them.
 
     Maps are keyed by a short id of the issuer and the serial. The issuer's name is matched by a regular expression, because
     string keys of a map ignore case.
+
+    :param revoked: keys of the deny map beyond those of denied.json.
     """
     issuers = [f"    {regex_exact(issuer.subject)} {issuer.id};" for issuer in publication.issuers]
-    denied = [f"    {key} 1;" for key in publication.denied]
+    denied = [f"    {key} 1;" for key in dict.fromkeys((*publication.denied, *revoked))]
     people = publication.identities
     return "".join(
         (
@@ -199,8 +203,14 @@ class _Trust:
         self.shelf.point(self.live if generation is None else generation)
 
     def _files(self) -> dict[str, str]:
-        maps = {MAPS: render_maps(self.publication), EDGE_MAPS: render_edge_maps(self.publication)}
-        return {**self.publication.texts, **maps}
+        sources = (self.publication, self.chain, self.crls)
+        denied = denied_keys(*sources)
+        return {
+            **self.publication.texts,
+            MAPS: render_maps(self.publication, denied),
+            EDGE_MAPS: render_edge_maps(self.publication, denied),
+            ANCHORS: anchors(self.chain, revoked_cas(*sources)),
+        }
 
     def _without_gate(self, *, check_mode: bool) -> Result:
         generation = self.publication.generation

@@ -106,6 +106,19 @@ def test_every_server_ends_resumption_and_has_the_same_protocols() -> None:
             assert text.count(line) == servers, line
 
 
+@pytest.mark.parametrize("changes", [{}, {"mode": "path", "paths": ["/admin"]}])
+def test_without_a_crl_nothing_may_stand_between_a_certificate_and_an_anchor(changes: dict[str, Any]) -> None:
+    by_crl, by_map = render("site.conf.j2", **changes), render("site.conf.j2", revocation="map", **changes)
+    for text, directives in (
+        (by_crl, {"ssl_crl": "quietdoor/trust/crl.pem", "ssl_verify_depth": "2"}),
+        (by_map, {"ssl_crl": '""', "ssl_verify_depth": "0"}),
+    ):
+        cas = f"quietdoor/trust/{'anchors' if text is by_map else 'ca'}.pem"
+        directives |= {"ssl_client_certificate": cas, "ssl_trusted_certificate": cas}
+        for name, value in directives.items():
+            assert re.findall(rf"^    {name} (.*);$", text, re.MULTILINE) == [value]
+
+
 def test_everything_of_ours_is_included_by_a_relative_path() -> None:
     for template in ("http.conf.j2", "site.conf.j2", "proxy.conf.j2"):
         text = render(template)
@@ -113,8 +126,23 @@ def test_everything_of_ours_is_included_by_a_relative_path() -> None:
     assert "include quietdoor/gate/generation.conf;" in render("http.conf.j2")
 
 
+def test_names_are_looked_up_where_a_key_is_short_enough() -> None:
+    """A key has at most 46 bytes where nothing else is configured; it counts without its case, as names of hosts do."""
+    text = render("http.conf.j2", server_names=["panel.example", "a" * 23 + ".example", "a" * 27])
+    keys = re.findall(r'^    "([~.].*)" 1;$', text.partition("$quietdoor_sni {")[2].partition("}")[0], re.MULTILINE)
+    longest = f".:443:panel.example:{'a' * 26}"
+    assert len(longest) == 46
+    assert keys == [
+        ".:443:panel.example:panel.example",
+        rf"~*^\\.:443:panel\\.example:{'a' * 23}\\.example\\z",
+        rf"~*^\\.:443:panel\\.example:{'a' * 27}\\z",
+    ]
+    assert f'"{longest}" 1;' in render("http.conf.j2", server_names=["panel.example", "a" * 26])
+
+
 def test_names_are_matched_whole() -> None:
-    text = render("http.conf.j2")
+    long = "a-name-that-is-long.panel.example"
+    text = render("http.conf.j2", server_names=[long, long.replace("panel", "alias")])
     keys = re.findall(r'^    "~\*(\^\\\\\.:443:[^"]+)" 1;$', text, re.MULTILINE)
     assert len(keys) == 2, "one for each name, and one port for two addresses"
     patterns = [re.compile(key.replace("\\\\", "\\").replace("\\z", "\\Z"), re.IGNORECASE) for key in keys]
@@ -122,21 +150,18 @@ def test_names_are_matched_whole() -> None:
     def made_for_us(text: str) -> bool:
         return any(pattern.search(text) for pattern in patterns)
 
-    assert made_for_us(".:443:panel.example:panel.example")
-    assert made_for_us(".:443:panel.example:ALIAS.example")
+    assert made_for_us(f".:443:{long}:{long}")
+    assert made_for_us(f".:443:{long}:{long.replace('panel', 'ALIAS')}")
     for other in (
-        ".:443:panel.example:",
-        ".:443:panel.example:panelxexample",
-        ".:443:panel.example:panel.example.evil",
+        f".:443:{long}:",
+        f".:443:{long}:{long.replace('.', 'x')}",
+        f".:443:{long}:{long}.evil",
+        f".:8443:{long}:{long}",
+        f".:443:other:{long}",
+        f".:443:{long}:x.{long}",
     ):
         assert not made_for_us(other)
-    for other in (
-        ".:8443:panel.example:panel.example",
-        ".:443:other:panel.example",
-        ".:443:panel.example:x.panel.example",
-    ):
-        assert not made_for_us(other)
-    assert not made_for_us("r:443:panel.example:panel.example"), "a resumed session was not made for us"
+    assert not made_for_us(f"r:443:{long}:{long}"), "a resumed session was not made for us"
 
 
 def test_no_header_is_written_twice() -> None:

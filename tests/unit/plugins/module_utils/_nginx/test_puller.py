@@ -85,7 +85,7 @@ def test_a_directory_that_is_not_mounted(tmp_path: Path) -> None:
 
 
 def test_metrics_of_a_failed_pull() -> None:
-    crl = Crl('CN=A "b" \\\\ c', "ab" * 32, 7, NOW, NOW + timedelta(days=2), 0)
+    crl = Crl('CN=A "b" \\\\ c', "ab" * 32, 7, NOW, NOW + timedelta(days=2), ())
     lines = render_metrics("older", 42, (crl,), NOW).splitlines()
     end = int((NOW + timedelta(days=2)).timestamp())
     escaped = r'{issuer="CN=A \"b\" \\\\ c"}'

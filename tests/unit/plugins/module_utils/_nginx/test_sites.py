@@ -85,6 +85,7 @@ def test_what_is_left_out_is_filled_in() -> None:
         "auth_request": "",
         "hsts": "",
         "rate_limit": {},
+        "revocation": "crl",
         "certificate": "/etc/ssl/panel.pem",
         "certificate_key": "panel.key",
         "contact": "",
@@ -284,6 +285,7 @@ def test_every_known_key_is_accepted_and_none_is_forgotten() -> None:
         source="edge",
         trusted_proxies=["192.0.2.1"],
         edge={"profile": "haproxy", "certificate_authority": "edge.pem", "certificates": ["CN=edge"]},
+        revocation="map",
     )
     assert sorted([*full, "fastcgi_script"]) == sorted(KEYS)
     parsed = parse_sites([full])[0]
@@ -384,6 +386,7 @@ _PATH_SITE = {"mode": "path", "paths": ["/admin/"]}
             "hsts: preload: the list takes only",
         ),
         ({"hsts": {"includeSubDomains": True}}, "hsts: includeSubDomains: no such key"),
+        ({"revocation": "ocsp"}, "revocation: 'ocsp' is unknown"),
         ({"rate_limit": {}}, "rate_limit: rate: missing"),
         ({"rate_limit": "10r/m"}, "rate_limit: '10r/m' is a string, not a mapping"),
         ({"rate_limit": {"rate": "10/m"}}, "rate_limit: rate: '10/m' is no rate"),

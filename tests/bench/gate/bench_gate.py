@@ -1,0 +1,230 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``make bench-gate``: what a gate costs the web server, beside no client certificates and a plain ``ssl_verify_client on``.
+
+What is counted is the time that the one worker of each nginx spends on a processor, not what the clock says: so it matters
+little how busy the machine is and how fast the clients are. Every round measures every server once, and costs are compared
+within a round; medians of the rounds are shown. Nothing here passes or fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2] / "e2e"))
+
+import client
+import doors
+import instructions
+from doors import Door
+from material import SERVER_NAME, Material, Person
+
+HERE = Path(__file__).parent
+KINDS = ("handshakes", "requests")
+PROCESSES = 2
+COMPARED_WITH = 1  # the plain ssl_verify_client on
+
+
+@dataclass
+class Figures:
+    """What one server cost in one scenario: seconds of the worker for one handshake and one request, a figure for each round."""
+
+    name: str
+    mebibytes: float = 0.0
+    handshakes: list[float] = field(default_factory=list)
+    requests: list[float] = field(default_factory=list)
+
+
+class Clients:
+    """Processes that do the same task at the same time."""
+
+    def __init__(self) -> None:
+        argv = [sys.executable, str(HERE / "client.py")]
+        pipe = subprocess.PIPE
+        self._processes = [subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True) for _number in range(PROCESSES)]
+
+    def cost(self, door: Door, task: dict[str, Any]) -> float:
+        """Return how many seconds of the worker one piece of the task took."""
+        self._tell(json.dumps(task), "ready")
+        before = door.processor()
+        self._tell("go", "done")
+        return (door.processor() - before) / (task["count"] * PROCESSES)
+
+    def _tell(self, words: str, expected: str) -> None:
+        for process in self._processes:
+            print(words, file=process.stdin, flush=True)
+        for process in self._processes:
+            said = process.stdout.readline().strip()
+            if said != expected:
+                raise RuntimeError(f"a client ended, see above: {said}")
+
+    def stop(self) -> None:
+        """End them."""
+        for process in self._processes:
+            process.communicate()
+
+
+def task(material: Material, door: Door, person: Person, kind: str, count: int) -> dict[str, Any]:
+    """Return what the clients are told."""
+    return {
+        "kind": kind,
+        "count": count,
+        "port": door.port,
+        "server_name": SERVER_NAME,
+        "path": doors.PATH,
+        "server_ca": str(material.server.certificate),
+        "certificate": str(person.certificate),
+        "key": str(person.key),
+    }
+
+
+def status(material: Material, door: Door, person: Person) -> int:
+    """Return what somebody gets."""
+    asked = task(material, door, person, "requests", 0)
+    with client.connect(asked, client.context_of(asked)) as tls:
+        return int(client.ask(tls, f"GET {doors.PATH} HTTP/1.1\r\nHost: {SERVER_NAME}\r\n\r\n".encode()).split()[1])
+
+
+def check(material: Material, all_doors: list[Door], revoked: int) -> None:
+    """See that they do what they are measured for.
+
+    :raises RuntimeError: otherwise.
+    """
+    for door in all_doors:
+        if status(material, door, material.good) != 200:
+            raise RuntimeError(f"{door.name} lets nobody in")
+        if door.verifies and revoked and status(material, door, material.revoked) == 200:
+            raise RuntimeError(f"{door.name} lets in somebody who was revoked")
+
+
+def table(title: str, found: list[Figures]) -> str:
+    """Return the figures as a table in Markdown."""
+    plain = found[COMPARED_WITH]
+    lines = [
+        f"### {title}",
+        "",
+        "| | handshakes / CPU s | cost | requests / CPU s | cost | MiB |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for one in found:
+        cells = []
+        for kind in KINDS:
+            costs, base = getattr(one, kind), getattr(plain, kind)
+            ratio = statistics.median(cost / other for cost, other in zip(costs, base))
+            cells.append(f"{1 / statistics.median(costs):,.0f} | {ratio:.3f}")
+        lines.append(f"| {one.name} | {' | '.join(cells)} | {one.mebibytes:.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def measure(material: Material, all_doors: list[Door], clients: Clients, options: argparse.Namespace) -> list[Figures]:
+    """Measure all servers in turns."""
+    found = [Figures(door.name, mebibytes=door.mebibytes()) for door in all_doors]
+    for number in range(options.rounds + 1):
+        # Not always in the same order: whatever comes and goes on the machine must not hit the same one each time.
+        turn = list(zip(all_doors, found))
+        for door, figures in turn[number % len(turn) :] + turn[: number % len(turn)]:
+            for kind in KINDS:
+                cost = clients.cost(door, task(material, door, material.good, kind, getattr(options, kind)))
+                if number:  # the first round warms up
+                    getattr(figures, kind).append(cost)
+    return found
+
+
+def count_instructions(material: Material, all_doors: list[Door]) -> str:
+    """Return how many instructions each server takes, as a table in Markdown. None of them runs any more afterwards."""
+    lines = ["| instructions of nginx, without the kernel | a handshake | a request |", "|---|---:|---:|"]
+    for door in all_doors:
+        tasks = (
+            task(material, door, material.good, kind, pieces)
+            for kind, pieces in (("handshakes", 24), ("requests", 160))
+        )
+        cells = [f"{instructions.count(door, one):,}" for one in tasks]
+        lines.append(f"| {door.name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+
+    def numbers(text: str) -> list[int]:
+        return [int(part) for part in text.split(",") if part]
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--identities", type=numbers, default=[10, 1000, 10_000], help="how many, with nobody revoked")
+    parser.add_argument(
+        "--revoked", type=numbers, default=[1000, 10_000, 100_000], help="how many, with 1,000 identities"
+    )
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--handshakes", type=int, default=50, help="of each client in a round")
+    parser.add_argument("--requests", type=int, default=1000, help="of each client in a round")
+    parser.add_argument("--quick", action="store_true", help="1,000 identities, with none and 10,000 revoked; 5 rounds")
+    parser.add_argument("--instructions", action="store_true", help="count instructions, too, with valgrind")
+    parser.add_argument("--directory", type=Path, help="where to work (default: the system's temporary directory)")
+    parser.add_argument("--json", type=Path, default=Path(".cache/bench/gate.json"))
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.identities, options.revoked, options.rounds = [1000], [10_000], 5
+    return options
+
+
+def scenarios(options: argparse.Namespace) -> list[tuple[int, int]]:
+    """Return pairs of identities and revoked certificates."""
+    return [*((count, 0) for count in options.identities), *((1000, count) for count in options.revoked)]
+
+
+def run(root: Path, options: argparse.Namespace) -> dict[str, list[Figures]]:
+    """Build the servers, measure every scenario, and take them down again."""
+    material = Material(root / "material")
+    found: dict[str, list[Figures]] = {}
+    clients = Clients()
+    all_doors, application = doors.build(root, material, material.publication(1, 0))
+    try:
+        for identities, revoked in scenarios(options):
+            publication = material.publication(identities, revoked)
+            for door in all_doors:
+                door.believe(publication)
+            check(material, all_doors, revoked)
+            title = f"{identities:,} identities, {revoked:,} revoked"
+            found[title] = measure(material, all_doors, clients, options)
+            print(table(title, found[title]), flush=True)
+        if options.instructions:
+            print(count_instructions(material, all_doors), flush=True)
+    finally:
+        clients.stop()
+        for nginx in (*(door.nginx for door in all_doors), application):
+            nginx.stop()
+    return found
+
+
+def main(arguments: list[str]) -> None:
+    """Run all of it."""
+    options = parse(arguments)
+    processors = len(os.sched_getaffinity(0))
+    load = os.getloadavg()[0]
+    print(f"{platform.platform()}, {processors} processors, load {load:.1f}, {options.rounds} rounds\n", flush=True)
+    root = Path(tempfile.mkdtemp(prefix="quietdoor-bench-gate-", dir=options.directory))
+    root.chmod(0o755)  # for the workers, which run as somebody else
+    try:
+        found = run(root, options)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({title: [asdict(one) for one in figures] for title, figures in found.items()}, indent=1)
+    options.json.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
