@@ -36,7 +36,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 from cryptography.x509.oid import NameOID
-from nginx_instance import NginxInstance, free_port
+from nginx_instance import RELEASES, NginxInstance, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -186,6 +186,10 @@ class _UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
 
 
+class _TcpServer(ThreadingHTTPServer):
+    request_queue_size = 128  # nginx may bring all the streams of a connection at once
+
+
 class Application:
     """Echoes requests as JSON; ``/status/NNN`` answers with that status and a body of its own."""
 
@@ -236,7 +240,7 @@ class Application:
             def address_string(self) -> str:
                 return "a socket has none"
 
-        self._server = _UnixServer(str(path), Handler) if path else ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server = _UnixServer(str(path), Handler) if path else _TcpServer(("127.0.0.1", port), Handler)
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(tls.crt, tls.pem)
@@ -445,8 +449,8 @@ def _strangers(root: Path, authority: Authority, foreign: Pair) -> dict[str, Pai
     }
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+@pytest.fixture(scope="module", params=RELEASES)
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A world to which both roles have been applied."""
     root = tmp_path_factory.mktemp("gate")
     ports = {"own": free_port(22300, 22499), "shared": free_port(22500, 22699)}
@@ -473,7 +477,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             location / {{ return 200 "the neighbour"; }}
         }}"""
     try:
-        with NginxInstance(root / "nginx", http=neighbour) as nginx:
+        with NginxInstance(root / "nginx", http=neighbour, version=request.param) as nginx:
             world = World(root, nginx, ports, application, foreign)
             world.authority.publish()
             world.first = world.play("--diff")

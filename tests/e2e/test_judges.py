@@ -95,11 +95,6 @@ def _judge(name: str) -> str:
 # What gixy says of a gate, and why it stays. A finding that is not here fails the test, and so does a sentence without a finding.
 EXPLAINED = {
     (
-        "weak_ssl_tls",
-        "No ssl_ciphers directive found",
-    ): "as the http block at hand and its OpenSSL have them; protocols are ours",
-    ("version_disclosure", "Missing server_tokens directive"): "as the http block at hand has it",
-    (
         "hsts_header",
         "No Strict-Transport-Security header found",
     ): "only where it is asked for, because it binds browsers for long",

@@ -100,6 +100,15 @@ def test_every_server_ends_resumption_and_has_the_same_protocols() -> None:
             assert text.count(line) == servers, line
 
 
+def test_a_server_of_ours_names_its_ciphers_and_not_its_version() -> None:
+    text = render("site.conf.j2")
+    (ciphers,) = re.findall(r"^    ssl_ciphers (\S+);$", text, re.MULTILINE)
+    sound = re.compile(r"ECDHE-(?:ECDSA|RSA)-(?:AES(?:128|256)-GCM-SHA\d+|CHACHA20-POLY1305)")
+    assert all(map(sound.fullmatch, ciphers.split(":")))
+    for template in ("http.conf.j2", "site.conf.j2"):
+        assert render(template).count("server_tokens off;") == 1
+
+
 def test_everything_of_ours_is_included_by_a_relative_path() -> None:
     for template in ("http.conf.j2", "site.conf.j2", "proxy.conf.j2"):
         text = render(template)
