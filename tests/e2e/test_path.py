@@ -679,11 +679,10 @@ def test_what_arrives_before_the_handshake_is_over_opens_nothing(world: PathWorl
     assert ("Early data was accepted" in said, "the neighbour" in said) == (True, True)
     said = _first_flight(world, "public.test", "shop.test", session, *taken)
     assert ("Early data was accepted" in said, "HTTP/1.1 421" in said) == (True, True)
-    said = _first_flight(world, "shop.test", "shop.test", session, *taken)
-    assert "Early data was accepted" not in said
-    assert re.search(r"HTTP/1\.1 4(?:03|21) ", said)
-    said = _first_flight(world, "shop.test", "shop.test", session, "-sess_out", str(tmp_path / "own"))
-    assert "Max Early Data: 0" in said or "Max Early Data" not in said
+    # For another name than that of the session OpenSSL sends no first flight, and the gate gives no session to begin with.
+    own = tmp_path / "own"
+    assert "HTTP/1.1 403" in _first_flight(world, "shop.test", "shop.test", session, "-sess_out", str(own))
+    assert not own.exists()
     assert world.application.reached[before:] == []
 
 

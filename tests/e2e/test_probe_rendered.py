@@ -249,7 +249,7 @@ CARET = Change(SHOP, r"location \^~ ", "location ")
 # As articles have it; the requests it takes away from the guarded path lose their identity.
 PHP = Change(
     SHOP,
-    r"(?=    location = /admin )",
+    r"(?=    location = \"?/admin\"? )",
     "    location ~ \\.php$ {\n        include quietdoor/gate/snippets/shop-public.conf;\n    }\n",
 )
 SHOP_ACCESS = Change(SHOP, r"(?m)^    auth_request /\.well-known/quietdoor/verdict;")
