@@ -69,6 +69,7 @@ units: venv install ## unit tests
 e2e: venv install ## real nginx, real clients
 	@tools/packages.sh nginx=nginx openssl=openssl curl=curl chromium=chromium pk12util=libnss3-tools
 	@tools/judges.sh
+	@tools/nginx.sh
 	@tools/pytest.sh tests/e2e $(ARGS)
 
 sanity: venv install ## ansible-test sanity, on the archive

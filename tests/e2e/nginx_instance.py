@@ -8,6 +8,7 @@
         nginx.reload_argv          # what a module takes: nginx.options() gives all of them
 
 It listens on nothing but what ``http`` and conf.d/ say, and is ended by the process id of the child that was started here.
+It is this machine's own nginx, or with ``version`` that of a Debian release.
 """
 
 from __future__ import annotations
@@ -42,8 +43,16 @@ http {{
 """
 
 
-def nginx_binary() -> str:
-    """Return the path of nginx."""
+# nginx as Debian has it: version -> release. tools/nginx.sh puts them where they are looked for.
+RELEASES = {"1.22": "bookworm", "1.26": "trixie"}
+
+
+def nginx_binary(version: str = "") -> str:
+    """Return the path of this machine's nginx, or of one of RELEASES."""
+    if version:
+        binary = Path(__file__).parents[2] / ".cache" / "nginx" / RELEASES[version] / "usr" / "sbin" / "nginx"
+        assert binary.exists(), f"{binary} is not here. tools/nginx.sh puts it there"
+        return str(binary)
     found = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
     assert found, "nginx is not installed"
     return found
@@ -52,9 +61,16 @@ def nginx_binary() -> str:
 class NginxInstance:
     """One nginx: ``prefix`` is its directory and the directory of its nginx.conf."""
 
-    def __init__(self, prefix: Path, http: str = "", main: str = "", include: str = "include conf.d/*.conf;") -> None:
+    def __init__(
+        self,
+        prefix: Path,
+        http: str = "",
+        main: str = "",
+        include: str = "include conf.d/*.conf;",
+        version: str = "",
+    ) -> None:
         self.prefix = prefix
-        self.binary = nginx_binary()
+        self.binary = nginx_binary(version)
         self.conf_file = prefix / "nginx.conf"
         self.error_log = prefix / "error.log"
         self.test_argv = [self.binary, "-p", str(prefix), "-c", str(self.conf_file), "-t"]
@@ -99,7 +115,7 @@ class NginxInstance:
         """End it; connections that are open are cut."""
         if self._process is None:
             return
-        workers = _children(self.pid)
+        workers = children(self.pid)
         self._process.terminate()
         try:
             self._process.wait(timeout=10)
@@ -136,7 +152,8 @@ def free_port(first: int, last: int) -> int:
     raise AssertionError(f"no port is free between {first} and {last}")
 
 
-def _children(parent: int) -> list[int]:
+def children(parent: int) -> list[int]:
+    """Return the process ids of a master's workers."""
     done = subprocess.run(["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True, check=False)
     return [int(pid) for pid in done.stdout.split()]
 

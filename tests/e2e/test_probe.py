@@ -35,6 +35,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from nginx_instance import RELEASES, nginx_binary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -249,8 +250,8 @@ class Change:
 class Nginx:
     """A throw-away nginx in a directory of its own."""
 
-    def __init__(self, directory: pathlib.Path, papers: Papers, app: int) -> None:
-        self.directory, self.port, self._app = directory, free_port(), app
+    def __init__(self, directory: pathlib.Path, papers: Papers, app: int, binary: str) -> None:
+        self.directory, self.port, self._app, self._binary = directory, free_port(), app, binary
         for name in ("web.crt", "web.key", "ca.pem", "crl.pem"):
             shutil.copy(papers.path(name), directory / name)
         (directory / "tmp").mkdir()
@@ -263,7 +264,7 @@ class Nginx:
         (self.directory / name).write_text(text)
 
     def run(self, *arguments: str) -> None:
-        argv = ["nginx", "-p", f"{self.directory}/", "-c", str(self.directory / "gate.conf"), "-e", "error.log"]
+        argv = [self._binary, "-p", f"{self.directory}/", "-c", str(self.directory / "gate.conf"), "-e", "error.log"]
         done = subprocess.run([*argv, *arguments], capture_output=True, text=True, timeout=30, check=False)
         assert done.returncode == 0, done.stderr
 
@@ -297,11 +298,17 @@ class Nginx:
 
 
 @pytest.fixture
-def start(tmp_path: pathlib.Path, papers: Papers, app: int) -> Iterator[Callable[..., Nginx]]:
+def version() -> str:
+    """This machine's own nginx, unless a test asks for each of RELEASES."""
+    return ""
+
+
+@pytest.fixture
+def start(tmp_path: pathlib.Path, papers: Papers, app: int, version: str) -> Iterator[Callable[..., Nginx]]:
     running: list[Nginx] = []
 
     def run(*changes: Change) -> Nginx:
-        nginx = Nginx(tmp_path, papers, app)
+        nginx = Nginx(tmp_path, papers, app, nginx_binary(version))
         for name in ("gate.conf", "proxied.conf", "refused.html"):
             text = (GATES / name).read_text()
             for change in changes:
@@ -366,6 +373,7 @@ PAGE_NAMES_THE_REQUEST = Change(
 )
 
 
+@pytest.mark.parametrize("version", RELEASES)
 @pytest.mark.parametrize(
     "changes",
     [(), (OTHER_SITE,), (PAGE_NAMES_THE_REQUEST,)],

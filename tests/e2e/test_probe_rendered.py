@@ -138,7 +138,7 @@ class Rendered(World):
                 }
                 for name, (expect, kind) in names.items()
             ],
-            "echo_path": "/admin/echo" if site == "shop" else "/echo",
+            "echo_path": "/admin/echo.php" if site == "shop" else "/echo",
             "contact": CONTACT,
             "generation": {"gate": 1, "trust": self.authority.generation},
             "expect_http2": True,
@@ -244,6 +244,14 @@ STATUS = Change(
 PLACES = Change(SHOP, r'(?<!\|\\z\)") guarded;', " public;")
 ROOT_CRL = Change("trusts/*/crl.pem", r"(-----END X509 CRL-----\n).*", "-----END X509 CRL-----\n")
 SPELLINGS = Change(SHOP, r" odd;", " public;")
+NAMED = Change(SHOP, r"(?<=_named \{\n)    default 0", "    default 1")
+CARET = Change(SHOP, r"location \^~ ", "location ")
+# As articles have it; the requests it takes away from the guarded path lose their identity.
+PHP = Change(
+    SHOP,
+    r"(?=    location = \"?/admin\"? )",
+    "    location ~ \\.php$ {\n        include quietdoor/gate/snippets/shop-public.conf;\n    }\n",
+)
 SHOP_ACCESS = Change(SHOP, r"(?m)^    auth_request /\.well-known/quietdoor/verdict;")
 
 UNLISTED = {"not_allowed", "unlisted_page", "friendly_page"}
@@ -301,7 +309,10 @@ MUTANTS: dict[str, tuple[str, tuple[Change, ...], set[str]]] = {
     "HSTS without preload": ("door", (Change(DOOR, r'on "max-age', 'on "preload; max-age'),), {"hsts"}),
     "TLS 1.2 as the lowest": (
         "door",
-        (Change("*.conf", r"ssl_protocols TLSv1\.2", "ssl_ciphers DEFAULT:@SECLEVEL=0; ssl_protocols TLSv1 TLSv1.1 TLSv1.2"),),
+        (
+            Change("*.conf", r"ssl_protocols TLSv1\.2", "ssl_protocols TLSv1 TLSv1.1 TLSv1.2"),
+            Change("*.conf", r"ssl_ciphers [^;]+;|(?<=ssl_reject_handshake on;)", "ssl_ciphers DEFAULT:@SECLEVEL=0;"),
+        ),
         {"tls_versions"},
     ),
     "the names of the CAs": (
@@ -317,6 +328,12 @@ MUTANTS: dict[str, tuple[str, tuple[Change, ...], set[str]]] = {
     "the guarded places": ("shop", (PLACES,), OPEN | {"identity_headers"}),
     "one of two: the decision in the access phase, of a path": ("shop", (SHOP_ACCESS,), set()),
     "places, spellings and the decision in the access phase": ("shop", (PLACES, SPELLINGS, SHOP_ACCESS), OPEN),
+    "one of two: the longest prefix, of a path": ("shop", (CARET,), set()),
+    "one of two: a regular expression beside a path": ("shop", (PHP,), set()),
+    "the longest prefix of a path": ("shop", (CARET, PHP), {"identity_headers"}),
+    "one of three: the server name, in part": ("shop", (NAMED,), set()),
+    "two of three: both server names, in part": ("shop", (NAMED, SNI), set()),
+    "server names and default server, in part": ("shop", (NAMED, SNI, DEFAULT), {"sni_none", "sni_unknown", "sni_other"}),
     "the other spellings": ("shop", (SPELLINGS,), {"spellings"}),
     "the way of bad certificates to the public part": (
         "shop",

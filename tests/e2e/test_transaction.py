@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.generation import Answer, Endpoint, ask
-from nginx_instance import NginxInstance, free_port
+from nginx_instance import RELEASES, NginxInstance, free_port
 
 PORTS = (20000, 20999)
 NAME = "admin.test"
@@ -370,9 +370,18 @@ def first_pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 
 
 @pytest.fixture
-def world(tmp_path: Path, first_pki: Pki, server: Path) -> Any:
+def version() -> str:
+    """This machine's own nginx, unless a test asks for each of RELEASES."""
+    return ""
+
+
+each_version = pytest.mark.parametrize("version", RELEASES)
+
+
+@pytest.fixture
+def world(tmp_path: Path, first_pki: Pki, server: Path, version: str) -> Any:
     """A running nginx with trust, without a gate."""
-    with NginxInstance(tmp_path / "nginx") as nginx:
+    with NginxInstance(tmp_path / "nginx", version=version) as nginx:
         world = World(nginx, first_pki, free_port(*PORTS), server)
         assert world.trust(first_pki.publication(100))["action"] == "applied"
         yield world
@@ -410,6 +419,7 @@ def ansible(world: World, module: str, options: dict[str, Any], *flags: str) -> 
 class TestGate:
     """What a change of the gate does when nothing dies."""
 
+    @each_version
     def test_through_ansible_check_run_check_run(self, world: World) -> None:
         """The four steps, through the ansible command."""
         candidate = world.candidate()
@@ -438,6 +448,7 @@ class TestGate:
             assert (again["changed"], again["action"], again["generation"]) == (False, "unchanged", 1)
         world.is_whole(1)
 
+    @each_version
     def test_change_keeps_serving(self, gated: World) -> None:
         """A second generation; the difference names the one file."""
         done = gated.gate(gated.candidate("two"))
@@ -472,6 +483,7 @@ class TestGate:
             assert "trust_install" in refused["msg"]
             assert world.gate({})["changed"] is False
 
+    @each_version
     def test_broken_candidate_is_refused(self, gated: World) -> None:
         """With nginx's words, in terms of the live paths, and nothing changed."""
         before = gated.tree()
@@ -533,6 +545,7 @@ class TestGate:
         assert copied == {"quietdoor.conf", "http.conf", "admin.conf", "manifest.json", "generation.conf"}
         assert (tmp_path / "modes").read_text() == "700\n"
 
+    @each_version
     def test_port_taken(self, gated: World) -> None:
         """Another process holds it: refused before anything is switched, by the name of the process."""
         with socket.socket() as taken:
@@ -545,6 +558,7 @@ class TestGate:
         assert gated.tree() == before
         gated.is_whole(1)
 
+    @each_version
     def test_reload_that_does_not_take(self, gated: World) -> None:
         """An address to the wildcard: nginx -t and -s reload succeed, and nginx stays with the old configuration."""
         refused = gated.gate(gated.candidate("two", listen=f"*:{gated.port}"))
@@ -583,6 +597,7 @@ class TestGate:
         candidate = {**world.candidate(), "http.conf": 'map "" $quietdoor_gate_generation { default 1; }\n'}
         assert "include quietdoor/gate/generation.conf;" in world.gate(candidate)["msg"]
 
+    @each_version
     def test_removal_and_return(self, gated: World) -> None:
         """The gate goes and comes back; its number keeps rising."""
         predicted = gated.gate({}, _ansible_check_mode=True)
@@ -629,6 +644,7 @@ class TestGate:
         assert (done["changed"], done["action"], done["generation"]) == (True, "resumed", 2)
         gated.is_whole(2)
 
+    @each_version
     def test_restarted_with_another_configuration(self, gated: World) -> None:
         """The files are as they should be, but nginx serves something else: seen, and mended."""
         entry = gated.nginx.prefix / "conf.d/quietdoor.conf"
@@ -795,13 +811,14 @@ class TestKilled:
 class TestTrust:
     """What a host believes."""
 
-    def test_who_and_revocation(self, tmp_path: Path, server: Path) -> None:
+    @each_version
+    def test_who_and_revocation(self, tmp_path: Path, server: Path, version: str) -> None:
         """The variables say who it is; after a revocation the serial is denied; the gate's generation stays."""
         pki = Pki(tmp_path / "pki").make()
         alex = pki.add("alex", ["alex@ops.test", "o'x%y!z@ops.test"], ["admin", "ops"])
         bea = pki.add("bea", [], [])
         stranger = Pki(tmp_path / "other").make().add("alex", [], [])
-        with NginxInstance(tmp_path / "nginx") as nginx:
+        with NginxInstance(tmp_path / "nginx", version=version) as nginx:
             world = World(nginx, pki, free_port(*PORTS), server)
             first = pki.publication(100)
             assert world.trust(first)["crl"][0]["number"] == 0x1000
@@ -986,6 +1003,7 @@ class TestTrust:
 class TestInfo:
     """nginx_info."""
 
+    @each_version
     def test_looks(self, gated: World) -> None:
         """Version, capabilities, what it listens on, that it runs."""
         found = call("nginx_info", {k: v for k, v in gated.nginx.options().items() if k != "reload_argv"})

@@ -119,6 +119,15 @@ def test_without_a_crl_nothing_may_stand_between_a_certificate_and_an_anchor(cha
             assert re.findall(rf"^    {name} (.*);$", text, re.MULTILINE) == [value]
 
 
+def test_a_server_of_ours_names_its_ciphers_and_not_its_version() -> None:
+    text = render("site.conf.j2")
+    (ciphers,) = re.findall(r"^    ssl_ciphers (\S+);$", text, re.MULTILINE)
+    sound = re.compile(r"ECDHE-(?:ECDSA|RSA)-(?:AES(?:128|256)-GCM-SHA\d+|CHACHA20-POLY1305)")
+    assert all(map(sound.fullmatch, ciphers.split(":")))
+    for template in ("http.conf.j2", "site.conf.j2"):
+        assert render(template).count("server_tokens off;") == render(template).count("server {")
+
+
 def test_everything_of_ours_is_included_by_a_relative_path() -> None:
     for template in ("http.conf.j2", "site.conf.j2", "proxy.conf.j2"):
         text = render(template)
