@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
+import re
 from typing import Any
 
 import pytest
@@ -41,7 +43,10 @@ def configuration(http: str, stream: str = "") -> Configuration:
     main += " stream { include sites/stream; }" if stream else ""
     texts = {"/etc/nginx/nginx.conf": main, "/etc/nginx/conf.d/quietdoor.conf": "", "/etc/nginx/sites/own": http}
     texts.update({"/etc/nginx/sites/stream": stream} if stream else {})
-    return read_dump("".join(f"# configuration file {path}:\n{text}\n" for path, text in {**texts, **FILES}.items()))
+    # nginx prints what it has opened, and no more.
+    for pattern in re.findall(r"include (?:/etc/nginx/)?(quietdoor/\S+?);", http):
+        texts.update({path: text for path, text in FILES.items() if fnmatch.fnmatch(path, f"/etc/nginx/{pattern}")})
+    return read_dump("".join(f"# configuration file {path}:\n{text}\n" for path, text in texts.items()))
 
 
 def vhost(
@@ -293,8 +298,13 @@ def test_a_snippet_that_is_included_does_not_go(include: str) -> None:
         ("http://127.0.0.1:3000", {"127.0.0.1:3000"}),
         ("http://LOCALHOST/x", {"127.0.0.1:80"}),
         ("https://app.test", {"app.test:443"}),
-        ("http://[::1]:8080/", {"[::1]:8080"}),
-        ("https://[::1]", {"[::1]:443"}),
+        ("http://[2001:db8::1]:8080/", {"[2001:db8::1]:8080"}),
+        ("https://[2001:db8::1]", {"[2001:db8::1]:443"}),
+        ("http://[::1]:8080/", {"127.0.0.1:8080"}),
+        ("http://0.0.0.0:8080", {"127.0.0.1:8080"}),
+        ("http://127.1.2.3:8080", {"127.0.0.1:8080"}),
+        ("http://app.test:8080$request_uri", {"app.test:8080"}),
+        ("http://app.test:80$arg_port", None),
         ("127.0.0.1:9000", {"127.0.0.1:9000"}),
         ("unix:/run/app.sock", {"unix:/run/app.sock"}),
         ("http://unix:/run/app.sock:/x/", {"unix:/run/app.sock"}),
