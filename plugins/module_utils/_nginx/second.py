@@ -55,11 +55,8 @@ def read_again(files: Mapping[str, str], manifest: str, *, lenient: bool) -> Rea
     :param lenient: whether a way through another server is a warning only.
     :raises Problem: if the two do not agree, or a panel is open.
     """
-    theirs = {file: _by_crossplane(file, text) for file, text in files.items()}
     try:
-        for file, text in files.items():
-            _refuse_difference(file, _first_difference(parse(text, file), theirs[file]))
-        configuration = assemble(theirs)
+        configuration = assemble({file: _read_alike(file, text) for file, text in files.items()})
     except Unreadable as unreadable:
         raise Problem(f"The configuration that nginx -T printed cannot be read: {unreadable}", "Report this") from None
     home = os.path.join(os.path.dirname(configuration.main_file), "quietdoor", "gate", "")
@@ -68,16 +65,32 @@ def read_again(files: Mapping[str, str], manifest: str, *, lenient: bool) -> Rea
     return Reading(len(files), found.findings)
 
 
-def _by_crossplane(file: str, text: str) -> tuple[Directive, ...]:
-    """Return what crossplane reads in one file. It takes paths only, and would follow includes to files of its own machine."""
+def _read_alike(file: str, text: str) -> tuple[Directive, ...]:
+    """Return what crossplane reads in one file, if that is what is read here."""
+    theirs, complaint = _by_crossplane(file, text)
+    line = _first_difference(parse(text, file), theirs) or complaint
+    if line:
+        stops = f" (it stops at line {complaint})" if complaint else ""
+        raise Problem(
+            f"{file}:{line}: crossplane reads this line, or one in its block, otherwise than this collection does{stops}, so "
+            "what it opens is not certain",
+            "Write it so that there is one way to read it: quotes around a word that holds braces, quotes or a semicolon",
+        )
+    return theirs
+
+
+def _by_crossplane(file: str, text: str) -> tuple[tuple[Directive, ...], int]:
+    """Return what crossplane reads in one file, and the line that it complains of, 0 if none.
+
+    It takes paths only, and would follow includes to files of its own machine.
+    """
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "part.conf")
         with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as part:
             part.write(text)
         found = crossplane.parse(path, single=True, check_ctx=False, check_args=False, strict=False)
-    if found["errors"]:
-        _refuse_difference(file, found["errors"][0]["line"] or 1)
-    return tuple(_directives(file, found["config"][0]["parsed"]))
+    complaint = (found["errors"][0]["line"] or 1) if found["errors"] else 0
+    return tuple(_directives(file, found["config"][0]["parsed"])), complaint
 
 
 def _directives(file: str, parsed: Sequence[Mapping[str, Any]]) -> Iterator[Directive]:
@@ -116,12 +129,3 @@ def _spelled(directive: Directive) -> list[str]:
 def _plain(word: str) -> str:
     """What is compared of a word: without the characters that the two write differently."""
     return word.translate(_NOT_COMPARED).encode("ascii", "ignore").decode()
-
-
-def _refuse_difference(file: str, line: int) -> None:
-    if line:
-        raise Problem(
-            f"{file}:{line}: crossplane reads this line, or one that belongs to it, otherwise than this collection does, so what "
-            "it opens is not certain",
-            "Write it so that there is one way to read it: quotes around a word that holds braces, quotes or a semicolon",
-        )

@@ -63,7 +63,14 @@ def test_where_both_read_the_same_nothing_is_said(own: str) -> None:
     assert (reading.files, reading.findings) == (4, ())
 
 
-@pytest.mark.parametrize("own", ["\nmap $uri $x { default a}b; }", f"\nset $password {SECRET}}};"])
+@pytest.mark.parametrize(
+    "own",
+    [
+        "\nmap $uri $x { default a}b; }",
+        "\nserver { set $x a}b;\nlocation / {\nreturn 204; } }",
+        f"\nset $password {SECRET}}};",
+    ],
+)
 def test_where_they_do_not_the_line_is_named_and_not_shown(own: str) -> None:
     with pytest.raises(Problem) as problem:
         read_again(files(own), MANIFEST, lenient=False)
