@@ -425,6 +425,14 @@ def test_a_forgotten_line_opens_nothing(world: Shop, served: None, fault: str) -
     _nobody_gets_in(world)
 
 
+def test_nginx_never_asks_itself_a_third_time(world: Shop, served: None) -> None:
+    """With a certificate of its own that nobody knows, the second time would be like the first."""
+    world.vhost(**_parts(world, SHUT["a certificate of nginx's own"][0]))
+    _serve(world)
+    assert world.ask("expired", "/").status == 403
+    assert world.ask("none", "/").status == 200
+
+
 def _serve(world: Shop) -> None:
     """Reload, and wait until no worker is left that began before."""
     before = set(_children(world.nginx.pid))
