@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .quoting import quote_verbatim
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 _MARKER = re.compile(r"^# configuration file (/.*):$", re.MULTILINE)
 # As ngx_conf_read_token(): inside a word, quotes, # and } are ordinary, and so is a { after a $.
@@ -162,7 +162,7 @@ def tokens(text: str, file: str) -> Iterator[Token]:
         elif kind is not None:
             raw = match[0][1:-1] if kind == "quoted" else match[0]
             previous = previous or raw
-            yield Token(_unescape(raw), False, match.start(), position)
+            yield Token(unescape(raw), False, match.start(), position)
 
 
 def parse(text: str, file: str) -> tuple[Directive, ...]:
@@ -200,7 +200,7 @@ def parse(text: str, file: str) -> tuple[Directive, ...]:
 def split_dump(dump: str) -> dict[str, str]:
     """Return the files that ``nginx -T`` printed, by path, in the order nginx opened them.
 
-    :raises Unreadable: if there is none.
+    :raises Unreadable: if there is none, or one twice.
     """
     markers = list(_MARKER.finditer(dump))
     if not markers:
@@ -208,7 +208,10 @@ def split_dump(dump: str) -> dict[str, str]:
     ends = [marker.start() for marker in markers[1:]] + [len(dump)]
     found: dict[str, str] = {}
     for marker, end in zip(markers, ends):
-        found.setdefault(marker[1], dump[marker.end() + 1 : end])
+        if marker[1] in found:
+            # nginx prints every file once.
+            raise Unreadable(f"a comment reads '# configuration file {marker[1]}:'; take it out")
+        found[marker[1]] = dump[marker.end() + 1 : end]
     return found
 
 
@@ -219,8 +222,18 @@ def read_dump(dump: str, opaque: Collection[str] = ()) -> Configuration:
     :raises Unreadable: if it cannot be read.
     """
     texts = split_dump(dump)
-    main_file = next(iter(texts))
-    parsed = {file: () if file in opaque else parse(text, file) for file, text in texts.items()}
+    return assemble({file: () if file in opaque else parse(text, file) for file, text in texts.items()})
+
+
+def assemble(files: Mapping[str, tuple[Directive, ...]]) -> Configuration:
+    """Return what files amount to together.
+
+    :param files: their directives by path, in the order nginx opened them, the main file first.
+    :raises Unreadable: if a file is there that no include brings. nginx opens no other, so its name is a comment in the text of
+        another one, whose end would go unread.
+    """
+    main_file = next(iter(files))
+    opened = {main_file}
 
     def follow(directives: tuple[Directive, ...], depth: int) -> Iterator[Directive]:
         if depth > _DEEPEST:
@@ -229,10 +242,17 @@ def read_dump(dump: str, opaque: Collection[str] = ()) -> Configuration:
             block = None if directive.block is None else tuple(follow(directive.block, depth + 1))
             yield replace(directive, block=block)
             if directive.name == "include" and directive.args:
-                for file in _included(directive.args[0], main_file, tuple(texts)):
-                    yield from follow(parsed[file], depth + 1)
+                for file in _included(directive.args[0], main_file, tuple(files)):
+                    opened.add(file)
+                    yield from follow(files[file], depth + 1)
 
-    return Configuration(main_file, tuple(texts), tuple(follow(parsed[main_file], 0)))
+    configuration = Configuration(main_file, tuple(files), tuple(follow(files[main_file], 0)))
+    stray = [file for file in files if file not in opened]
+    if stray:
+        raise Unreadable(
+            f"nothing includes {stray[0]}; if a comment in another file reads '# configuration file {stray[0]}:', take it out"
+        )
+    return configuration
 
 
 def rewrite_includes(text: str, file: str, place: Callable[[str], str]) -> tuple[str, list[str]]:
@@ -338,7 +358,8 @@ def _last_flag(block: tuple[Directive, ...], name: str, default: bool = False) -
     return values[-1] if values else default
 
 
-def _unescape(raw: str) -> str:
+def unescape(raw: str) -> str:
+    """Return a word as nginx takes it."""
     return _ESCAPE.sub(lambda match: _ESCAPED.get(match[1], match[1]), raw) if "\\" in raw else raw
 
 

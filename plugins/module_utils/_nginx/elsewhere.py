@@ -7,10 +7,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .findings import PASSES, Block, Finding, Panel, levels, named, pools_of, targets
+from .findings import (
+    PASSES,
+    Block,
+    Finding,
+    Panel,
+    denies_all,
+    holds,
+    levels,
+    named,
+    pools_of,
+    targets,
+    values_of,
+    where,
+)
+from .parts import guard_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from .config import Configuration, Directive
 
@@ -22,12 +36,16 @@ def look_elsewhere(configuration: Configuration, servers: Sequence[Block], panel
 
     Servers of the gate, and those with a server snippet of any site, are guarded and left out.
     """
+    look = _Look(configuration, panel, home)
     others = [block for block in servers if not is_guarded(block, home)]
-    pools = pools_of(configuration)
-    wanted = _wanted(pools, panel)
-    found = [finding for block in others for finding in _ways_in(pools, block, panel, wanted)]
+    found = [finding for block in others for finding in look.ways_in(block)]
     found += [finding for block in others for finding in _same_names(block, panel, reported=found)]
-    return [*found, *_streams(configuration, pools, panel, wanted)]
+    guarded = [block for block in servers if is_guarded(block, home) and not _is_own(block, panel, home)]
+    return [*found, *(finding for block in guarded for finding in look.ways_in(block, "public")), *look.streams()]
+
+
+def _is_own(block: Block, panel: Panel, home: str) -> bool:
+    return any(inner.file == f"{home}snippets/{panel.site}-server.conf" for inner in block.inner)
 
 
 def is_guarded(block: Block, home: str) -> bool:
@@ -39,27 +57,71 @@ def is_guarded(block: Block, home: str) -> bool:
     )
 
 
-def _wanted(pools: Mapping[str, tuple[str, ...]], panel: Panel) -> frozenset[str]:
-    reached = [targets(pools, upstream) for upstream in panel.upstreams if not upstream.startswith("/")]
-    return frozenset().union(*(one for one in reached if one))
+class _Look:
+    """For what answers behind one gate."""
 
+    def __init__(self, configuration: Configuration, panel: Panel, home: str) -> None:
+        self.configuration = configuration
+        self.panel = panel
+        self.home = home
+        self.pools = pools_of(configuration)
+        self.values = values_of(configuration)
+        reached = [targets(self.pools, upstream) for upstream in panel.upstreams if not upstream.startswith("/")]
+        self.wanted = frozenset().union(*(one for one in reached if one))
 
-def _ways_in(
-    pools: Mapping[str, tuple[str, ...]], block: Block, panel: Panel, wanted: frozenset[str]
-) -> Iterator[Finding]:
-    for level in levels(block.directive):
-        for directive in named(level, *PASSES):
-            reached = targets(pools, directive.args[0]) if directive.args else frozenset()
-            if reached is None:
-                what = f"where {directive.name} {directive.args[0]} leads is not known before a request comes"
-                mend = f"Make sure that it never leads to the panel of site {panel.site}"
-                yield Finding(panel.site, False, directive.file, directive.line, what, mend)
-            elif reached & wanted:
-                yield _way_in(block, level, directive, panel, f"hands requests on to {sorted(reached & wanted)[0]}")
-        for directive in named(level, "root", "alias"):
-            directory = next((path for path in panel.upstreams if _holds(directive, path)), "")
-            if directory:
-                yield _way_in(block, level, directive, panel, f"serves files of {directory}")
+    def ways_in(self, block: Block, part: str = "") -> Iterator[Finding]:
+        """Yield how a server leads to the panel.
+
+        :param part: of a server behind another gate, the part to look at; see :func:`.parts.guard_of`.
+        """
+        for level in levels(block.directive):
+            if part and (guard_of(level, self.home) != part or level[-1].file.startswith(self.home)):
+                continue
+            for directive in named(level, *PASSES):
+                yield from self._handed_on(block, level, directive)
+            for directive in named(level, "root", "alias"):
+                yield from self._shown(block, level, directive)
+        if not part:
+            for directive in self._inherited_root(block):
+                yield from self._shown(block, (block.directive,), directive)
+
+    def _handed_on(self, block: Block, level: tuple[Directive, ...], directive: Directive) -> Iterator[Finding]:
+        reached, known = where(self.pools, self.values, directive.args[0] if directive.args else "")
+        if reached & self.wanted:
+            does = f"hands requests on to {sorted(reached & self.wanted)[0]}"
+            yield _way_in(block, level, directive, self.panel, does)
+        elif not known:
+            yield self._unknown(directive)
+
+    def _unknown(self, directive: Directive) -> Finding:
+        what = f"where {directive.name} {directive.args[0]} leads is not known before a request comes"
+        mend = f"Make sure that it never leads to the panel of site {self.panel.site}"
+        return Finding(self.panel.site, False, directive.file, directive.line, what, mend)
+
+    def _shown(self, block: Block, level: tuple[Directive, ...], directive: Directive) -> Iterator[Finding]:
+        directory = next((path for path in self.panel.upstreams if holds(directive, path)), "")
+        if directory:
+            yield _way_in(block, level, directive, self.panel, f"serves files of {directory}")
+
+    def _inherited_root(self, block: Block) -> list[Directive]:
+        """The root of http, where a server neither has one nor answers without files."""
+        if any(inner.name in ("root", "return") for inner in block.inner):
+            return []
+        outer = [inner for http in self.configuration.directives if http.name == "http" for inner in http.block or ()]
+        return [inner for inner in outer if inner.name == "root"][-1:]
+
+    def streams(self) -> Iterator[Finding]:
+        """Yield how servers of stream lead to the panel, past everything that is said in http."""
+        for context, directive in self.configuration.walk():
+            if context[:1] != ("stream",) or directive.name != "proxy_pass" or not directive.args:
+                continue
+            reached, known = where(self.pools, self.values, directive.args[0])
+            if reached & self.wanted:
+                what = f"a stream server hands connections on to {sorted(reached & self.wanted)[0]}, past every gate"
+                mend = f"Take line {directive.line} out of {directive.file}"
+                yield Finding(self.panel.site, True, directive.file, directive.line, what, mend)
+            elif not known:
+                yield self._unknown(directive)
 
 
 def _way_in(block: Block, level: tuple[Directive, ...], directive: Directive, panel: Panel, does: str) -> Finding:
@@ -72,28 +134,17 @@ def _way_in(block: Block, level: tuple[Directive, ...], directive: Directive, pa
     return Finding(panel.site, not limits, directive.file, directive.line, f"{what}{limits}", mend)
 
 
-def _holds(directive: Directive, directory: str) -> bool:
-    top = directive.args[0].rstrip("/") if directive.args else ""
-    return directory.startswith("/") and bool(top) and f"{directory.rstrip('/')}/".startswith(f"{top}/")
-
-
 def _limits(block: Block, level: tuple[Directive, ...], panel: Panel) -> str:
     """What keeps strangers out there, in words; empty if nothing does that is known here."""
     if any(inner.name == "internal" for one in level for inner in one.block or ()):
         return "; it is internal, so only another location leads there"
-    if any(_denies_all(one) for one in level):
+    if any(denies_all(one) for one in level):
         return "; it is open to the addresses that its allow names"
     if all(map(_private, (listen.address for listen in block.tcp))) and not all(
         _private(address) for address, _port in panel.listens
     ):
         return "; it listens on this host alone"
     return ""
-
-
-def _denies_all(block: Directive) -> bool:
-    inner = block.block or ()
-    any_of = any(one.name == "satisfy" and one.args == ("any",) for one in inner)
-    return not any_of and any(one.name == "deny" and one.args == ("all",) for one in inner)
 
 
 def _private(address: str) -> bool:
@@ -138,16 +189,3 @@ def _serves(block: Block) -> bool:
         for level in levels(block.directive)
         if not any(one.name == "location" and one.args[-1].startswith(_ACME) for one in level if one.args)
     )
-
-
-def _streams(
-    configuration: Configuration, pools: Mapping[str, tuple[str, ...]], panel: Panel, wanted: frozenset[str]
-) -> Iterator[Finding]:
-    for context, directive in configuration.walk():
-        if context[:1] != ("stream",) or directive.name != "proxy_pass" or not directive.args:
-            continue
-        reached = targets(pools, directive.args[0])
-        if reached and reached & wanted:
-            what = f"a stream server hands connections on to {sorted(reached & wanted)[0]}, past every gate"
-            mend = f"Take line {directive.line} out of {directive.file}"
-            yield Finding(panel.site, True, directive.file, directive.line, what, mend)

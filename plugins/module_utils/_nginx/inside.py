@@ -9,10 +9,24 @@ import itertools
 import re
 from typing import TYPE_CHECKING
 
-from .findings import PASSES, Block, Finding, Panel, levels, named, pools_of, targets
+from .findings import (
+    PASSES,
+    Block,
+    Finding,
+    Panel,
+    error,
+    levels,
+    named,
+    pools_of,
+    targets,
+    values_of,
+    warning,
+    where,
+)
+from .parts import look_at_parts, reach_of, snippets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from .config import Configuration, Directive
 
@@ -36,7 +50,7 @@ _PATTERN = re.compile(r"[*?\[]")
 
 
 def snippet(panel: Panel, kind: str) -> str:
-    """The path of a snippet, as an include names it. ``kind`` is ``server`` or ``location``."""
+    """The path of a snippet, as an include names it. ``kind`` is ``server`` or one of :func:`.parts.snippets_of`."""
     return f"quietdoor/gate/snippets/{panel.site}-{kind}.conf"
 
 
@@ -57,6 +71,8 @@ def look_inside(configuration: Configuration, servers: Sequence[Block], panel: P
             found += _undone(level, panel, home)
             found += _handed_on(configuration, level, panel, home)
         found += _upstream_not_there(configuration, block, panel)
+        if panel.mode == "path":
+            found += look_at_parts(configuration, block, panel, home)
     return found
 
 
@@ -68,25 +84,35 @@ def meant(servers: Sequence[Block], panel: Panel) -> list[Block]:
 def missing_lines(configuration: Configuration, servers: Sequence[Block], panel: Panel) -> Finding:
     """Return the finding that nothing guards a site, with the two lines that mend it and where they belong."""
     own = meant(servers, panel)
-    lines = f"include {snippet(panel, 'server')};", f"include {snippet(panel, 'location')};"
+    line = f"include {snippet(panel, 'server')};"
     what = f"nothing guards {panel.server_names[0]}: no server includes {snippet(panel, 'server')}"
     if not own:
         mend = (
-            f"Add the line {lines[0]} at the top of your server for {panel.server_names[0]} (none with TLS was found), "
-            f"and {lines[1]} to every location of it that hands requests on; then run this again"
+            f"Add the line {line} at the top of your server for {panel.server_names[0]} (none with TLS was found), "
+            f"and {_in_locations(panel)}; then run this again"
         )
         return Finding(panel.site, False, "", 0, what, mend, unguarded=True)
     block = own[0]
     handing = [
         f"{level[-1].file}:{level[-1].line}"
         for level in levels(block.directive)
-        if level[-1].name == "location" and named(level, *PASSES)
+        if level[-1].name == "location" and (panel.mode == "path" or named(level, *PASSES))
     ]
     mend = (
-        f"Add the line {lines[0]} as the first of the server at {block.place}, and {lines[1]} to every location of it "
-        f"that hands requests on ({', '.join(handing) or 'none was found'}); then run this again{_order(configuration, block)}"
+        f"Add the line {line} as the first of the server at {block.place}, and {_in_locations(panel)} "
+        f"({', '.join(handing) or 'none was found'}); then run this again{_order(configuration, block)}"
     )
     return Finding(panel.site, False, block.directive.file, block.directive.line, what, mend, unguarded=True)
+
+
+def _in_locations(panel: Panel) -> str:
+    if panel.mode == "host":
+        return f"include {snippet(panel, 'location')}; to every location of it that hands requests on"
+    guarded = ", ".join(
+        f"include {snippet(panel, f'panel-{number}')}; to those of {path}"
+        for number, path in enumerate(panel.paths, start=1)
+    )
+    return f"as the first of its locations {guarded}, and include {snippet(panel, 'public')}; to every other one"
 
 
 def _order(configuration: Configuration, block: Block) -> str:
@@ -108,32 +134,35 @@ def _guarded(servers: Sequence[Block], panel: Panel, home: str) -> list[Block]:
 
 
 def _patterns(configuration: Configuration, panel: Panel, home: str) -> Iterator[Finding]:
-    ours = {f"{home}snippets/{panel.site}-{kind}.conf" for kind in ("server", "location")}
+    ours = {f"{home}snippets/{panel.site}-{kind}.conf" for kind in ("server", *snippets_of(panel))}
     for directive, files in configuration.includes():
         if ours & set(files) and _PATTERN.search(directive.args[0]):
             what = (
                 f"include {directive.args[0]} is a pattern: if the file is ever missing, nginx starts without the gate"
             )
-            yield _error(panel, directive, what, "Write the path of the file in full")
+            yield error(panel, directive, what, "Write the path of the file in full")
 
 
 def _names_and_addresses(block: Block, panel: Panel) -> Iterator[Finding]:
     first = block.names[0] if block.names else ""
+    # Where there is a public part, that would be shut.
+    public = panel.mode == "path"
     if first != panel.server_names[0]:
         told = f"the first name of this server is {first or 'missing'}, that of the site is {panel.server_names[0]}"
         what = f"{told}, so nobody gets in"
         mend = f"Write server_names of site {panel.site} in the order of server_name at {block.place}"
-        yield _error(panel, block.directive, what, mend)
+        yield error(panel, block.directive, what, mend)
     strange = [name for name in block.names if name not in panel.server_names]
     if strange and first == panel.server_names[0]:
         what = f"nobody gets in at {', '.join(strange)}, which is not among the site's server_names"
-        yield _warning(panel, block.directive, what, f"Add it to server_names of site {panel.site}, or take it out")
+        mend = f"Add it to server_names of site {panel.site}, or take it out"
+        yield Finding(panel.site, public, block.directive.file, block.directive.line, what, mend)
     ports = {port for _address, port in panel.listens}
     for listen in block.tcp:
         if not listen.ssl:
             what = "this server listens without TLS too; nobody gets in there, and everybody sees the refusal"
             mend = "Make a server of its own for plain HTTP that redirects"
-            yield Finding(panel.site, False, listen.file, listen.line, what, mend)
+            yield Finding(panel.site, public, listen.file, listen.line, what, mend)
         elif listen.port not in ports:
             what = f"nobody gets in on port {listen.port}, which is not among the site's listen"
             mend = f"Add it to listen of site {panel.site}, or take it out"
@@ -142,7 +171,7 @@ def _names_and_addresses(block: Block, panel: Panel) -> Iterator[Finding]:
     for address, port in panel.listens:
         if (address, port) not in there:
             what = f"this server does not listen on {address}:{port} with TLS, as the site's listen says"
-            yield _error(panel, block.directive, what, f"Make listen of site {panel.site} the same as here")
+            yield error(panel, block.directive, what, f"Make listen of site {panel.site} the same as here")
 
 
 def _server_level(block: Block, panel: Panel, home: str) -> Iterator[Finding]:
@@ -150,7 +179,7 @@ def _server_level(block: Block, panel: Panel, home: str) -> Iterator[Finding]:
     for inner in itertools.takewhile(lambda each: each.file != path, block.inner):
         if inner.name in _REWRITES:
             what = f"{inner.name} stands before the server snippet, so the gate is not asked first"
-            yield _error(panel, inner, what, f"Make include {snippet(panel, 'server')} the first line of the server")
+            yield error(panel, inner, what, f"Make include {snippet(panel, 'server')} the first line of the server")
 
 
 def _tls_commands(block: Block, panel: Panel, home: str) -> Iterator[Finding]:
@@ -159,7 +188,7 @@ def _tls_commands(block: Block, panel: Panel, home: str) -> Iterator[Finding]:
             continue
         if inner.args and inner.args[0].lower() not in _HARMLESS:
             what = f"ssl_conf_command {' '.join(inner.args)} can change whose certificates are good"
-            yield _error(panel, inner, what, f"Take line {inner.line} out of {inner.file}")
+            yield error(panel, inner, what, f"Take line {inner.line} out of {inner.file}")
 
 
 def _default_server(block: Block, servers: Sequence[Block], panel: Panel, home: str) -> Iterator[Finding]:
@@ -174,7 +203,7 @@ def _default_server(block: Block, servers: Sequence[Block], panel: Panel, home: 
                 f"this server answers who names no site, or an unknown one, on {where}; none of that reaches the panel"
             )
             mend = "Add ssl_reject_handshake on; to it if it is there for no other purpose"
-            yield _warning(panel, default.directive, what, mend)
+            yield warning(panel, default.directive, what, mend)
 
 
 def _undone(level: tuple[Directive, ...], panel: Panel, home: str) -> Iterator[Finding]:
@@ -187,9 +216,9 @@ def _undone(level: tuple[Directive, ...], panel: Panel, home: str) -> Iterator[F
             mend = (
                 f"Take line {inner.line} out of {inner.file}; a decision service belongs under auth_request of the site"
             )
-            yield _error(panel, inner, what, mend)
+            yield error(panel, inner, what, mend)
         elif inner.name == "satisfy" and inner.args == ("any",):
-            yield _error(
+            yield error(
                 panel,
                 inner,
                 "satisfy any lets in whoever passes another rule, without the gate",
@@ -198,10 +227,10 @@ def _undone(level: tuple[Directive, ...], panel: Panel, home: str) -> Iterator[F
         elif inner.name == "error_page" and {"495", "496"} & {code for arg in inner.args for code in _codes(arg)}:
             told = f"error_page {' '.join(inner.args)}"
             what = f"{told} leads people with a bad certificate, or none, somewhere else than to the gate's refusal"
-            yield _error(panel, inner, what, "Take 495 and 496 out of it")
+            yield error(panel, inner, what, "Take 495 and 496 out of it")
         elif inner.name == "return" and _is_named(level):
             what = "return in a named location can be reached before the gate is asked"
-            yield _warning(panel, inner, what, "Make sure that its text says nothing that is not for everybody")
+            yield warning(panel, inner, what, "Make sure that its text says nothing that is not for everybody")
 
 
 def _codes(arg: str) -> tuple[str, ...]:
@@ -215,23 +244,36 @@ def _is_named(level: tuple[Directive, ...]) -> bool:
 def _handed_on(
     configuration: Configuration, level: tuple[Directive, ...], panel: Panel, home: str
 ) -> Iterator[Finding]:
+    paths = {f"{home}snippets/{panel.site}-{kind}.conf" for kind in snippets_of(panel)}
+    written = " or ".join(snippet(panel, kind) for kind in snippets_of(panel))
     for directive in named(level, *PASSES):
         if directive.file.startswith(home):
             continue
         header = _HEADERS.get(directive.name, "")
         mine, depth = _in_force(level, header)
-        path = f"{home}snippets/{panel.site}-location.conf"
-        if not any(one.file == path for one in mine):
+        if not any(one.file in paths for one in mine):
             told = f"{directive.name} hands on what a visitor says of himself"
-            what = f"{told}, because {snippet(panel, 'location')} does not count here"
+            what = f"{told}, because {written} does not count here"
             mend = f"Include it beside line {directive.line} of {directive.file}"
-            if not header or (mine == [] and _snippet_stands(level, path)):
+            if not header or (mine == [] and _snippet_stands(level, paths)):
                 mend = f"Make upstream of site {panel.site} what that line says; for {directive.name} there may be no snippet"
-            yield _error(panel, directive, what, mend)
+            opens = _asks_the_panel(configuration, level, directive, panel)
+            yield Finding(panel.site, opens, directive.file, directive.line, what, mend)
             continue
-        yield from _said_twice(mine, path, panel)
-        if all(one.file == path for one in mine):
+        yield from _said_twice(mine, paths, panel)
+        if all(one.file in paths for one in mine):
             yield from _dropped(configuration, level[: depth + 1], header, panel)
+
+
+def _asks_the_panel(
+    configuration: Configuration, level: tuple[Directive, ...], directive: Directive, panel: Panel
+) -> bool:
+    """Whether what a visitor says of himself can reach the panel. An application of the public part alone is another matter."""
+    if panel.mode == "host" or reach_of(level, panel.paths) != "apart":
+        return True
+    pools = pools_of(configuration)
+    wanted = {target for upstream in panel.upstreams for target in targets(pools, upstream) or ()}
+    return bool(where(pools, values_of(configuration), directive.args[0])[0] & wanted)
 
 
 def _in_force(level: tuple[Directive, ...], header: str) -> tuple[list[Directive], int]:
@@ -243,16 +285,16 @@ def _in_force(level: tuple[Directive, ...], header: str) -> tuple[list[Directive
     return [], 0
 
 
-def _snippet_stands(level: tuple[Directive, ...], path: str) -> bool:
-    return any(inner.file == path for one in level for inner in one.block or ())
+def _snippet_stands(level: tuple[Directive, ...], paths: Collection[str]) -> bool:
+    return any(inner.file in paths for one in level for inner in one.block or ())
 
 
-def _said_twice(mine: Sequence[Directive], path: str, panel: Panel) -> Iterator[Finding]:
-    ours = {one.args[0].lower() for one in mine if one.file == path and len(one.args) > 1 and one.args[1]}
+def _said_twice(mine: Sequence[Directive], paths: Collection[str], panel: Panel) -> Iterator[Finding]:
+    ours = {one.args[0].lower() for one in mine if one.file in paths and len(one.args) > 1 and one.args[1]}
     for one in mine:
-        if one.file != path and one.args and one.args[0].lower() in ours:
+        if one.file not in paths and one.args and one.args[0].lower() in ours:
             what = f"{one.name} {one.args[0]} says a second time who the visitor is"
-            yield _error(panel, one, what, f"Take line {one.line} out of {one.file}; the snippet says it")
+            yield error(panel, one, what, f"Take line {one.line} out of {one.file}; the snippet says it")
 
 
 def _dropped(
@@ -264,28 +306,20 @@ def _dropped(
     if lost:
         told = f"the {header} lines at {lost[0].file}:{lost[0].line} do not count in this location any more"
         what = f"{told}, because the snippet has some"
-        yield _warning(panel, level[-1], what, "Repeat those lines in the location")
+        yield warning(panel, level[-1], what, "Repeat those lines in the location")
 
 
 def _upstream_not_there(configuration: Configuration, block: Block, panel: Panel) -> Iterator[Finding]:
-    pools = pools_of(configuration)
+    pools, values = pools_of(configuration), values_of(configuration)
     wanted = {target for upstream in panel.upstreams for target in targets(pools, upstream) or ()}
     if any(upstream.startswith("/") for upstream in panel.upstreams):
         return
     for level in levels(block.directive):
         for directive in named(level, *PASSES):
-            reached = targets(pools, directive.args[0]) if directive.args else frozenset()
-            if reached is None or reached & wanted:
+            reached, known = where(pools, values, directive.args[0] if directive.args else "")
+            if not known or reached & wanted:
                 return
     what = (
         f"nothing in this server leads to {', '.join(panel.upstreams)}, so ways round the gate were looked for in vain"
     )
-    yield _warning(panel, block.directive, what, f"Write as upstream of site {panel.site} what its proxy_pass says")
-
-
-def _error(panel: Panel, directive: Directive, what: str, mend: str) -> Finding:
-    return Finding(panel.site, True, directive.file, directive.line, what, mend)
-
-
-def _warning(panel: Panel, directive: Directive, what: str, mend: str) -> Finding:
-    return Finding(panel.site, False, directive.file, directive.line, what, mend)
+    yield warning(panel, block.directive, what, f"Write as upstream of site {panel.site} what its proxy_pass says")

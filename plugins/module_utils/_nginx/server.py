@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from .config import Configuration, Unreadable, parse, read_dump
+from .config import Configuration, Unreadable, parse, read_dump, split_dump
 from .generation import Answer, ask
 from .version import parse_build
 
@@ -141,13 +141,26 @@ class Nginx:
 
         :raises Problem: with nginx's own words if it refuses the configuration.
         """
+        try:
+            return read_dump(self._dumped(conf_file), opaque)
+        except Unreadable as error:
+            raise Problem(f"The configuration that nginx -T printed cannot be read: {error}", "Report this") from None
+
+    def files(self, conf_file: str) -> dict[str, str]:
+        """Test the configuration in ``conf_file`` and return the text of every file of it, in the order nginx opens them.
+
+        :raises Problem: with nginx's own words if it refuses the configuration.
+        """
+        try:
+            return split_dump(self._dumped(conf_file))
+        except Unreadable as error:
+            raise Problem(f"The configuration that nginx -T printed cannot be read: {error}", "Report this") from None
+
+    def _dumped(self, conf_file: str) -> str:
         done = run_command(self._dump_argv(conf_file))
         if done.code != 0:
             raise Problem(f"nginx refuses the configuration: {done.words}", "Mend what nginx names")
-        try:
-            return read_dump(done.out, opaque)
-        except Unreadable as error:
-            raise Problem(f"The configuration that nginx -T printed cannot be read: {error}", "Report this") from None
+        return done.out
 
     def main_file_alone(self) -> Configuration:
         """Return what can be read of the main file without its includes, for when nginx refuses the whole."""

@@ -304,7 +304,7 @@ def _parse_site(raw: object, position: int) -> Site:
     _refuse_unknown_keys(entry, raw)
     mode = _parse_mode(entry)
     _refuse_open_edge(entry)
-    manage = _parse_manage(entry, mode)
+    manage = _parse_manage(entry)
     return Site(
         name=name,
         stage=_parse_stage(entry),
@@ -315,7 +315,7 @@ def _parse_site(raw: object, position: int) -> Site:
         listen=_parse_listens(entry, "listen") or (Listen(EVERY_ADDRESS, 443),),
         staging_listen=_parse_staging_listens(entry, manage),
         upstream=parse_upstream(entry, answers=manage == "vhost"),
-        paths=_parse_paths(entry, raw, mode),
+        paths=_parse_paths(entry, raw, mode, manage),
         path_spelling=_parse_path_spelling(entry, mode),
         allow=parse_allow(entry),
         window=parse_window(entry),
@@ -327,7 +327,7 @@ def _parse_site(raw: object, position: int) -> Site:
         certificate=parse_path(entry, "certificate") if manage == "vhost" else "",
         certificate_key=parse_path(entry, "certificate_key") if manage == "vhost" else "",
         contact=_parse_contact(entry),
-        client_max_body_size=_parse_size(entry, mode),
+        client_max_body_size=_parse_size(entry, mode) if manage == "vhost" else "",
         websocket=entry.flag("websocket"),
     )
 
@@ -379,7 +379,7 @@ def _parse_mode(entry: Entry) -> str:
     return mode
 
 
-def _parse_manage(entry: Entry, mode: str) -> str:
+def _parse_manage(entry: Entry) -> str:
     mend = f"Write one of: {', '.join(MANAGED)}"
     manage = entry.text("manage", mend, default="vhost")
     if manage not in MANAGED:
@@ -389,14 +389,6 @@ def _parse_manage(entry: Entry, mode: str) -> str:
     if entry.value("stage") in OPEN:
         raise entry.problem(
             "manage", f"snippets goes with stage enforce, not with {entry.value('stage')}", "Write manage: vhost"
-        )
-    if mode == "path":
-        raise entry.problem(
-            "manage",
-            "snippets cannot guard a path: nginx answers an expired or revoked certificate before it chooses a location, "
-            "and no snippet can hand the visitor back from there to the public locations of a server that is not ours, so "
-            "the public part would be shut to some",
-            "Write manage: vhost, or give the panel a host name of its own and guard that with mode: host",
         )
     for key in VHOST_KEYS:
         if entry.given(key):
@@ -481,7 +473,7 @@ def _parse_address(entry: Entry, key: str, text: str | None, mend: str) -> str:
         raise entry.problem(key, f"{text!r} is no address", mend) from None
 
 
-def _parse_paths(entry: Entry, raw: Mapping[str, Any], mode: str) -> tuple[GuardedPath, ...]:
+def _parse_paths(entry: Entry, raw: Mapping[str, Any], mode: str, manage: str) -> tuple[GuardedPath, ...]:
     mend = "Write a list of paths, each as /admin/ or as a mapping of path and, if another application answers there, upstream"
     listed = entry.value("paths")
     if mode == "host":
@@ -490,26 +482,30 @@ def _parse_paths(entry: Entry, raw: Mapping[str, Any], mode: str) -> tuple[Guard
         return ()
     if not isinstance(listed, (list, tuple)) or not listed:
         raise entry.problem("paths", "missing" if not listed else f"{listed!r} is {kind(listed)}, not a list", mend)
-    paths = tuple(_parse_guarded(entry, raw, item, mend) for item in listed)
+    paths = tuple(_parse_guarded(entry, raw, item, mend, manage) for item in listed)
     double = first_double([path.path.lower() for path in paths])
     if double:
         raise entry.problem("paths", f"{double} stands there twice", "Remove one of them")
     return paths
 
 
-def _parse_guarded(entry: Entry, raw: Mapping[str, Any], item: object, mend: str) -> GuardedPath:
+def _parse_guarded(entry: Entry, raw: Mapping[str, Any], item: object, mend: str, manage: str) -> GuardedPath:
     values = {"path": item} if isinstance(item, str) else item
     if not isinstance(values, dict):
         raise entry.problem("paths", f"{item!r} is {kind(item)}, not a string", mend)
     part = Entry(values, entry.called, "paths: ")
     part.refuse_unknown(PATH_KEYS)
     path = _parse_guarded_path(part, mend)
+    answers = manage == "vhost"
+    for key in VHOST_KEYS:
+        if not answers and part.given(key):
+            raise part.problem(key, "has no effect with manage: snippets; your own server says it", "Remove it")
     if part.given("upstream"):
-        return GuardedPath(path, parse_upstream(part))
+        return GuardedPath(path, parse_upstream(part, answers=answers))
     for key in ("upstream_ca", "fastcgi_script"):
         if part.given(key):
             raise part.problem(key, "has no effect without an upstream beside it", "Write the upstream, or remove it")
-    return GuardedPath(path, parse_upstream(Entry(raw, entry.called)))
+    return GuardedPath(path, parse_upstream(Entry(raw, entry.called), answers=answers))
 
 
 def _parse_guarded_path(part: Entry, mend: str) -> str:

@@ -126,7 +126,10 @@ def _panel(name: str, site: dict[str, object]) -> Panel:
     listens = site.get("listen", [])
     upstreams = site.get("upstreams", [])
     names = site.get("server_names", [])
-    if not (isinstance(listens, list) and isinstance(upstreams, list) and isinstance(names, list)):
+    paths = site.get("paths", [])
+    if not (isinstance(listens, list) and isinstance(upstreams, list)):
+        raise TypeError
+    if not (isinstance(names, list) and isinstance(paths, list)):
         raise TypeError
     return Panel(
         site=str(name),
@@ -135,4 +138,7 @@ def _panel(name: str, site: dict[str, object]) -> Panel:
         listens=tuple((str(listen["address"]), int(listen["port"])) for listen in listens),
         upstreams=tuple(str(upstream) for upstream in upstreams),
         enforced=site.get("stage", "enforce") == "enforce" and not site.get("rehearsal", False),
+        mode=str(site.get("mode", "host")),
+        paths=tuple(str(path) for path in paths),
+        public=str(site.get("public", "")),
     )

@@ -403,3 +403,33 @@ def test_every_header_of_a_profile_is_dropped_by_every_site() -> None:
     blanked = {header.lower() for header in VARIABLES["gate__blanked_headers"]}
     for name, profile in PROFILES.items():
         assert {header.lower() for header in profile.headers.values()} <= blanked, name
+
+
+BY_PATH = {"manage": "snippets", "mode": "path", "paths": ["/admin/"], "certificate": None, "certificate_key": None}
+
+
+@pytest.mark.parametrize(
+    ("listen", "address", "url"),
+    [
+        ("443", "127.0.0.1", "https://127.0.0.1:443"),
+        ("[::]:8443", "::1", "https://[::1]:8443"),
+        ("192.0.2.1:443", "192.0.2.1", "https://192.0.2.1:443"),
+    ],
+)
+def test_the_way_back_to_the_public_part_is_the_sites_own_address(listen: str, address: str, url: str) -> None:
+    server = render("site.conf.j2", part="server", listen=[listen], **BY_PATH)
+    assert f"set_real_ip_from {address};" in server
+    assert f"proxy_pass {url};" in render("again.conf.j2", listen=[listen], **BY_PATH)
+
+
+def test_snippets_of_a_path_ask_in_both_phases() -> None:
+    panel, public = (render("location.conf.j2", handler=number, **BY_PATH) for number in (0, 1))
+    assert "if ($quietdoor_site_panel_verdict_now != cert) {" in panel
+    assert "auth_request /.well-known/quietdoor/verdict;" in panel
+    assert "if ($quietdoor_site_panel_verdict_now = deny) {" in public
+    assert "auth_request /.well-known/quietdoor/public;" in public
+    assert "proxy_set_header X-Client-Name $quietdoor_name;" in panel
+    assert "proxy_set_header X-Client-Name $quietdoor_site_panel_identity_" in public
+    for text in (panel, public):
+        names = [name.lower() for name in re.findall(r"proxy_set_header (\S+)", text)]
+        assert len(names) == len(set(names))

@@ -232,3 +232,13 @@ def test_rewritten_includes() -> None:
     )
     assert paths == ["/copy/etc/x", "/copy/etc/a b/*.conf", "rel/*", "/copy/etc/map"]
     assert rewrite_includes(text, "f", lambda path: path)[0] == text
+
+
+@pytest.mark.parametrize(
+    "comment", ["# configuration file /etc/nginx/none.conf:", "# configuration file /etc/nginx/nginx.conf:"]
+)
+def test_a_comment_that_looks_like_the_name_of_a_file_hides_no_server(comment: str) -> None:
+    """As in a configuration that somebody has restored from what nginx -T printed."""
+    dump = f"# configuration file /etc/nginx/nginx.conf:\nhttp {{ }}\n{comment}\nstream {{ server {{ listen 1; }} }}\n"
+    with pytest.raises(Unreadable, match=r"# configuration file /etc/nginx/n\w+\.conf:'[,;] take it out"):
+        read_dump(dump)

@@ -433,6 +433,15 @@ def test_snippets_stand_in_a_server_that_says_the_rest_itself() -> None:
     assert told["certificate"] == ""
 
 
+def test_snippets_of_a_path_are_one_for_each_part() -> None:
+    paths = ["/admin/", {"path": "/php", "upstream": "fastcgi://unix:/run/app.sock"}]
+    bare = site(manage="snippets", mode="path", paths=paths, certificate=..., certificate_key=...)
+    told = parse_sites([bare])[0].as_dict()
+    handlers = [(one["key"], one["kind"], one["identity"]) for one in told["handlers"]]
+    assert handlers == [("panel-1", "proxy", True), ("panel-2", "fastcgi", True), ("public", "proxy", False)]
+    assert (told["client_max_body_size"], told["larger_body_key"]) == ("", "")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -447,8 +456,14 @@ def test_snippets_stand_in_a_server_that_says_the_rest_itself() -> None:
             "upstream_ca: has no effect",
         ),
         (
-            {"manage": "snippets", "certificate": ..., "certificate_key": ..., "mode": "path", "paths": ["/admin/"]},
-            "site panel: manage: snippets cannot guard a path: nginx answers an expired or revoked certificate before",
+            {
+                "manage": "snippets",
+                "certificate": ...,
+                "certificate_key": ...,
+                "mode": "path",
+                "paths": [{"path": "/admin/", "upstream": "https://a.test", "upstream_ca": "x"}],
+            },
+            "site panel: paths: upstream_ca: has no effect with manage: snippets",
         ),
     ],
 )

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
+import re
 from typing import Any
 
 import pytest
@@ -41,7 +43,10 @@ def configuration(http: str, stream: str = "") -> Configuration:
     main += " stream { include sites/stream; }" if stream else ""
     texts = {"/etc/nginx/nginx.conf": main, "/etc/nginx/conf.d/quietdoor.conf": "", "/etc/nginx/sites/own": http}
     texts.update({"/etc/nginx/sites/stream": stream} if stream else {})
-    return read_dump("".join(f"# configuration file {path}:\n{text}\n" for path, text in {**texts, **FILES}.items()))
+    # nginx prints what it has opened, and no more.
+    for pattern in re.findall(r"include (?:/etc/nginx/)?(quietdoor/\S+?);", http):
+        texts.update({path: text for path, text in FILES.items() if fnmatch.fnmatch(path, f"/etc/nginx/{pattern}")})
+    return read_dump("".join(f"# configuration file {path}:\n{text}\n" for path, text in texts.items()))
 
 
 def vhost(
@@ -293,8 +298,13 @@ def test_a_snippet_that_is_included_does_not_go(include: str) -> None:
         ("http://127.0.0.1:3000", {"127.0.0.1:3000"}),
         ("http://LOCALHOST/x", {"127.0.0.1:80"}),
         ("https://app.test", {"app.test:443"}),
-        ("http://[::1]:8080/", {"[::1]:8080"}),
-        ("https://[::1]", {"[::1]:443"}),
+        ("http://[2001:db8::1]:8080/", {"[2001:db8::1]:8080"}),
+        ("https://[2001:db8::1]", {"[2001:db8::1]:443"}),
+        ("http://[::1]:8080/", {"127.0.0.1:8080"}),
+        ("http://0.0.0.0:8080", {"127.0.0.1:8080"}),
+        ("http://127.1.2.3:8080", {"127.0.0.1:8080"}),
+        ("http://app.test:8080$request_uri", {"app.test:8080"}),
+        ("http://app.test:80$arg_port", None),
         ("127.0.0.1:9000", {"127.0.0.1:9000"}),
         ("unix:/run/app.sock", {"unix:/run/app.sock"}),
         ("http://unix:/run/app.sock:/x/", {"unix:/run/app.sock"}),
@@ -325,3 +335,53 @@ def test_the_manifest_says_what_there_is_to_guard() -> None:
 def test_a_manifest_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(Problem, match=r"manifest\.json does not say what the sites are"):
         panels_from(text)
+
+
+@pytest.mark.parametrize("panel", [PANEL, WHOLE])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "location / { set $to 127.0.0.1:3000; proxy_pass http://$to; }",
+        "location / { set $port 3000; set $to http://127.0.0.1:${port}; proxy_pass $to; }",
+        "location / { proxy_pass http://$mapped/x; }",
+        "location / { proxy_pass http://$pooled$request_uri; }",
+        "location / { proxy_pass http://[::1]:3000; }",
+        "location / { proxy_pass http://0.0.0.0:3000; }",
+        "location / { uwsgi_pass uwsgi://127.0.0.1:3000; }",
+    ],
+)
+def test_where_a_variable_leads_is_looked_up(content: str, panel: Panel) -> None:
+    maps = "upstream pool { server 127.0.0.1:3000; } map $host $mapped { default 127.0.0.1:3000; x a:1; }"
+    maps += " split_clients $host $pooled { 50% pool; * other; }"
+    http = f"{beside(content)}\n{maps} include {HOME}sites/whole.conf;"
+    assert [(one.file, one.line) for one in found(http, panel).errors()] == [("/etc/nginx/sites/own", 12)]
+
+
+@pytest.mark.parametrize(
+    ("content", "opens"),
+    [
+        ("proxy_pass $to; } map $ssl_preread_server_name $to { a.test 127.0.0.1:3000;", [True]),
+        ("proxy_pass $to; } map $ssl_preread_server_name $to { a.test 127.0.0.1:3001;", []),
+        ("proxy_pass $ssl_preread_server_name:443;", [False]),
+    ],
+)
+def test_a_stream_server_that_chooses_by_name_is_looked_up_too(content: str, opens: list[bool]) -> None:
+    http = f"include {HOME}sites/whole.conf;"
+    told = found(http, WHOLE, stream=f"server {{ listen 99; {content} }}").findings
+    assert [one.opens for one in told] == opens
+
+
+@pytest.mark.parametrize(
+    ("http", "lines"),
+    [
+        ("server { listen 80; server_name x;\nroot /srv/www/panel/public; }", [2]),
+        ("server { listen 80; server_name x;\nroot /; }", [2]),
+        ("root /srv/www;\nserver { listen 80; server_name x; location / { } }", [1]),
+        ("root /srv/www;\nserver { listen 80; server_name x; return 301 /x; }", []),
+        ("root /srv/www;\nserver { listen 80; server_name x; root /srv/other; }", []),
+        ("server { listen 80; server_name x; root html; }", []),
+    ],
+)
+def test_files_of_a_whole_server_are_found_wherever_a_root_shows_them(http: str, lines: list[int]) -> None:
+    panel = Panel("whole", "vhost", ("whole.test",), (("*", 443),), ("/srv/www/panel",))
+    assert [one.line for one in found(http, panel).errors()] == lines

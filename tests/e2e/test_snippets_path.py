@@ -1,0 +1,517 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Guarded paths in a public server that was there before: what stays public, what is shut, what the role says."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+from typing import TYPE_CHECKING
+
+import hostile
+import pytest
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
+from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
+from nginx_instance import NginxInstance, _children, free_port
+from test_gate import STATUS, Answer, Application, Pair, _pair, eventually, exchange
+from test_snippets import Brownfield
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SNIPPET = "include quietdoor/gate/snippets/shop-{}.conf;"
+SERVER, PUBLIC, PANEL, OTHER_PANEL = (SNIPPET.format(kind) for kind in ("server", "public", "panel-1", "panel-2"))
+EVERYBODY = ("valid", "unlisted", "none", "revoked", "denied", "foreign", "expired", "self-signed", "not-yet-valid")
+BAD = EVERYBODY[1:]
+ABROAD = "127.0.0.5"
+SECRET = "c3dvcmRmaXNo"
+
+
+class Shop(Brownfield):
+    """A public site of the operator's, in ``sites/shop.conf``, with a panel below /admin/ and another below /app/panel."""
+
+    def vhost(self, **parts: str) -> None:
+        """Write the operator's server; each of the parts can be another."""
+        lines = {"server": SERVER, "public": PUBLIC, "panel": PANEL, "other_panel": OTHER_PANEL}
+        lines |= {"script": PUBLIC, "static": PUBLIC, "nested": PUBLIC}
+        part = {**dict.fromkeys(("first", "more", "beside", "in_public", "in_panel"), ""), **lines, **parts}
+        application, panel = (f"http://127.0.0.1:{one.port}" for one in (self.application, self.panel))
+        told = "proxy_set_header X-Real-IP $remote_addr; proxy_set_header X-Forwarded-Proto $scheme;"
+        text = f"""
+            server {{
+                {part["first"]}
+                {part["server"]}
+                listen 127.0.0.1:{self.ports["own"]} ssl;
+                server_name shop.test alias.test;
+                ssl_certificate {self.server.crt};
+                ssl_certificate_key {self.server.pem};
+                ssl_protocols TLSv1.2 TLSv1.3;
+                client_max_body_size 300k;
+                access_log {self.logs}/own.log;
+                add_header X-Shop yes always;
+                root {self.root}/files;
+                error_page 404 /404.html;
+                location / {{
+                    {part["public"]}
+                    {part["in_public"]}
+                    {told}
+                    proxy_pass {application};
+                    location /blog/ {{ {part["nested"]} {told} proxy_pass {application}; }}
+                }}
+                location = /404.html {{ {PUBLIC if part["server"] else ""} }}
+                location /files/ {{ {part["static"]} }}
+                location /kept/ {{ internal; {part["static"]} alias {self.root}/files/; }}
+                location ~ \\.php$ {{ {part["script"]} {told} proxy_pass {application}; }}
+                location ^~ /moved/ {{ {part["public"]} rewrite ^/moved/(.*)$ /admin/$1 last; }}
+                location /ws {{
+                    {part["public"]}
+                    proxy_http_version 1.1;
+                    proxy_set_header Upgrade $http_upgrade;
+                    proxy_set_header Connection upgrade;
+                    proxy_set_header Authorization "Basic {SECRET}";
+                    proxy_pass {application};
+                }}
+                location /admin/ {{ {part["panel"]} {part["in_panel"]} proxy_pass {application}; }}
+                location /app/panel {{ {part["other_panel"]} proxy_pass {panel}; }}
+                {part["more"]}
+            }}
+            {part["beside"]}
+        """
+        (self.nginx.prefix / "sites" / "shop.conf").write_text(text)
+
+    def people(self) -> dict[str, Pair | None]:
+        """Who comes, by what is the matter with the certificate."""
+        clients = {"valid": self.authority.clients["alex"], "unlisted": self.authority.clients["dora"]}
+        return {**self.strangers, **clients}
+
+    def ask(self, who: str, path: str, source: str = ABROAD, **more: object) -> Answer:
+        """Ask as one of the people, from another address than that of the server."""
+        method, headers, body = (more.get(key) for key in ("method", "headers", "body"))
+        here = ("127.0.0.1", self.ports["own"])
+        with (
+            socket.create_connection(here, 10, (source, 0)) as plain,
+            self.context(self.people()[who]).wrap_socket(plain, server_hostname="shop.test") as tls,
+        ):
+            told = {"Host": f"shop.test:{here[1]}", **(headers or {})}
+            return exchange(tls, method or "GET", path, told, body)
+
+    def reached(self) -> int:
+        """How many requests have come to any application."""
+        return len(self.application.reached) + len(self.panel.reached)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A public site that is open to everybody, its panel included; then its gate, and the lines."""
+    root = tmp_path_factory.mktemp("shop")
+    ports = {"own": free_port(24200, 24229), "other": free_port(24230, 24249), "shared": 0}
+    application, panel = Application(free_port(24250, 24269)), Application(free_port(24270, 24289))
+    foreign = _pair(root / "foreign-ca", "Foreign", is_ca=True)
+    _pair(root / "neighbour", "neighbour", usage=Usage.SERVER_AUTH, dns=("public.test",))
+    for name in ("", "files/", "admin/"):
+        (root / "files" / name).mkdir(parents=True, exist_ok=True)
+        (root / "files" / name / "a.txt").write_text(f"file {name}")
+    (root / "files" / "404.html").write_text("own page of the shop")
+    try:
+        # Habits that the server inherits: that bind would make every visitor with a bad certificate come from one address.
+        habits = "proxy_bind 127.0.0.9; proxy_intercept_errors on; satisfy any; underscores_in_headers on;"
+        nginx = NginxInstance(root / "nginx", http=f"{habits} include sites/*.conf;")
+        (nginx.prefix / "sites").mkdir()
+        world = Shop(root, nginx, ports, application, foreign)
+        world.panel = panel
+        entry = world.site("shop", ["shop.test", "alias.test"], ports["own"], manage="snippets", mode="path")
+        world.sites = [{key: entry[key] for key in entry if not key.startswith("certificate")}]
+        world.sites[0]["allow"] = {"names": ["alex"]}
+        world.sites[0]["paths"] = ["/admin/", {"path": "/app/panel", "upstream": f"http://127.0.0.1:{panel.port}"}]
+        nothing = dict.fromkeys(("server", "public", "panel", "other_panel", "script", "static", "nested"), "")
+        world.bare = lambda: world.vhost(**nothing)
+        world.bare()
+        with nginx:
+            world.authority.publish()
+            world.open_at_first = world.ask("none", "/admin/").status
+            world.first = world.play("--diff")
+            world.vhost()
+            world.second = world.play()
+            world.third = world.play()
+            yield world
+    finally:
+        for one in (application, panel):
+            one.stop()
+        shutil.rmtree(root / "ansible", ignore_errors=True)
+
+
+@pytest.fixture
+def rewritten(world: Shop) -> Iterator[None]:
+    """The operator's server on disk as it should be, afterwards, where nginx never read another."""
+    yield
+    world.vhost()
+
+
+@pytest.fixture
+def served(world: Shop) -> Iterator[None]:
+    """The operator's server as it should be, afterwards, where the gate itself has not changed."""
+    yield
+    world.vhost()
+    _serve(world)
+
+
+@pytest.fixture
+def restored(world: Shop) -> Iterator[None]:
+    """The operator's server as it should be, afterwards."""
+    yield
+    world.vhost()
+    run = world.play(roles=("gate",))
+    assert run.code == 0, run.output
+
+
+def test_the_first_run_places_the_files_and_says_which_lines_go_where(world: Shop) -> None:
+    assert world.first.code == 0, world.first.output
+    assert world.open_at_first == 200
+    said = " ".join(world.first.output.split())
+    assert f"Add the line {SERVER} as the first of the server at {world.nginx.prefix}/sites/shop.conf:2" in said
+    assert f"{PANEL} to those of /admin, {OTHER_PANEL} to those of /app/panel, and {PUBLIC} to every other one" in said
+
+
+def test_with_the_lines_in_it_the_gate_is_proven_and_then_nothing_changes(world: Shop) -> None:
+    assert world.second.code == 0, world.second.output
+    assert (world.third.code, world.third.changed) == (0, 0), world.third.output
+    survey = world.look().survey
+    assert (survey.included, survey.errors()) == (("shop",), [])
+    told = world.ask("none", STATUS)
+    assert (told.status, told.headers["x-quietdoor-verdict"]) == (403, "deny")
+
+
+# --- the public part ---
+
+
+@pytest.mark.parametrize("who", EVERYBODY)
+def test_the_public_part_is_public_for_everybody(world: Shop, who: str) -> None:
+    forged = {"X-Client-Name": "forged", "X_Client_Name": "forged", "X-Quietdoor-Visitor": "203.0.113.7"}
+    for method, path, body in [
+        ("GET", "/", None),
+        ("GET", "/a%2Fb//c/../d;x?y=/admin/", None),
+        ("POST", "/form", b"x" * 200_000),
+        ("PUT", "/administration", b"1"),
+        ("DELETE", "/x/index.php?z", None),
+        ("GET", "/blog/1", None),
+    ]:
+        answer = world.ask(who, path, method=method, body=body, headers=forged)
+        assert answer.status == 200, (method, path, answer)
+        seen, told = answer.seen(), json.loads(answer.body)
+        assert (told["method"], told["path"], told["body"]) == (method, path, (body or b"").decode())
+        assert not [name for name in seen if name.replace("_", "-").startswith(("x-client-", "x-quietdoor-"))]
+        assert "forged" not in answer.body
+        assert (seen["x-real-ip"], seen["x-forwarded-proto"]) == (ABROAD, "https")
+        assert answer.headers["x-shop"] == "yes", "once"
+        assert "x-quietdoor-verdict" not in answer.headers
+    assert world.ask(who, "/files/a.txt").body == "file files/"
+    assert (world.ask(who, "/kept/a.txt").status, world.ask(who, "/files/none").status) == (404, 404)
+    assert world.ask(who, "/files/none").body == "own page of the shop"
+
+
+@pytest.mark.parametrize("who", ["none", "expired"])
+def test_a_body_is_as_large_as_the_server_allows(world: Shop, who: str) -> None:
+    pair, port = world.people()[who], world.ports["own"]
+    argv = ["curl", "-ksS", "--max-time", "20", "--resolve", f"shop.test:{port}:127.0.0.1"]
+    argv += ["--cert", str(pair.crt), "--key", str(pair.pem)] if pair else []
+    argv += ["-w", "\n%{http_code}", f"https://shop.test:{port}/upload"]
+    for size, status in ((290_000, "200"), (310_000, "413")):
+        for sent in (["-T", "-"], ["--data-binary", "@-"]):
+            done = subprocess.run([*argv, *sent], input="x" * size, capture_output=True, text=True, check=False)
+            assert done.stdout.rpartition("\n")[2] == status, done.stdout[-300:] + done.stderr
+
+
+@pytest.mark.parametrize("who", ["none", "expired", "foreign"])
+def test_a_websocket_of_the_public_part_opens_for_everybody(world: Shop, who: str) -> None:
+    with (
+        socket.create_connection(("127.0.0.1", world.ports["own"]), 10) as plain,
+        world.context(world.people()[who]).wrap_socket(plain, server_hostname="shop.test") as tls,
+    ):
+        tls.sendall(b"GET /ws HTTP/1.1\r\nHost: shop.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        told = b""
+        while b"\r\n\r\n" not in told:
+            told += tls.recv(4096)
+        assert told.startswith(b"HTTP/1.1 101 ")
+        tls.sendall(b"hello")
+        assert tls.recv(5) == b"olleh"
+
+
+@pytest.mark.parametrize("who", ["none", "expired"])
+def test_each_log_has_one_line_for_one_request(world: Shop, who: str) -> None:
+    path = f"/logged-{who}"
+    assert world.ask(who, path).status == 200
+
+    def entries() -> list[dict]:
+        return [entry for entry in world.log("shop") if entry["uri"] == path]
+
+    lines = eventually(entries)
+    own = [line for line in (world.logs / "own.log").read_text().splitlines() if path in line]
+    assert (len(lines), len(own)) == (1, 1)
+    assert (lines[0]["remote_addr"], lines[0]["verdict"]) == (ABROAD, "public")
+    assert lines[0]["verify"].startswith("NONE" if who == "none" else "FAILED:certificate has expired")
+    assert own[0].startswith(f"{ABROAD} ")
+
+
+# --- the guarded paths ---
+
+GUARDED = ("/admin/", "/admin", "/admin/x.php", "/%61dmin//z", "/x/../admin/", "/app/panel", "/app/panel/x")
+
+
+@pytest.mark.parametrize("who", BAD)
+def test_a_guarded_path_answers_others_with_the_page(world: Shop, who: str) -> None:
+    before = world.reached()
+    for path in GUARDED:
+        for method in ("GET", "POST"):
+            answer = world.ask(who, path, method=method, body=b"1" if method == "POST" else None)
+            assert (answer.status, answer.headers["x-quietdoor-verdict"]) == (403, "deny"), path
+            assert "opens only with your certificate" in answer.body
+    assert world.reached() == before
+
+
+@pytest.mark.parametrize("who", EVERYBODY)
+def test_what_a_rewrite_makes_a_guarded_address_is_shut(world: Shop, who: str) -> None:
+    before = world.reached()
+    for path in ("/moved/", "/moved/x.php"):
+        assert world.ask(who, path).status == 403, path
+    assert world.reached() == before
+
+
+def test_who_is_listed_gets_in_and_the_application_learns_who_it_is(world: Shop) -> None:
+    for path in ("/admin/", "/admin/x.php", "/app/panel/x"):
+        answer = world.ask("valid", path, headers={"X-Client-Name": "root", "X-Remote-User": "root"})
+        assert answer.status == 200, path
+        assert answer.seen()["x-client-name"] == "alex"
+        assert "x-remote-user" not in answer.seen()
+    assert len([one for one in world.panel.reached if one == "GET /app/panel/x"]) > 0
+
+
+@pytest.mark.parametrize("who", BAD)
+def test_no_hostile_request_reaches_the_panel(world: Shop, who: str) -> None:
+    context = world.context(world.people()[who])
+    before = len(world.application.reached)
+    for one in hostile.requests():
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", world.ports["own"]), 10) as plain,
+            context.wrap_socket(plain, server_hostname=one.sni and one.sni.replace("NAME", "shop.test")) as tls,
+        ):
+            tls.settimeout(0.3)
+            tls.sendall(one.data.replace(b"NAME", b"shop.test"))
+            while tls.recv(65536):
+                pass
+    got_in = [one for one in world.application.reached[before:] if hostile.is_panel(one.partition(" ")[2])]
+    assert got_in == []
+
+
+# --- lines that are forgotten, and lines that undo the gate ---
+
+
+def _parts(world: Shop, parts: dict[str, str]) -> dict[str, str]:
+    values = {"app": world.application.port, "panel": world.panel.port, "root": world.root, **world.ports}
+    return {
+        part: text.replace("{", "{{").replace("}", "}}").replace("<", "{").replace(">", "}").format(**values)
+        for part, text in parts.items()
+    }
+
+
+PASS = "proxy_pass http://127.0.0.1:<app>;"
+PASS_PANEL = "proxy_pass http://127.0.0.1:<panel>;"
+TLS = "ssl_certificate <root>/neighbour.crt; ssl_certificate_key <root>/neighbour.key;"
+
+# What is shut although it should not be: nobody gets further than before, and the role says where.
+SHUT = {
+    "no line in the public location": ({"public": "", "nested": ""}, "this location is shut to everybody"),
+    "no line in a location of files": ({"static": ""}, "this location is shut to everybody"),
+    "no line in a regular expression": ({"script": ""}, "this location is shut to everybody"),
+    "no line in a nested location": ({"nested": ""}, "hands on what a visitor says of himself"),
+    "the wrong line in the public part": (
+        {"static": PANEL},
+        "the snippet of a guarded path stands in a location of the",
+    ),
+    "no line in a location of the panel": ({"panel": ""}, "hands on what a visitor says of himself"),
+    "a listen without TLS": ({"more": "listen 127.0.0.1:<other>;"}, "this server listens without TLS too"),
+    "a name more": ({"more": "server_name late.test;"}, "nobody gets in at late.test"),
+    "a certificate of nginx's own": (
+        {"more": "proxy_ssl_certificate <root>/neighbour.crt; proxy_ssl_certificate_key <root>/neighbour.key;"},
+        "nginx shows this certificate when visitors with a bad one come back",
+    ),
+    "another place for addresses": ({"more": "set_real_ip_from 10.0.0.1;"}, "set_real_ip_from says where a visitor's"),
+}
+# What would open the panel, or one of the two layers in front of it.
+OPENING = {
+    "the public line in a location of the panel": ({"panel": PUBLIC}, "stands in a location of a guarded path"),
+    "auth_request of its own": ({"more": "location /x { auth_request /mine; }"}, "a question of its own, /mine,"),
+    "auth_request off": (
+        {"more": "location /x { auth_request off; " + PASS + " }"},
+        "auth_request off takes the place",
+    ),
+    "satisfy any": ({"in_panel": "satisfy any;"}, "satisfy any lets in"),
+    "its own 495": ({"more": "error_page 495 /sorry.html;"}, "error_page 495 /sorry.html leads people"),
+    "a rewrite before the server's line": ({"first": "rewrite ^/x /admin/ break;"}, "rewrite stands before the server"),
+    "a rewrite before a location's line": (
+        {"more": "location /x { rewrite ^/x /admin/ break; " + PUBLIC + PASS + " }"},
+        "rewrite stands before the snippet",
+    ),
+    "a rewrite that stays": (
+        {"more": "location /x { " + PUBLIC + " rewrite ^/x/(.*) /admin/$1 break; " + PASS + " }"},
+        "rewrite makes other addresses",
+    ),
+    "another address for the application": (
+        {"more": "location /x/ { " + PUBLIC + " proxy_pass http://127.0.0.1:<app>/; }"},
+        "proxy_pass makes other addresses",
+    ),
+    "the panel's application": (
+        {"more": "location /x/ { " + PUBLIC + PASS_PANEL + " }"},
+        "leads from the public part to 127.0.0.1:",
+    ),
+    "the panel's application through a variable": (
+        {"more": "location /x/ { " + PUBLIC + " set $to 127.0.0.1:<panel>; proxy_pass http://$to; }"},
+        "leads from the public part to 127.0.0.1:",
+    ),
+    "a second listen of another server": (
+        {"beside": "server { listen 127.0.0.1:<other>; server_name old.test; location / { " + PASS_PANEL + " } }"},
+        "the server old.test hands requests on to 127.0.0.1:",
+    ),
+    "the same upstream through a map": (
+        {
+            "beside": "map $host $old { default 127.0.0.1:<panel>; } "
+            "server { listen 127.0.0.1:<other>; location / { proxy_pass http://$old; } }"
+        },
+        "the server without a name hands requests on to 127.0.0.1:",
+    ),
+    "a pattern": ({"panel": "include quietdoor/gate/snippets/shop-panel-[1].conf;"}, "is a pattern"),
+}
+
+
+@pytest.mark.parametrize("fault", [*SHUT, *OPENING])
+def test_a_line_that_is_missing_or_undoes_the_gate_is_an_error_with_file_and_line(
+    world: Shop, rewritten: None, fault: str
+) -> None:
+    parts, said = {**SHUT, **OPENING}[fault]
+    world.vhost(**_parts(world, parts))
+    with pytest.raises(Problem) as problem:
+        world.look()
+    assert f"site shop: {world.nginx.prefix}/sites/shop.conf:" in str(problem.value)
+    assert said in str(problem.value)
+
+
+HARMLESS = {
+    "a return in a location of the panel": {"in_panel": 'return 200 "inside";'},
+    "a return in a location with no line": {"more": 'location /hello { return 200 "hello"; }'},
+    "a location that denies": {"more": "location ~ /\\.ht { deny all; }"},
+    "a redirect": {"more": "location /old/ { " + PUBLIC + " rewrite ^/old/(.*) /admin/$1 permanent; }"},
+    "try_files": {"more": "location /t/ { " + PUBLIC + " try_files $uri /admin/x.php; }"},
+    "another location of the panel": {"more": "location ~ ^/admin/.*\\.x$ { " + PANEL + PASS + " }"},
+}
+
+
+@pytest.mark.parametrize("change", HARMLESS)
+def test_what_opens_nothing_is_no_error_and_opens_nothing(world: Shop, served: None, change: str) -> None:
+    world.vhost(**_parts(world, HARMLESS[change]))
+    assert not world.look().survey.errors()
+    _serve(world)
+    _nobody_gets_in(world, *(["/t/none"] if change == "try_files" else []))
+    assert world.ask("expired", "/").status == 200
+
+
+@pytest.mark.parametrize("fault", SHUT)
+def test_a_forgotten_line_opens_nothing(world: Shop, served: None, fault: str) -> None:
+    world.vhost(**_parts(world, SHUT[fault][0]))
+    _serve(world)
+    _nobody_gets_in(world)
+
+
+def test_nginx_never_asks_itself_a_third_time(world: Shop, served: None) -> None:
+    """With a certificate of its own that nobody knows, the second time would be like the first."""
+    world.vhost(**_parts(world, SHUT["a certificate of nginx's own"][0]))
+    _serve(world)
+    assert world.ask("expired", "/").status == 403
+    assert world.ask("none", "/").status == 200
+
+
+def _serve(world: Shop) -> None:
+    """Reload, and wait until no worker is left that began before."""
+    before = set(_children(world.nginx.pid))
+    world.nginx.reload()
+    assert eventually(lambda: set(_children(world.nginx.pid)).isdisjoint(before))
+
+
+def _nobody_gets_in(world: Shop, *more: str) -> None:
+    before = world.reached()
+    for who in ("none", "revoked", "foreign", "unlisted", "expired"):
+        for path in (*GUARDED, *more, "/admin/y.x", "/moved/", "/moved/x.php"):
+            answer = world.ask(who, path)
+            assert answer.status in (403, 404), (who, path, answer)
+            assert "inside" not in answer.body
+    assert world.reached() == before
+
+
+def test_losing_the_include_is_an_error(world: Shop, rewritten: None) -> None:
+    world.bare()
+    run = world.play(roles=("gate",))
+    assert run.code != 0
+    assert "site shop was guarded and is not any more" in run.output
+
+
+# --- the second reader ---
+
+
+def test_crossplane_reads_it_too_and_what_it_reads_is_shown_nowhere(world: Shop) -> None:
+    run = world.play("-vvvv", roles=("gate",))
+    assert run.code == 0, run.output
+    assert '"made": true' in run.output
+    assert SECRET not in run.output
+
+
+def test_where_crossplane_is_missing_the_run_says_that_the_check_was_not_made(
+    world: Shop, tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "crossplane.py").write_text("raise ImportError\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    run = world.play(roles=("gate",))
+    assert (run.code, run.changed) == (0, 0), run.output
+    said = " ".join(run.output.split())
+    assert said.count("this check was not made, because crossplane is not installed for") == 1
+
+
+def test_where_the_two_readers_disagree_nothing_is_changed(world: Shop, rewritten: None) -> None:
+    world.vhost(more="set $odd a}b;")
+    run = world.play(roles=("gate",), gate_keep=4)
+    assert (run.code, run.changed) == (2, 0), run.output
+    said = " ".join(run.output.split())
+    assert f"{world.nginx.prefix}/sites/shop.conf:2: crossplane reads this line, or one in its block, otherwise" in said
+
+
+# --- the way out ---
+
+
+def test_the_gate_goes_when_the_lines_are_gone_and_leaves_everything_as_it_was(world: Shop, restored: None) -> None:
+    absent = [{**world.sites[0], "stage": "absent"}]
+    run = world.play(roles=("gate",), gate_sites=absent)
+    assert run.code != 0
+    for kind in ("server", "public", "panel-1", "panel-2"):
+        assert f"includes snippets/shop-{kind}.conf" in run.output
+    assert world.ask("none", "/admin/").status == 403
+    world.vhost(server="", **dict.fromkeys(("public", "panel", "script", "static", "nested"), ""))
+    left = world.play(roles=("gate",), gate_sites=absent)
+    assert "includes snippets/shop-panel-2.conf" in left.output, "one line that was forgotten"
+    world.bare()
+    before = _own_files(world)
+    run = world.play(roles=("gate",), gate_sites=absent)
+    assert run.code == 0, run.output
+    assert _own_files(world) == before
+    assert not (world.nginx.prefix / "conf.d" / "quietdoor.conf").exists()
+    assert world.ask("none", "/admin/").status == 200
+
+
+def _own_files(world: Shop) -> dict[str, bytes]:
+    return {
+        str(path): path.read_bytes()
+        for directory in ("sites", "conf.d", "")
+        for path in (world.nginx.prefix / directory).glob("*.conf")
+        if path.name != "quietdoor.conf"
+    }
