@@ -18,7 +18,7 @@ from .._ansible.files import PUBLIC_FILE, write_atomic
 from .authority import load_certificate
 from .chain import load_chain
 from .clock import iso
-from .layout import check_path, require_authority
+from .layout import check_path, readable_authority
 from .names import rfc2253
 
 try:
@@ -72,7 +72,7 @@ class Offer:
 
 def chain_of(path: str) -> Chain:
     """Return the chain of the authority at ``path``, without reading its database."""
-    layout = require_authority(path)
+    layout = readable_authority(path)
     return load_chain(layout, load_certificate(layout.certificate))
 
 
