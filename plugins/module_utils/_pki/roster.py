@@ -278,8 +278,11 @@ def _step(client: Client, record: Record, situation: Situation, rules: Rules) ->
 
 
 def _superseded(record: Record, rows: list[Row], overlap: timedelta, now: datetime) -> list[str]:
-    """Return the serials that have a successor, not revoked itself, that was issued longer than the overlap ago."""
-    issued_at = {issue.serial: moment(issue.issued_at) for issue in record.issues}
+    """Return the serials that have a successor, not revoked itself, that was issued longer than the overlap ago.
+
+    What was signed by hand before an adoption succeeds nothing: it may be for the same person's other device.
+    """
+    issued_at = {issue.serial: moment(issue.issued_at) for issue in record.issues if issue.stem}
     successors = [
         index
         for index, row in enumerate(rows)
