@@ -330,7 +330,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.names import c
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.predecessors import (
     Retired,
     check_predecessors,
-    holders,
+    look,
     retire,
 )
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.roster import (
@@ -417,12 +417,12 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     rules, passphrase, at = _rules(params), keys.check_passphrase(params["passphrase"]), now()
     layout = check_path(params["path"])
     former = check_predecessors(layout.root, params["predecessors"])
-    elsewhere = holders(former, at)
+    elsewhere = look(former, clients, at)
     if former or module.check_mode:
         # What cannot be done here must be known before a predecessor is changed.
         done = predict(layout.root, clients, rules, passphrase, at, elsewhere)
     purged = [result.step.client for result in done.results[len(clients) :]] if former else []
-    retired = retire(layout.root, former, [*clients, *purged], rules.overlap, at, check_mode=module.check_mode)
+    before = retire(layout.root, former, [*clients, *purged], rules.overlap, at, check_mode=module.check_mode)
     if not module.check_mode:
         done = bring_to_desired_state(layout.root, clients, rules, passphrase, at, elsewhere)
     if done.unlisted:
@@ -430,15 +430,17 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
             f"Not on the roster, but with a valid certificate: {enumerated(done.unlisted)}. "
             "They get in until it ends. Give them the state revoked, or set purge."
         )
+    for doubt in before.doubts:
+        module.warn(doubt)
     for result in done.results:
         if result.step.refused:
             module.warn(f"client {result.step.client.name}: {result.reason}.")
     return {
-        "changed": bool(retired) or any(result.action != "unchanged" for result in done.results),
-        "retired": [asdict(one) for one in retired],
+        "changed": bool(before.retired) or any(result.action != "unchanged" for result in done.results),
+        "retired": [asdict(one) for one in before.retired],
         "clients": [_returned(result, layout.client(result.step.client.name)) for result in done.results],
         "unlisted": done.unlisted,
-        "diff": _diff(done.results, retired),
+        "diff": _diff(done.results, before.retired),
     }
 
 

@@ -313,8 +313,9 @@ def _need(client: Client, record: Record, rows: list[Row], situation: Situation,
             "renewed",
             f"{row.serial} was issued before the authority was adopted, for the same name and e-mail addresses",
         )
-    if latest.request != client.request:
-        return "reissued", _difference(latest.request, client.request)
+    difference = _difference(_unordered(latest.request), _unordered(client.request))
+    if difference:
+        return "reissued", difference
     if moment(latest.issued_at) - BACKDATE > now:
         return "reissued", f"{row.serial} was issued by a clock that was ahead, at {latest.issued_at}"
     # A window as long as the validity would renew at every run; so would one that reaches over the CA's own end.
@@ -322,6 +323,11 @@ def _need(client: Client, record: Record, rows: list[Row], situation: Situation,
     if row.not_after - now <= window and min(now + client.valid_for, situation.ca_end) > row.not_after:
         return "renewed", f"{row.serial} ends at {iso(row.not_after)}"
     return "unchanged", ""
+
+
+def _unordered(request: Request) -> Request:
+    """Return the request without the order in which the roster happens to list things."""
+    return replace(request, email=tuple(sorted(request.email)), roles=tuple(sorted(request.roles)))
 
 
 def _difference(old: Request, new: Request) -> str:
