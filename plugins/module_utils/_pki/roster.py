@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from .._ansible.errors import Problem
+from .._ansible.errors import Problem, shown
 from . import records
 from .clock import BACKDATE, iso
 from .keys import KeySpec
@@ -217,7 +217,8 @@ def unlisted(clients: list[Client], situation: Situation) -> list[str]:
 def enumerated(names: list[str]) -> str:
     """Return names for a message: all of them, or the first and how many more there are."""
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return ", ".join(names[:_NAMES_SHOWN]) + more
+    # A name from before an adoption may be any text.
+    return ", ".join(name if name.isprintable() else shown(name) for name in names[:_NAMES_SHOWN]) + more
 
 
 def _purges(clients: list[Client], situation: Situation, limit: int) -> list[Step]:
