@@ -241,6 +241,20 @@ def test_a_key_whose_certificate_was_succeeded_may_come_back(door: Any, bringing
     assert door.later(days=16).actions(bringing(first)) == ["reissued"]
 
 
+@pytest.mark.parametrize("both", [True, False], ids=["who left with two", "the newer of two was revoked"])
+def test_only_a_newer_certificate_that_was_good_then_succeeds(
+    both: bool, door: Any, client: Any, bringing: Any
+) -> None:
+    first, second = new_key(), new_key()
+    door.enrol(bringing(first))
+    door.later(days=1).enrol(bringing(second))
+    if both:
+        door.later(days=2).enrol(client(present=False, reason="superseded"))
+    else:
+        door.later(days=2).revoke("superseded", serial=door.authority.rows[1].serial)
+    left_without(door.later(days=3), "superseded", bringing(first if both else second))
+
+
 def test_what_a_predecessor_knows_of_a_key_counts_at_its_successor(
     door: Any, client: Any, bringing: Any, tmp_path: Path
 ) -> None:
