@@ -102,7 +102,7 @@ options:
           - The key has to be P-256, or RSA of 2048 to 4096 bits. Ed25519 is refused, because browsers do not use it for client
             certificates; so are RSA keys with a bad exponent, with factors that are small or close to each other, or with the
             ROCA fault.
-          - A key that the CA or another client holds or ever held is refused.
+          - A key that the CA or another client holds or ever held is refused, also where a CA in O(predecessors) knows of it.
           - A client whose own key was revoked is left without a new certificate, with a warning, until it hands in a CSR with
             another one. Everybody else on the roster is served.
           - A CSR with another key reissues the certificate. With the same CSR, a renewal keeps the key.
@@ -140,6 +140,8 @@ options:
     description:
       - Revoke (cessationOfOperation) all certificates of clients that are not on the roster. Certificates that belong to no
         client, such as those of CAs and those signed by hand, are left as they are.
+      - At an adopted authority in O(predecessors), those that were signed by hand count by their common name (without one, by
+        their e-mail address), if all certificates of the name have one subject.
       - With an empty roster it is refused.
     type: bool
     default: false
@@ -171,6 +173,8 @@ options:
       - A client gets its certificate here. What it holds of a predecessor is revoked there as superseded by the first run
         after O(overlap), and at once when the client is V(revoked).
       - Who holds a valid certificate of a predecessor and is not on the roster is named in a warning.
+      - Of an adopted authority, certificates from before the adoption are a client's by the rules in C(docs/adoption.md). What is
+        not certainly a client's is left alone, and a warning names it with its serial.
       - The predecessors' keys are not needed for that; M(quietdoor.mtls.crl) needs them.
     type: list
     elements: path
@@ -325,12 +329,12 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import bundle,
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import now
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.csr import requested_key
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.enrol import Result, bring_to_desired_state, predict
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import check_path
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import check_path, require_authority
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.names import check_client_name
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.predecessors import (
     Retired,
     check_predecessors,
-    holders,
+    look,
     retire,
 )
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.roster import (
@@ -417,12 +421,14 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     rules, passphrase, at = _rules(params), keys.check_passphrase(params["passphrase"]), now()
     layout = check_path(params["path"])
     former = check_predecessors(layout.root, params["predecessors"])
-    elsewhere = holders(former, at)
+    elsewhere = look(former, clients, at)
+    if former and not module.check_mode:
+        require_authority(layout.root)
     if former or module.check_mode:
         # What cannot be done here must be known before a predecessor is changed.
         done = predict(layout.root, clients, rules, passphrase, at, elsewhere)
     purged = [result.step.client for result in done.results[len(clients) :]] if former else []
-    retired = retire(layout.root, former, [*clients, *purged], rules.overlap, at, check_mode=module.check_mode)
+    before = retire(layout.root, former, [*clients, *purged], rules.overlap, at, check_mode=module.check_mode)
     if not module.check_mode:
         done = bring_to_desired_state(layout.root, clients, rules, passphrase, at, elsewhere)
     if done.unlisted:
@@ -430,15 +436,17 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
             f"Not on the roster, but with a valid certificate: {enumerated(done.unlisted)}. "
             "They get in until it ends. Give them the state revoked, or set purge."
         )
+    for doubt in before.doubts:
+        module.warn(doubt)
     for result in done.results:
         if result.step.refused:
             module.warn(f"client {result.step.client.name}: {result.reason}.")
     return {
-        "changed": bool(retired) or any(result.action != "unchanged" for result in done.results),
-        "retired": [asdict(one) for one in retired],
+        "changed": bool(before.retired) or any(result.action != "unchanged" for result in done.results),
+        "retired": [asdict(one) for one in before.retired],
         "clients": [_returned(result, layout.client(result.step.client.name)) for result in done.results],
         "unlisted": done.unlisted,
-        "diff": _diff(done.results, retired),
+        "diff": _diff(done.results, before.retired),
     }
 
 

@@ -28,7 +28,7 @@ options:
     description:
       - Name of a client that certificates were issued to, whether or not it is still on the roster.
       - In an adopted authority it also stands for the certificates from before the adoption with that common name, if they all
-        have one subject; otherwise they are named and left alone.
+        have one subject; otherwise they are named and left alone. So it does in an adopted one of O(predecessors).
     type: str
   serial:
     description:
@@ -140,9 +140,10 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     former = check_predecessors(params["path"], params["predecessors"])
     revoked = revoke_everywhere(params["path"], former, target, params["reason"], now(), check_mode=module.check_mode)
     newly = [one for _path, one in revoked if one.newly]
-    doubt = doubtful(params["path"], params["client"]) if params["client"] is not None else ""
-    if doubt:
-        module.warn(doubt)
+    for root in (params["path"], *former) if params["client"] is not None else ():
+        doubt = doubtful(root, params["client"])
+        if doubt:
+            module.warn(f"{root}: {doubt}")
     return {
         "changed": bool(newly),
         "revoked": [_returned(path, one) for path, one in revoked],

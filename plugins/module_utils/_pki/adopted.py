@@ -9,6 +9,8 @@ Nothing in its database says so; only subjects and the certificates do. Two rule
   revoke, as long as all certificates of that name have one subject;
 * a certificate is the *predecessor* of a roster client's if its only common name is the client's, and its e-mail addresses
   (those of the subject and of the subjectAltName together) are exactly the client's. It is then superseded, and has its roles.
+
+What two clients of the roster could claim by a rule is nobody's by it. Both rules hold for an authority and for those before it.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem, shown
@@ -77,6 +81,70 @@ def name_of(row: Row) -> str | None:
     return None
 
 
+class Doubtful(Problem):
+    """A name answers for certificates of several subjects."""
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """An authority, and whose its certificates are."""
+
+    authority: Authority
+    known: dict[str, Record]
+    """The records, with those of clients that own something by the stricter rule; see ``with_predecessors``."""
+
+    @cached_property
+    def owners(self) -> dict[str, str]:
+        """The names of the roster's clients, by serial."""
+        return records.owners(self.known, self.authority.rows)
+
+    @cached_property
+    def unowned(self) -> list[Row]:
+        """What no client is known to own, and the first rule may answer for."""
+        return unowned(self.authority, self.known)
+
+    @cached_property
+    def named(self) -> dict[str, list[Row]]:
+        """The unowned rows, by the name that answers for them."""
+        return _by_name(self.unowned)
+
+    def live(self, now: datetime) -> list[Row]:
+        """The rows of certificates that are valid now."""
+        return [row for row in self.authority.rows if is_live(row, now)]
+
+    def answering(self, client: Client) -> list[Row]:
+        """The unowned rows that a client's name or common name answers for."""
+        names = dict.fromkeys((client.name, client.common_name))
+        return [row for name in names for row in self.named.get(name, [])]
+
+
+def holdings(authority: Authority, clients: list[Client]) -> Holdings:
+    """Return whose an authority's certificates are, as its records and the roster tell.
+
+    :raises Problem: if a record is damaged.
+    """
+    return Holdings(authority, with_predecessors(authority, clients, records.load_all(authority.layout.clients)))
+
+
+def is_live(row: Row, now: datetime) -> bool:
+    """Tell whether a certificate is valid now, as far as its row tells."""
+    return not row.is_revoked and row.not_after > now
+
+
+def shared_names(clients: list[Client]) -> set[str]:
+    """Return the names that may mean several clients, one of them present: they say nothing of whose a certificate is."""
+    meant = Counter(name for client in clients for name in {client.name, client.common_name})
+    present = {name for client in clients if client.present for name in (client.name, client.common_name)}
+    return {name for name, times in meant.items() if times > 1 and name in present}
+
+
+def _by_name(rows: list[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(name_of(row) or "", []).append(row)
+    return found
+
+
 def readable(authority: Authority) -> dict[str, Record]:
     """Return the records that may tell of certificates from before an adoption.
 
@@ -117,7 +185,7 @@ def one_subject(rows: list[Row]) -> bool:
 def named(authority: Authority, name: str) -> list[Row]:
     """Return all rows that a name means: those of the roster's client, and those that it answers for without doubt.
 
-    :raises Problem: if it answers only for certificates of several subjects.
+    :raises Doubtful: if it answers only for certificates of several subjects.
     """
     known = readable(authority)
     owners = records.owners(known, authority.rows)
@@ -126,8 +194,8 @@ def named(authority: Authority, name: str) -> list[Row]:
     if one_subject(others):
         wanted |= {row.serial for row in others}
     elif not wanted:
-        raise Problem(
-            f"{shown(name)} is the common name of certificates with different subjects: {_told(others)}",
+        raise Doubtful(
+            f"{shown(name)} is the common name of certificates with different subjects: {told(others)}",
             "Revoke each by its serial",
         )
     return [row for row in authority.rows if row.serial in wanted]
@@ -140,25 +208,31 @@ def doubtful(authority: Authority, name: str) -> str:
     if one_subject(rows) or not live:
         return ""
     return (
-        f"Not revoked, because {shown(name)} is the common name of several subjects: {_told(live)}. "
+        f"Not revoked, because {shown(name)} is the common name of several subjects: {told(live)}. "
         "Revoke them by serial if they are meant."
     )
 
 
-def _told(rows: list[Row]) -> str:
+def told(rows: list[Row]) -> str:
+    """Return serials and subjects for a message."""
     listed = ", ".join(f"{row.serial} ({shown(row.subject)})" for row in rows[:5])
     return listed + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")
 
 
 def with_predecessors(authority: Authority, clients: list[Client], known: dict[str, Record]) -> dict[str, Record]:
     """Return the records, and records of clients that had none for the certificates that are theirs by the stricter rule."""
-    by_name: dict[str, list[Row]] = {}
-    for row in unowned(authority, known):
-        by_name.setdefault(name_of(row) or "", []).append(row)
+    by_name = _by_name(unowned(authority, known))
+    fitting = {
+        client.name: [
+            issue for row in by_name.get(client.common_name, []) for issue in [_issue(authority, row, client)] if issue
+        ]
+        for client in clients
+    }
+    claims = Counter(issue.serial for issues in fitting.values() for issue in issues)
     found = {}
     for client in clients:
         record = known.get(client.name, Record(client.name))
-        issues = tuple(filter(None, (_issue(authority, row, client) for row in by_name.get(client.common_name, []))))
+        issues = tuple(issue for issue in fitting[client.name] if claims[issue.serial] == 1)
         if issues and not record.issues:
             found[client.name] = replace(record, issues=issues, roles=client.roles)
     return {**known, **found}
@@ -205,21 +279,33 @@ def emails(certificate: x509.Certificate) -> list[str]:
 
 def settled(authority: Authority, steps: list[Step], known: dict[str, Record], now: datetime) -> list[Step]:
     """Return the plan with what the roster's names answer for: revoked for who leaves, told for who is issued a certificate."""
-    if not unowned(authority, known):
+    held = Holdings(authority, known)
+    if not held.unowned:
         return steps
-    return [
-        _settled(step, answering(authority, known, step.client.name, step.client.common_name), now) for step in steps
-    ]
+    shared = shared_names([step.client for step in steps])
+    return [_settled(step, held.answering(step.client), shared, now) for step in steps]
 
 
-def _settled(step: Step, rows: list[Row], now: datetime) -> Step:
-    live = [row for row in rows if not row.is_revoked and row.not_after > now]
+def _settled(step: Step, rows: list[Row], shared: set[str], now: datetime) -> Step:
+    live = [row for row in rows if is_live(row, now)]
     if not live or (step.client.present and not step.issues):
         return step
-    if not step.client.present and one_subject(rows):
+    why = why_unclear(step.client, rows, shared)
+    if not why:
         serials = tuple(row.serial for row in live)
         reason = f"the roster says so ({step.client.reason})"
         return replace(step, action="revoked", reason=reason, revoke=(*step.revoke, *serials))
-    why = "its common name or e-mail addresses differ" if step.client.present else "their subjects differ"
-    hint = f"from before the adoption, and not certainly the same client's ({why}): {_told(live)}; revoke by serial"
+    hint = f"from before the adoption, and not certainly the same client's ({why}): {told(live)}; revoke by serial"
     return replace(step, reason=f"{step.reason}; {hint}")
+
+
+def why_unclear(client: Client, rows: list[Row], shared: set[str]) -> str:
+    """Return why the rows that a client's name answers for are not certainly the client's; nothing for one who leaves with them.
+
+    :param shared: see ``shared_names``.
+    """
+    if shared & {name_of(row) for row in rows}:
+        return "another client of the roster has that common name too"
+    if client.present:
+        return "its common name or e-mail addresses differ"
+    return "" if one_subject(rows) else "their subjects differ"

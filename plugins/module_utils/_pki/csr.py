@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem, shown
-from . import records
+from .clock import BACKDATE
 from .keys import public_der
 from .names import rfc2253
 from .weak_keys import check_client_key
@@ -26,10 +26,12 @@ except ImportError:  # the modules report it (_ansible.dependencies) before anyt
     pass
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from .adopted import Holdings
     from .authority import Authority
     from .database import Row
     from .keys import KeySpec
-    from .records import Record
     from .roster import Step
 
 _LONGEST = 1 << 16
@@ -91,29 +93,28 @@ def _parse(text: bytes, client: str) -> x509.CertificateSigningRequest:
         ) from None
 
 
-def without_held_keys(authority: Authority, steps: list[Step], known: dict[str, Record]) -> list[Step]:
+def without_held_keys(held: list[Holdings], steps: list[Step]) -> list[Step]:
     """Return the plan without certificates for keys that were given up, and refuse keys that somebody else holds.
 
     A client may keep the key of its own certificates, as a renewal with the same CSR does. One whose certificate was revoked is
     left without one until it hands in another CSR: that comes about without a change of the roster, and holds up nobody else.
 
+    :param held: whose certificates are, at the authority and at its predecessors: what one knows of a key counts for all.
     :raises Problem: if a CSR has the key of a CA, or of another's certificate: two holders could pass for each other.
     """
     wanted = {step.client.public_key: step.client.name for step in steps if step.issues and step.client.public_key}
     if not wanted:
         return steps
     given_up: dict[str, str] = {}
-    for certificate in authority.chain:
+    for certificate in (certificate for one in held for certificate in one.authority.chain):
         client = wanted.get(_certified_key(certificate))
         if client is not None:
             raise _held(client, f"the CA {rfc2253(certificate.subject)}")
-    owners = records.owners(known, authority.rows)
-    current = {owners[row.serial]: row.serial for row in authority.rows if row.serial in owners}
-    for row in authority.rows:
-        client = wanted.get(_issued_key(authority, row))
-        if client is not None and owners.get(row.serial) != client:
-            raise _held(client, _holder(row, owners.get(row.serial)))
-        if client is not None and _was_given_up(row, current[client]):
+    for at, row in ((one, row) for one in held for row in one.authority.rows):
+        client, owner = wanted.get(_issued_key(at.authority, row)), at.owners.get(row.serial)
+        if client is not None and owner != client:
+            raise _held(client, _holder(row, owner))
+        if client is not None and _was_given_up(at, row, held):
             given_up[client] = (
                 f"the key of its csr is that of {_holder(row, client)}: it needs a new key, and a CSR with it"
             )
@@ -142,11 +143,34 @@ def _certified_key(certificate: x509.Certificate) -> bytes:
         return b""
 
 
-def _was_given_up(row: Row, current: str) -> bool:
+def _was_given_up(at: Holdings, row: Row, held: list[Holdings]) -> bool:
     """Tell whether a client's own certificate ended otherwise than by a successor that may have the same key."""
     if row.revocation is None:
         return False
-    return row.revocation.reason != "superseded" or row.serial == current
+    return row.revocation.reason != "superseded" or not _was_succeeded(at, row, row.revocation.at, held)
+
+
+def _was_succeeded(at: Holdings, row: Row, revoked_at: datetime, held: list[Holdings]) -> bool:
+    """Tell whether its client had a newer certificate that was good when this one was revoked.
+
+    The reason alone does not: a client that left may have been revoked for it too, and got another certificate later.
+    """
+    owner, since = at.owners[row.serial], _issued_at(at.authority, row)
+    others = [
+        (one.authority, other)
+        for one in held
+        for other in one.authority.rows
+        if one.owners.get(other.serial) == owner and os.path.exists(one.authority.layout.new_certificate(other.serial))
+    ]
+    return any(
+        since < _issued_at(authority, other) < revoked_at
+        for authority, other in others
+        if other.revocation is None or other.revocation.at > revoked_at
+    )
+
+
+def _issued_at(authority: Authority, row: Row) -> datetime:
+    return authority.issued(row.serial).not_valid_before_utc + BACKDATE
 
 
 def _holder(row: Row, owner: str | None) -> str:

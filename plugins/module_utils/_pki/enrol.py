@@ -38,6 +38,7 @@ from .database import revoked_row, serial_hex, valid_row
 from .keys import generate, load_public, private_pem
 from .layout import check_path, require_authority
 from .names import build_name, oneline
+from .predecessors import NOWHERE
 from .profiles import client_certificate, random_serial
 from .records import Issue, Record
 from .roster import Situation, Step, plan, unlisted
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from .client_files import Completion
     from .database import Row
     from .keys import PublicKey
+    from .predecessors import Elsewhere
     from .profiles import Signer
     from .roster import Client, Rules
 
@@ -114,17 +116,17 @@ def bring_to_desired_state(
     rules: Rules,
     passphrase: bytes | None,
     now: datetime,
-    elsewhere: frozenset[str] = frozenset(),
+    elsewhere: Elsewhere = NOWHERE,
 ) -> Enrolment:
     """Bring all clients of the roster to their desired state and return what happened.
 
-    :param elsewhere: the names of clients who hold a valid certificate of a predecessor; see ``predecessors.holders``.
+    :param elsewhere: what has to be known of predecessors; see ``predecessors.look``.
     :raises Problem: before anything is changed, if the authority cannot be used.
     """
     with require_authority(path).locked():
         authority = open_for_change(path)
         situation = _situation(authority, clients, now, elsewhere)
-        steps = _plan(authority, clients, situation, rules)
+        steps = _plan(authority, clients, situation, rules, elsewhere)
         due = [_due(authority, step) for step in steps]
         signer = authority.signer(passphrase, now) if any(step.issues for step in steps) else None
         _prepare(authority, [step.client.name for step in steps if step.issues])
@@ -144,7 +146,7 @@ def predict(
     rules: Rules,
     passphrase: bytes | None,
     now: datetime,
-    elsewhere: frozenset[str] = frozenset(),
+    elsewhere: Elsewhere = NOWHERE,
 ) -> Enrolment:
     """Return what ``bring_to_desired_state`` would do now. Without an authority, every present client would be issued.
 
@@ -154,13 +156,13 @@ def predict(
     layout.require_writable()
     if not os.path.exists(layout.certificate):
         refuse_other_contents(layout)
-        return Enrolment(
-            [Result(step, step.record) for step in plan(clients, Situation({}, [], now, now, elsewhere), rules)], []
-        )
+        nothing = Situation({}, [], now, now, elsewhere.holders)
+        steps = without_held_keys([*elsewhere.holdings], plan(clients, nothing, rules))
+        return Enrolment([Result(step, step.record) for step in steps], _unlisted(clients, nothing, rules))
     authority = open_authority(path)
     authority.rows = authority.with_orphans()
     situation = _situation(authority, clients, now, elsewhere)
-    steps = _plan(authority, clients, situation, rules)
+    steps = _plan(authority, clients, situation, rules, elsewhere)
     due = [_due(authority, step) for step in steps]
     if any(step.issues for step in steps):
         authority.signer(passphrase, now)
@@ -177,13 +179,16 @@ def _results(authority: Authority, steps: list[Step], done: list[Record], due: l
     ]
 
 
-def _situation(authority: Authority, clients: list[Client], now: datetime, elsewhere: frozenset[str]) -> Situation:
+def _situation(authority: Authority, clients: list[Client], now: datetime, elsewhere: Elsewhere) -> Situation:
     known = adopted.with_predecessors(authority, clients, records.load_all(authority.layout.clients))
-    return Situation(known, authority.rows, authority.certificate.not_valid_after_utc, now, elsewhere)
+    return Situation(known, authority.rows, authority.certificate.not_valid_after_utc, now, elsewhere.holders)
 
 
-def _plan(authority: Authority, clients: list[Client], situation: Situation, rules: Rules) -> list[Step]:
-    steps = without_held_keys(authority, plan(clients, situation, rules), situation.records)
+def _plan(
+    authority: Authority, clients: list[Client], situation: Situation, rules: Rules, elsewhere: Elsewhere
+) -> list[Step]:
+    held = [*elsewhere.holdings, adopted.Holdings(authority, situation.records)]
+    steps = without_held_keys(held, plan(clients, situation, rules))
     return adopted.settled(authority, steps, situation.records, situation.now)
 
 

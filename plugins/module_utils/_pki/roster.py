@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from .._ansible.errors import Problem
+from .._ansible.errors import Problem, shown
 from . import records
 from .clock import BACKDATE, iso
 from .keys import KeySpec
@@ -217,7 +217,8 @@ def unlisted(clients: list[Client], situation: Situation) -> list[str]:
 def enumerated(names: list[str]) -> str:
     """Return names for a message: all of them, or the first and how many more there are."""
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return ", ".join(names[:_NAMES_SHOWN]) + more
+    # A name from before an adoption may be any text.
+    return ", ".join(name if name.isprintable() else shown(name) for name in names[:_NAMES_SHOWN]) + more
 
 
 def _purges(clients: list[Client], situation: Situation, limit: int) -> list[Step]:
@@ -278,8 +279,11 @@ def _step(client: Client, record: Record, situation: Situation, rules: Rules) ->
 
 
 def _superseded(record: Record, rows: list[Row], overlap: timedelta, now: datetime) -> list[str]:
-    """Return the serials that have a successor, not revoked itself, that was issued longer than the overlap ago."""
-    issued_at = {issue.serial: moment(issue.issued_at) for issue in record.issues}
+    """Return the serials that have a successor, not revoked itself, that was issued longer than the overlap ago.
+
+    What was signed by hand before an adoption succeeds nothing: it may be for the same person's other device.
+    """
+    issued_at = {issue.serial: moment(issue.issued_at) for issue in record.issues if issue.stem}
     successors = [
         index
         for index, row in enumerate(rows)
@@ -310,8 +314,9 @@ def _need(client: Client, record: Record, rows: list[Row], situation: Situation,
             "renewed",
             f"{row.serial} was issued before the authority was adopted, for the same name and e-mail addresses",
         )
-    if latest.request != client.request:
-        return "reissued", _difference(latest.request, client.request)
+    difference = _difference(_unordered(latest.request), _unordered(client.request))
+    if difference:
+        return "reissued", difference
     if moment(latest.issued_at) - BACKDATE > now:
         return "reissued", f"{row.serial} was issued by a clock that was ahead, at {latest.issued_at}"
     # A window as long as the validity would renew at every run; so would one that reaches over the CA's own end.
@@ -319,6 +324,11 @@ def _need(client: Client, record: Record, rows: list[Row], situation: Situation,
     if row.not_after - now <= window and min(now + client.valid_for, situation.ca_end) > row.not_after:
         return "renewed", f"{row.serial} ends at {iso(row.not_after)}"
     return "unchanged", ""
+
+
+def _unordered(request: Request) -> Request:
+    """Return the request without the order in which the roster happens to list things."""
+    return replace(request, email=tuple(sorted(request.email)), roles=tuple(sorted(request.roles)))
 
 
 def _difference(old: Request, new: Request) -> str:

@@ -93,6 +93,35 @@ def refused(result: dict[str, Any], says: str) -> None:
     assert message.isprintable()
 
 
+def test_a_successor_looks_after_its_predecessor(made: Directory) -> None:
+    new = str(made.root / "new")
+    at = {"path": new, "predecessors": [made.path]}
+    gone = {"name": "bea", "state": "revoked"}
+    made.sign(ALEX)
+    before = made.digest()
+    told = made.sign(ALEX, gone, check_mode=True, **at)
+    assert [(one["path"], one["client"]) for one in told["retired"]] == [(made.path, "bea")]
+    refused(made.sign(ALEX, gone, **at), "new is not an authority")
+    assert made.digest() == before, "without a successor nothing is taken from anybody"
+
+    made.run("ca", path=new, passphrase=AUTHORITY_PASSPHRASE, common_name="New CA", key={"type": "ecdsa"})
+    done = made.sign(ALEX, **at)
+    assert (done["changed"], done["retired"], done["unlisted"]) == (True, [], ["bea"])
+    assert "Not on the roster, but with a valid certificate: bea." in done["warnings"][0]
+    done = made.sign(ALEX, purge=True, **at)
+    (retired,) = done["retired"]
+    assert (retired["client"], retired["reason"], done["unlisted"]) == ("bea", "cessationOfOperation", [])
+    assert done["diff"]["after"][f"{made.path}: {retired['serial']}"] == "revoked (cessationOfOperation), bea"
+    assert [one["action"] for one in done["clients"]] == ["unchanged", "revoked"]
+    assert not made.sign(ALEX, purge=True, **at)["changed"]
+    done = made.sign(ALEX, overlap="0s", **at)
+    assert [(one["client"], one["reason"]) for one in done["retired"]] == [("alex", "superseded")]
+    again = made.sign(ALEX, overlap="0s", **at)
+    assert (again["changed"], again["warnings"]) == (False, [])
+    by_name = made.run("revocation", client="alex", **at)["revoked"]
+    assert [(one["path"], one["newly"]) for one in by_name] == [(new, True), (made.path, False)]
+
+
 BAD_CLIENTS = [
     ([{"name": 'a; }"\n'}], r"clients: entry 2: name 'a; }\"\\n' cannot name a client. Use 1 to 64"),
     ([{"name": "x" * 10_000}], r"\(10000 characters\) cannot name a client"),

@@ -446,6 +446,24 @@ def test_a_clear_predecessor_is_succeeded_and_superseded_after_the_overlap(
     assert len(later.revoke(client="alex")) == 3
 
 
+def test_two_devices_of_one_person_both_live_until_ours_has_had_its_overlap(
+    by_hand: Any, empty_door: Any, client: Any
+) -> None:
+    """Nobody needs a new certificate on the day of the adoption, however long ago the second device got its own."""
+    theirs = by_hand(unique_subject="no")
+    (theirs.path / "index.txt.attr").write_text("unique_subject = no\n")
+    for _device in range(2):
+        theirs.sign("/CN=Alex", "alex@example.org")
+    adopted = opened(empty_door, theirs)
+    adopted.adopt()
+    door = adopted.later(days=30)
+    assert door.actions(client()) == ["renewed"]
+    assert [row.status for row in door.authority.rows] == ["V", "V", "V"]
+    assert door.later(days=13).actions(client()) == ["unchanged"]
+    assert door.later(days=14).actions(client()) == ["updated"]
+    assert [row.status for row in door.authority.rows] == ["R", "R", "V"]
+
+
 def test_a_damaged_record_does_not_hinder_a_revocation(by_hand: Any, empty_door: Any, client: Any) -> None:
     theirs = by_hand()
     theirs.sign("/CN=carl")

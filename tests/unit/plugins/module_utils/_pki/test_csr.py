@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import csr, weak_keys
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import csr, enrol, predecessors, weak_keys
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.keys import KeySpec, public_der
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.roster import check_roster
 from cryptography import x509
@@ -222,6 +222,61 @@ def test_a_key_that_was_given_up_is_not_taken_again_later(door: Any, bringing: A
     before = door.digest()
     left_without(door, "keyCompromise", bringing(stolen))
     assert door.digest() == before
+
+
+def test_a_key_is_given_up_for_good_also_where_the_reason_was_superseded(door: Any, client: Any, bringing: Any) -> None:
+    """The roster may give that reason for somebody who leaves: nothing with the same key succeeded then."""
+    first, second = new_key(), new_key()
+    door.enrol(bringing(first))
+    door.enrol(client(present=False, reason="superseded"))
+    door.later(days=1).enrol(bringing(second))
+    left_without(door.later(days=2), "superseded", bringing(first))
+
+
+def test_a_key_whose_certificate_was_succeeded_may_come_back(door: Any, bringing: Any) -> None:
+    first, second = new_key(), new_key()
+    door.enrol(bringing(first))
+    door.later(days=1).enrol(bringing(second))
+    assert door.later(days=15).actions(bringing(second)) == ["updated"]
+    assert door.later(days=16).actions(bringing(first)) == ["reissued"]
+
+
+@pytest.mark.parametrize("both", [True, False], ids=["who left with two", "the newer of two was revoked"])
+def test_only_a_newer_certificate_that_was_good_then_succeeds(
+    both: bool, door: Any, client: Any, bringing: Any
+) -> None:
+    first, second = new_key(), new_key()
+    door.enrol(bringing(first))
+    door.later(days=1).enrol(bringing(second))
+    if both:
+        door.later(days=2).enrol(client(present=False, reason="superseded"))
+    else:
+        door.later(days=2).revoke("superseded", serial=door.authority.rows[1].serial)
+    left_without(door.later(days=3), "superseded", bringing(first if both else second))
+
+
+def test_what_a_predecessor_knows_of_a_key_counts_at_its_successor(
+    door: Any, client: Any, bringing: Any, tmp_path: Path
+) -> None:
+    new = type(door)(str(tmp_path / "new"), now=door.now)
+    lost, kept = new_key(), new_key()
+    door.enrol(bringing(lost), bringing(kept, "bea"))
+    door.revoke("keyCompromise", client="alex")
+
+    def planned(*clients: Any) -> Any:
+        told = predecessors.look([door.path], list(clients), new.now)
+        return enrol.predict(new.path, list(clients), new.rules, None, new.now, told).results
+
+    for _time in range(2):
+        for mine in (bringing(kept, "carl"), bringing(lost, "carl")):
+            with pytest.raises(Problem, match=r"client carl: the key of its csr is that of certificate .* of client"):
+                planned(mine)
+        with pytest.raises(Problem, match="is that of the CA CN=Test CA"):
+            planned(bringing(door.authority.signer(None, door.now).key))
+        alex, bea = planned(bringing(lost), bringing(kept, "bea"))
+        assert (alex.step.refused, bea.action) == (True, "issued")
+        # In check mode the successor may not be there yet.
+        new.create("New")
 
 
 def test_a_lost_certificate_file_does_not_stop_others(door: Any, client: Any, bringing: Any) -> None:

@@ -124,4 +124,5 @@ def test_without_purge_they_are_named(check_mode: bool, door: Any, client: Any) 
 def test_a_long_list_of_names_is_cut() -> None:
     names = [f"c{number}" for number in range(1000)]
     assert roster.enumerated(names) == ", ".join(names[:20]) + " and 980 more"
+    assert roster.enumerated(["Zoë", "a\x1b[2J"]) == r"Zoë, 'a\x1b[2J'"
     assert roster.enumerated(names[:20]) == ", ".join(names[:20])

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import revoke
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import records, revoke
 from cryptography.hazmat.primitives import hashes
 
 
@@ -55,6 +56,22 @@ def test_every_way_to_name_a_certificate(how: str, door: Any, client: Any) -> No
     (again,) = door.later(days=1).revoke("superseded", **target)
     assert (again.newly, again.row) == (False, one.row)
     assert door.digest() == revoked
+
+
+def test_the_database_tells_whose_a_certificate_is_before_any_record(door: Any, client: Any) -> None:
+    """A record that was copied or edited must not take somebody's certificate along."""
+    door.enrol(client("alex"), client("bea"))
+    path = door.file("clients", "bea", "client.json")
+    alex, bea = (row.serial for row in door.authority.rows)
+    record = json.loads(path.read_text())
+    record["issues"].insert(0, {**record["issues"][0], "serial": alex})
+    path.write_text(json.dumps(record))
+    assert records.owners(records.load_all(door.authority.layout.clients), door.authority.rows) == {
+        alex: "alex",
+        bea: "bea",
+    }
+    (result,) = door.enrol(client("bea", present=False))
+    assert result.step.revoke == (bea,)
 
 
 def test_a_name_stands_for_all_serials_it_ever_had(door: Any, client: Any) -> None:

@@ -101,6 +101,13 @@ def test_order_and_bundles_are_no_reason_to_reissue(door: Any, client: Any) -> N
     assert statuses(door) == "V"
 
 
+def test_the_order_of_roles_and_addresses_is_no_reason_to_reissue(door: Any, client: Any) -> None:
+    door.enrol(client(roles=("a", "b"), email=("a@example.org", "b@example.org")))
+    assert door.actions(client(roles=("b", "a"), email=("b@example.org", "a@example.org"))) == ["unchanged"]
+    (result,) = door.enrol(client(roles=("b", "c"), email=("b@example.org", "a@example.org")))
+    assert (result.action, result.reason) == ("reissued", "roles is now b, c, was a, b")
+
+
 @pytest.mark.parametrize(("days", "action"), [(0, "unchanged"), (334, "unchanged"), (335, "renewed"), (365, "renewed")])
 def test_the_renewal_window(days: int, action: str, door: Any, client: Any) -> None:
     door.enrol(client())
