@@ -159,6 +159,14 @@ key_opened:
   returned: when there is an authority
   type: bool
   sample: true
+missing:
+  description:
+    - The serials of valid certificates whose file is not there, each told in a warning. Only of an adopted authority, as after
+      C(easyrsa renew), which takes the file of the former certificate away; of any other authority that is an error.
+  returned: when there is an authority
+  type: list
+  elements: str
+  sample: []
 """
 
 from typing import Any
@@ -175,6 +183,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.restore import
 def _created(module: AnsibleModule, secrets: Secrets) -> dict[str, Any]:
     params = module.params
     backup = create(params["path"], params["archive"], secrets, now(), check_mode=module.check_mode)
+    _warn(module, backup)
     return {
         "changed": bool(backup.reason),
         "reason": backup.reason,
@@ -185,6 +194,7 @@ def _created(module: AnsibleModule, secrets: Secrets) -> dict[str, Any]:
 
 def _verified(module: AnsibleModule, secrets: Secrets) -> dict[str, Any]:
     backup = verify(module.params["archive"], secrets, now())
+    _warn(module, backup)
     return {"changed": False, "diff": {"before": {}, "after": {}}, **_shown(backup)}
 
 
@@ -192,6 +202,7 @@ def _restored(module: AnsibleModule, secrets: Secrets) -> dict[str, Any]:
     params = module.params
     restored = restore(params["path"], params["archive"], secrets, now(), check_mode=module.check_mode)
     shown = _shown(restored.backup)
+    _warn(module, restored.backup)
     if restored.changes:
         module.warn(
             f"{params['path']} stands as it did at {shown['created_at']}. Before module crl writes a CRL, copy the newest "
@@ -204,6 +215,14 @@ def _restored(module: AnsibleModule, secrets: Secrets) -> dict[str, Any]:
         "diff": {"before": {}, "after": {"changes": restored.changes} if restored.changes else {}},
         **shown,
     }
+
+
+def _warn(module: AnsibleModule, backup: Backup) -> None:
+    for serial in backup.findings.missing if backup.findings else []:
+        module.warn(
+            f"The file of the certificate {serial}, which is valid, is not there: it was moved away, as easyrsa renew does. "
+            "Whoever has the certificate gets in until its end, or until that serial is revoked with module revocation."
+        )
 
 
 def _shown(backup: Backup) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from .._ansible.files import (
     PUBLIC_FILE,
     lock,
     make_directory,
+    make_parents,
     read_file,
     remove_leftovers,
     require_writable,
@@ -227,7 +228,7 @@ def _refuse_overlap(authority: str, directory: str) -> None:
 def _make_public(directory: str) -> None:
     # A directory that is there already keeps its mode: it may be somebody's home.
     if not os.path.lexists(directory):
-        os.makedirs(os.path.dirname(directory), exist_ok=True)
+        make_parents(directory)
         make_directory(directory, PUBLIC_DIR)
     if not os.path.isdir(directory):
         raise Problem(f"publish_path {directory} is not a directory", "Move it out of the way or choose another path")

@@ -249,6 +249,13 @@ def test_a_crl_that_was_made_offline_is_handed_over(encoding: Encoding, below: A
         issuer_crls.check_offer(below.path, offer, below.now)
 
 
+def test_a_crl_with_windows_line_ends_is_one(below: Any, root: Any, tmp_path: Path) -> None:
+    carried = tmp_path / "carried.pem"
+    carried.write_bytes(root.file("crl", "ca.crl.pem").read_bytes().replace(b"\n", b"\r\n"))
+    issuer_crls.check_offer(below.path, issuer_crls.Offer(None, str(carried)), below.now)
+    assert copied(below, file=str(carried)).changes[0].startswith("CRL 1 of CN=Root taken over")
+
+
 def test_the_crl_of_a_lookalike_is_not_taken(below: Any, root: Any, tmp_path: Path) -> None:
     other = type(root)(str(tmp_path / "other"), now=root.now)
     other.create("Root")
