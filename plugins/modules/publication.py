@@ -45,6 +45,8 @@ options:
         CRL, identities and revoked serials of both.
       - When the last certificate of one has ended or is revoked, the module warns that it can be taken out of the list.
         One whose CA certificate has ended is left out.
+      - Of one whose directory is missing or empty, as when its medium is not mounted, everything that was published before stays,
+        and is published anew only with a revocation; see RV(lapsing).
     type: list
     elements: path
     default: []
@@ -86,7 +88,8 @@ changes:
 lapsing:
   description:
     - What is wrong with CRLs of other CAs that are, or in check mode would be, published although they end too soon or lack a
-      revocation. Each is a warning, too. Once one has ended, nobody gets in, so a play should fail at its end if there are any.
+      revocation, and which predecessors are not here.
+    - Each is a warning, too. Once such a CRL has ended, nobody gets in, so a play should fail at its end if there are any.
   returned: success
   type: list
   elements: str

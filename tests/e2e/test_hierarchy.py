@@ -241,6 +241,28 @@ def test_a_ca_that_ends(lab: Lab) -> None:
     revoked(lab, lab.roster[2]["name"])
     assert [status(lab, one) for one in (*both, *gone, old, new)] == [403, 403, 200, 200, 200, 200]
 
+    # A predecessor whose key does not open keeps no revocation back. That its CRL is due fails the run at its end.
+    lab.roster[1]["state"] = "revoked"
+    run = lab.play(authority_predecessors=[{"path": str(before), "passphrase": "wrong"}])
+    assert run.code != 0
+    assert "The CRL of a predecessor could not be kept fresh" in run.output
+    assert f"The CRL {before}/crl/ca.crl.pem cannot be published: revoked since" in run.output
+    assert [status(lab, one) for one in (*gone, old, new)] == [403, 403, 200, 200]
+    applied(lab)
+
+    # Nor does one whose medium is not there, of which everything that was published stays.
+    stays = pair(before, lab.roster[0]["name"])
+    lab.roster.append({"name": "late"})
+    applied(lab)
+    before.rename(lab.root / "away")
+    run = lab.play("-e", "revoke_client=late", playbook=REVOKE)
+    assert run.code != 0, "it fails at its end"
+    assert f"The predecessor {before} is not here" in run.output
+    assert "on the published list of denied serials: yes" in run.output
+    away = tuple(lab.root / "away" / path.relative_to(before) for path in stays)
+    assert [status(lab, one) for one in (pair(lab.authority, "late"), away, new)] == [403, 200, 200]
+    (lab.root / "away").rename(before)
+
     for client in lab.roster[1:]:
         client["state"] = "revoked"
     predicted = applied(lab, "--check")

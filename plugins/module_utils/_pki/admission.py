@@ -74,7 +74,7 @@ def turned_away(
 def _read_bundle(ca_pem: str, crl_pem: str, now: datetime) -> dict[bytes, list[_Ca]]:
     """Return the CAs of the bundle by the DER form of their names, each of them verified up to a self-signed one."""
     certificates = x509.load_pem_x509_certificates(ca_pem.encode())
-    crls = [x509.load_pem_x509_crl(block.encode()) for block in _blocks(crl_pem)]
+    crls = [x509.load_pem_x509_crl(block.encode()) for block in pem_blocks(crl_pem)]
     bundle: dict[bytes, list[_Ca]] = {}
     for certificate in certificates:
         ca = _Ca(certificate, _revoked(certificate, crls, now))
@@ -86,7 +86,8 @@ def _read_bundle(ca_pem: str, crl_pem: str, now: datetime) -> dict[bytes, list[_
     return bundle
 
 
-def _blocks(pem: str) -> list[str]:
+def pem_blocks(pem: str) -> list[str]:
+    """Return each CRL of a PEM file."""
     end = "-----END X509 CRL-----\n"
     return [block + end for block in pem.split(end) if block.strip()]
 

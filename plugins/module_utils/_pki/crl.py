@@ -125,9 +125,9 @@ def _keep(authority: Authority, rules: Rules, passphrase: bytes | None, now: dat
     before = _state(found) if found else None
     reason = why_due(authority, before, rules.renew_before, now)
     if reason is None:
-        number = _keep_number(authority, before, check_mode=check_mode)
+        lost = _keep_number(authority, before, check_mode=check_mode)
         kept = _keep_der(authority, found.der if found else b"", before, check_mode=check_mode)
-        return kept if number is None else replace(kept, changed=True, reason=number)
+        return replace(kept, changed=True, reason=lost) if lost else kept
     signer = _signer(authority, rules, passphrase, before, now)
     if check_mode and authority.layout.foreign:
         # Its adoption, predicted before this, gives it a number.

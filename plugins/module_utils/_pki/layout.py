@@ -232,6 +232,12 @@ def require_authority(path: str) -> Layout:
     return layout
 
 
+def is_away(path: str) -> bool:
+    """Tell whether there is nothing at ``path``: no directory, or an empty one, on which a medium is mounted at other times."""
+    root = check_path(path).root
+    return not os.path.lexists(root) or (os.path.isdir(root) and not os.listdir(root))
+
+
 def readable_authority(path: str) -> Layout:
     """Return the layout of the authority at ``path``, which is only going to be read.
 

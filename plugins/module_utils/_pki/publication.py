@@ -25,11 +25,11 @@ from .._ansible.files import (
     write_atomic,
 )
 from . import crl, issuer_crls, records
-from .admission import turned_away
+from .admission import pem_blocks, turned_away
 from .authority import open_authority, refuse_other_contents
 from .clock import iso
 from .database import serial_hex
-from .layout import check_path
+from .layout import check_path, is_away, require_authority
 from .names import rfc2253
 from .predecessors import check_predecessors
 
@@ -52,6 +52,7 @@ _DUE = "the CRL that module crl is going to write\n"
 # Bytes of one file: some million clients, or some million revocations.
 _LARGEST = 1 << 29
 _NOTHING = timedelta(0)
+_MEND_AWAY = "Bring its directory back, or take it out of predecessors, which ends its certificates"
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,18 @@ class Contents:
 
     files: dict[str, str]
     lapsing: tuple[Lapsing, ...] = ()
+    away: tuple[str, ...] = ()
+    """Predecessors whose directory is not here."""
+
+
+@dataclass(frozen=True)
+class _Published:
+    """What was published before, for predecessors whose directory is away: CAs and CRLs, and entries by the name of their CA."""
+
+    certificates: list[x509.Certificate]
+    crls: list[x509.CertificateRevocationList]
+    identities: list[tuple[str, dict[str, Any]]]
+    denied: list[tuple[str, dict[str, Any]]]
 
 
 @dataclass
@@ -104,6 +117,7 @@ class _Ca:
     id: int
     certificate: x509.Certificate
     crl: x509.CertificateRevocationList | None = None
+    away: bool = False
 
     def offer(self, found: x509.CertificateRevocationList | None) -> None:
         """Take a CRL if it is newer than the one that is known."""
@@ -126,7 +140,8 @@ def publish(request: Request, directory: str, now: datetime, *, check_mode: bool
     for path in (request.path, *request.predecessors):
         _refuse_overlap(check_path(path).root, directory)
     require_writable(directory)
-    former = check_predecessors(request.path, list(request.predecessors))
+    away = [path for path in request.predecessors if is_away(path)]
+    former = check_predecessors(request.path, [path for path in request.predecessors if path not in away])
     if check_mode and not os.path.exists(layout.certificate):
         refuse_other_contents(layout)
         return Outcome(None, list(FILES), {}, {})
@@ -134,7 +149,8 @@ def publish(request: Request, directory: str, now: datetime, *, check_mode: bool
     warnings = _warnings(authorities[1:], now)
     # Nothing that an ended CA issued verifies any more, and web hosts refuse to trust one.
     authorities = authorities[:1] + [one for one in authorities[1:] if one.certificate.not_valid_after_utc > now]
-    drafted = contents(authorities, request.min_remaining, now, check_mode=check_mode)
+    kept = _read_published(directory) if away else None
+    drafted = replace(contents(authorities, request.min_remaining, now, kept, check_mode=check_mode), away=tuple(away))
     if check_mode:
         return _with_warnings(_judged(directory, authorities, drafted, now), warnings)
     _make_public(directory)
@@ -167,6 +183,9 @@ def _judged(directory: str, authorities: list[Authority], drafted: Contents, now
     """
     files = drafted.files
     outcome = _outcome(directory, files, now)
+    if outcome.changes and not _newly_denied(outcome.before, files):
+        for path in drafted.away:
+            require_authority(path)
     for one in drafted.lapsing:
         # What is published already does no harm a second time.
         if one.pem not in outcome.before["crl.pem"] and not _newly_denied(outcome.before, files):
@@ -184,6 +203,10 @@ def _judged(directory: str, authorities: list[Authority], drafted: Contents, now
         outcome,
         warnings=[f"{one.what}: left out of identities.json. {one.mend}." for one in refused.values()],
         lapsing=[
+            f"The predecessor {path} is not here: what was published of it before stays. {_MEND_AWAY}."
+            for path in drafted.away
+        ]
+        + [
             f"{one.problem.what}; it stays, or goes out with a revocation, all the same. {one.problem.mend}."
             for one in drafted.lapsing
         ],
@@ -193,6 +216,9 @@ def _judged(directory: str, authorities: list[Authority], drafted: Contents, now
 def _turned_away(authorities: list[Authority], files: dict[str, str], now: datetime) -> dict[tuple[int, str], Problem]:
     cas = _cas(authorities)
     issuers = {_find(cas, authority.certificate).id: authority for authority in authorities}
+    # Of an authority that is away there is no certificate to look at, and nothing new is published.
+    judged = [one for one in json.loads(files["identities.json"])["identities"] if one["issuer"] in issuers]
+    files = {**files, "identities.json": json.dumps({"identities": judged})}
     return turned_away(files, lambda issuer, serial: issuers[issuer].issued(serial), now)
 
 
@@ -234,20 +260,31 @@ def _make_public(directory: str) -> None:
         raise Problem(f"publish_path {directory} is not a directory", "Move it out of the way or choose another path")
 
 
-def contents(authorities: list[Authority], min_remaining: timedelta, now: datetime, *, check_mode: bool) -> Contents:
+def contents(
+    authorities: list[Authority],
+    min_remaining: timedelta,
+    now: datetime,
+    kept: _Published | None = None,
+    *,
+    check_mode: bool,
+) -> Contents:
     """Return the files of the publication, without its manifest. The first authority is the one that issues now.
 
+    :param kept: what was published before, if there are predecessors that are away.
     :raises Problem: if the CRL of a CA cannot be published; in check mode it is taken for written.
     """
     cas = _cas(authorities)
+    _add_kept(cas, kept, now)
     crls, lapsing = _crls(cas, authorities, min_remaining, now, check_mode=check_mode)
     numbered = [(authority, _find(cas, authority.certificate).id) for authority in authorities]
     identities = [entry for authority, issuer in numbered for entry in _identities(authority, issuer, now)]
+    identities += _kept_entries(cas, kept.identities if kept else [])
+    denied = _denied(numbered, cas) + _kept_entries(cas, kept.denied if kept else [])
     texts = (
         "".join(ca.certificate.public_bytes(Encoding.PEM).decode() for ca in cas),
         crls,
         _json({"format": 1, "issuers": [_issuer(ca) for ca in cas], "identities": identities}),
-        _json({"format": 1, "denied": _denied(numbered, cas)}),
+        _json({"format": 1, "denied": denied}),
     )
     return Contents(dict(zip(FILES, texts)), lapsing)
 
@@ -270,6 +307,36 @@ def _cas(authorities: list[Authority]) -> list[_Ca]:
         elif certificate.not_valid_before_utc > same.certificate.not_valid_before_utc:
             same.certificate = certificate
     return cas
+
+
+def _read_published(directory: str) -> _Published:
+    files = {name: _read(os.path.join(directory, name)) for name in FILES}
+    try:
+        certificates = x509.load_pem_x509_certificates(files["ca.pem"].encode())
+        crls = [x509.load_pem_x509_crl(block.encode()) for block in pem_blocks(files["crl.pem"])]
+        told = json.loads(files["identities.json"])
+        names = {one["id"]: one["subject"] for one in told["issuers"]}
+        identities = [(names[one["issuer"]], one) for one in told["identities"]]
+        denied = [(names[one["issuer"]], one) for one in json.loads(files["denied.json"])["denied"]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Problem(
+            f"A predecessor is not here, and what was published of it in {directory} is missing or damaged", _MEND_AWAY
+        ) from None
+    return _Published(certificates, crls, identities, denied)
+
+
+def _add_kept(cas: list[_Ca], kept: _Published | None, now: datetime) -> None:
+    """Add the CAs that only authorities which are away would add."""
+    for certificate in kept.certificates if kept else []:
+        known = any(ca.certificate.subject == certificate.subject for ca in cas)
+        if kept and not known and certificate.not_valid_after_utc > now:
+            crl = next((one for one in kept.crls if one.issuer == certificate.subject), None)
+            cas.append(_Ca(len(cas) + 1, certificate, crl, away=True))
+
+
+def _kept_entries(cas: list[_Ca], entries: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    numbers = {rfc2253(ca.certificate.subject): ca.id for ca in cas if ca.away}
+    return [{**entry, "issuer": numbers[name]} for name, entry in entries if name in numbers]
 
 
 def _find(cas: list[_Ca], certificate: x509.Certificate) -> _Ca:
@@ -354,7 +421,7 @@ def _denied(authorities: list[tuple[Authority, int]], cas: list[_Ca]) -> list[di
     ]
     ours = {issuer for _authority, issuer in authorities}
     for ca in cas:
-        if ca.crl is not None and ca.id not in ours:
+        if ca.crl is not None and ca.id not in ours and not ca.away:
             found += [
                 _denial(ca.id, serial_hex(entry.serial_number), crl.reason_of(entry), entry.revocation_date_utc)
                 for entry in ca.crl
