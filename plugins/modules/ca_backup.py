@@ -14,13 +14,14 @@ description:
   - With O(state=created), writes all of an authority's directory, as it stands at one moment, to one encrypted file.
   - With O(state=verified), reads such a file to its end, compares the digest of every file in it, and looks
     whether the authority in it is sound. Nothing is written.
-  - With O(state=restored), brings it back into a directory that is missing or empty. Nothing is ever overwritten.
+  - With O(state=restored), brings it back into a directory that is missing or empty. Nothing is ever overwritten. A link to an
+    empty directory will do; a mount point will not, because what is restored appears in one step.
   - The archive is encrypted with AES-256-GCM under a key that scrypt (N = 2^17, r = 8, p = 1; 128 MiB of memory)
     makes of O(archive_passphrase). What was changed in it, cut off or added is noticed.
   - A backup is made of a sound authority only, so that a bad state never replaces a good backup. Sound is one whose
     key is there and belongs to its certificate (an encrypted key is opened only with O(passphrase)), whose database
     parses and has a file in C(newcerts) for every valid certificate, and whose CRL, if there is one, is its own and
-    revokes nothing that the database does not.
+    revokes nothing that the database does not. Of an adopted authority the files of certificates may be missing, see RV(missing).
 author:
   - quietdoor.mtls authors (@quietdoor)
 options:
