@@ -296,11 +296,13 @@ def _spec(params: dict[str, Any]) -> AuthoritySpec:
 
 def _ending(params: dict[str, Any], certificate: x509.Certificate, at: datetime) -> str | None:
     """Return what to tell of a CA certificate that is about to end; no client's can outlive it."""
-    renews = params["renew"] == "same_key" and not check_path(params["path"]).adopted
+    adopted = check_path(params["path"]).adopted
+    renews = params["renew"] == "same_key" and not adopted
     left = certificate.not_valid_after_utc - at
     if left > window(*(parse_duration(params[name], name) for name in ("renew_before", "valid_for"))):
         return None
-    mend = "Its issuer's end comes first" if renews else "Renew it with renew: same_key, or make a successor"
+    ways = "Make a successor" if adopted else "Renew it with renew: same_key, or make a successor"
+    mend = "Its issuer's end comes first" if renews else ways
     end = iso(certificate.not_valid_after_utc)
     return f"The CA certificate of {params['path']} ends in {left.days} days, at {end}. {mend}: see docs/ca-end-of-life.md."
 

@@ -14,13 +14,14 @@ description:
   - With O(state=created), writes all of an authority's directory, as it stands at one moment, to one encrypted file.
   - With O(state=verified), reads such a file to its end, compares the digest of every file in it, and looks
     whether the authority in it is sound. Nothing is written.
-  - With O(state=restored), brings it back into a directory that is missing or empty. Nothing is ever overwritten.
+  - With O(state=restored), brings it back into a directory that is missing or empty. Nothing is ever overwritten. A link to an
+    empty directory will do; a mount point will not, because what is restored appears in one step.
   - The archive is encrypted with AES-256-GCM under a key that scrypt (N = 2^17, r = 8, p = 1; 128 MiB of memory)
     makes of O(archive_passphrase). What was changed in it, cut off or added is noticed.
   - A backup is made of a sound authority only, so that a bad state never replaces a good backup. Sound is one whose
     key is there and belongs to its certificate (an encrypted key is opened only with O(passphrase)), whose database
     parses and has a file in C(newcerts) for every valid certificate, and whose CRL, if there is one, is its own and
-    revokes nothing that the database does not.
+    revokes nothing that the database does not. Of an adopted authority the files of certificates may be missing, see RV(missing).
 author:
   - quietdoor.mtls authors (@quietdoor)
 options:
@@ -159,6 +160,14 @@ key_opened:
   returned: when there is an authority
   type: bool
   sample: true
+missing:
+  description:
+    - The serials of valid certificates whose file is not there, each told in a warning. Only of an adopted authority, as after
+      C(easyrsa renew), which takes the file of the former certificate away; of any other authority that is an error.
+  returned: when there is an authority
+  type: list
+  elements: str
+  sample: []
 """
 
 from typing import Any
@@ -175,6 +184,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.restore import
 def _created(module: AnsibleModule, secrets: Secrets) -> dict[str, Any]:
     params = module.params
     backup = create(params["path"], params["archive"], secrets, now(), check_mode=module.check_mode)
+    _warn(module, backup)
     return {
         "changed": bool(backup.reason),
         "reason": backup.reason,
@@ -185,6 +195,7 @@ def _created(module: AnsibleModule, secrets: Secrets) -> dict[str, Any]:
 
 def _verified(module: AnsibleModule, secrets: Secrets) -> dict[str, Any]:
     backup = verify(module.params["archive"], secrets, now())
+    _warn(module, backup)
     return {"changed": False, "diff": {"before": {}, "after": {}}, **_shown(backup)}
 
 
@@ -192,6 +203,7 @@ def _restored(module: AnsibleModule, secrets: Secrets) -> dict[str, Any]:
     params = module.params
     restored = restore(params["path"], params["archive"], secrets, now(), check_mode=module.check_mode)
     shown = _shown(restored.backup)
+    _warn(module, restored.backup)
     if restored.changes:
         module.warn(
             f"{params['path']} stands as it did at {shown['created_at']}. Before module crl writes a CRL, copy the newest "
@@ -204,6 +216,14 @@ def _restored(module: AnsibleModule, secrets: Secrets) -> dict[str, Any]:
         "diff": {"before": {}, "after": {"changes": restored.changes} if restored.changes else {}},
         **shown,
     }
+
+
+def _warn(module: AnsibleModule, backup: Backup) -> None:
+    for serial in backup.findings.missing if backup.findings else []:
+        module.warn(
+            f"The file of the certificate {serial}, which is valid, is not there: it was moved away, as easyrsa renew does. "
+            "Whoever has the certificate gets in until its end, or until that serial is revoked with module revocation."
+        )
 
 
 def _shown(backup: Backup) -> dict[str, Any]:

@@ -35,6 +35,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+path:
+  description: The authority's directory, with everything that stands for something else in O(path) put in full.
+  returned: success
+  type: str
+  sample: /srv/quietdoor/authority
 certificates:
   description: One entry per certificate, in the order of issuing.
   returned: success
@@ -112,6 +117,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import arg
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import now
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import check_path
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.listing import listing
 
 try:
@@ -129,7 +135,8 @@ def _search(query: str, certificates: list[dict[str, Any]]) -> Any:
 
 def _work(module: AnsibleModule) -> dict[str, Any]:
     certificates = listing(module.params["path"], now(), check_mode=module.check_mode)
-    result: dict[str, Any] = {"changed": False, "certificates": certificates}
+    path = check_path(module.params["path"]).root
+    result: dict[str, Any] = {"changed": False, "path": path, "certificates": certificates}
     if module.params["query"] is not None:
         result["result"] = _search(module.params["query"], certificates)
     return result

@@ -18,6 +18,9 @@ description:
     from the copies in its own directory; the root's may be away.
   - Whatever changes is published only if every active certificate of a client verifies against exactly that chain and that CRL;
     a client who would be turned away is named.
+  - A revocation waits for nothing that is only about others. Where a serial is denied that was not before, a client who would be
+    turned away is left out of C(identities.json) with a warning, and the CRL of another CA, one above or a predecessor, that is
+    still valid but ends too soon or lacks a revocation is published all the same, see RV(lapsing).
   - Nothing secret is in it. The private key is not needed.
   - Each change raises the generation, a number that every web host tells once it has taken the change over.
 author:
@@ -30,7 +33,8 @@ options:
     required: true
   min_remaining:
     description:
-      - A CRL with less time left than this is not published.
+      - A CRL with less time left than this is not published, except for one of another CA than that of O(path) that is still
+        valid, and either is published already or must not keep a revocation back. See RV(lapsing).
       - In check mode a CRL that is due is taken for written, as M(quietdoor.mtls.crl) would have done before in the
         play.
     type: str
@@ -41,6 +45,8 @@ options:
         CRL, identities and revoked serials of both.
       - When the last certificate of one has ended or is revoked, the module warns that it can be taken out of the list.
         One whose CA certificate has ended is left out.
+      - Of one whose directory is missing or empty, as when its medium is not mounted, everything that was published before stays,
+        and is published anew only with a revocation; see RV(lapsing).
     type: list
     elements: path
     default: []
@@ -79,6 +85,15 @@ changes:
   type: list
   elements: str
   sample: [crl.pem, denied.json]
+lapsing:
+  description:
+    - What is wrong with CRLs of other CAs that are, or in check mode would be, published although they end too soon or lack a
+      revocation, and which predecessors are not here.
+    - Each is a warning, too. Once such a CRL has ended, nobody gets in, so a play should fail at its end if there are any.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 """
 
 import hashlib
@@ -108,12 +123,13 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     min_remaining = parse_duration(params["min_remaining"], "min_remaining")
     request = Request(params["path"], tuple(params["predecessors"]), min_remaining)
     outcome = publish(request, directory, now(), check_mode=module.check_mode)
-    for warning in outcome.warnings:
+    for warning in (*outcome.warnings, *outcome.lapsing):
         module.warn(warning)
     result = {
         "changed": bool(outcome.changes),
         "changes": outcome.changes,
         "publish_path": directory,
+        "lapsing": outcome.lapsing,
         "diff": [_diff(name, outcome.before.get(name, ""), text) for name, text in outcome.after.items()],
     }
     if outcome.generation is not None:

@@ -46,6 +46,8 @@ options:
     description:
       - Directories of authorities that came before O(path) and whose certificates are still good. What is named is
         revoked there too.
+      - One whose directory is missing or empty, as when its medium is not mounted, keeps no revocation back. It is told in a
+        warning.
     type: list
     elements: path
     default: []
@@ -113,6 +115,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import arguments
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import iso, now
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import is_away
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.predecessors import (
     check_predecessors,
     revoke_everywhere,
@@ -137,7 +140,10 @@ def _returned(path: str, revoked: Revoked) -> dict[str, Any]:
 def _work(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     target = Target(**{name: params[name] for name in _TARGETS})
-    former = check_predecessors(params["path"], params["predecessors"])
+    away = [path for path in params["predecessors"] if is_away(path)]
+    for path in away:
+        module.warn(f"The predecessor {path} is not here: nothing is revoked there. Revoke again once it is back.")
+    former = check_predecessors(params["path"], [path for path in params["predecessors"] if path not in away])
     revoked = revoke_everywhere(params["path"], former, target, params["reason"], now(), check_mode=module.check_mode)
     newly = [one for _path, one in revoked if one.newly]
     for root in (params["path"], *former) if params["client"] is not None else ():

@@ -26,7 +26,10 @@ options:
     type: dict
     required: true
   min_remaining:
-    description: A CRL that ends sooner is refused, also if it is installed already, so that it is seen in time. As in V(7d).
+    description:
+      - A CRL that ends sooner is refused, also if it is installed already, so that it is seen in time. As in V(7d).
+      - A revocation does not wait for that. A publication that denies a serial that is not denied here yet is taken over as long
+        as its CRLs are valid, with a warning; see RV(lapsing).
     type: str
     default: 7d
   cut_connections_after:
@@ -114,6 +117,14 @@ crl:
       description: How many certificates it revokes.
       type: int
       sample: 3
+lapsing:
+  description:
+    - What there is to say of CRLs that end sooner than O(min_remaining) and were, or in check mode would be, taken over because a
+      revocation must not wait. Each is a warning, too.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 """
 
 from datetime import datetime, timezone
@@ -153,7 +164,7 @@ def work(module: Any) -> dict[str, Any]:
     # Before the trust: a worker obeys what was in force when it started.
     cutting = keep_cutting(nginx, params["main_file"], after, request.prove_timeout, check_mode=module.check_mode)
     outcome = install_trust(nginx, request, datetime.now(timezone.utc), check_mode=module.check_mode)
-    for warning in outcome.result.warnings:
+    for warning in (*outcome.result.warnings, *outcome.lapsing):
         module.warn(warning)
     header = {"before_header": "trust", "after_header": "trust"}
     return {
@@ -164,6 +175,7 @@ def work(module: Any) -> dict[str, Any]:
         "reason": outcome.result.reason,
         "tested": outcome.result.tested,
         "crl": [described(crl) for crl in outcome.crls],
+        "lapsing": list(outcome.lapsing),
         "diff": {**header, "before": outcome.before, "after": outcome.after},
     }
 

@@ -168,6 +168,8 @@ def test_revocations_below_a_root_that_is_away(lab: Lab) -> None:
     """Of somebody whose key is here, and of somebody whose key never was; and what the next runs make of them."""
     root = Path(f"{lab.authority}-root")
     csr = request(lab, "own")
+    # What is derived from the path, and compared with it, takes no notice of the slash.
+    lab.variables["authority_path"] = f"{lab.authority}/"
     lab.variables.update(
         authority_issuing={"common_name": "Issuing", "key": {"type": "ecdsa"}},
         authority_root_passphrase=ROOT_PASSPHRASE,
@@ -240,6 +242,28 @@ def test_a_ca_that_ends(lab: Lab) -> None:
     assert [status(lab, one) for one in both] == [200, 200]
     revoked(lab, lab.roster[2]["name"])
     assert [status(lab, one) for one in (*both, *gone, old, new)] == [403, 403, 200, 200, 200, 200]
+
+    # A predecessor whose key does not open keeps no revocation back. That its CRL is due fails the run at its end.
+    lab.roster[1]["state"] = "revoked"
+    run = lab.play(authority_predecessors=[{"path": str(before), "passphrase": "wrong"}])
+    assert run.code != 0
+    assert "The CRL of a predecessor could not be kept fresh" in run.output
+    assert f"The CRL {before}/crl/ca.crl.pem cannot be published: revoked since" in run.output
+    assert [status(lab, one) for one in (*gone, old, new)] == [403, 403, 200, 200]
+    applied(lab)
+
+    # Nor does one whose medium is not there, of which everything that was published stays.
+    stays = pair(before, lab.roster[0]["name"])
+    lab.roster.append({"name": "late"})
+    applied(lab)
+    before.rename(lab.root / "away")
+    run = lab.play("-e", "revoke_client=late", playbook=REVOKE)
+    assert run.code != 0, "it fails at its end"
+    assert f"The predecessor {before} is not here" in run.output
+    assert "on the published list of denied serials: yes" in run.output
+    away = tuple(lab.root / "away" / path.relative_to(before) for path in stays)
+    assert [status(lab, one) for one in (pair(lab.authority, "late"), away, new)] == [403, 200, 200]
+    (lab.root / "away").rename(before)
 
     for client in lab.roster[1:]:
         client["state"] = "revoked"

@@ -920,6 +920,25 @@ class TestTrust:
         assert words in refused["msg"]
         assert gated.tree() == before
 
+    def test_a_revocation_does_not_wait_for_a_crl_that_lives_long(self, gated: World) -> None:
+        """It is taken over with a CRL that is short, which is said; what denies nobody new is not."""
+        root = gated.pki.root
+        gated.pki.revoke("alex")
+        crl = gated.pki.issuing.crl() + root.crl("-crldays", "6")
+        done = gated.trust(gated.pki.publication(500, crl_pem=crl))
+        assert done["action"] == "applied"
+        assert [words.startswith("The CRL of CN=Root") for words in done["lapsing"]] == [True]
+        assert gated.told() == Answer(1, 500)
+        before = gated.tree()
+        for generation, text in ((500, crl), (501, gated.pki.issuing.crl() + root.crl("-crldays", "6"))):
+            refused = gated.trust(gated.pki.publication(generation, crl_pem=text))
+            assert "sooner than min_remaining" in refused["msg"]
+        ended = root.crl("-crl_lastupdate", "20260101000000Z", "-crl_nextupdate", "20260102000000Z")
+        gated.pki.denied.append({**gated.pki.denied[0], "serial": "77"})
+        refused = gated.trust(gated.pki.publication(502, crl_pem=gated.pki.issuing.crl() + ended))
+        assert "nobody could get in" in refused["msg"]
+        assert gated.tree() == before
+
     @pytest.mark.parametrize(
         ("chain", "words"),
         [

@@ -132,6 +132,17 @@ def write_atomic(path: str, data: bytes, mode: int) -> None:
     put_all([NewFile(path, data, mode)])
 
 
+def rewrite_atomic(path: str, data: bytes, mode: int) -> None:
+    """Write a file that may be somebody else's too as ``write_atomic`` does, through a link, and with the mode that it has.
+
+    :param mode: permission bits where there is no such file yet.
+    """
+    real = os.path.realpath(path)
+    with contextlib.suppress(FileNotFoundError):
+        mode = stat.S_IMODE(os.stat(real).st_mode) & 0o777
+    write_atomic(real, data, mode)
+
+
 def link_atomic(target: str, path: str) -> None:
     """Make ``path`` a symbolic link to ``target``, replacing what stands there in one step."""
     put_all([NewLink(path, target)])
@@ -250,6 +261,15 @@ def make_directory(path: str, mode: int) -> bool:
             return False
     os.chmod(path, mode)
     return True
+
+
+def make_parents(path: str) -> None:
+    """Make the directories above ``path`` that are missing, as the umask says, but never writable for others than their owner."""
+    parent = os.path.dirname(path)
+    if parent and not os.path.lexists(parent):
+        make_parents(parent)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(parent, PUBLIC_DIR)
 
 
 @contextlib.contextmanager

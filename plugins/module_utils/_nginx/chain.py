@@ -86,10 +86,10 @@ def read_chain(text: str, now: datetime) -> tuple[Ca, ...]:
     return chain
 
 
-def read_crls(text: str, chain: Sequence[Ca], now: datetime, min_remaining: timedelta) -> tuple[Crl, ...]:
+def read_crls(text: str, chain: Sequence[Ca], now: datetime) -> tuple[Crl, ...]:
     """Return the CRLs of ``crl.pem``: exactly one of every CA of ``chain``, in the chain's order.
 
-    :raises Problem: naming the CA whose CRL is missing, damaged, not signed by it, not valid yet, or ends too soon.
+    :raises Problem: naming the CA whose CRL is missing, damaged, not signed by it, not valid yet, or ended.
     """
     blocks = _CRL.findall(text)
     if len(blocks) != len(_BEGIN.findall(text)) or not blocks:
@@ -99,7 +99,7 @@ def read_crls(text: str, chain: Sequence[Ca], now: datetime, min_remaining: time
         crl = _read_crl(block, chain)
         if crl.issuer_sha256 in found:
             raise Problem(f"crl.pem holds two CRLs of {crl.issuer}", "Leave the older one out")
-        _check_dates(crl, now, min_remaining)
+        _check_dates(crl, now)
         found[crl.issuer_sha256] = crl
     for ca in chain:
         if ca.sha256 not in found:
@@ -226,7 +226,19 @@ def _signer(path: str, issuer: str, chain: Sequence[Ca]) -> Ca:
     raise Problem(f"The CRL that names {issuer} was not signed by the CA of that name in ca.pem", _MEND_CRL)
 
 
-def _check_dates(crl: Crl, now: datetime, min_remaining: timedelta) -> None:
+def too_short(crls: Sequence[Crl], now: datetime, min_remaining: timedelta) -> list[Problem]:
+    """Return what to say of the CRLs that live shorter than that still."""
+    return [
+        Problem(
+            f"The CRL of {crl.issuer} ends on {_day(crl.next_update)}, sooner than min_remaining ({min_remaining}) allows",
+            _MEND_CRL,
+        )
+        for crl in crls
+        if crl.next_update - now < min_remaining
+    ]
+
+
+def _check_dates(crl: Crl, now: datetime) -> None:
     if crl.last_update > now:
         raise Problem(
             f"The CRL of {crl.issuer} is valid from {_day(crl.last_update)} on only, which is in the future here",
@@ -234,11 +246,6 @@ def _check_dates(crl: Crl, now: datetime, min_remaining: timedelta) -> None:
         )
     if crl.next_update <= now:
         raise Problem(f"The CRL of {crl.issuer} ended on {_day(crl.next_update)}: nobody could get in", _MEND_CRL)
-    if crl.next_update - now < min_remaining:
-        raise Problem(
-            f"The CRL of {crl.issuer} ends on {_day(crl.next_update)}, sooner than min_remaining ({min_remaining}) allows",
-            _MEND_CRL,
-        )
 
 
 def _fields(text: str) -> dict[str, str]:

@@ -93,7 +93,8 @@ def _run(settings: Mapping[str, Any], now: datetime) -> tuple[str, str]:
     except OSError as error:
         return "system", f"{_kept(settings)}. {error.filename or 'A system call'}: {error.strerror or error}."
     reason = f": {outcome.result.reason}" if outcome.result.reason else ""
-    return "", f"{outcome.result.action}: trust generation {outcome.generation}{reason}"
+    words = [f"{outcome.result.action}: trust generation {outcome.generation}{reason}", *outcome.lapsing]
+    return "", ". ".join(words)
 
 
 def _kept(settings: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
 from . import transaction
-from .chain import Crl, known_crls, read_chain, read_crls
+from .chain import Crl, known_crls, read_chain, read_crls, too_short
 from .edge_maps import render_edge_maps
 from .gate import endpoints_of_live_gate
 from .publication import FILES, MANIFEST, Publication, read_generation, read_publication
@@ -39,7 +39,7 @@ class Request:
     """What shall be believed.
 
     :param publication: file name -> text.
-    :param min_remaining: a CRL that lives shorter is refused.
+    :param min_remaining: a CRL that lives shorter is refused, unless a revocation would have to wait for it.
     :param prove_timeout: seconds.
     :param keep: how many generations to keep on disk.
     """
@@ -60,6 +60,8 @@ class Outcome:
     crls: tuple[Crl, ...]
     before: str
     after: str
+    lapsing: tuple[str, ...] = ()
+    """What to say of CRLs that live shorter than they should and were taken with a revocation."""
 
 
 def install_trust(nginx: Nginx, request: Request, now: datetime, *, check_mode: bool) -> Outcome:
@@ -70,13 +72,14 @@ def install_trust(nginx: Nginx, request: Request, now: datetime, *, check_mode: 
     publication = read_publication(request.publication)
     chain = read_chain(publication.texts["ca.pem"], now)
     _check_issuers(publication, chain)
-    crls = read_crls(publication.texts["crl.pem"], chain, now, request.min_remaining)
+    crls = read_crls(publication.texts["crl.pem"], chain, now)
+    short = too_short(crls, now, request.min_remaining)
     if not os.path.isdir(nginx.conf_path):
         raise Problem(
             f"{nginx.conf_path} does not exist", "Install nginx first, or set gate_nginx_conf_path to its directory"
         )
     with locked(nginx.conf_path, check_mode=check_mode):
-        return _Trust(nginx, request, publication, chain, crls).install(check_mode=check_mode)
+        return _Trust(nginx, request, publication, chain, crls).install(short, check_mode=check_mode)
 
 
 def render_maps(publication: Publication, revoked: Iterable[str] = ()) -> str:
@@ -133,7 +136,9 @@ class _Trust:
         self.installed = self.shelf.files(self.live)
         self.endpoints = endpoints_of_live_gate(nginx.conf_path)
 
-    def install(self, *, check_mode: bool) -> Outcome:
+    def install(self, short: Sequence[Problem], *, check_mode: bool) -> Outcome:
+        if short and not self._newly_denied():
+            raise short[0]
         self._check_forward()
         if self.endpoints is None:
             result = self._without_gate(check_mode=check_mode)
@@ -141,7 +146,20 @@ class _Trust:
             self.nginx.check()
             result = transaction.make(self.nginx, self._move(self.endpoints), check_mode=check_mode)
         before, after = self._described() if result.action == "applied" else ("", "")
-        return Outcome(result, self.publication.generation, self.committed, self.crls, before, after)
+        lapsing = tuple(f"{one.what}. It was taken over all the same, with a revocation. {one.mend}." for one in short)
+        return Outcome(result, self.publication.generation, self.committed, self.crls, before, after, lapsing)
+
+    def _newly_denied(self) -> bool:
+        """Tell whether this host is to hear of a revocation. One that believes nothing yet lets nobody in."""
+        if not self.installed:
+            return False
+        try:
+            known = _denied_in(
+                read_publication({name: self.installed[name] for name in FILES if name in self.installed})
+            )
+        except Problem:
+            known = frozenset()
+        return not _denied_in(self.publication) <= known
 
     def _same(self) -> bool:
         return all(self.installed.get(name) == self.publication.texts[name] for name in FILES)
@@ -241,6 +259,13 @@ class _Trust:
         old = _facts(self.installed, old_crls.values())
         new = _facts(self.publication.texts, self.crls)
         return _lines(sorted(old - new)), _lines(sorted(new - old))
+
+
+def _denied_in(publication: Publication) -> frozenset[tuple[str, str]]:
+    """Return the name of the CA and the serial of whatever is denied: numbers of CAs may change."""
+    names = {str(issuer.id): issuer.subject for issuer in publication.issuers}
+    keys = (key.partition(":") for key in publication.denied)
+    return frozenset((names[number], serial) for number, colon, serial in keys if colon)
 
 
 def _facts(texts: Mapping[str, str], crls: Iterable[Crl]) -> frozenset[str]:

@@ -41,32 +41,40 @@ class _Ca:
     revoked: frozenset[int]
 
 
-def check_everybody_gets_in(
+def turned_away(
     files: Mapping[str, str], load: Callable[[int, str], x509.Certificate], now: datetime
-) -> None:
+) -> dict[tuple[int, str], Problem]:
     """Verify every certificate of identities.json against ca.pem and crl.pem, all three as they will be shipped.
 
     :param files: name of a file of the publication -> its text.
     :param load: returns the certificate with an issuer's id and a serial (hex).
-    :raises Problem: naming the client who would be turned away, and why; or the CA whose certificate or CRL is no good.
+    :return: id of the issuer and serial of each that would be turned away, or cannot be looked at -> the client, and why.
+    :raises Problem: naming the CA whose certificate or CRL is no good.
     """
     bundle = _read_bundle(files["ca.pem"], files["crl.pem"], now)
+    refused = {}
     for identity in json.loads(files["identities.json"])["identities"]:
-        certificate = load(identity["issuer"], identity["serial"])
+        issuer, serial = identity["issuer"], identity["serial"]
+        try:
+            certificate = load(issuer, serial)
+        except Problem as problem:
+            refused[issuer, serial] = Problem(f"client {identity['name']}: {problem.what}", problem.mend)
+            continue
         # One that was issued by a clock that was ahead gets nobody in yet, and has a successor.
         why = "" if now < certificate.not_valid_before_utc else _objection(certificate, bundle, now)
         if why:
-            raise Problem(
-                f"client {identity['name']}: the certificate {identity['serial']} would be turned away by what was about "
-                f"to be published: {why}; nothing was published",
+            refused[issuer, serial] = Problem(
+                f"client {identity['name']}: the certificate {serial} would be turned away by what was about to be published: "
+                f"{why}",
                 _MEND_CLIENT,
             )
+    return refused
 
 
 def _read_bundle(ca_pem: str, crl_pem: str, now: datetime) -> dict[bytes, list[_Ca]]:
     """Return the CAs of the bundle by the DER form of their names, each of them verified up to a self-signed one."""
     certificates = x509.load_pem_x509_certificates(ca_pem.encode())
-    crls = [x509.load_pem_x509_crl(block.encode()) for block in _blocks(crl_pem)]
+    crls = [x509.load_pem_x509_crl(block.encode()) for block in pem_blocks(crl_pem)]
     bundle: dict[bytes, list[_Ca]] = {}
     for certificate in certificates:
         ca = _Ca(certificate, _revoked(certificate, crls, now))
@@ -78,7 +86,8 @@ def _read_bundle(ca_pem: str, crl_pem: str, now: datetime) -> dict[bytes, list[_
     return bundle
 
 
-def _blocks(pem: str) -> list[str]:
+def pem_blocks(pem: str) -> list[str]:
+    """Return each CRL of a PEM file."""
     end = "-----END X509 CRL-----\n"
     return [block + end for block in pem.split(end) if block.strip()]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from .._ansible.errors import Problem, shown
-from .._ansible.files import PRIVATE_DIR, PRIVATE_FILE, PUBLIC_FILE, make_directory, remove_leftovers, write_atomic
+from .._ansible.files import PRIVATE_DIR, PRIVATE_FILE, PUBLIC_FILE, make_directory, remove_leftovers, rewrite_atomic
 from .._ansible.files import lock as hold
 from . import database, openssl_conf, places
 from .authority import Authority, Outcome, configuration
@@ -326,8 +326,7 @@ def _carry_out(change: _Change) -> None:
     elif change.after is None:
         os.chmod(change.path, PRIVATE_FILE)
     else:
-        mode = os.stat(change.path).st_mode & 0o777 if os.path.exists(change.path) else PUBLIC_FILE
-        write_atomic(change.path, change.after.encode("utf-8", "surrogateescape"), mode)
+        rewrite_atomic(change.path, change.after.encode("utf-8", "surrogateescape"), PUBLIC_FILE)
 
 
 def _read(path: str) -> str:

@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from .._ansible.files import PRIVATE_FILE, PUBLIC_FILE, read_file, write_atomic
+from .._ansible.files import PRIVATE_FILE, PUBLIC_FILE, make_parents, read_file, rewrite_atomic, write_atomic
 from . import chain, database, openssl_conf, records, renewal
 from .clock import iso
 from .keys import generate, load_private, opening, private_pem, spec_of
@@ -166,6 +166,8 @@ class Authority:
 
     def _signed(self, name: str) -> x509.Certificate | None:
         path = self.layout.new_certificate(name)
+        if self.layout.adopted and _is_something_else(path):
+            return None
         try:
             certificate = load_certificate(path)
         except Problem as problem:
@@ -174,7 +176,8 @@ class Authority:
             certificate.verify_directly_issued_by(self.certificate)
         except (ValueError, TypeError, InvalidSignature):
             return None
-        return None if certificate == self.certificate else certificate
+        # With the authority's own key: its certificate, or one that it had before.
+        return None if certificate.public_key() == self.certificate.public_key() else certificate
 
     def _orphan(self, certificate: x509.Certificate | None, owners: dict[str, tuple[str, str]]) -> Row | None:
         if certificate is None:
@@ -185,7 +188,7 @@ class Authority:
 
     def save(self, rows: list[Row]) -> None:
         """Write the database, under the lock."""
-        write_atomic(self.layout.index, database.render(rows).encode("utf-8", "surrogateescape"), PUBLIC_FILE)
+        rewrite_atomic(self.layout.index, database.render(rows).encode("utf-8", "surrogateescape"), PUBLIC_FILE)
         self.rows = rows
 
 
@@ -231,6 +234,7 @@ def establish(
         return _establish(layout, spec, passphrase, previous_passphrase, now, check_mode=True)
     if not os.path.exists(layout.certificate):
         _refuse_impossible(layout, spec, now, check_mode=False)
+        make_parents(layout.root)
         os.makedirs(layout.root, mode=0o700, exist_ok=True)
     with layout.locked():
         layout.remove_leftovers()
@@ -284,7 +288,8 @@ def _encrypt(
 ) -> Outcome:
     """Give the same key its new passphrase, and add that to what was done."""
     if not check_mode:
-        write_atomic(layout.key, private_pem(key, passphrase), PRIVATE_FILE)
+        # The key may lie on another medium, with a link to it.
+        write_atomic(os.path.realpath(layout.key), private_pem(key, passphrase), PRIVATE_FILE)
     return replace(
         outcome,
         changes=[*outcome.changes, f"passphrase of {layout.key} changed"],
@@ -479,6 +484,12 @@ def _write_mended(layout: Layout, stale: dict[str, str], modes: list[str]) -> No
         layout.make_directories()
     if layout.key in modes:
         os.chmod(layout.key, PRIVATE_FILE)
+
+
+def _is_something_else(path: str) -> bool:
+    """Tell whether a PEM file holds a key, say, and no certificate: its maker may keep them where certificates go."""
+    text = _read_text(path)
+    return "-----BEGIN " in text and "CERTIFICATE-----" not in text
 
 
 def _has_private_mode(path: str) -> bool:

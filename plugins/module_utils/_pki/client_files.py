@@ -97,7 +97,9 @@ def work(files: ClientFiles, client: Client, record: Record, chain_digest: str) 
         )
     bundles = [bundle.SUFFIXES[profile] for profile in client.bundle_profiles]
     present = [CERTIFICATE, CHAIN, *([KEY, *bundles] if files.has_key else [])]
-    unwanted = [files.link(ending) for ending in bundle.SUFFIXES.values() if ending not in bundles]
+    others = [files.link(ending) for ending in bundle.SUFFIXES.values() if ending not in bundles]
+    # A plain file of that name is somebody else's.
+    unwanted = [path for path in others if os.path.islink(path)]
     if client.public_key is not None and os.path.islink(files.link(KEY)):
         unwanted.append(files.link(KEY))
     if client.bundle_passphrase is not None and files.has_key:

@@ -9,12 +9,12 @@ import base64
 import functools
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from .._ansible.files import PUBLIC_FILE, NewFile, put_all, read_file, write_atomic
+from .._ansible.files import PUBLIC_FILE, NewFile, put_all, read_file, rewrite_atomic, write_atomic
 from . import crl_der
 from .authority import open_authority, open_for_change, refuse_other_contents
 from .clock import BACKDATE, asn1, iso, sortable
@@ -125,7 +125,9 @@ def _keep(authority: Authority, rules: Rules, passphrase: bytes | None, now: dat
     before = _state(found) if found else None
     reason = why_due(authority, before, rules.renew_before, now)
     if reason is None:
-        return _keep_der(authority, found.der if found else b"", before, check_mode=check_mode)
+        lost = _keep_number(authority, before, check_mode=check_mode)
+        kept = _keep_der(authority, found.der if found else b"", before, check_mode=check_mode)
+        return replace(kept, changed=True, reason=lost) if lost else kept
     signer = _signer(authority, rules, passphrase, before, now)
     if check_mode and authority.layout.foreign:
         # Its adoption, predicted before this, gives it a number.
@@ -133,6 +135,16 @@ def _keep(authority: Authority, rules: Rules, passphrase: bytes | None, now: dat
     number = max(_next_number(authority, before), (before.number or 0) + 1 if before else 1)
     after = None if check_mode else _write(authority, signer, rules, before, number, now)
     return Outcome(True, reason, before, after)
+
+
+def _keep_number(authority: Authority, state: State | None, *, check_mode: bool) -> str | None:
+    """Bring a file back that was lost while the CRL tells what stood in it: openssl ca -gencrl cannot do without."""
+    path = authority.layout.crl_number
+    if authority.layout.foreign or os.path.lexists(path) or state is None or state.number is None:
+        return None
+    if not check_mode:
+        write_atomic(path, f"{serial_hex(state.number + 1)}\n".encode(), PUBLIC_FILE)
+    return f"{path} is missing"
 
 
 def _keep_der(authority: Authority, wanted: bytes, state: State | None, *, check_mode: bool) -> Outcome:
@@ -280,7 +292,7 @@ def _write(
     rows = [row for row in authority.rows if row.is_revoked and sortable(row.expires) >= since]
     signed = _sign(signer, rows, number, now - BACKDATE, next_update)
     # The number is used up before the CRL exists: a kill in between leaves a gap, never the same number twice.
-    write_atomic(authority.layout.crl_number, f"{serial_hex(number + 1)}\n".encode(), PUBLIC_FILE)
+    rewrite_atomic(authority.layout.crl_number, f"{serial_hex(number + 1)}\n".encode(), PUBLIC_FILE)
     put_all(
         [
             NewFile(authority.layout.crl, _pem(signed.der), PUBLIC_FILE),

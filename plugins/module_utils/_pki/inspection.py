@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from . import database
+from . import database, places
 from .keys import is_encrypted, parse_private
 from .names import rfc2253
 
@@ -54,14 +55,16 @@ class Findings:
     revoked: int
     crl_number: int | None
     key_opened: bool
+    missing: list[str]
+    """The serials of valid certificates whose file is gone; only of an adopted authority, whose maker may move files away."""
 
 
 def inspect(contents: Contents, passphrase: bytes | None, now: datetime) -> Findings:
     """Return what there is to say of a sound authority.
 
     :param passphrase: of its key; without it, an encrypted key is not opened.
-    :raises Problem: if the key is not the certificate's, the database does not parse, a valid certificate is missing, or
-        the CRL is not this authority's or revokes what the database does not.
+    :raises Problem: if the key is not the certificate's, the database does not parse, a valid certificate is missing of an
+        authority that was made here, or the CRL is not this authority's or revokes what the database does not.
     """
     for role in ("certificate", "key", "index"):
         if role not in contents.files:
@@ -69,10 +72,10 @@ def inspect(contents: Contents, passphrase: bytes | None, now: datetime) -> Find
     certificate = _certificate(contents)
     opened = _check_key(contents, certificate, passphrase)
     rows = database.parse(contents.files["index"].decode("utf-8", "surrogateescape"), contents.path("index"))
-    _require_certificates(contents, rows, now)
+    missing = _missing(contents, rows, now)
     number = _check_crl(contents, certificate, rows)
     revoked = sum(row.is_revoked for row in rows)
-    return Findings(rfc2253(certificate.subject), len(rows), revoked, number, opened)
+    return Findings(rfc2253(certificate.subject), len(rows), revoked, number, opened, missing)
 
 
 def public_key_of(contents: Contents) -> bytes:
@@ -98,19 +101,21 @@ def _check_key(contents: Contents, certificate: x509.Certificate, passphrase: by
     return True
 
 
-def _require_certificates(contents: Contents, rows: Iterable[Row], now: datetime) -> None:
+def _missing(contents: Contents, rows: Iterable[Row], now: datetime) -> list[str]:
     directory = contents.manifest.names["new_certificates"]
     there = {file.path for file in contents.manifest.files}
     lost = [
         row.serial
         for row in rows
-        if row.status == "V" and row.not_after > now and f"{directory}/{row.serial}.pem" not in there
+        if row.status == "V" and row.not_after > now and os.path.normpath(f"{directory}/{row.serial}.pem") not in there
     ]
-    if lost:
+    # easyrsa renew takes the file of the former certificate away and leaves it valid.
+    if lost and places.FILE not in there:
         raise Problem(
             f"{contents.where}: {directory}/{lost[0]}.pem is missing, a valid certificate ({len(lost)} such in all)",
             "Bring it back from an older backup, or revoke that serial with module revocation",
         )
+    return lost
 
 
 def _check_crl(contents: Contents, certificate: x509.Certificate, rows: Iterable[Row]) -> int | None:

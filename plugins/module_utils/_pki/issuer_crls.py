@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .chain import Chain
     from .layout import Layout
 
-_CRL = re.compile(rb"-----BEGIN X509 CRL-----\n.*?-----END X509 CRL-----\n?", re.DOTALL)
+_CRL = re.compile(rb"-----BEGIN X509 CRL-----\r?\n.*?-----END X509 CRL-----\r?\n?", re.DOTALL)
 MEND = (
     "Bring its directory back, or write a CRL where it is, and run module crl with issuer or with issuer_crl; then its directory "
     "can go again"

@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _OURS = Places()
+# What git has to ignore so that it can be said to ignore the authority: not the key alone, but whatever
+# is secret of clients, and a file of no particular name.
+_SECRET = (
+    "index.txt",
+    "private/ca.key.pem",
+    "clients/x/x.key",
+    "clients/x/x.modern.p12",
+    "clients/x/x.compat.p12",
+    "clients/x/x.passphrase",
+)
 
 
 @dataclass(frozen=True)
@@ -222,6 +232,12 @@ def require_authority(path: str) -> Layout:
     return layout
 
 
+def is_away(path: str) -> bool:
+    """Tell whether there is nothing at ``path``: no directory, or an empty one, on which a medium is mounted at other times."""
+    root = check_path(path).root
+    return not os.path.lexists(root) or (os.path.isdir(root) and not os.listdir(root))
+
+
 def readable_authority(path: str) -> Layout:
     """Return the layout of the authority at ``path``, which is only going to be read.
 
@@ -245,21 +261,12 @@ def refuse_open_work_tree(path: str) -> None:
     tree = _work_tree(path)
     if tree is None:
         return
+    wanted = [os.fsencode(os.path.join(os.path.realpath(path), name)) for name in _SECRET]
     mend = f"Choose a path outside {tree}, or add it to .gitignore there"
     try:
         answer = subprocess.run(
-            [
-                "git",
-                "-c",
-                f"safe.directory={tree}",
-                "-C",
-                tree,
-                "check-ignore",
-                "-q",
-                "--no-index",
-                "--",
-                f"{path}/private",
-            ],
+            ["git", "-c", f"safe.directory={tree}", "-C", tree, "check-ignore", "-z", "--stdin", "--no-index"],
+            input=b"".join(b"%s\0" % one for one in wanted),
             capture_output=True,
             check=False,
         )
@@ -267,7 +274,8 @@ def refuse_open_work_tree(path: str) -> None:
         raise Problem(
             f"{path} lies in the git work tree {tree}, and git is not there to say whether it is ignored", mend
         ) from None
-    if answer.returncode != 0:
+    # Its exit code says only whether one of them is ignored.
+    if set(wanted) - set(answer.stdout.split(b"\0")):
         raise Problem(f"{path} lies in the git work tree {tree}, which does not ignore it", mend)
 
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from .._ansible.errors import Problem
@@ -17,17 +18,18 @@ from .._ansible.files import (
     PUBLIC_FILE,
     lock,
     make_directory,
+    make_parents,
     read_file,
     remove_leftovers,
     require_writable,
     write_atomic,
 )
 from . import crl, issuer_crls, records
-from .admission import check_everybody_gets_in
+from .admission import pem_blocks, turned_away
 from .authority import open_authority, refuse_other_contents
 from .clock import iso
 from .database import serial_hex
-from .layout import check_path
+from .layout import check_path, is_away, require_authority
 from .names import rfc2253
 from .predecessors import check_predecessors
 
@@ -39,7 +41,8 @@ except ImportError:  # the modules report it (_ansible.dependencies) before anyt
     pass
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from collections.abc import Container
+    from datetime import datetime
 
     from .authority import Authority
 
@@ -48,6 +51,8 @@ MANIFEST = "trust.json"
 _DUE = "the CRL that module crl is going to write\n"
 # Bytes of one file: some million clients, or some million revocations.
 _LARGEST = 1 << 29
+_NOTHING = timedelta(0)
+_MEND_AWAY = "Bring its directory back, or take it out of predecessors, which ends its certificates"
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,8 @@ class Outcome:
     before: dict[str, str]
     after: dict[str, str]
     warnings: list[str] = field(default_factory=list)
+    lapsing: list[str] = field(default_factory=list)
+    """What to say of CRLs that are published although they are too short or behind, because nothing may wait for them."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +74,40 @@ class Request:
 
     :param path: the authority that issues to clients.
     :param predecessors: directories of authorities whose certificates are still good.
-    :param min_remaining: a CRL with less time left is not published.
+    :param min_remaining: a CRL with less time left is not published, unless something else has to be.
     """
 
     path: str
     predecessors: tuple[str, ...]
     min_remaining: timedelta
+
+
+@dataclass(frozen=True)
+class Lapsing:
+    """A CRL of another CA than the one that issues, still valid and yet not as it should be: its text and what is wrong."""
+
+    pem: str
+    problem: Problem
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The files of a publication, without its manifest, and the CRLs in it that are valid still but should not be shipped."""
+
+    files: dict[str, str]
+    lapsing: tuple[Lapsing, ...] = ()
+    away: tuple[str, ...] = ()
+    """Predecessors whose directory is not here."""
+
+
+@dataclass(frozen=True)
+class _Published:
+    """What was published before, for predecessors whose directory is away: CAs and CRLs, and entries by the name of their CA."""
+
+    certificates: list[x509.Certificate]
+    crls: list[x509.CertificateRevocationList]
+    identities: list[tuple[str, dict[str, Any]]]
+    denied: list[tuple[str, dict[str, Any]]]
 
 
 @dataclass
@@ -82,6 +117,7 @@ class _Ca:
     id: int
     certificate: x509.Certificate
     crl: x509.CertificateRevocationList | None = None
+    away: bool = False
 
     def offer(self, found: x509.CertificateRevocationList | None) -> None:
         """Take a CRL if it is newer than the one that is known."""
@@ -94,14 +130,18 @@ def publish(request: Request, directory: str, now: datetime, *, check_mode: bool
 
     In check mode nothing is written, and a CRL that is due is taken for written: module crl, run before, would have done it.
 
-    :raises Problem: if the CRL of a CA is missing, does not hold every revocation, or ends too soon; or if somebody with a valid
-        certificate would be turned away.
+    A revocation waits for nothing that is only about others: where something is newly denied, a CRL of another CA that ends
+    soon is published all the same, and a client who would be turned away is left out.
+
+    :raises Problem: if the CRL of a CA is missing or ended, does not hold every revocation, or ends too soon; or if somebody with
+        a valid certificate would be turned away.
     """
     layout = check_path(request.path)
     for path in (request.path, *request.predecessors):
         _refuse_overlap(check_path(path).root, directory)
     require_writable(directory)
-    former = check_predecessors(request.path, list(request.predecessors))
+    away = [path for path in request.predecessors if is_away(path)]
+    former = check_predecessors(request.path, [path for path in request.predecessors if path not in away])
     if check_mode and not os.path.exists(layout.certificate):
         refuse_other_contents(layout)
         return Outcome(None, list(FILES), {}, {})
@@ -109,21 +149,18 @@ def publish(request: Request, directory: str, now: datetime, *, check_mode: bool
     warnings = _warnings(authorities[1:], now)
     # Nothing that an ended CA issued verifies any more, and web hosts refuse to trust one.
     authorities = authorities[:1] + [one for one in authorities[1:] if one.certificate.not_valid_after_utc > now]
-    files = contents(authorities, request.min_remaining, now, check_mode=check_mode)
+    kept = _read_published(directory) if away else None
+    drafted = replace(contents(authorities, request.min_remaining, now, kept, check_mode=check_mode), away=tuple(away))
     if check_mode:
-        outcome = _outcome(directory, files, now)
-        if outcome.changes and _DUE not in files["crl.pem"]:
-            _check(authorities, files, now)
-        return replace(outcome, warnings=warnings)
+        return _with_warnings(_judged(directory, authorities, drafted, now), warnings)
     _make_public(directory)
     with lock(os.path.join(directory, ".lock")):
         remove_leftovers(directory)
-        outcome = _outcome(directory, files, now)
+        outcome = _judged(directory, authorities, drafted, now)
         if outcome.changes:
-            _check(authorities, files, now)
             for name, after in outcome.after.items():
                 write_atomic(os.path.join(directory, name), after.encode(), PUBLIC_FILE)
-        return replace(outcome, warnings=warnings)
+        return _with_warnings(outcome, warnings)
 
 
 def _warnings(predecessors: list[Authority], now: datetime) -> list[str]:
@@ -135,10 +172,74 @@ def _warnings(predecessors: list[Authority], now: datetime) -> list[str]:
     return [f"The predecessor {root} has no valid certificate any more: take it out of predecessors." for root in ended]
 
 
-def _check(authorities: list[Authority], files: dict[str, str], now: datetime) -> None:
+def _with_warnings(outcome: Outcome, warnings: list[str]) -> Outcome:
+    return replace(outcome, warnings=[*warnings, *outcome.warnings])
+
+
+def _judged(directory: str, authorities: list[Authority], drafted: Contents, now: datetime) -> Outcome:
+    """Return what there is to write, with what a revocation must not wait for as warnings.
+
+    :raises Problem: if it may not be published: nothing is newly denied, and something is not as it should be.
+    """
+    files = drafted.files
+    outcome = _outcome(directory, files, now)
+    if outcome.changes and not _newly_denied(outcome.before, files):
+        for path in drafted.away:
+            require_authority(path)
+    for one in drafted.lapsing:
+        # What is published already does no harm a second time.
+        if one.pem not in outcome.before["crl.pem"] and not _newly_denied(outcome.before, files):
+            raise one.problem
+    refused = {}
+    if outcome.changes and _DUE not in files["crl.pem"]:
+        refused = _turned_away(authorities, files, now)
+    if refused:
+        files = {**files, "identities.json": _without(files["identities.json"], refused)}
+        outcome = _outcome(directory, files, now)
+        if outcome.changes and not _newly_denied(outcome.before, files):
+            first = next(iter(refused.values()))
+            raise Problem(f"{first.what}; nothing was published", first.mend)
+    return replace(
+        outcome,
+        warnings=[f"{one.what}: left out of identities.json. {one.mend}." for one in refused.values()],
+        lapsing=[
+            f"The predecessor {path} is not here: what was published of it before stays. {_MEND_AWAY}."
+            for path in drafted.away
+        ]
+        + [
+            f"{one.problem.what}; it stays, or goes out with a revocation, all the same. {one.problem.mend}."
+            for one in drafted.lapsing
+        ],
+    )
+
+
+def _turned_away(authorities: list[Authority], files: dict[str, str], now: datetime) -> dict[tuple[int, str], Problem]:
     cas = _cas(authorities)
     issuers = {_find(cas, authority.certificate).id: authority for authority in authorities}
-    check_everybody_gets_in(files, lambda issuer, serial: issuers[issuer].issued(serial), now)
+    # Of an authority that is away there is no certificate to look at, and nothing new is published.
+    judged = [one for one in json.loads(files["identities.json"])["identities"] if one["issuer"] in issuers]
+    files = {**files, "identities.json": json.dumps({"identities": judged})}
+    return turned_away(files, lambda issuer, serial: issuers[issuer].issued(serial), now)
+
+
+def _without(identities: str, refused: Container[tuple[int, str]]) -> str:
+    data = json.loads(identities)
+    kept = [one for one in data["identities"] if (one["issuer"], one["serial"]) not in refused]
+    return _json({**data, "identities": kept})
+
+
+def _newly_denied(before: dict[str, str], files: dict[str, str]) -> bool:
+    """Tell whether web hosts are to hear of a revocation. Where nothing was ever published, none of them lets anybody in."""
+    return any(before.values()) and not _denied_in(files) <= _denied_in(before)
+
+
+def _denied_in(files: dict[str, str]) -> set[tuple[str, str]]:
+    """Return the name of the CA and the serial of whatever a publication denies; of one that is damaged, nothing."""
+    try:
+        names = {one["id"]: one["subject"] for one in json.loads(files["identities.json"])["issuers"]}
+        return {(names[one["issuer"]], one["serial"]) for one in json.loads(files["denied.json"])["denied"]}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return set()
 
 
 def _refuse_overlap(authority: str, directory: str) -> None:
@@ -153,30 +254,39 @@ def _refuse_overlap(authority: str, directory: str) -> None:
 def _make_public(directory: str) -> None:
     # A directory that is there already keeps its mode: it may be somebody's home.
     if not os.path.lexists(directory):
-        os.makedirs(os.path.dirname(directory), exist_ok=True)
+        make_parents(directory)
         make_directory(directory, PUBLIC_DIR)
     if not os.path.isdir(directory):
         raise Problem(f"publish_path {directory} is not a directory", "Move it out of the way or choose another path")
 
 
 def contents(
-    authorities: list[Authority], min_remaining: timedelta, now: datetime, *, check_mode: bool
-) -> dict[str, str]:
+    authorities: list[Authority],
+    min_remaining: timedelta,
+    now: datetime,
+    kept: _Published | None = None,
+    *,
+    check_mode: bool,
+) -> Contents:
     """Return the files of the publication, without its manifest. The first authority is the one that issues now.
 
+    :param kept: what was published before, if there are predecessors that are away.
     :raises Problem: if the CRL of a CA cannot be published; in check mode it is taken for written.
     """
     cas = _cas(authorities)
-    crls = _crls(cas, authorities, min_remaining, now, check_mode=check_mode)
+    _add_kept(cas, kept, now)
+    crls, lapsing = _crls(cas, authorities, min_remaining, now, check_mode=check_mode)
     numbered = [(authority, _find(cas, authority.certificate).id) for authority in authorities]
     identities = [entry for authority, issuer in numbered for entry in _identities(authority, issuer, now)]
+    identities += _kept_entries(cas, kept.identities if kept else [])
+    denied = _denied(numbered, cas) + _kept_entries(cas, kept.denied if kept else [])
     texts = (
         "".join(ca.certificate.public_bytes(Encoding.PEM).decode() for ca in cas),
         crls,
         _json({"format": 1, "issuers": [_issuer(ca) for ca in cas], "identities": identities}),
-        _json({"format": 1, "denied": _denied(numbered, cas)}),
+        _json({"format": 1, "denied": denied}),
     )
-    return dict(zip(FILES, texts))
+    return Contents(dict(zip(FILES, texts)), lapsing)
 
 
 def _cas(authorities: list[Authority]) -> list[_Ca]:
@@ -199,14 +309,44 @@ def _cas(authorities: list[Authority]) -> list[_Ca]:
     return cas
 
 
+def _read_published(directory: str) -> _Published:
+    files = {name: _read(os.path.join(directory, name)) for name in FILES}
+    try:
+        certificates = x509.load_pem_x509_certificates(files["ca.pem"].encode())
+        crls = [x509.load_pem_x509_crl(block.encode()) for block in pem_blocks(files["crl.pem"])]
+        told = json.loads(files["identities.json"])
+        names = {one["id"]: one["subject"] for one in told["issuers"]}
+        identities = [(names[one["issuer"]], one) for one in told["identities"]]
+        denied = [(names[one["issuer"]], one) for one in json.loads(files["denied.json"])["denied"]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Problem(
+            f"A predecessor is not here, and what was published of it in {directory} is missing or damaged", _MEND_AWAY
+        ) from None
+    return _Published(certificates, crls, identities, denied)
+
+
+def _add_kept(cas: list[_Ca], kept: _Published | None, now: datetime) -> None:
+    """Add the CAs that only authorities which are away would add."""
+    for certificate in kept.certificates if kept else []:
+        known = any(ca.certificate.subject == certificate.subject for ca in cas)
+        if kept and not known and certificate.not_valid_after_utc > now:
+            crl = next((one for one in kept.crls if one.issuer == certificate.subject), None)
+            cas.append(_Ca(len(cas) + 1, certificate, crl, away=True))
+
+
+def _kept_entries(cas: list[_Ca], entries: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    numbers = {rfc2253(ca.certificate.subject): ca.id for ca in cas if ca.away}
+    return [{**entry, "issuer": numbers[name]} for name, entry in entries if name in numbers]
+
+
 def _find(cas: list[_Ca], certificate: x509.Certificate) -> _Ca:
     return next(ca for ca in cas if ca.certificate.subject == certificate.subject)
 
 
 def _crls(
     cas: list[_Ca], authorities: list[Authority], min_remaining: timedelta, now: datetime, *, check_mode: bool
-) -> str:
-    """Give every CA its newest CRL, and return them in the order of the CAs."""
+) -> tuple[str, tuple[Lapsing, ...]]:
+    """Give every CA its newest CRL, and return them in the order of the CAs, and those that should be better and may still do."""
     unfit: dict[int, Problem] = {}
     for authority in authorities:
         own = _find(cas, authority.certificate)
@@ -225,9 +365,17 @@ def _crls(
             unfit[ca.id] = Problem(
                 f"The CRL of {rfc2253(ca.certificate.subject)} cannot be published: {reason}", issuer_crls.MEND
             )
-    if unfit and not check_mode:
-        raise next(iter(unfit.values()))
-    return "".join(_DUE if ca.id in unfit or ca.crl is None else _pem(ca.crl) for ca in cas)
+    if check_mode:
+        return "".join(_DUE if ca.id in unfit or ca.crl is None else _pem(ca.crl) for ca in cas), ()
+    texts, lapsing = [], []
+    for ca in cas:
+        # The CRL of the authority itself is written right before, and a web host refuses everybody with one that ended.
+        if ca.crl is None or (ca.id in unfit and (ca is cas[0] or issuer_crls.why_unfit(ca.crl, _NOTHING, now))):
+            raise unfit[ca.id]
+        texts.append(_pem(ca.crl))
+        if ca.id in unfit:
+            lapsing.append(Lapsing(texts[-1], unfit[ca.id]))
+    return "".join(texts), tuple(lapsing)
 
 
 def _pem(found: x509.CertificateRevocationList) -> str:
@@ -282,7 +430,7 @@ def _denied(authorities: list[tuple[Authority, int]], cas: list[_Ca]) -> list[di
     ]
     ours = {issuer for _authority, issuer in authorities}
     for ca in cas:
-        if ca.crl is not None and ca.id not in ours:
+        if ca.crl is not None and ca.id not in ours and not ca.away:
             found += [
                 _denial(ca.id, serial_hex(entry.serial_number), crl.reason_of(entry), entry.revocation_date_utc)
                 for entry in ca.crl

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from .._ansible.files import PRIVATE_DIR, sync_directory
+from .._ansible.files import PRIVATE_DIR, make_parents, require_writable, sync_directory
 from . import manifest
 from .authority import open_authority, put_in_order
 from .backup import Backup, check_archive, open_archive, read, unseal
@@ -49,16 +49,19 @@ def restore(path: str, target: str, secrets: Secrets, now: datetime, *, check_mo
     """
     layout = check_path(path)
     target = check_archive(target, layout)
-    building = Layout(_building(layout.root))
+    place = _place(layout.root)
+    building = Layout(_building(place))
     for directory in (layout.root, building.root):
         refuse_open_work_tree(directory)
     with open_archive(target) as file:
         unpacked = unseal(target, file, secrets)
         if not _is_free(layout.root):
             return _keep(layout, unpacked, secrets, now, check_mode=check_mode)
+        _refuse_no_place(place)
         if check_mode:
             contents = read(unpacked)
         else:
+            make_parents(building.root)
             os.makedirs(building.root, mode=PRIVATE_DIR, exist_ok=True)
             # The lock lies in the directory that is renamed: from then on it is the authority's.
             with building.locked():
@@ -69,6 +72,21 @@ def restore(path: str, target: str, secrets: Secrets, now: datetime, *, check_mo
 
 def _building(root: str) -> str:
     return os.path.join(os.path.dirname(root), f".{os.path.basename(root)}.restoring")
+
+
+def _place(root: str) -> str:
+    """Return the directory that is to be the authority, behind the link if there is one: a link is not replaced."""
+    return os.path.realpath(root) if os.path.islink(root) else root
+
+
+def _refuse_no_place(place: str) -> None:
+    """Refuse a directory that another one cannot be renamed to, before any secret is written beside it."""
+    if os.path.ismount(place):
+        raise Problem(
+            f"{place} is a mount point, and what is restored appears in one step, which cannot be done there",
+            "Give the path of a directory in it that is not there yet, or unmount it, restore, and move the files",
+        )
+    require_writable(os.path.dirname(place))
 
 
 def _is_free(root: str) -> bool:
@@ -113,11 +131,11 @@ def _build(layout: Layout, building: Layout, unpacked: Unpacked, secrets: Secret
             raise Problem(f"{layout.root} was restored by another run just now", "Start this one again")
         _clear(building)
         contents = _write(building.root, unpacked, secrets, now)
-        os.rename(building.root, layout.root)
+        os.rename(building.root, _place(layout.root))
     except BaseException:
         shutil.rmtree(building.root, ignore_errors=True)
         raise
-    sync_directory(os.path.dirname(layout.root))
+    sync_directory(os.path.dirname(building.root))
     put_in_order(open_authority(layout.root), check_mode=False)
     return Restored(["restored"], contents)
 

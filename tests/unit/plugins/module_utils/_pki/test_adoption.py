@@ -599,3 +599,46 @@ def test_a_first_serial_of_zero_can_be_revoked(by_hand: Any, empty_door: Any, op
     assert "Serial Number: 00" in openssl("crl", "-in", str(theirs.path / "crl" / "ca.crl.pem"), "-noout", "-text")
     judge = ("verify", "-crl_check_all", "-CAfile", str(theirs.path / theirs.certificate), "-CRLfile")
     assert "revoked" in openssl(*judge, str(theirs.path / "crl" / "ca.crl.pem"), theirs.file("00"), fails=True)
+
+
+def adopted(door: Any, theirs: Any) -> Any:
+    made = type(door)(str(theirs.path))
+    made.adopt()
+    return made
+
+
+def test_a_database_behind_a_link_stays_one_database_with_its_mode(
+    by_hand: Any, empty_door: Any, tmp_path: Path
+) -> None:
+    theirs = by_hand()
+    theirs.sign("/CN=Alex")
+    real, link = tmp_path / "index.txt", theirs.path / "index.txt"
+    link.rename(real)
+    real.chmod(0o600)
+    link.symlink_to(real)
+    (theirs.path / "crlnumber").write_text("01\n")
+    (theirs.path / "crlnumber").chmod(0o600)
+    door = adopted(empty_door, theirs)
+    door.revoke(client="Alex")
+    door.crl()
+    assert link.is_symlink()
+    assert real.read_text().startswith("R")
+    assert {path.stat().st_mode & 0o777 for path in (real, theirs.path / "crlnumber")} == {0o600}
+
+
+def test_keys_and_former_ca_certificates_among_the_certificates_are_none_that_was_issued(
+    by_hand: Any, empty_door: Any
+) -> None:
+    theirs = by_hand(certificate="ca.crt", key="ca.key", new_certificates=".")
+    theirs.sign("/CN=Alex")
+    (theirs.path / "ed.pem").write_text((theirs.path / "ca.key").read_text())
+    (theirs.path / "ca.pem").write_text((theirs.path / "ca.crt").read_text())
+    days = ("-days", "3000")
+    theirs.run("req", "-new", "-x509", "-key", "ca.key", "-out", "ca.crt", "-subj", theirs.subject, *days)
+    door = type(empty_door)(str(theirs.path))
+    door.adopt(certificate_file="ca.crt")
+    door.crl()
+    assert [row.serial for row in door.authority.with_orphans()] == ["1000"]
+    (theirs.path / "dead.pem").write_text("")
+    with pytest.raises(Problem, match=r"dead\.pem is not a PEM certificate"):
+        door.authority.with_orphans()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -346,6 +347,30 @@ def test_a_work_tree_behind_a_link_is_seen(empty_door: Any, tmp_path: Path) -> N
         empty_door.create()
 
 
+def test_a_link_into_a_work_tree_is_seen_and_what_it_leads_to_is_asked_for(empty_door: Any, tmp_path: Path) -> None:
+    inner = tmp_path / "tree" / "inner"
+    inner.mkdir(parents=True)
+    git(tmp_path / "tree", "init")
+    (tmp_path / "link").symlink_to(inner)
+    empty_door.path = str(tmp_path / "link" / "ca")
+    with pytest.raises(Problem, match="git work tree"):
+        empty_door.create()
+    (tmp_path / "tree" / ".gitignore").write_text("/inner/ca/\n")
+    assert empty_door.create().changes == ["created"]
+
+
+@pytest.mark.parametrize(
+    "ignored", ["private", "private/", "private*\n*.key", "/ca/private/\n/ca/clients/", "/ca/*\n!/ca/clients/"]
+)
+def test_a_work_tree_that_ignores_only_a_part_is_open(ignored: str, empty_door: Any, tmp_path: Path) -> None:
+    git(tmp_path, "init")
+    (tmp_path / ".gitignore").write_text("/ca/\n")
+    empty_door.create()
+    (tmp_path / ".gitignore").write_text(f"{ignored}\n")
+    with pytest.raises(Problem, match="does not ignore it"):
+        empty_door.create()
+
+
 def test_where_git_is_missing_a_work_tree_is_refused(
     empty_door: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -372,3 +397,27 @@ def test_rules_that_make_no_sense_are_refused() -> None:
         with pytest.raises(Problem, match="makes no sense"):
             crl.check_rules(rules)
     assert crl.check_rules(crl.Rules(30 * day, 7 * day, 7 * day))
+
+
+def test_directories_above_are_not_open_to_all_whatever_the_umask(empty_door: Any, tmp_path: Path) -> None:
+    empty_door.path = str(tmp_path / "a" / "b" / "ca")
+    former = os.umask(0)
+    try:
+        empty_door.create()
+        empty_door.crl()
+        empty_door.publish(tmp_path / "c" / "d" / "public")
+    finally:
+        os.umask(former)
+    assert [(tmp_path / path).stat().st_mode & 0o777 for path in ("a", "a/b", "c", "c/d")] == [0o755] * 4
+
+
+def test_a_key_behind_a_link_stays_there_when_its_passphrase_changes(empty_door: Any, tmp_path: Path) -> None:
+    door = replace(empty_door, passphrase=b"one")
+    door.create()
+    link, real = door.file("private", "ca.key.pem"), tmp_path / "medium.pem"
+    link.rename(real)
+    link.symlink_to(real)
+    assert replace(door, passphrase=b"two").create(previous_passphrase=b"one").changes
+    assert link.is_symlink()
+    replace(door, passphrase=b"two").authority.key(b"two")
+    assert (real.stat().st_mode & 0o777, sorted(path.name for path in tmp_path.glob(".quiet*"))) == (0o600, [])

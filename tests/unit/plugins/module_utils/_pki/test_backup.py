@@ -645,3 +645,55 @@ def test_in_check_mode_there_may_be_no_authority_yet(empty_door: Any, tmp_path: 
     with pytest.raises(Problem, match="is not an authority"):
         shelf.create()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("moved_away", [False, True])
+def test_an_adopted_authority_with_its_certificates_in_its_own_directory(
+    moved_away: bool, by_hand: Any, empty_door: Any, tmp_path: Path
+) -> None:
+    """And one whose maker took the file of a valid certificate away, as easyrsa renew does."""
+    theirs = by_hand(certificate="ca.crt", key="ca.key", new_certificates=".")
+    theirs.sign("/CN=Alex")
+    if moved_away:
+        Path(theirs.file("1000")).unlink()
+    door = type(empty_door)(str(theirs.path))
+    door.adopt()
+    made = backup.create(door.path, str(tmp_path / "archive"), backup.Secrets("x" * 14), door.now, check_mode=False)
+    assert made.findings
+    assert made.findings.missing == (["1000"] if moved_away else [])
+
+
+def test_restored_behind_a_link_to_an_empty_directory(door: Any, tmp_path: Path, tree: Any) -> None:
+    secrets = backup.Secrets("x" * 14)
+    backup.create(door.path, str(tmp_path / "archive"), secrets, door.now, check_mode=False)
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "disk")
+    for check_mode in (True, False):
+        done = restore.restore(str(link), str(tmp_path / "archive"), secrets, door.now, check_mode=check_mode)
+        assert done.changes == ["restored"]
+    assert link.is_symlink()
+    assert tree(tmp_path / "disk").keys() == tree(Path(door.path)).keys()
+    again = restore.restore(str(link), str(tmp_path / "archive"), secrets, door.now, check_mode=False)
+    assert again.changes == []
+    assert sorted(path.name for path in tmp_path.glob(".*")) == [".lock"]
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_mount_point_is_refused_before_a_key_is_written_beside_it(
+    check_mode: bool, door: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = backup.Secrets("x" * 14)
+    backup.create(door.path, str(tmp_path / "archive"), secrets, door.now, check_mode=False)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == str(disk))
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(Problem, match="is a mount point"):
+        restore.restore(str(disk), str(tmp_path / "archive"), secrets, door.now, check_mode=check_mode)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Problem, match="file is not a directory"):
+        restore.restore(
+            str(tmp_path / "file" / "ca"), str(tmp_path / "archive"), secrets, door.now, check_mode=check_mode
+        )
+    assert sorted(path for path in tmp_path.iterdir() if path.name != "file") == before

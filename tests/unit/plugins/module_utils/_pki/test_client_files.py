@@ -72,6 +72,8 @@ def test_openssl_opens_the_bundles(passphrase: str, key: KeySpec, door: Any, cli
         path = str(directory(door) / f"alex.{ending}")
         printed = openssl("pkcs12", "-in", path, "-passin", "env:P", *options, "-info", "-nodes", P=passphrase)
         assert algorithms in printed
+        # What only takes the old ciphers knows no other digest for the MAC either.
+        assert f"MAC: {'sha1' if ending == 'compat.p12' else 'sha256'}, Iteration" in printed
         assert printed.count("BEGIN CERTIFICATE") == 2
         assert printed.count("BEGIN PRIVATE KEY") == 1
         refused = openssl("pkcs12", "-in", path, "-passin", "pass:wrong", *options, "-nokeys", fails=True)
@@ -203,3 +205,11 @@ def test_a_foreign_key_in_the_directory_is_left_alone(door: Any, client: Any) ->
         (directory(door) / name).write_text("mine")
     door.later(days=340).enrol(client())
     assert {"other.key", "alex-laptop.key", "alex-20300101-0000000G.key"} <= set(os.listdir(directory(door)))
+
+
+def test_a_plain_file_of_somebody_else_stays(door: Any, client: Any) -> None:
+    door.enrol(client(bundle_profiles=("modern",)))
+    mine = directory(door) / "alex.compat.p12"
+    mine.write_bytes(b"made by hand")
+    assert door.actions(client(bundle_profiles=("modern",))) == ["unchanged"]
+    assert mine.read_bytes() == b"made by hand"

@@ -445,3 +445,13 @@ def test_a_reason_names_ten_serials_at_most(door: Any, client: Any) -> None:
 
 def test_rules_are_checked() -> None:
     assert crl.check_rules(crl.Rules(timedelta(30), timedelta(15), timedelta(7)))
+
+
+def test_a_lost_number_comes_back_from_the_crl(door: Any) -> None:
+    door.crl()
+    door.file("crlnumber").unlink()
+    for check_mode in (True, False):
+        outcome = door.crl(check_mode=check_mode)
+        assert (outcome.changed, outcome.reason) == (True, f"{door.file('crlnumber')} is missing")
+    assert door.file("crlnumber").read_text() == "02\n"
+    assert not door.crl().changed

@@ -343,3 +343,45 @@ def test_two_issuing_cas_below_one_root_share_it(door: Any, client: Any, tmp_pat
     for made in doors:
         judged(openssl, public, made.file("clients", "alex", "alex.crt"))
     assert two.authority.certificate.public_bytes(Encoding.PEM).decode() in (public / "ca.pem").read_text()
+
+
+@pytest.mark.parametrize("unmounted", [False, True])
+def test_a_predecessor_that_is_away_keeps_no_revocation_back(
+    unmounted: bool, door: Any, successor: Any, client: Any, tmp_path: Path
+) -> None:
+    """What was published of it stays: its CA, its CRL, who holds its certificates and which of them are denied."""
+    public = tmp_path / "public"
+    door.enrol(client("alex"), client("bea"))
+    door.revoke(client="bea")
+    door.crl()
+    successor.enrol(client("alex"), client("carl"))
+    successor.crl()
+    successor.publish(public, door)
+    before = {name: json.loads((public / name).read_text()) for name in ("identities.json", "denied.json")}
+    Path(door.path).rename(tmp_path / "safe")
+    if unmounted:
+        Path(door.path).mkdir()
+    again = successor.publish(public, door)
+    assert (again.changes, len(again.lapsing)) == ([], 1)
+    successor.enrol(client("dora"))
+    with pytest.raises(Problem, match="is not an authority"):
+        successor.publish(public, door)
+    successor.revoke("keyCompromise", client="carl")
+    successor.crl()
+    outcome = successor.publish(public, door)
+    assert outcome.changes == ["crl.pem", "identities.json", "denied.json"]
+    assert f"The predecessor {door.path} is not here" in outcome.lapsing[0]
+    after = {name: json.loads((public / name).read_text()) for name in before}
+    assert after["identities.json"]["issuers"] == before["identities.json"]["issuers"]
+    former = [one for one in before["identities.json"]["identities"] if one["issuer"] == 2]
+    assert [one["name"] for one in former] == ["alex"]
+    assert [one for one in after["identities.json"]["identities"] if one["issuer"] == 2] == former
+    assert before["denied.json"]["denied"] == [one for one in after["denied.json"]["denied"] if one["issuer"] == 2]
+    assert len(after["denied.json"]["denied"]) == 2
+    if unmounted:
+        Path(door.path).rmdir()
+    (tmp_path / "safe").rename(door.path)
+    assert successor.publish(public, door).changes == []
+    Path(door.path).rename(tmp_path / "safe")
+    with pytest.raises(Problem, match="missing or damaged"):
+        successor.publish(tmp_path / "other", door)

@@ -249,6 +249,13 @@ def test_a_crl_that_was_made_offline_is_handed_over(encoding: Encoding, below: A
         issuer_crls.check_offer(below.path, offer, below.now)
 
 
+def test_a_crl_with_windows_line_ends_is_one(below: Any, root: Any, tmp_path: Path) -> None:
+    carried = tmp_path / "carried.pem"
+    carried.write_bytes(root.file("crl", "ca.crl.pem").read_bytes().replace(b"\n", b"\r\n"))
+    issuer_crls.check_offer(below.path, issuer_crls.Offer(None, str(carried)), below.now)
+    assert copied(below, file=str(carried)).changes[0].startswith("CRL 1 of CN=Root taken over")
+
+
 def test_the_crl_of_a_lookalike_is_not_taken(below: Any, root: Any, tmp_path: Path) -> None:
     other = type(root)(str(tmp_path / "other"), now=root.now)
     other.create("Root")
@@ -271,8 +278,47 @@ def test_a_root_crl_that_is_missing_or_ends_is_not_published(
     below.publish(tmp_path / "public")
     late = below.later(days=360)
     late.crl()
+    assert late.publish(tmp_path / "public").lapsing[0].startswith("The CRL of CN=Root cannot be published: it ends at")
     with pytest.raises(Problem, match="The CRL of CN=Root cannot be published: it ends at"):
-        late.publish(tmp_path / "public")
+        late.publish(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("predecessor", [False, True])
+def test_a_revocation_does_not_wait_for_the_crl_of_another_ca(
+    predecessor: bool, empty_door: Any, client: Any, tmp_path: Path
+) -> None:
+    """It is published with the CRL that is there, which is said; what is only about that CRL is not."""
+    other, door = type(empty_door)(str(tmp_path / "other")), type(empty_door)(str(tmp_path / "here"))
+    other.create("Other", path_length=1)
+    other.crl(Rules(timedelta(days=30), timedelta(days=15), timedelta(days=7)))
+    door.create("Here", issuer=None if predecessor else Issuer(other.path))
+    former = [other] if predecessor else []
+    door.enrol(client(), client("bea"))
+    door.crl()
+    copied(door, other)
+    public = tmp_path / "public"
+    with pytest.raises(Problem, match="ends at"):
+        door.later(days=25).publish(public, *former)
+    door.publish(public, *former)
+    later = door.later(days=25)
+    later.revoke("keyCompromise", client="alex")
+    later.crl()
+    outcome = later.publish(public, *former)
+    assert outcome.changes == ["crl.pem", "identities.json", "denied.json"]
+    assert [f"it ends at {door.now + timedelta(days=30):%Y-%m-%d}" in one for one in outcome.lapsing] == [True]
+    again = later.publish(public, *former)
+    assert (again.changes, again.lapsing) == ([], outcome.lapsing)
+    # One with three days more is no news that could not wait for a good one.
+    more = other.later(days=20)
+    more.crl(Rules(timedelta(days=11), timedelta(days=10), timedelta(days=1)))
+    copied(later, other)
+    with pytest.raises(Problem, match="ends at"):
+        later.publish(public, *former)
+    later.revoke("keyCompromise", client="bea")
+    ended = door.later(days=32)
+    ended.crl()
+    with pytest.raises(Problem, match="ends at"):
+        ended.publish(public, *former)
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage", None, "only itself"])
