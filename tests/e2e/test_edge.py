@@ -637,9 +637,6 @@ MUTANTS = {
     "underscores": Mutant(
         "sites/nginx.conf", "underscores_in_headers off", "underscores_in_headers on", "names with underscores"
     ),
-    "which verdict counts": Mutant(
-        "gates/*/http.conf", r"default \$quietdoor_edge_verdict", "default $quietdoor_direct_verdict", "the edge alone"
-    ),
 }
 
 

@@ -918,7 +918,8 @@ def test_the_combined_log_begins_as_everywhere(world: World, restored: None) -> 
     log = world.logs / "quietdoor-combi.log"
     line = eventually(lambda: [line for line in log.read_text().splitlines() if "GET /c " in line])[0]
     assert re.match(
-        r'127\.0\.0\.1 - - \[[^]]+\] "GET /c HTTP/1\.1" 200 \d+ "-" "-" verdict="cert" reason="accepted"', line
+        r'127\.0\.0\.1 - - \[[^]]+\] "GET /c HTTP/1\.1" 200 \d+ "-" "-" stage="enforce" verdict="cert" reason="accepted"',
+        line,
     )
     assert 'name="alex" email="alex@example.org"' in line
 

@@ -16,7 +16,7 @@ import hostile
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
-from nginx_instance import NginxInstance, _children, free_port
+from nginx_instance import NginxInstance, children, free_port
 from test_gate import STATUS, Answer, Application, Pair, _pair, eventually, exchange
 from test_snippets import Brownfield
 
@@ -435,9 +435,9 @@ def test_nginx_never_asks_itself_a_third_time(world: Shop, served: None) -> None
 
 def _serve(world: Shop) -> None:
     """Reload, and wait until no worker is left that began before."""
-    before = set(_children(world.nginx.pid))
+    before = set(children(world.nginx.pid))
     world.nginx.reload()
-    assert eventually(lambda: set(_children(world.nginx.pid)).isdisjoint(before))
+    assert eventually(lambda: set(children(world.nginx.pid)).isdisjoint(before))
 
 
 def _nobody_gets_in(world: Shop, *more: str) -> None:
