@@ -133,7 +133,7 @@ def is_live(row: Row, now: datetime) -> bool:
 
 def shared_names(clients: list[Client]) -> set[str]:
     """Return the names that may mean several clients, one of them present: they say nothing of whose a certificate is."""
-    meant = Counter(name for client in clients for name in {client.name, client.common_name})
+    meant = Counter(name for client in clients for name in sorted({client.name, client.common_name}))
     present = {name for client in clients if client.present for name in (client.name, client.common_name)}
     return {name for name, times in meant.items() if times > 1 and name in present}
 
