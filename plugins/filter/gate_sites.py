@@ -25,9 +25,9 @@ options:
   manifest:
     description:
       - The manifest of the gate that is live on the host, C(quietdoor/gate/manifest.json). A window whose deadline is not written
-        keeps the one that it has there; without one it ends a week from now.
+        keeps the one that it has there; where it has none it ends a week from now.
+      - Without this option deadlines are not judged, for whoever only wants to know where the sites are.
     type: dict
-    default: {}
 seealso:
   - plugin: quietdoor.mtls.gate_default_servers
     plugin_type: filter
@@ -80,7 +80,9 @@ if TYPE_CHECKING:
 def gate_sites(value: object, manifest: object = None) -> list[dict[str, object]]:
     """Return the sites as plain data, complete."""
     try:
-        return [site.as_dict() for site in settle_windows(parse_sites(value), manifest, time.time())]
+        sites = parse_sites(value)
+        judged = sites if manifest is None else settle_windows(sites, manifest, time.time())
+        return [site.as_dict() for site in judged]
     except Problem as problem:
         raise AnsibleFilterError(str(problem)) from problem
 

@@ -52,3 +52,13 @@ def test_gate_default_servers_decides_and_refuses() -> None:
         gate_default_servers.gate_default_servers(
             [SITE], {**NGINX, "capabilities": {"ssl_reject_handshake": False}}, "always"
         )
+
+
+def test_deadlines_are_judged_only_with_the_manifest_of_the_live_gate() -> None:
+    """A revocation finds out where the gates are, and must not fail because a window has closed."""
+    site = {**SITE, "stage": "fallback", "window": {"networks": ["192.0.2.0/24"], "until": "2026-01-01T00:00:00Z"}}
+    assert gate_sites.gate_sites([site])[0]["window"]["until"] == 1767225600
+    with pytest.raises(AnsibleFilterError, match="window: until: 2026-01-01 00:00:00 UTC is past"):
+        gate_sites.gate_sites([site], {})
+    live = {"sites": {site["name"]: {"until": 1767225600}}}
+    assert gate_sites.gate_sites([site], live)[0]["window"]["until"] == 1767225600
