@@ -144,6 +144,8 @@ def free_port(first: int, last: int) -> int:
     start = first + (os.getpid() * 37) % (last - first)
     for port in [*range(start, last), *range(first, start)]:
         with socket.socket() as probe:
+            # What was closed a moment ago is free for nginx too.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("", port))
             except OSError:
