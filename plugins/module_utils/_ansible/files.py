@@ -135,9 +135,11 @@ def write_atomic(path: str, data: bytes, mode: int) -> None:
 def rewrite_atomic(path: str, data: bytes, mode: int) -> None:
     """Write a file that may be somebody else's too as ``write_atomic`` does, through a link, and with the mode that it has.
 
+    A link that leads to nothing is replaced: what it names can be anywhere.
+
     :param mode: permission bits where there is no such file yet.
     """
-    real = os.path.realpath(path)
+    real = os.path.realpath(path) if os.path.exists(path) else path
     with contextlib.suppress(FileNotFoundError):
         mode = stat.S_IMODE(os.stat(real).st_mode) & 0o777
     write_atomic(real, data, mode)

@@ -208,3 +208,15 @@ def test_a_pipe_in_place_of_the_lock_keeps_nobody_waiting(tmp_path: Path) -> Non
     os.mkfifo(tmp_path / ".lock")
     with pytest.raises(Problem, match="not a plain file"), files.lock(str(tmp_path / ".lock")):
         pass
+
+
+def test_a_file_of_somebody_else_is_written_through_its_link_and_keeps_its_mode(tmp_path: Path) -> None:
+    there, link, lost = tmp_path / "there", tmp_path / "link", tmp_path / "lost"
+    there.write_text("old")
+    there.chmod(0o600)
+    link.symlink_to(there)
+    lost.symlink_to(tmp_path / "nothing")
+    for path in (link, lost):
+        files.rewrite_atomic(str(path), b"new", 0o644)
+    assert (link.is_symlink(), there.read_text(), there.stat().st_mode & 0o777) == (True, "new", 0o600)
+    assert (lost.is_symlink(), lost.read_text(), (tmp_path / "nothing").exists()) == (False, "new", False)

@@ -323,6 +323,7 @@ def test_a_damaged_file(name: str, damage: Callable[[Path], None], full: Any, cl
         before = digest()
         said = in_a_process(lambda: None, everything[what])
         assert not said.startswith("Traceback"), said
+        assert not Path("/nowhere").exists(), f"{what} wrote through a link that leads to nothing"
         if said:
             assert re.match(rf"(The \S+( \S+)? |client alex: )?{re.escape(full.path)}", said), said
             assert digest() == before, f"{what} failed and changed something"
