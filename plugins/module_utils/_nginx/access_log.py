@@ -14,6 +14,7 @@ import json
 import lzma
 import os
 import re
+import stat
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import IO, TYPE_CHECKING, Any
@@ -76,6 +77,8 @@ def requests(path: str, reading: Reading) -> Iterator[Request]:
     :param reading: is kept up to date meanwhile.
     :raises Problem: if a file cannot be read.
     """
+    if not os.path.isabs(path):
+        raise Problem(f"path: {path!r} is not an absolute path", "Give the log's full path")
     seen: set[tuple[int, int]] = set()
     for found in _files(path, reading):
         try:
@@ -103,6 +106,8 @@ def _files(path: str, reading: Reading) -> list[str]:
 
 
 def _of_file(path: str, seen: set[tuple[int, int]], reading: Reading) -> Iterator[Request]:
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        return
     with open(path, "rb") as plain:
         status = os.fstat(plain.fileno())
         if (status.st_dev, status.st_ino) in seen:

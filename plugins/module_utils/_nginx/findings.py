@@ -46,10 +46,10 @@ class Panel:
     server_names: tuple[str, ...]
     listens: tuple[tuple[str, int], ...]
     upstreams: tuple[str, ...]
-    enforced: bool = True
     mode: str = "host"
     paths: tuple[str, ...] = ()
     public: str = ""
+    enforced: bool = True
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ except ImportError:  # the modules report it (_ansible.dependencies) before anyt
     pass
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Mapping
     from datetime import datetime
 
     from .authority import Authority
@@ -150,7 +150,9 @@ def publish(request: Request, directory: str, now: datetime, *, check_mode: bool
     # Nothing that an ended CA issued verifies any more, and web hosts refuse to trust one.
     authorities = authorities[:1] + [one for one in authorities[1:] if one.certificate.not_valid_after_utc > now]
     kept = _read_published(directory) if away else None
-    drafted = replace(contents(authorities, request.min_remaining, now, kept, check_mode=check_mode), away=tuple(away))
+    known = _published_digests(directory)
+    drafted = contents(authorities, request.min_remaining, now, kept, known, check_mode=check_mode)
+    drafted = replace(drafted, away=tuple(away))
     if check_mode:
         return _with_warnings(_judged(directory, authorities, drafted, now), warnings)
     _make_public(directory)
@@ -265,19 +267,23 @@ def contents(
     min_remaining: timedelta,
     now: datetime,
     kept: _Published | None = None,
+    digests: Mapping[tuple[str, str], dict[str, str]] | None = None,
     *,
     check_mode: bool,
 ) -> Contents:
     """Return the files of the publication, without its manifest. The first authority is the one that issues now.
 
     :param kept: what was published before, if there are predecessors that are away.
+    :param digests: those that were published before, by the name of the CA and the serial, for certificates whose file is lost.
     :raises Problem: if the CRL of a CA cannot be published; in check mode it is taken for written.
     """
     cas = _cas(authorities)
     _add_kept(cas, kept, now)
     crls, lapsing = _crls(cas, authorities, min_remaining, now, check_mode=check_mode)
     numbered = [(authority, _find(cas, authority.certificate).id) for authority in authorities]
-    identities = [entry for authority, issuer in numbered for entry in _identities(authority, issuer, now)]
+    identities = [
+        entry for authority, issuer in numbered for entry in _identities(authority, issuer, now, digests or {})
+    ]
     identities += _kept_entries(cas, kept.identities if kept else [])
     denied = _denied(numbered, cas) + _kept_entries(cas, kept.denied if kept else [])
     texts = (
@@ -390,14 +396,16 @@ def _issuer(ca: _Ca) -> dict[str, Any]:
     }
 
 
-def _identities(authority: Authority, issuer: int, now: datetime) -> list[dict[str, Any]]:
+def _identities(
+    authority: Authority, issuer: int, now: datetime, digests: Mapping[tuple[str, str], dict[str, str]]
+) -> list[dict[str, Any]]:
+    name = rfc2253(authority.certificate.subject)
     rows = {row.serial: row for row in authority.rows}
     found = []
     for record in records.load_all(authority.layout.clients).values():
         for issue in record.issues:
             row = rows.get(issue.serial)
             if row and not row.is_revoked and row.not_after > now:
-                sha256, sha1 = _digests(authority.issued(row.serial))
                 found.append(
                     {
                         "issuer": issuer,
@@ -407,17 +415,38 @@ def _identities(authority: Authority, issuer: int, now: datetime) -> list[dict[s
                         "email": list(issue.request.email),
                         "roles": list(record.roles),
                         "not_after": iso(row.not_after),
-                        "sha256": sha256,
-                        "sha1": sha1,
+                        **(_digests(authority, row.serial) or digests.get((name, row.serial), {})),
                     }
                 )
     return found
 
 
-def _digests(certificate: x509.Certificate) -> tuple[str, str]:
-    """By these an edge in front of a web host tells a certificate; SHA-1 is what nginx and its kin call the fingerprint."""
-    der = certificate.public_bytes(Encoding.DER)
-    return hashlib.sha256(der).hexdigest(), hashlib.sha1(der, usedforsecurity=False).hexdigest()
+def _digests(authority: Authority, serial: str) -> dict[str, str]:
+    """By these an edge in front of a web host tells a certificate; SHA-1 is what nginx and its kin call the fingerprint.
+
+    A certificate whose file is lost has none any more, and is turned away later, by name, if anything is published.
+    """
+    try:
+        der = authority.issued(serial).public_bytes(Encoding.DER)
+    except Problem:
+        return {}
+    return {
+        "sha256": hashlib.sha256(der).hexdigest(),
+        "sha1": hashlib.sha1(der, usedforsecurity=False).hexdigest(),
+    }
+
+
+def _published_digests(directory: str) -> dict[tuple[str, str], dict[str, str]]:
+    try:
+        told = json.loads(_read(os.path.join(directory, "identities.json")))
+        names = {one["id"]: one["subject"] for one in told["issuers"]}
+        return {
+            (names[one["issuer"]], one["serial"]): {key: one[key] for key in ("sha256", "sha1")}
+            for one in told["identities"]
+            if "sha256" in one and "sha1" in one
+        }
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
 
 
 def _denied(authorities: list[tuple[Authority, int]], cas: list[_Ca]) -> list[dict[str, Any]]:

@@ -121,6 +121,7 @@ def test_rotated_and_compressed_files_are_read_and_others_are_not(tmp_path: Path
     (tmp_path / "quietdoor-panel.log.3.bz2").write_bytes(bz2.compress(line(name="d").encode()))
     (tmp_path / "quietdoor-panel.log-20261101.xz").write_bytes(lzma.compress(line(name="e").encode()))
     (tmp_path / "quietdoor-panel.log.4.zst").write_bytes(b"?")
+    (tmp_path / "quietdoor-panel.log.d").mkdir()
     (tmp_path / "quietdoor-panel.logger").write_text(line(name="x"))
     (tmp_path / "quietdoor-panel2.log").write_text(line(name="y"))
     # Rotated while it is read, a file is there under two names for a moment.
