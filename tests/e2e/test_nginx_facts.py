@@ -353,6 +353,7 @@ def test_a_reload_that_succeeds_serves_the_old_configuration_where_a_port_is_tak
     """``nginx -t`` and ``nginx -s reload`` are content; only the error log knows."""
     zone = "limit_req_zone $binary_remote_addr zone=a:1m rate=9r/s;"
     with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind(("127.0.0.1", bare.other))
         holder.listen()
         after = f"{zone} {_LISTENING} server {{ listen 127.0.0.1:<other>; }}"
