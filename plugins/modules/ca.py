@@ -177,7 +177,7 @@ EXAMPLES = r"""
 
 - name: Create a root
   quietdoor.mtls.ca:
-    path: /media/root/authority
+    path: /media/offline/authority
     passphrase: "{{ vault_root_passphrase }}"
     common_name: Example Root CA
     path_length: 1
@@ -189,7 +189,7 @@ EXAMPLES = r"""
     passphrase: "{{ vault_authority_passphrase }}"
     common_name: Example Ops Client CA
     issuer:
-      path: /media/root/authority
+      path: /media/offline/authority
       passphrase: "{{ vault_root_passphrase }}"
     renew: same_key
 - name: Take over what easy-rsa made

@@ -82,7 +82,7 @@ EXAMPLES = r"""
 
 - name: Keep the CRL of an offline root, on the host where the root is
   quietdoor.mtls.crl:
-    path: /media/root/authority
+    path: /media/offline/authority
     passphrase: "{{ vault_root_passphrase }}"
     valid_for: 365d
     renew_before: 180d

@@ -111,6 +111,15 @@ class NginxInstance:
         """Reload, without waiting for anything."""
         subprocess.run(self.reload_argv, check=True, capture_output=True)
 
+    def serve(self, texts: dict[Path, str]) -> None:
+        """Write files, and reload; no old worker is left then."""
+        for path, text in texts.items():
+            path.write_text(text)
+        subprocess.run(self.test_argv, check=True, capture_output=True)
+        old = set(children(self.pid))
+        self.reload()
+        _wait(lambda: old.isdisjoint(children(self.pid)), lambda: "an old worker does not end", 20.0)
+
     def stop(self) -> None:
         """End it; connections that are open are cut."""
         if self._process is None:

@@ -14,7 +14,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -28,6 +27,7 @@ from nginx_instance import NginxInstance, free_port
 from test_transaction import NAME, Pki, World, call, deadly, openssl, scratch_copies, start
 
 PORTS = (24400, 24499)
+pytestmark = pytest.mark.usefixtures("own_temporary_directory")
 # Runs a module, and kills it -9 before the n-th time that it changes a name in a directory, or ends a process.
 KILLER = """
 import os, runpy, signal, sys
@@ -156,15 +156,6 @@ class Host(World):
         """Link, committed generation and the running nginx agree, and the panel says ``word``."""
         self.is_whole(generation)
         assert self.get("/word") == word
-
-
-@pytest.fixture(autouse=True)
-def own_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the modules' temporary directories be seen apart from everybody else's."""
-    directory = tmp_path / "tmp"
-    directory.mkdir()
-    monkeypatch.setenv("TMPDIR", str(directory))
-    monkeypatch.setattr(tempfile, "tempdir", str(directory))
 
 
 @pytest.fixture(scope="module")

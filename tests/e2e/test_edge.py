@@ -15,7 +15,6 @@ import shutil
 import socket
 import ssl
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,16 +108,7 @@ class EdgeWorld(World):
 
     def serve(self, texts: dict[Path, str]) -> None:
         """Have nginx serve these files, and nothing else."""
-        for path, text in texts.items():
-            path.write_text(text)
-        subprocess.run(self.nginx.test_argv, check=True, capture_output=True)
-        old = _workers(self.nginx.pid)
-        self.nginx.reload()
-        for _time in range(1000):
-            if not old & _workers(self.nginx.pid):
-                return
-            time.sleep(0.02)
-        raise AssertionError("an old worker does not end")
+        self.nginx.serve(texts)
 
 
 def _exchange(tls: socket.socket, lines: list[str]) -> Answer:
@@ -132,11 +122,6 @@ def _exchange(tls: socket.socket, lines: list[str]) -> Answer:
     if headers.get("transfer-encoding") == "chunked":
         body = re.sub(rb"(?:\A|\r\n)[0-9a-f]+\r\n", b"", body)
     return Answer(int(first.split()[1]), headers, body.decode())
-
-
-def _workers(master: int) -> set[str]:
-    done = subprocess.run(["ps", "-o", "pid=", "--ppid", str(master)], capture_output=True, text=True, check=False)
-    return set(done.stdout.split())
 
 
 def _edge(world: EdgeWorld, **more: object) -> dict[str, object]:

@@ -21,7 +21,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -104,16 +103,7 @@ class Rendered(World):
         texts = dict(self.rendered)
         for change in changes:
             change.apply(texts, self.ports)
-        for path, text in texts.items():
-            path.write_text(text)
-        subprocess.run(self.nginx.test_argv, check=True, capture_output=True)
-        old = _workers(self.nginx.pid)
-        self.nginx.reload()
-        for _time in range(1000):
-            if not old & _workers(self.nginx.pid):
-                return
-            time.sleep(0.02)
-        raise AssertionError("an old worker does not end")
+        self.nginx.serve(texts)
 
     def options(self, site: str, **more: Any) -> dict[str, Any]:
         """Return the options of the probe for one of the sites."""
@@ -153,11 +143,6 @@ _MORE: dict[str, dict[str, Any]] = {
     "shop": {"guarded_paths": ["/admin"], "public_echo_path": "/echo", "expect_hsts": "absent"},
     "limits": {"rate_limit_burst": 4},
 }
-
-
-def _workers(master: int) -> set[str]:
-    done = subprocess.run(["ps", "-o", "pid=", "--ppid", str(master)], capture_output=True, text=True, check=False)
-    return set(done.stdout.split())
 
 
 @pytest.fixture(scope="module")

@@ -26,10 +26,10 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.options impo
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust import Request, install_trust
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from nginx_instance import NginxInstance, free_port
+from nginx_instance import NginxInstance, children, free_port
 from test_gate import DAY, NOW, Authority, Pair, _pair, _serial, _subject, eventually
 from test_probe import probe, red
-from test_probe_rendered import CONTACT, DENIED, Rendered, _Application, _workers
+from test_probe_rendered import CONTACT, DENIED, Rendered, _Application
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,9 +144,9 @@ class Doors(Rendered):
 
     def reload(self) -> None:
         """Have nginx read what lies on the disk."""
-        former = _workers(self.nginx.pid)
+        former = set(children(self.nginx.pid))
         self.nginx.reload()
-        eventually(lambda: not former & _workers(self.nginx.pid))
+        eventually(lambda: former.isdisjoint(children(self.nginx.pid)))
 
     def install(self) -> None:
         """Publish, and have nginx believe it."""

@@ -26,6 +26,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.generation i
 from nginx_instance import RELEASES, NginxInstance, free_port
 
 PORTS = (20000, 20999)
+pytestmark = pytest.mark.usefixtures("own_temporary_directory")
 NAME = "admin.test"
 FILES = ("ca.pem", "crl.pem", "identities.json", "denied.json")
 MODULES = "ansible_collections.quietdoor.mtls.plugins.modules"
@@ -340,15 +341,6 @@ def start(module: str, options: dict[str, Any], directory: Path) -> subprocess.P
 def scratch_copies() -> list[str]:
     """Copies of this test's nginx that nobody removed."""
     return [name for name in os.listdir(tempfile.gettempdir()) if name.startswith("quietdoor-")]
-
-
-@pytest.fixture(autouse=True)
-def own_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the modules' temporary directories be seen apart from everybody else's."""
-    directory = tmp_path / "tmp"
-    directory.mkdir()
-    monkeypatch.setenv("TMPDIR", str(directory))
-    monkeypatch.setattr(tempfile, "tempdir", str(directory))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .access import header_name
 from .edge_profiles import CUSTOM, HEADERS, PROFILES, WAYS, Profile, patterns
 from .entry import first_double
+from .networks import parse_networks
 from .quoting import quote_verbatim, regex_exact
 from .upstreams import parse_path
 
@@ -111,10 +111,7 @@ def parse_edge(entry: Entry) -> Edge | None:
 
     :raises Problem: that names the key at fault.
     """
-    mend = f"Write one of: {', '.join(SOURCES)}"
-    source = entry.text("source", mend, default="direct")
-    if source not in SOURCES:
-        raise entry.problem("source", f"{source!r} is unknown", mend)
+    source = entry.choice("source", SOURCES, "direct")
     if source == "direct":
         for key in ("trusted_proxies", "edge"):
             if entry.value(key) is not None:
@@ -134,7 +131,11 @@ def parse_edge(entry: Entry) -> Edge | None:
     by_certificate = _parse_authentication(part)
     fingerprints, subjects = _parse_certificates(part) if by_certificate else ((), ())
     return Edge(
-        networks=_parse_networks(entry),
+        networks=parse_networks(
+            entry,
+            "trusted_proxies",
+            "Write the addresses and networks that the edge connects from, as in [192.0.2.10, 198.51.100.0/24]",
+        ),
         by_certificate=by_certificate,
         certificate_authority=parse_path(part, "certificate_authority") if by_certificate else "",
         crl=parse_path(part, "crl") if part.given("crl") else "",
@@ -144,36 +145,8 @@ def parse_edge(entry: Entry) -> Edge | None:
     )
 
 
-def _parse_networks(entry: Entry) -> tuple[str, ...]:
-    mend = "Write the addresses and networks that the edge connects from, as in [192.0.2.10, 198.51.100.0/24]"
-    if not entry.given("trusted_proxies"):
-        raise entry.problem("trusted_proxies", "missing", mend)
-    networks = tuple(_parse_network(entry, text, mend) for text in entry.texts("trusted_proxies", mend))
-    if not networks:
-        raise entry.problem("trusted_proxies", "an empty list", mend)
-    double = first_double(networks)
-    if double:
-        raise entry.problem("trusted_proxies", f"{double} stands there twice", "Remove one of them")
-    return networks
-
-
-def _parse_network(entry: Entry, text: str, mend: str) -> str:
-    try:
-        network = ipaddress.ip_network(text)
-    except ValueError:
-        raise entry.problem("trusted_proxies", f"{text!r} is no address and no network", mend) from None
-    if "%" in text:
-        raise entry.problem("trusted_proxies", f"{text!r} is no address and no network", mend)
-    if network.prefixlen == 0:
-        raise entry.problem("trusted_proxies", f"{text} is everybody", mend)
-    return str(network)
-
-
 def _parse_authentication(part: Entry) -> bool:
-    mend = f"Write one of: {', '.join(AUTHENTICATIONS)}"
-    authentication = part.text("authentication", mend, default="certificate")
-    if authentication not in AUTHENTICATIONS:
-        raise part.problem("authentication", f"{authentication!r} is unknown", mend)
+    authentication = part.choice("authentication", AUTHENTICATIONS, "certificate")
     for key in _PEER_KEYS if authentication == "network" else ():
         if part.value(key) is not None:
             raise part.problem(
@@ -211,10 +184,7 @@ def _parse_certificates(part: Entry) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _parse_profile(part: Entry) -> Profile:
-    mend = f"Write one of: {', '.join([*PROFILES, CUSTOM])}"
-    name = part.text("profile", mend)
-    if name != CUSTOM and name not in PROFILES:
-        raise part.problem("profile", f"{name!r} is unknown", mend)
+    name = part.choice("profile", [*PROFILES, CUSTOM])
     names = _parse_headers(part)
     profile = _custom(part, names) if name == CUSTOM else _renamed(part, PROFILES[name], names)
     profile = replace(profile, address=_parse_address_header(part, profile))

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._ansible.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+T = TypeVar("T")
 
 
 class Entry:
@@ -59,6 +61,34 @@ class Entry:
             if isinstance(item, bool) or not isinstance(item, (str, int)):
                 raise self.problem(key, f"{item!r} is {kind(item)}, not a string", mend)
         return [str(item) for item in items]
+
+    def choice(self, key: str, choices: Sequence[str], default: str | None = None, what: str = "is unknown") -> str:
+        """The string under ``key``, which is one of ``choices``.
+
+        :param what: what is said of any other.
+        :raises Problem: if it is missing and there is no default, or if it is none of them.
+        """
+        mend = f"Write one of: {', '.join(choices)}"
+        text = self.text(key, mend, default)
+        if text not in choices:
+            raise self.problem(key, f"{text!r} {what}", mend)
+        return text
+
+    def each(self, key: str, mend: str, read: Callable[[str], T], called: Callable[[T], str] = str) -> tuple[T, ...]:
+        """What ``read`` makes of the strings under ``key``: one at least, and none twice.
+
+        :param called: what one is called in an error, and known by.
+        :raises Problem: if there is none, or one stands there twice; else whatever ``read`` raises.
+        """
+        if not self.given(key):
+            raise self.problem(key, "missing", mend)
+        found = tuple(read(text) for text in self.texts(key, mend))
+        if not found:
+            raise self.problem(key, "an empty list", mend)
+        double = first_double([called(one) for one in found])
+        if double:
+            raise self.problem(key, f"{double} stands there twice", "Remove one of them")
+        return found
 
     def flag(self, key: str) -> bool:
         """The boolean under ``key``, false if there is none.

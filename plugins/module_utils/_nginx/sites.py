@@ -302,7 +302,7 @@ def _parse_site(raw: object, position: int) -> Site:
     name = _parse_name(Entry(raw, f"entry {position}"))
     entry = Entry(raw, f"site {name}")
     _refuse_unknown_keys(entry, raw)
-    mode = _parse_mode(entry)
+    mode = entry.choice("mode", MODES, "host", "is no mode")
     _refuse_open_edge(entry)
     manage = _parse_manage(entry)
     return Site(
@@ -323,7 +323,7 @@ def _parse_site(raw: object, position: int) -> Site:
         auth_request=parse_decision_service(entry),
         hsts=parse_hsts(entry),
         rate_limit=parse_rate_limit(entry),
-        revocation=_parse_revocation(entry),
+        revocation=entry.choice("revocation", REVOCATIONS, "crl"),
         certificate=parse_path(entry, "certificate") if manage == "vhost" else "",
         certificate_key=parse_path(entry, "certificate_key") if manage == "vhost" else "",
         contact=_parse_contact(entry),
@@ -357,7 +357,6 @@ def _refuse_unknown_keys(entry: Entry, raw: Mapping[Any, Any]) -> None:
 
 
 def _parse_stage(entry: Entry) -> str:
-    mend = f"Write one of: {', '.join(STAGES)}"
     stage = entry.value("stage")
     if isinstance(stage, bool):
         raise entry.problem(
@@ -365,25 +364,11 @@ def _parse_stage(entry: Entry) -> str:
             f"{stage} is a boolean (YAML reads off, no, on and yes as one)",
             "To remove the gate write stage: absent, to close it stage: enforce",
         )
-    text = entry.text("stage", mend)
-    if text not in STAGES:
-        raise entry.problem("stage", f"{text!r} is no stage", mend)
-    return text
-
-
-def _parse_mode(entry: Entry) -> str:
-    mend = f"Write one of: {', '.join(MODES)}"
-    mode = entry.text("mode", mend, default="host")
-    if mode not in MODES:
-        raise entry.problem("mode", f"{mode!r} is no mode", mend)
-    return mode
+    return entry.choice("stage", STAGES, what="is no stage")
 
 
 def _parse_manage(entry: Entry) -> str:
-    mend = f"Write one of: {', '.join(MANAGED)}"
-    manage = entry.text("manage", mend, default="vhost")
-    if manage not in MANAGED:
-        raise entry.problem("manage", f"{manage!r} is unknown", mend)
+    manage = entry.choice("manage", MANAGED, "vhost")
     if manage == "vhost":
         return manage
     if entry.value("stage") in OPEN:
@@ -396,25 +381,9 @@ def _parse_manage(entry: Entry) -> str:
     return manage
 
 
-def _parse_revocation(entry: Entry) -> str:
-    mend = f"Write one of: {', '.join(REVOCATIONS)}"
-    revocation = entry.text("revocation", mend, default="crl")
-    if revocation not in REVOCATIONS:
-        raise entry.problem("revocation", f"{revocation!r} is unknown", mend)
-    return revocation
-
-
 def _parse_server_names(entry: Entry) -> tuple[str, ...]:
     mend = "Write the full host names at which people reach the site, for example panel.example.org"
-    if not entry.given("server_names"):
-        raise entry.problem("server_names", "missing", mend)
-    names = tuple(_parse_host(entry, text, mend) for text in entry.texts("server_names", mend))
-    if not names:
-        raise entry.problem("server_names", "an empty list", mend)
-    double = first_double(names)
-    if double:
-        raise entry.problem("server_names", f"{double} stands there twice", "Remove one of them")
-    return names
+    return entry.each("server_names", mend, lambda text: _parse_host(entry, text, mend))
 
 
 def _parse_host(entry: Entry, text: str, mend: str) -> str:
@@ -448,13 +417,7 @@ def _parse_listens(entry: Entry, key: str) -> tuple[Listen, ...]:
     mend = 'Write a list of ports, address:port or [IPv6 address]:port, for example ["443", "[::]:443"]'
     if not entry.given(key):
         return ()
-    listens = tuple(_parse_listen(entry, key, text, mend) for text in entry.texts(key, mend))
-    if not listens:
-        raise entry.problem(key, "an empty list", mend)
-    double = first_double([listen.token for listen in listens])
-    if double:
-        raise entry.problem(key, f"{double} stands there twice", "Remove one of them")
-    return listens
+    return entry.each(key, mend, lambda text: _parse_listen(entry, key, text, mend), lambda listen: listen.token)
 
 
 def _parse_listen(entry: Entry, key: str, text: str, mend: str) -> Listen:
@@ -532,10 +495,7 @@ def _parse_guarded_path(part: Entry, mend: str) -> str:
 
 
 def _parse_path_spelling(entry: Entry, mode: str) -> str:
-    mend = f"Write one of: {', '.join(SPELLINGS)}"
-    spelling = entry.text("path_spelling", mend, default="strict")
-    if spelling not in SPELLINGS:
-        raise entry.problem("path_spelling", f"{spelling!r} is unknown", mend)
+    spelling = entry.choice("path_spelling", SPELLINGS, "strict")
     if mode == "host" and entry.given("path_spelling"):
         raise entry.problem("path_spelling", "has no effect in mode host", "Remove it, or write mode: path")
     return spelling

@@ -9,13 +9,13 @@ expression that means "earlier than the deadline". No reload, timer or run of An
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from .entry import first_double, kind
+from .entry import kind
+from .networks import parse_networks
 from .upstreams import parse_path
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ LONGEST = timedelta(days=30)
 _KEYS = ("networks", "until", "basic_auth")
 _BASIC_AUTH_KEYS = ("user_file", "realm", "rate", "burst")
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(?::\d{2})?(?:[Zz]|[+-]\d{2}:\d{2})")
-_NETWORK = re.compile(r"[0-9A-Fa-f.:]+(?:/[0-9.]+)?")
 _REALM = re.compile(r"[A-Za-z0-9 .,:_-]{1,60}")
 _RATE = re.compile(r"[1-9][0-9]{0,5}r/[sm]")
 # Ten digits: until the year 2286.
@@ -137,29 +136,7 @@ def live_deadlines(manifest: object) -> Mapping[str, int]:
 
 def _networks(part: Entry) -> tuple[str, ...]:
     mend = "Write a list of networks and addresses, as in [192.0.2.0/24, '2001:db8::/32', 198.51.100.7]"
-    if part.value("networks") is None:
-        return ()
-    networks = tuple(_network(part, text, mend) for text in part.texts("networks", mend))
-    double = first_double(networks)
-    if double:
-        raise part.problem("networks", f"{double} stands there twice", "Remove one of them")
-    return networks
-
-
-def _network(part: Entry, text: str, mend: str) -> str:
-    if not _NETWORK.fullmatch(text):
-        raise part.problem("networks", f"{text!r} is no network", mend)
-    try:
-        network = ipaddress.ip_network(text, strict=True)
-    except ValueError as error:
-        raise part.problem("networks", f"{text!r} is no network: {error}", mend) from None
-    if network.prefixlen == 0:
-        raise part.problem("networks", f"{text} is the whole internet", "Write stage: observe, or smaller networks")
-    # An IPv4 visitor of an IPv6 socket is looked up as IPv4, so a network of mapped addresses would never match.
-    mapped = isinstance(network, ipaddress.IPv6Network) and network.network_address.ipv4_mapped
-    if mapped:
-        raise part.problem("networks", f"{text} holds IPv4 addresses written as IPv6", "Write them as IPv4")
-    return str(network)
+    return parse_networks(part, "networks", mend) if part.value("networks") not in (None, []) else ()
 
 
 def _until(part: Entry) -> int:

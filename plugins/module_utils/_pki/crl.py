@@ -26,7 +26,7 @@ from .profiles import authority_key_identifier
 try:
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric import rsa
+    from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
     from cryptography.hazmat.primitives.serialization import Encoding
 except ImportError:  # the modules report it (_ansible.dependencies) before anything here is called
     pass
@@ -214,10 +214,12 @@ def _is_signed_by(found: _Found, key: CertificatePublicKeyTypes) -> bool:
     if data is None or digest is None:
         return False
     try:
-        if isinstance(key, rsa.RSAPublicKey):
-            key.verify(crl.signature, data, how, digest)  # type: ignore[arg-type]
+        if isinstance(key, rsa.RSAPublicKey) and isinstance(how, (padding.PKCS1v15, padding.PSS)):
+            key.verify(crl.signature, data, how, digest)
+        elif isinstance(key, ec.EllipticCurvePublicKey) and isinstance(how, ec.ECDSA):
+            key.verify(crl.signature, data, how)
         else:
-            key.verify(crl.signature, data, how)  # type: ignore
+            return False
     except InvalidSignature:
         return False
     return True

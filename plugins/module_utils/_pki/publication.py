@@ -238,7 +238,7 @@ def _newly_denied(before: dict[str, str], files: dict[str, str]) -> bool:
 def _denied_in(files: dict[str, str]) -> set[tuple[str, str]]:
     """Return the name of the CA and the serial of whatever a publication denies; of one that is damaged, nothing."""
     try:
-        names = {one["id"]: one["subject"] for one in json.loads(files["identities.json"])["issuers"]}
+        names, _identities_there = _told(files["identities.json"])
         return {(names[one["issuer"]], one["serial"]) for one in json.loads(files["denied.json"])["denied"]}
     except (ValueError, KeyError, TypeError, RecursionError):
         return set()
@@ -320,15 +320,20 @@ def _read_published(directory: str) -> _Published:
     try:
         certificates = x509.load_pem_x509_certificates(files["ca.pem"].encode())
         crls = [x509.load_pem_x509_crl(block.encode()) for block in pem_blocks(files["crl.pem"])]
-        told = json.loads(files["identities.json"])
-        names = {one["id"]: one["subject"] for one in told["issuers"]}
-        identities = [(names[one["issuer"]], one) for one in told["identities"]]
+        names, identities = _told(files["identities.json"])
         denied = [(names[one["issuer"]], one) for one in json.loads(files["denied.json"])["denied"]]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise Problem(
             f"A predecessor is not here, and what was published of it in {directory} is missing or damaged", _MEND_AWAY
         ) from None
     return _Published(certificates, crls, identities, denied)
+
+
+def _told(identities: str) -> tuple[dict[int, str], list[tuple[str, dict[str, Any]]]]:
+    """Return what an identities.json says: the names of the CAs by their numbers, and each entry with the name of its CA."""
+    told = json.loads(identities)
+    names = {one["id"]: one["subject"] for one in told["issuers"]}
+    return names, [(names[one["issuer"]], one) for one in told["identities"]]
 
 
 def _add_kept(cas: list[_Ca], kept: _Published | None, now: datetime) -> None:
@@ -438,11 +443,10 @@ def _digests(authority: Authority, serial: str) -> dict[str, str]:
 
 def _published_digests(directory: str) -> dict[tuple[str, str], dict[str, str]]:
     try:
-        told = json.loads(_read(os.path.join(directory, "identities.json")))
-        names = {one["id"]: one["subject"] for one in told["issuers"]}
+        _names, identities = _told(_read(os.path.join(directory, "identities.json")))
         return {
-            (names[one["issuer"]], one["serial"]): {key: one[key] for key in ("sha256", "sha1")}
-            for one in told["identities"]
+            (name, one["serial"]): {key: one[key] for key in ("sha256", "sha1")}
+            for name, one in identities
             if "sha256" in one and "sha1" in one
         }
     except (ValueError, KeyError, TypeError, RecursionError):
