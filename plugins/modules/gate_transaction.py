@@ -241,6 +241,14 @@ unguarded:
   type: list
   elements: str
   sample: []
+open_elsewhere:
+  description:
+    - The names of the sites whose panel another server of this nginx opens, too. Nothing is shut as long as that is so, and in
+      stage C(observe) nothing is opened that was not open.
+  returned: O(step) is V(apply), V(test), V(begin) or V(rollback)
+  type: list
+  elements: str
+  sample: []
 findings:
   description:
     - What was found in the effective configuration beside the gate, those that open a panel first.
@@ -422,6 +430,7 @@ def told(outcome: Outcome) -> dict[str, Any]:
         "tested": outcome.result.tested,
         "guarded": not outcome.survey.unguarded,
         "unguarded": list(outcome.survey.unguarded),
+        "open_elsewhere": list(outcome.survey.open_elsewhere),
         "findings": [finding.as_dict() for finding in outcome.survey.findings],
         "sites": outcome.sites,
         "diff": steps.difference(outcome.before, outcome.after),

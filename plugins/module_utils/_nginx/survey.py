@@ -31,11 +31,13 @@ class Survey:
     :param included: the sites of snippets whose server snippet stands in a server.
     :param unguarded: the sites of snippets that nothing guards yet.
     :param findings: errors first.
+    :param open_elsewhere: the sites whose panel another server of this nginx opens, in whatever stage they are.
     """
 
     included: tuple[str, ...]
     unguarded: tuple[str, ...]
     findings: tuple[Finding, ...]
+    open_elsewhere: tuple[str, ...] = ()
 
     def errors(self) -> list[Finding]:
         """Those through which a panel is open."""
@@ -64,10 +66,12 @@ def survey(configuration: Configuration, panels: Sequence[Panel], home: str, *, 
     included: list[str] = []
     unguarded: list[str] = []
     findings: list[Finding] = []
+    open_elsewhere: list[str] = []
     for panel in panels:
         guarded = panel.manage == "vhost" or is_included(servers, panel, home)
         others = servers if guarded else [block for block in servers if block not in meant(servers, panel)]
         elsewhere = look_elsewhere(configuration, others, panel, home)
+        open_elsewhere += [panel.site] if any(finding.opens for finding in elsewhere) else []
         serious = guarded and panel.enforced and not lenient
         findings += elsewhere if serious else [finding.as_warning() for finding in elsewhere]
         if not guarded:
@@ -77,7 +81,7 @@ def survey(configuration: Configuration, panels: Sequence[Panel], home: str, *, 
             included.append(panel.site)
             findings += look_inside(configuration, servers, panel, home)
     ordered = sorted(dict.fromkeys(findings), key=lambda finding: not finding.opens)
-    return Survey(tuple(included), tuple(unguarded), tuple(ordered))
+    return Survey(tuple(included), tuple(unguarded), tuple(ordered), tuple(open_elsewhere))
 
 
 def refuse(found: Survey, formerly_included: Collection[str]) -> None:

@@ -1,0 +1,41 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which version of this collection is at work, on the control node."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+
+from .errors import Problem
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+_VERSION = re.compile(r"^version: (\S+)$", re.MULTILINE)
+
+
+def collection_version(root: str = _ROOT) -> str:
+    """Return the version, of an installed collection from its MANIFEST.json, of a checkout from galaxy.yml.
+
+    :raises Problem: if neither tells it.
+    """
+    try:
+        with open(os.path.join(root, "MANIFEST.json"), encoding="utf-8") as file:
+            return str(json.load(file)["collection_info"]["version"])
+    except FileNotFoundError:
+        pass
+    except (ValueError, KeyError, TypeError):
+        raise _unknown(root) from None
+    try:
+        with open(os.path.join(root, "galaxy.yml"), encoding="utf-8") as file:
+            match = _VERSION.search(file.read())
+    except FileNotFoundError:
+        match = None
+    if match is None:
+        raise _unknown(root)
+    return match[1]
+
+
+def _unknown(root: str) -> Problem:
+    return Problem(f"The collection in {root} does not tell its version", "Install it with ansible-galaxy")

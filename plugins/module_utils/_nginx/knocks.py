@@ -1,0 +1,92 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the gates of a host are asked from outside, and what they are expected to do, read from their manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .._ansible.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+
+@dataclass(frozen=True)
+class Knock:
+    """One question.
+
+    :param address: where to connect, ``host:port``.
+    :param stage: that of the site.
+    :param side_door: whether somebody outside the window is asked for a password.
+    :param edge: whether visitors come through a proxy that terminates TLS, so that no certificate opens it directly.
+    """
+
+    site: str
+    url: str
+    server_name: str
+    address: str
+    stage: str
+    side_door: bool
+    edge: bool
+    guarded_paths: tuple[str, ...]
+
+
+def knocks_from(
+    manifest: object, address: str, ports: Mapping[str, Any], *, skip: Collection[str] = ()
+) -> tuple[Knock, ...]:
+    """Return one question for each name and port of every site.
+
+    :param manifest: the manifest.json of a gate, read; empty if there is none.
+    :param address: where the host is reached; empty if that is the address that a site listens on, as on the host itself.
+    :param ports: port of the site -> port to connect to, where they are translated on the way.
+    :param skip: sites that nothing guards yet.
+    :raises Problem: if it is no such manifest.
+    """
+    if not manifest:
+        return ()
+    try:
+        sites = [(str(name), site) for name, site in sorted(manifest["sites"].items())]  # type: ignore[index]
+        return tuple(knock for name, site in sites if name not in skip for knock in _knocks(name, site, address, ports))
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise Problem(
+            "The manifest of the gate does not say where its sites are",
+            "Look at quietdoor/gate/manifest.json on that host",
+        ) from None
+
+
+def _knocks(name: str, site: Mapping[str, Any], address: str, ports: Mapping[str, Any]) -> Sequence[Knock]:
+    server_name = str(site["server_names"][0])
+    found: dict[int, Knock] = {}
+    for listen in site["listen"]:
+        port = int(listen["port"])
+        found.setdefault(
+            port,
+            Knock(
+                site=name,
+                url=f"https://{server_name}{'' if port == 443 else f':{port}'}{_page(site)}",
+                server_name=server_name,
+                address=_joined(address or _here(str(listen["address"])), int(ports.get(str(port), port))),
+                stage=str(site["stage"]),
+                side_door=bool(site.get("side_door", False)),
+                edge=bool(site.get("edge", False)),
+                guarded_paths=tuple(f"{path}/" for path in site.get("paths", [])),
+            ),
+        )
+    return tuple(found.values())
+
+
+def _page(site: Mapping[str, Any]) -> str:
+    paths = site.get("paths", [])
+    return f"{paths[0]}/" if paths else "/"
+
+
+def _here(address: str) -> str:
+    return {"*": "127.0.0.1", "::": "::1"}.get(address, address)
+
+
+def _joined(host: str, port: int) -> str:
+    bare = host.strip("[]")
+    return f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"

@@ -1,0 +1,158 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From which stage to which a site moves, and whether it may: one step at a time towards ``enforce``, any way back at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .._ansible.errors import Problem
+from .sites import STAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from .sites import Site
+
+ABSENT, OBSERVE, FALLBACK, ENFORCE = STAGES
+STAY, FORWARD, BACK, JUMP = "stay", "forward", "back", "jump"
+
+
+@dataclass(frozen=True)
+class Move:
+    """What becomes of one site.
+
+    :param now: the stage of the live gate; ``absent`` if it has none.
+    :param wanted: the stage to come.
+    :param kind: ``stay``, ``forward``, ``back`` or ``jump``, which is a move forward that leaves a stage out.
+    :param objection: why it may not be made, empty if it may.
+    :param mend: what to do instead.
+    :param rehearsal: whether it is about a second port on which a gate is tried.
+    """
+
+    site: str
+    now: str
+    wanted: str
+    kind: str
+    objection: str = ""
+    mend: str = ""
+    rehearsal: bool = False
+
+    @property
+    def shuts(self) -> bool:
+        """Whether people who get in today without a certificate will not any more, for good."""
+        return self.wanted == ENFORCE and self.kind in (FORWARD, JUMP) and self.now != ABSENT and not self.rehearsal
+
+    def __str__(self) -> str:
+        return f"{self.site}: {self.now}" if self.kind == STAY else f"{self.site}: {self.now} -> {self.wanted}"
+
+
+def live_stages(manifest: object) -> dict[str, str]:
+    """Return the stage of every site of a live gate.
+
+    :param manifest: its manifest.json, read; empty if no gate is live.
+    :raises Problem: if it is no such manifest.
+    """
+    sites = manifest.get("sites", {}) if isinstance(manifest, dict) else None
+    if not isinstance(sites, dict):
+        raise _strange()
+    found = {str(name): site.get("stage") if isinstance(site, dict) else None for name, site in sites.items()}
+    if not all(stage in STAGES for stage in found.values()):
+        raise _strange()
+    return {name: str(stage) for name, stage in found.items()}
+
+
+def plan_moves(sites: Sequence[Site], manifest: object, open_elsewhere: Collection[str] = ()) -> tuple[Move, ...]:
+    """Return the move of every site that is, or is to be, behind a gate.
+
+    :param sites: what is wanted, sites in stage ``absent`` included.
+    :param manifest: that of the live gate, empty if there is none.
+    :param open_elsewhere: the sites whose panel can be reached without the gate.
+    """
+    now = live_stages(manifest)
+    moves = [_move(site, now.get(site.name, ABSENT), open_elsewhere) for site in sites]
+    named = {site.name for site in sites}
+    gone = [Move(name, stage, ABSENT, BACK) for name, stage in sorted(now.items()) if name not in named]
+    return (*(move for move in moves if (move.now, move.wanted) != (ABSENT, ABSENT)), *gone)
+
+
+def refuse_moves(moves: Sequence[Move]) -> None:
+    """Fail if a move may not be made.
+
+    :raises Problem: that names every such move, and what to do instead.
+    """
+    refused = [move for move in moves if move.objection]
+    if refused:
+        raise Problem(
+            "; ".join(f"site {move}: {move.objection}" for move in refused),
+            "; ".join(dict.fromkeys(move.mend for move in refused)),
+        )
+
+
+def as_dicts(moves: Sequence[Move]) -> list[dict[str, Any]]:
+    """Return moves as plain data."""
+    return [
+        {
+            "site": move.site,
+            "told": str(move),
+            "now": move.now,
+            "wanted": move.wanted,
+            "kind": move.kind,
+            "shuts": move.shuts,
+            "rehearsal": move.rehearsal,
+        }
+        for move in moves
+    ]
+
+
+def _move(site: Site, now: str, open_elsewhere: Collection[str]) -> Move:
+    wanted = site.stage
+    kind = _kind(site, now, wanted)
+    if site.rehearsal:
+        # Whoever has no certificate has the other port.
+        return Move(site.name, now, wanted, FORWARD if kind == JUMP else kind, rehearsal=True)
+    if (now, wanted) == (ABSENT, OBSERVE) and site.name not in open_elsewhere:
+        return Move(site.name, now, wanted, kind, *_would_publish(site))
+    if kind == JUMP:
+        return Move(site.name, now, wanted, kind, *_leaves_out(site, now, wanted, is_open=site.name in open_elsewhere))
+    return Move(site.name, now, wanted, kind)
+
+
+def _kind(site: Site, now: str, wanted: str) -> str:
+    steps = STAGES.index(wanted) - STAGES.index(now)
+    if steps <= 0:
+        return BACK if steps else STAY
+    # observe publishes a panel; where nobody could reach it yesterday, fallback is the first stage.
+    first = (now, wanted) == (ABSENT, FALLBACK) and site.manage == "vhost"
+    return FORWARD if steps == 1 or first else JUMP
+
+
+def _would_publish(site: Site) -> tuple[str, str]:
+    return (
+        "no other server of this nginx opens the panel today, and stage observe would open it to everybody",
+        f"Begin site {site.name} with stage: fallback; or say -e rollout_force=true if the panel is public in another way",
+    )
+
+
+def _leaves_out(site: Site, now: str, wanted: str, *, is_open: bool) -> tuple[str, str]:
+    between = STAGES[STAGES.index(now) + 1 : STAGES.index(wanted)]
+    if site.manage == "snippets" or site.edge:
+        what = "manage: snippets" if site.manage == "snippets" else "source: edge"
+        return (
+            f"with {what} there is no stage between them, so nothing shows beforehand who would be shut out",
+            "Make sure of that yourself, and say -e rollout_force=true",
+        )
+    first = FALLBACK if now == ABSENT and not is_open else between[0]
+    return (
+        f"that leaves out {' and '.join(between)}",
+        f"Set stage: {first} for site {site.name} first; or say -e rollout_force=true if you know that nobody is shut out",
+    )
+
+
+def _strange() -> Problem:
+    return Problem(
+        "The manifest of the live gate does not say in which stages its sites are",
+        "Look at quietdoor/gate/manifest.json on that host; role gate writes it anew",
+    )

@@ -1,0 +1,141 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rollout_receipt
+short_description: Note what was rolled out somewhere, or make sure that it was
+version_added: 0.1.0
+description:
+  - Keeps receipts in a directory, one small file for a site in a stage, with the settings and the version of this collection with
+    which it was rolled out. Receipts hold no secret.
+  - With O(state=required) it fails unless there is a receipt for each thing, so that nothing reaches production that
+    staging has not had.
+options:
+  path:
+    description: The directory of the receipts. It is made with the first one.
+    type: path
+    required: true
+  environment:
+    description: From where the receipts are. Lower-case letters, digits and C(_), as in V(staging).
+    type: str
+    required: true
+  things:
+    description: What they are about, as filter P(quietdoor.mtls.gate_digests#filter) returns it.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      site:
+        description: The name of the site.
+        type: str
+        required: true
+      stage:
+        description: Its stage.
+        type: str
+        required: true
+      digest:
+        description: SHA-256 over the version of the collection and the settings of the site, hex.
+        type: str
+        required: true
+  state:
+    description:
+      - V(present) writes those that are not there. Of one site in one environment the newest 100 are kept.
+      - V(required) fails and names the sites of which there is none.
+    type: str
+    choices: [present, required]
+    default: present
+extends_documentation_fragment:
+  - quietdoor.mtls.attributes
+seealso:
+  - plugin: quietdoor.mtls.gate_digests
+    plugin_type: filter
+author:
+  - quietdoor.mtls authors (@quietdoor)
+"""
+
+EXAMPLES = r"""
+- name: Make sure that staging has had it
+  quietdoor.mtls.rollout_receipt:
+    path: /srv/quietdoor/receipts
+    environment: staging
+    state: required
+    things: "{{ gate_sites | quietdoor.mtls.gate_digests }}"
+
+- name: Note that production has it
+  quietdoor.mtls.rollout_receipt:
+    path: /srv/quietdoor/receipts
+    environment: production
+    things: "{{ gate_sites | quietdoor.mtls.gate_digests }}"
+"""
+
+RETURN = r"""
+written:
+  description: What there was no receipt for before, as C(site) and C(stage).
+  returned: success
+  type: list
+  elements: dict
+  sample: [{"site": "panel", "stage": "enforce"}]
+"""
+
+import os
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx import receipts
+
+_THING = {name: {"type": "str", "required": True} for name in ("site", "stage", "digest")}
+
+
+def work(module: Any) -> dict[str, Any]:
+    """Write, or look."""
+    params = module.params
+    directory, environment = os.path.normpath(params["path"]), params["environment"]
+    things = tuple(receipts.thing_from(item) for item in params["things"])
+    if params["state"] == "required":
+        refuse_missing(receipts.missing(directory, environment, things), directory, environment)
+        return {"changed": False, "written": []}
+    when = f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+    new = receipts.write(directory, environment, things, when, check_mode=module.check_mode)
+    told = [{"site": thing.site, "stage": thing.stage} for thing in new]
+    shown = "".join(f"{environment}: {thing.site} in stage {thing.stage}\n" for thing in new)
+    return {
+        "changed": bool(new),
+        "written": told,
+        "diff": {"before_header": directory, "after_header": directory, "before": "", "after": shown},
+    }
+
+
+def refuse_missing(absent: tuple[receipts.Thing, ...], directory: str, environment: str) -> None:
+    """Fail if something is missing.
+
+    :raises Problem: that names it.
+    """
+    if absent:
+        named = ", ".join(f"{thing.site} in stage {thing.stage}" for thing in absent)
+        raise Problem(
+            f"{environment} has not had this yet with the same settings and this version of the collection: {named} "
+            f"(no receipt in {directory})",
+            f"Roll it out in {environment} first, with the same settings; or say -e rollout_force=true",
+        )
+
+
+def main() -> None:
+    """Entry point."""
+    spec = {
+        "path": {"type": "path", "required": True},
+        "environment": {"type": "str", "required": True},
+        "things": {"type": "list", "elements": "dict", "required": True, "options": _THING},
+        "state": {"type": "str", "choices": ["present", "required"], "default": "present"},
+    }
+    run(AnsibleModule(argument_spec=spec, supports_check_mode=True), work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbooks rollout, confirm and rollback on a real nginx: from a public panel to an enforced gate and back, one step after the other."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from lab import Lab, built, curl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+QUICK = {"rollout_quiet_for": "1s", "rollout_after": "", "gate_other_ways": "warn", "rollout_revert_by": "process"}
+CANARY = {"name": "door-probe", "common_name": "Door probe"}
+
+
+class Poller:
+    """Somebody with a certificate, who comes every 100 ms over a fresh connection; ``refused`` is whatever was no 200."""
+
+    def __init__(self, lab: Lab, who: str | None) -> None:
+        self.refused: list[tuple[float, int]] = []
+        self.asked = 0
+        self._lab = lab
+        self._who = ["--cert", str(lab.client(who, "chain.pem")), "--key", str(lab.client(who, "key"))] if who else []
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._poll, daemon=True)
+
+    def _poll(self) -> None:
+        while not self._end.wait(0.1):
+            status, _body = curl(self._lab.sites[0], self._lab, *self._who)
+            self.asked += 1
+            if status != 200:
+                self.refused.append((time.time(), status))
+
+    def __enter__(self) -> Poller:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab with one site, whose panel an ordinary server opens to everybody, and a trust without a gate."""
+
+    def yesterday(lab: Lab) -> str:
+        site = lab.sites[0]
+        return f"server {{ listen 127.0.0.1:{lab.free}; location / {{ proxy_pass {site.entry['upstream']}; }} }}"
+
+    from lab import free_ports  # noqa: PLC0415
+
+    Lab.free = free_ports(1)[0]
+    with built(tmp_path_factory.mktemp("rollout"), 5, yesterday, clients=3, sites=1) as lab:
+        lab.roster = [{**client, "key": {"type": "ecdsa", "curve": "P-256"}} for client in lab.roster] + [CANARY]
+        lab.variables.update(QUICK, rollout_probe_server_ca=str(lab.root / "tls" / f"{lab.sites[0].name}.crt"))
+        done = lab.play(playbook="quietdoor.mtls.trust")
+        assert done.code == 0, done.output
+        yield lab
+
+
+def rollout(lab: Lab, stage: str, *arguments: str, **overrides: object):
+    """Run the playbook with the site in a stage."""
+    site = lab.sites[0]
+    site.entry["stage"] = stage
+    if stage == "fallback":
+        site.entry["window"] = {"networks": ["127.0.0.1"]}
+    return lab.play(*arguments, playbook="quietdoor.mtls.rollout", **overrides)
+
+
+def status(lab: Lab, who: str | None = None) -> int:
+    """Ask once."""
+    arguments = ["--cert", str(lab.client(who, "chain.pem")), "--key", str(lab.client(who, "key"))] if who else []
+    return curl(lab.sites[0], lab, *arguments)[0]
+
+
+def armed(lab: Lab) -> bool:
+    """Whether something is left armed."""
+    return (lab.nginx.prefix / "quietdoor" / "armed").exists()
+
+
+def test_a_jump_is_refused_by_name(lab: Lab) -> None:
+    done = rollout(lab, "enforce")
+    assert done.code != 0
+    assert "that leaves out observe and fallback" in " ".join(done.output.split())
+    assert status(lab) == 0
+
+
+def test_from_nothing_to_observe(lab: Lab) -> None:
+    predicted = rollout(lab, "observe", "--check", "--diff")
+    assert predicted.code == 0, predicted.output
+    assert status(lab) == 0
+    done = rollout(lab, "observe")
+    assert done.code == 0, done.output
+    assert status(lab) == 200
+    again = rollout(lab, "observe")
+    assert (again.code, again.changed) == (0, 0), again.output
+    assert not armed(lab)
