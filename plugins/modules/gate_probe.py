@@ -13,8 +13,9 @@ version_added: 0.1.0
 description:
   - Opens real TLS connections to a gate, with and without certificates, and holds every answer against what was expected.
   - A certificate was let in only if the gate says so at C(/.well-known/quietdoor) and the page itself is answered by the
-    application. A refusal counts only if it is the gate's own (its header C(X-Quietdoor-Verdict)), never a time-out or an
-    answer of the application. A gate that cannot be reached at all is an error, not a refusal.
+    application (but see O(expect_application)). A refusal counts only if it is the gate's own (its header
+    C(X-Quietdoor-Verdict)), never a time-out or an answer of the application. A gate that cannot be reached at all is an error,
+    not a refusal.
   - Needs no library. The checks that show false certificates make them on the spot with the C(openssl) command.
   - Run it where the clients are, for example on the control node with C(delegate_to).
 author:
@@ -72,7 +73,8 @@ options:
         required: true
       expect:
         description:
-          - Whether the gate should let this certificate in (V(cert)) or refuse it (V(deny)).
+          - Whether the gate should let this certificate in (V(cert)) or refuse it (V(deny)), the latter as far as its O(stage)
+            refuses anybody.
         type: str
         choices: [cert, deny]
         default: cert
@@ -80,6 +82,8 @@ options:
         description:
           - What sort of certificate it is. It says which check asks as this client when it is to be refused, V(valid) being
             one that is sound and still not allowed. V(server_auth) is one for servers only.
+          - One that was ever revoked is V(revoked), whatever else is the matter with it. With V(other) the window of
+            O(stage=fallback) may open to it or not.
           - Default is V(valid) with O(clients[].expect=cert), else V(other).
         type: str
         choices: [valid, revoked, expired, server_auth, foreign, other]
@@ -156,6 +160,42 @@ options:
       - How many refusals one address gets at once before the gate limits them, C(burst) in C(rate_limit) of
         C(gate_sites). Check V(rate_limit) sends ten more than that. The address that asks is limited for a while after it.
     type: int
+  stage:
+    description:
+      - The stage of the gate, as in C(gate_sites) of role C(gate); what it is expected to do with clients that have no good
+        certificate. Those with a good one get in at every stage.
+      - V(enforce) refuses them. V(observe) lets them in, with verdict C(would-deny) at C(/.well-known/quietdoor), and tells the
+        application of no identity. V(fallback) goes by O(window) and O(side_door), but never lets in a certificate of
+        O(clients[].kind=revoked).
+      - What only makes sense where somebody is refused is asked as a revoked client where nobody else is; without one it is
+        left out, and RV(left_out) says so.
+    type: str
+    choices: [observe, fallback, enforce]
+    default: enforce
+  window:
+    description:
+      - Only looked at with O(stage=fallback). Whether the address that asks is in the networks of the site's window while that
+        is open (V(listed)), so that everybody gets in who was never revoked, with verdict C(fallback); or it is not, or the
+        window is closed (V(outside)), so that only a good certificate opens.
+      - With V(unknown) either counts, as long as status location and page agree, and RV(checks[].seen) says which it was.
+    type: str
+    choices: [listed, outside, unknown]
+    default: unknown
+  side_door:
+    description:
+      - Only looked at with O(stage=fallback). Whether somebody from outside the window is asked for a password (401, with the
+        headers of the gate) instead of being refused. No password is tried.
+    type: bool
+    default: false
+  expect_application:
+    description:
+      - Whether the application behind the gate has to answer.
+      - With V(false) a certificate was let in if the gate says so at C(/.well-known/quietdoor), and an answer 502, 503 or 504
+        from behind the gate is no deviation, if the first client that gets in has such an answer too. It is said in
+        RV(checks[].seen) and in RV(application_down). Who gets it where that client reaches the application was not let in.
+      - An application that takes connections and says nothing is seen as such only if O(timeout) is longer than that of nginx.
+    type: bool
+    default: true
   expect_http2:
     description:
       - Whether HTTP/2 has to be offered or must not be. Only reported if absent.
@@ -257,6 +297,13 @@ EXAMPLES = r"""
       trust: 1732362000
   delegate_to: localhost
 
+- name: A gate that refuses nobody yet, before an application that need not run
+  quietdoor.mtls.gate_probe:
+    url: https://admin.example.org/
+    stage: observe
+    expect_application: false
+  delegate_to: localhost
+
 - name: A report that does not stop the play
   quietdoor.mtls.gate_probe:
     url: https://admin.example.org/
@@ -315,6 +362,14 @@ deviations:
   returned: when the gate could be asked
   type: int
   sample: 0
+application_down:
+  description:
+    - The questions to which the answer was that the application does not run, each with check, client and what was seen; empty if
+      there were none. Whether that is a deviation is up to O(expect_application).
+  returned: when the gate could be asked
+  type: list
+  elements: str
+  sample: ["valid (alex): GET /: 502, the application is down"]
 left_out:
   description: The checks that could not be made, and what would have to be given for each.
   returned: when the gate could be asked
@@ -366,6 +421,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.options impo
 from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.preflight import check_files, reach
 from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.report import report, summary
 from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.specimens import Workshop
+from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.stages import ENFORCE, STAGES, UNKNOWN, WINDOWS
 
 _CLIENT = {
     "name": {"type": "str", "required": True},
@@ -394,6 +450,10 @@ _SPEC = {
     "websocket_path": {"type": "str"},
     "expect_hsts": {"type": "str", "choices": list(HSTS)},
     "rate_limit_burst": {"type": "int"},
+    "stage": {"type": "str", "choices": list(STAGES), "default": ENFORCE},
+    "window": {"type": "str", "choices": list(WINDOWS), "default": UNKNOWN},
+    "side_door": {"type": "bool", "default": False},
+    "expect_application": {"type": "bool", "default": True},
     "expect_http2": {"type": "bool"},
     "checks": {"type": "list", "elements": "str", "default": [], "choices": list(checks.NAMES)},
     "timeout": {"type": "float", "default": 5},

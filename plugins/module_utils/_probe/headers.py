@@ -9,8 +9,9 @@ import secrets
 from typing import TYPE_CHECKING, Callable
 
 from .access import needs_insider
-from .check import REFUSED, Check, Expectation, Finding, Step, judge
+from .check import MISDIRECTED, SERVED, Check, Expectation, Finding, Step, describe, judge, one_of, reception, tolerant
 from .inquiry import read_echo
+from .stages import OBSERVE
 from .wire import HTTP, NOBODY, Answer
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ IDENTITY_HEADERS = (
     "Roles",
 )  # each behind "X-Client-"
 _FORGED_ADDRESS = "203.0.113.199"  # RFC 5737: nobody's
+
+_MARK = "quietdoor-forged"
 
 # Spellings that nginx or the application may take for the same name; CGI, WSGI and PHP make - and _ one.
 _SPELLINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
@@ -60,18 +63,22 @@ def respellings(fields: list[tuple[str, str]]) -> list[tuple[str, tuple[tuple[st
 
 
 def _spoofing(inquiry: Inquiry) -> Iterator[Finding]:
-    fields = forged("SUCCESS", "quietdoor-forged")
-    steps = []
-    for label, respelled in respellings(fields):
-        request = inquiry.get(inquiry.gate.app_path, respelled)
-        steps.append(Step(f"forged headers {label}", inquiry.ask(request), REFUSED))
-    yield judge(NOBODY.name, steps)
+    fields = forged("SUCCESS", _MARK)
+    # Where bad certificates do not end at the refusal, nginx brings their requests to the application on a way of their own.
+    others = [] if inquiry.shut_out() else [inquiry.specimens.foreign, *inquiry.turned_away]
+    for identity in (NOBODY, *others):
+        expectation = reception(inquiry, identity, _TOLD_OF_NOBODY)
+        steps = []
+        for label, respelled in respellings(fields):
+            request = inquiry.get(inquiry.gate.app_path, respelled)
+            steps.append(Step(f"forged headers {label}", inquiry.ask(request, identity), expectation))
+        yield judge(identity.name, steps)
 
 
 def _identity_headers(inquiry: Inquiry) -> Iterator[Finding]:
     for identity in inquiry.let_in:
         mark = f"forged{secrets.token_hex(6)}"
-        expectation = _gates_values(inquiry.describe(identity), mark)
+        expectation = tolerant(inquiry, _gates_values(inquiry.describe(identity), mark))
         steps = []
         for label, respelled in respellings(forged(mark, mark)):
             request = inquiry.get(inquiry.gate.echo_path, respelled)
@@ -100,6 +107,32 @@ def echo_wrong(answer: Answer, client: Described, mark: str) -> str:
     return "; ".join(f"{name} is {found[name]}, not {wanted[name]}" for name in wrong)
 
 
+def nobody_wrong(answer: Answer) -> str:
+    """Say what is wrong with what the application was told of somebody without a good certificate; empty if it is nothing."""
+    headers = read_echo(answer) if answer.outcome == HTTP else None
+    if headers is None:
+        return f"{describe(answer)}: not the JSON {{method, path, headers}} with which echo_path should answer"
+    names = leaked(headers, _MARK)
+    if names:
+        return f"the client's own {', '.join(names)} reached the application"
+    seen = {name.lower(): ", ".join(values) for name, values in headers.items()}
+    verified = seen.get(VERIFY.lower(), "absent")
+    if verified != "NONE":
+        return f"{VERIFY} is {verified}, not NONE"
+    told = [f"X-Client-{name}" for name in IDENTITY_HEADERS if seen.get(f"x-client-{name.lower()}")]
+    return f"the application is told {', '.join(told)} of somebody without a good certificate" if told else ""
+
+
+def misdirected(inquiry: Inquiry) -> Expectation:
+    """What becomes of a connection that was not made for the gate, if it asks for ``app_path``.
+
+    A gate that only observes lets it through; what the handshake said of a certificate must not count then.
+    """
+    if inquiry.gate.stage != OBSERVE:
+        return MISDIRECTED
+    return one_of(MISDIRECTED, tolerant(inquiry, _TOLD_OF_NOBODY if inquiry.gate.echo_path else SERVED))
+
+
 def leaked(headers: Mapping[str, Sequence[str]], mark: str) -> list[str]:
     """Return the names of the headers that reached the application with a forged value."""
     return sorted(name for name, values in headers.items() if any(_is_forged(value, mark) for value in values))
@@ -113,8 +146,17 @@ def _needs_echo(inquiry: Inquiry) -> str:
     return needs_insider(inquiry) or ("" if inquiry.gate.echo_path else "echo_path was not given")
 
 
+_TOLD_OF_NOBODY = Expectation("the application, told of nobody", nobody_wrong)
+
+
+def _needs_witness(inquiry: Inquiry) -> str:
+    missing = "echo_path was not given, and where anybody may get in only that shows what the application is told"
+    return "" if inquiry.shut_out() or inquiry.gate.echo_path else missing
+
+
 CHECKS = (
-    Check("header_spoofing", "forged identity headers open nothing without a certificate", _spoofing),
+    Check("header_spoofing", "forged identity headers open nothing without a certificate, and tell the application nothing",
+          _spoofing, _needs_witness, needs_openssl=True),
     Check("identity_headers", "with a certificate the application sees the gate's identity headers, never forged ones",
           _identity_headers, _needs_echo, needs_openssl=True),
 )  # fmt: skip

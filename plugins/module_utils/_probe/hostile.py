@@ -7,40 +7,46 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .check import REFUSED, Check, Expectation, Finding, Step, judge, not_application, refused_or
+from .check import Check, Expectation, Finding, Step, judge, needs_refusal, not_application, reception, refused_or
 from .client import ask_stream
 from .inquiry import GENERATION
-from .wire import HTTP, NOBODY, Answer, Request
+from .wire import HTTP, Answer, Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .inquiry import Inquiry
+    from .wire import Identity
 
 _BODY = b"quietdoor=probe"
 _SHORT = 1024  # bytes; nginx's own error pages are shorter
 _OVERSIZED = "x" * 40000  # bytes; more than nginx's default large_client_header_buffers (4 of 8k) hold in one line
 
 
-def requests(inquiry: Inquiry) -> list[tuple[str, Request, Expectation]]:
-    """Return what is sent: a label, the request, and what may come back."""
+def requests(inquiry: Inquiry, identity: Identity) -> list[tuple[str, Request, Expectation]]:
+    """Return what is sent: a label, the request, and what may come back to somebody who is refused."""
+    refusal = reception(inquiry, identity)
     path, host = inquiry.gate.app_path, inquiry.gate.host()
     other = inquiry.gate.host(inquiry.gate.other_name)
     elsewhere = Request("GET", f"https://{other}{path}", host)
     return [
-        *((method, Request(method, path, host, body=_BODY), REFUSED) for method in ("POST", "PUT", "DELETE")),
-        ("OPTIONS", Request("OPTIONS", path, host), REFUSED),
-        ("TRACE", Request("TRACE", path, host), refused_or(405)),
+        *((method, Request(method, path, host, body=_BODY), refusal) for method in ("POST", "PUT", "DELETE")),
+        ("OPTIONS", Request("OPTIONS", path, host), refusal),
+        ("TRACE", Request("TRACE", path, host), refused_or(405, refusal=refusal)),
         ("HTTP/1.0 without Host", Request("GET", path, None, version="HTTP/1.0"), not_application(inquiry)),
-        ("absolute-form target", Request("GET", f"https://{host}{path}", host), REFUSED),
+        ("absolute-form target", Request("GET", f"https://{host}{path}", host), refusal),
         ("absolute-form target of another site", elsewhere, not_application(inquiry)),
-        ("oversized header", Request("GET", path, host, (("X-Filler", _OVERSIZED),)), refused_or(400, 414, 431)),
+        (
+            "oversized header",
+            Request("GET", path, host, (("X-Filler", _OVERSIZED),)),
+            refused_or(400, 414, 431, refusal=refusal),
+        ),
     ]
 
 
 def _hostile(inquiry: Inquiry) -> Iterator[Finding]:
-    for identity in (NOBODY, inquiry.specimens.foreign):
-        asked = requests(inquiry)
+    for identity in inquiry.refused:
+        asked = requests(inquiry, identity)
         steps = [Step(label, inquiry.ask(request, identity), expected) for label, request, expected in asked]
         yield judge(identity.name, steps, "the gate's refusal, or nginx's own")
 
@@ -75,8 +81,8 @@ _REJECTIONS = (400, 405, 411, 413, 414, 417, 421, 431, 501, 505)  # nginx's own 
 
 def _smuggling(inquiry: Inquiry) -> Iterator[Finding]:
     gate = inquiry.gate
-    expectation = Expectation("the gate's refusal, or nginx's own", _not_turned_down)
-    for identity in (NOBODY, inquiry.specimens.foreign):
+    for identity in inquiry.refused:
+        expectation = _turned_down(reception(inquiry, identity))
         steps = []
         for label, shape in _SHAPES.items():
             data = shape.format(path=gate.app_path, host=gate.host()).encode("ascii")
@@ -90,13 +96,17 @@ def _told(answers: list[Answer]) -> list[Answer]:
     return [answer for answer in answers if answer.outcome == HTTP] or answers
 
 
-def _not_turned_down(answer: Answer) -> str:
-    own = answer.status in _REJECTIONS and answer.header(GENERATION) is None and len(answer.body) < _SHORT
-    return "" if own else REFUSED.wrong(answer)
+def _turned_down(refusal: Expectation) -> Expectation:
+    def wrong(answer: Answer) -> str:
+        own = answer.status in _REJECTIONS and answer.header(GENERATION) is None and len(answer.body) < _SHORT
+        return "" if own else refusal.wrong(answer)
+
+    return Expectation("the gate's refusal, or nginx's own", wrong)
 
 
 CHECKS = (
-    Check("hostile_requests", "odd methods, targets and sizes do not get past the gate", _hostile, needs_openssl=True),
-    Check("smuggling", "requests that two servers could read differently do not get past the gate", _smuggling,
+    Check("hostile_requests", "odd methods, targets and sizes do not get past the gate", _hostile, needs_refusal,
           needs_openssl=True),
+    Check("smuggling", "requests that two servers could read differently do not get past the gate", _smuggling,
+          needs_refusal, needs_openssl=True),
 )  # fmt: skip

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
 import json
@@ -14,13 +15,14 @@ from typing import Any
 
 from .client import ask
 from .specimens import Described, Specimens, Workshop
+from .stages import CERT, DENY, ENFORCE, LETTING_IN, OBSERVE, UNKNOWN, fates
 from .wire import HTTP, NOBODY, Answer, Connection, Identity, Request, Target
 
 STATUS_PATH = "/.well-known/quietdoor"
 VERDICT = "X-Quietdoor-Verdict"
 GENERATION = "X-Quietdoor-Generation"
 
-CERT, DENY = "cert", "deny"
+_DOWN = (502, 503, 504)  # what nginx answers when the application does not
 
 _COMPARED = 4000  # characters of two pages that are compared
 _ALIKE = 0.8  # share of them that is the same when a page differs only by tokens and times
@@ -56,6 +58,8 @@ class Gate:
     :param websocket_path: where the application takes WebSockets, empty if it is not known.
     :param expect_hsts: ``absent``, ``present``, ``preload``, or empty to report only.
     :param rate_limit_burst: refusals that one address gets at once, None if they are not limited.
+    :param stage, window, side_door: what is expected for who has no good certificate (:func:`fates`).
+    :param expect_application: False if the application behind the gate may be down.
     """
 
     target: Target
@@ -77,6 +81,10 @@ class Gate:
     websocket_path: str = ""
     expect_hsts: str = ""
     rate_limit_burst: int | None = None
+    stage: str = ENFORCE
+    window: str = UNKNOWN
+    side_door: bool = False
+    expect_application: bool = True
     clients: tuple[Client, ...] = ()
 
     def host(self, name: str = "") -> str:
@@ -112,6 +120,36 @@ class Inquiry:
         """One client that gets in; nobody if there is none."""
         return self.let_in[0] if self.let_in else NOBODY
 
+    def fates(self, identity: Identity = NOBODY) -> frozenset[str]:
+        """Return what may become of an identity that has no good certificate."""
+        gate = self.gate
+        kinds = {client.identity: client.kind for client in gate.clients}
+        return fates(gate.stage, gate.window, gate.side_door, kinds.get(identity, ""))
+
+    def shut_out(self, identity: Identity = NOBODY) -> bool:
+        """Say whether an identity without a good certificate does not get in for certain."""
+        return not self.fates(identity) & LETTING_IN
+
+    @property
+    def kept_out(self) -> list[Identity]:
+        """The clients that are refused for certain, without being asked for a password."""
+        return [identity for identity in self.turned_away if self.fates(identity) == {DENY}]
+
+    @property
+    def refused(self) -> list[Identity]:
+        """Whom to ask as where only a refusal will do: nobody and a stranger, or revoked clients where those may get in."""
+        return [NOBODY, self.specimens.foreign] if self.shut_out() else self.kept_out[:1]
+
+    @property
+    def all_get_in(self) -> str:
+        """Why there is nobody to ask as; empty if there is somebody."""
+        if self.shut_out() or self.kept_out:
+            return ""
+        if self.gate.stage == OBSERVE:
+            return "nobody is refused at stage observe"
+        open_to = f"stage {self.gate.stage} with window={self.gate.window}"
+        return f"at {open_to} only a revoked client is refused for certain, and none was given"
+
     @functools.cached_property
     def specimens(self) -> Specimens:
         """The false certificates, made once."""
@@ -135,12 +173,28 @@ class Inquiry:
 
     def ask(self, request: Request, identity: Identity = NOBODY, **options: Any) -> Answer:
         """Ask the gate on a fresh connection."""
-        return ask(self.gate.target, self.connection(identity, **options), request)
+        answer = ask(self.gate.target, self.connection(identity, **options), request)
+        return self.consider(answer, request.target, identity)
+
+    def consider(self, answer: Answer, path: str, identity: Identity = NOBODY) -> Answer:
+        """Mark an answer that shows that the application does not run.
+
+        It does so only if the first client that gets in has such an answer too: else the application is there, and it is the gate
+        that keeps somebody from it.
+
+        :param path: what was asked for.
+        """
+        if not _looks_down(answer):
+            return answer
+        witness = self.insider
+        if identity != witness and not _looks_down(ask(self.gate.target, self.connection(witness), self.get(path))):
+            return answer
+        return dataclasses.replace(answer, down=True)
 
     @functools.cached_property
     def _control(self) -> Answer | None:
-        """What the application answers to a client that gets in; None if that is not known."""
-        if self.insider is NOBODY:
+        """What the application answers to somebody who gets in; None if that is not known."""
+        if self.insider is NOBODY and self.shut_out():
             return None
         answer = self.ask(self.get(self.gate.app_path), self.insider)
         return answer if answer.outcome == HTTP and answer.status < 400 and answer.header(VERDICT) is None else None
@@ -149,11 +203,18 @@ class Inquiry:
         """Say whether the answer, to a GET of ``app_path``, is the application's. When it cannot be told, it is."""
         if answer.outcome != HTTP or answer.header(VERDICT) is not None:
             return False
+        if answer.down:
+            return True
         if self.gate.echo_path:
             return read_echo(answer) is not None
         if self._control is None:
             return answer.status < 400
         return _alike(answer, self._control)
+
+
+def _looks_down(answer: Answer) -> bool:
+    told = answer.header(VERDICT) is not None or answer.header(GENERATION) is not None
+    return answer.outcome == HTTP and answer.status in _DOWN and not told
 
 
 def read_echo(answer: Answer) -> dict[str, list[str]] | None:

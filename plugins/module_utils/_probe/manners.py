@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .access import needs_insider
-from .check import CONFIRMED, REFUSED, Check, Expectation, Finding, Step, describe, judge
+from .check import CONFIRMED, REFUSED, Check, Expectation, Finding, Step, describe, judge, reception, tolerant
 from .held import Held
-from .inquiry import DENY, STATUS_PATH, VERDICT
+from .inquiry import STATUS_PATH, VERDICT
+from .stages import DENY
 from .wire import CLOSED, HTTP, NO_ANSWER, NOBODY, Answer, Identity
 
 if TYPE_CHECKING:
@@ -68,15 +69,17 @@ def hsts_wrong(answer: Answer, wanted: str) -> str:
 def _rate_limit(inquiry: Inquiry) -> Iterator[Finding]:
     times = (inquiry.gate.rate_limit_burst or 0) + _BEYOND
     request = inquiry.get(inquiry.gate.path)
-    answers = [inquiry.ask(request) for _time in range(times)]
+    # A question for a password is no refusal, and not counted.
+    refused = NOBODY if inquiry.fates() == {DENY} else inquiry.kept_out[0]
+    answers = [inquiry.ask(request, refused) for _time in range(times)]
     limited = sum(answer.status == _LIMITED and answer.header(VERDICT) == DENY for answer in answers)
     wrong = "; ".join(dict.fromkeys(filter(None, map(REFUSED.wrong, answers))))
     if not limited:
         wrong = wrong or f"{times} refusals in a row were all answered"
-    yield Finding(NOBODY.name, "429 deny after the burst", f"{limited} of {times} answered 429 deny", not wrong, wrong)
+    yield Finding(refused.name, "429 deny after the burst", f"{limited} of {times} answered 429 deny", not wrong, wrong)
     # The limit is full now. It is neither for the generation, which whoever has no certificate may read, nor for who gets in.
-    step = Step(f"GET {STATUS_PATH}", inquiry.ask(inquiry.get(STATUS_PATH)), _UNLIMITED)
-    yield judge(NOBODY.name, [step], "403 deny, not limited")
+    step = Step(f"GET {STATUS_PATH}", inquiry.ask(inquiry.get(STATUS_PATH), refused), _UNLIMITED)
+    yield judge(refused.name, [step], "403 deny, not limited")
     for identity in inquiry.let_in[:1]:
         steps = [Step(f"GET {STATUS_PATH}", inquiry.ask(inquiry.get(STATUS_PATH), identity), CONFIRMED)]
         more = [inquiry.ask(request, identity) for _time in range(times)]
@@ -100,10 +103,10 @@ _NEVER_LIMITED = Expectation("never 429", _limited)
 def _websocket(inquiry: Inquiry) -> Iterator[Finding]:
     for identity in (NOBODY, inquiry.specimens.foreign):
         answer = _upgrade(inquiry, identity)
-        yield judge(identity.name, [Step("upgrade", answer, REFUSED)])
+        yield judge(identity.name, [Step("upgrade", answer, reception(inquiry, identity, _SWITCHED))])
     for identity in inquiry.let_in[:1]:
         answer = _upgrade(inquiry, identity)
-        yield judge(identity.name, [Step("upgrade", answer, _SWITCHED)])
+        yield judge(identity.name, [Step("upgrade", answer, tolerant(inquiry, _SWITCHED))])
 
 
 def _upgrade(inquiry: Inquiry, identity: Identity) -> Answer:
@@ -113,7 +116,7 @@ def _upgrade(inquiry: Inquiry, identity: Identity) -> Answer:
     except OSError as error:
         return Answer(NO_ANSWER, str(error) or CLOSED)
     try:
-        return held.upgrade(gate.websocket_path, gate.host())
+        return inquiry.consider(held.upgrade(gate.websocket_path, gate.host()), gate.websocket_path, identity)
     finally:
         held.close()
 
@@ -133,7 +136,9 @@ def _needs_websocket(inquiry: Inquiry) -> str:
 
 def _needs_limit(inquiry: Inquiry) -> str:
     missing = "" if inquiry.gate.rate_limit_burst is not None else "rate_limit_burst was not given"
-    return missing or needs_insider(inquiry)
+    limitless = "nobody is refused for certain, without being asked for a password, and no revoked client was given"
+    refused = inquiry.fates() == {DENY} or inquiry.kept_out
+    return missing or needs_insider(inquiry) or inquiry.all_get_in or ("" if refused else limitless)
 
 
 CHECKS = (

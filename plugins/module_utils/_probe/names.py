@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .check import MISDIRECTED, Check, Finding, Step, judge, not_application
+from .check import Check, Finding, Step, judge, not_application
+from .headers import misdirected
 from .wire import NOBODY, Identity
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def _everybody(inquiry: Inquiry) -> list[Identity]:
 def _wrong_sni(inquiry: Inquiry, identity: Identity, sni: str | None) -> Step:
     # The certificate of whatever server answers here is not believed in: it is not the gate's.
     answer = inquiry.ask(inquiry.get(inquiry.gate.app_path), identity, sni=sni, verify=False)
-    return Step(f"SNI {sni or 'absent'}, Host {inquiry.gate.server_name}", answer, MISDIRECTED)
+    return Step(f"SNI {sni or 'absent'}, Host {inquiry.gate.server_name}", answer, misdirected(inquiry))
 
 
 def _sni_none(inquiry: Inquiry) -> Iterator[Finding]:

@@ -11,9 +11,10 @@ from urllib.parse import SplitResult, urlsplit
 
 from .._ansible.errors import Problem
 from .client import is_address, resolve
-from .inquiry import CERT, DENY, Client, Gate
+from .inquiry import Client, Gate
 from .paths import STRICT
 from .specimens import FOREIGN, LOOK_ALIKE, SELF_SIGNED
+from .stages import CERT, DENY, ENFORCE, UNKNOWN
 from .wire import NOBODY, Identity, Target
 
 if TYPE_CHECKING:
@@ -67,6 +68,10 @@ def gate_from(options: Mapping[str, Any]) -> Gate:
         websocket_path=_path_option(options, "websocket_path"),
         expect_hsts=options.get("expect_hsts") or "",
         rate_limit_burst=_burst(options.get("rate_limit_burst")),
+        stage=options.get("stage") or ENFORCE,
+        window=options.get("window") or UNKNOWN,
+        side_door=bool(options.get("side_door")),
+        expect_application=options.get("expect_application") is not False,
         clients=clients,
     )
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import html
 import html.parser
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
-from .check import REFUSED, Check, Expectation, Finding, Step, judge
-from .inquiry import DENY, GENERATION, STATUS_PATH
+from .check import Check, Expectation, Finding, Step, judge, needs_refusal, reception
+from .inquiry import GENERATION, STATUS_PATH
+from .stages import DENY
 from .wire import HTTP, NOBODY, Answer, Identity, Request
 
 if TYPE_CHECKING:
@@ -101,8 +102,6 @@ def external_resources(page: str) -> list[str]:
 
 
 def _page_wrong(answer: Answer, contact: str) -> str:
-    if REFUSED.wrong(answer):
-        return REFUSED.wrong(answer)
     page = answer.body.decode("utf-8", "replace")
     wrong = []
     if not (answer.header("Content-Type") or "").lower().startswith("text/html"):
@@ -121,34 +120,39 @@ def _without_reference(body: bytes) -> bytes:
     return re.sub(rb"\b[0-9a-f]{32}\b", b"", body)
 
 
-def _same_as(page: Answer, body: bytes) -> Expectation:
+def _refused_and(refusal: Expectation, text: str, wrong: Callable[[Answer], str]) -> Expectation:
+    """A refusal, and what else is to be said of it."""
+    return Expectation(text, lambda answer: refusal.wrong(answer) or wrong(answer))
+
+
+def _same_as(page: Answer, body: bytes) -> Callable[[Answer], str]:
     def wrong(answer: Answer) -> str:
-        if REFUSED.wrong(answer):
-            return REFUSED.wrong(answer)
         bodies = {_without_reference(answer.body), _without_reference(body)}
         types = {answer.header("Content-Type"), page.header("Content-Type")}
         return "" if len(bodies) == len(types) == 1 else "another page than for GET"
 
-    return Expectation("the same", wrong)
+    return wrong
 
 
 def _friendly_page(inquiry: Inquiry) -> Iterator[Finding]:
     for identity in (NOBODY, inquiry.specimens.foreign, *inquiry.turned_away):
-        yield _page_of(inquiry, identity)
+        if inquiry.shut_out(identity):
+            yield _page_of(inquiry, identity)
 
 
 def _page_of(inquiry: Inquiry, identity: Identity) -> Finding:
     gate = inquiry.gate
-    expectation = Expectation("friendly page", lambda answer: _page_wrong(answer, gate.contact))
+    refusal = reception(inquiry, identity)
+    friendly = _refused_and(refusal, "friendly page", lambda answer: _page_wrong(answer, gate.contact))
     page = inquiry.ask(inquiry.get(gate.path), identity)
     head = inquiry.ask(Request("HEAD", gate.path, gate.host()), identity)
     post = inquiry.ask(Request("POST", gate.path, gate.host(), body=b"user=probe&action=none"), identity)
     steps = [
-        Step("GET", page, expectation),
-        Step("HEAD", head, _same_as(page, b"")),
-        Step("POST", post, _same_as(page, page.body)),
+        Step("GET", page, friendly),
+        Step("HEAD", head, _refused_and(refusal, "the same", _same_as(page, b""))),
+        Step("POST", post, _refused_and(refusal, "the same", _same_as(page, page.body))),
     ]
-    return judge(identity.name, steps, "403 deny, a self-contained page")
+    return judge(identity.name, steps, f"{refusal.text}, a self-contained page")
 
 
 def _unlisted(inquiry: Inquiry) -> list[Identity]:
@@ -158,28 +162,27 @@ def _unlisted(inquiry: Inquiry) -> list[Identity]:
 def _unlisted_page(inquiry: Inquiry) -> Iterator[Finding]:
     for identity in _unlisted(inquiry):
         answer = inquiry.ask(inquiry.get(inquiry.gate.path), identity)
-        yield judge(identity.name, [Step("GET", answer, _TELLS_UNLISTED)], f"403 deny, {_UNLISTED}")
+        expected = _refused_and(reception(inquiry, identity), _UNLISTED, _not_told)
+        yield judge(identity.name, [Step("GET", answer, expected)], f"{reception(inquiry, identity).text}, {_UNLISTED}")
 
 
 def _not_told(answer: Answer) -> str:
-    if REFUSED.wrong(answer):
-        return REFUSED.wrong(answer)
     page = html.unescape(answer.body.decode("utf-8", "replace"))
     return "" if _UNLISTED in page else f"the page does not say that the certificate is {_UNLISTED}"
 
 
 _UNLISTED = "not on the list"  # the sentence of the gate's page for a sound certificate that is not allowed in
-_TELLS_UNLISTED = Expectation(_UNLISTED, _not_told)
 
 
 def _needs_unlisted(inquiry: Inquiry) -> str:
-    return "" if _unlisted(inquiry) else f"no client with expect={DENY} and kind=valid was given"
+    missing = "" if _unlisted(inquiry) else f"no client with expect={DENY} and kind=valid was given"
+    return missing or ("" if inquiry.shut_out() else f"such a one may get in at stage {inquiry.gate.stage}")
 
 
 CHECKS = (
     Check("generation", "the running gate tells its generation, and the same one on every connection", _generation),
     Check("friendly_page", "who is refused gets a self-contained page that says whom to ask, whatever the method",
-          _friendly_page, needs_openssl=True),
+          _friendly_page, needs_refusal, needs_openssl=True),
     Check("unlisted_page", "who has a good certificate and is not allowed in is told that, not sent away for a certificate",
           _unlisted_page, _needs_unlisted),
 )  # fmt: skip

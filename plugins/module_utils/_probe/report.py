@@ -26,14 +26,25 @@ def report(gate: Gate, plan: Plan, results: Sequence[Result], generation: tuple[
     passed = sum(result.finding.ok for result in results)
     told = generation or (None, None)
     return {
-        "checks": [{"name": result.name, **dataclasses.asdict(result.finding)} for result in results],
+        "checks": [_entry(result) for result in results],
         "passed": passed,
         "deviations": len(results) - passed,
+        "application_down": [
+            f"{result.name} ({_plain(result.finding.client)}): {what}"
+            for result in results
+            for what in result.finding.down
+        ],
         "left_out": [{"name": name, "missing": missing} for name, missing in plan.left_out],
         "table": table(results, plan),
         "generation": {"gate": told[0], "trust": told[1]},
         "address": f"{gate.target.address} port {gate.target.port}",
     }
+
+
+def _entry(result: Result) -> dict[str, Any]:
+    entry = {"name": result.name, **dataclasses.asdict(result.finding)}
+    del entry["down"]
+    return entry
 
 
 def table(results: Sequence[Result], plan: Plan) -> str:

@@ -11,8 +11,6 @@ from urllib.parse import urlsplit
 
 from .check import (
     CONFIRMED,
-    MISDIRECTED,
-    REFUSED,
     SERVED,
     Check,
     Expectation,
@@ -21,8 +19,12 @@ from .check import (
     describe,
     judge,
     not_application,
+    reception,
+    status_for,
+    tolerant,
 )
 from .client import ask, ask_resumed, take_session
+from .headers import misdirected
 from .hello import OLD_VERSIONS, offer_old_tls
 from .http2 import ALPN as HTTP2
 from .http2 import ask_http2
@@ -98,7 +100,8 @@ def _tls_versions(inquiry: Inquiry) -> Iterator[Finding]:
         yield judge(NOBODY.name, [Step(f"TLS {version}", answer, expectation)])
     for version in ("1.2", "1.3"):
         answer = inquiry.ask(inquiry.get(STATUS_PATH), tls=version)
-        yield judge(NOBODY.name, [Step(f"TLS {version}", answer, REFUSED)], f"TLS {version}: 403 deny")
+        told = status_for(inquiry)
+        yield judge(NOBODY.name, [Step(f"TLS {version}", answer, told)], f"TLS {version}: {told.text}")
         if inquiry.let_in:
             answer = inquiry.ask(inquiry.get(STATUS_PATH), inquiry.insider, tls=version)
             yield judge(inquiry.insider.name, [Step(f"TLS {version}", answer, CONFIRMED)], f"TLS {version}: 204 cert")
@@ -128,17 +131,19 @@ def _resumption(inquiry: Inquiry) -> Iterator[Finding]:
         yield Finding(finding.client, finding.expected, seen, finding.ok, finding.detail)
 
 
-def _opened(answer: Answer) -> str:
-    # A full handshake is what the other checks are about.
-    return MISDIRECTED.wrong(answer) if answer.resumed or answer.outcome not in (HTTP, REJECTED) else ""
+def _worthless(inquiry: Inquiry) -> Expectation:
+    expected = misdirected(inquiry)
 
+    def wrong(answer: Answer) -> str:
+        # A full handshake is what the other checks are about.
+        return expected.wrong(answer) if answer.resumed or answer.outcome not in (HTTP, REJECTED) else ""
 
-_WORTHLESS = Expectation("not resumed, or refused", _opened)
+    return Expectation("not resumed, or worth nothing", wrong)
 
 
 def _resumption_elsewhere(inquiry: Inquiry) -> Iterator[Finding]:
     """Take a session where other settings may be in force, and show it at the gate."""
-    gate, request = inquiry.gate, inquiry.get(inquiry.gate.app_path)
+    gate, request, expected = inquiry.gate, inquiry.get(inquiry.gate.app_path), _worthless(inquiry)
     for identity in (NOBODY, inquiry.specimens.foreign, *inquiry.turned_away[:1]):
         steps = []
         for sni in (gate.other_name, None):
@@ -146,8 +151,8 @@ def _resumption_elsewhere(inquiry: Inquiry) -> Iterator[Finding]:
                 there = inquiry.connection(identity, tls=version, sni=sni, verify=False)
                 held = take_session(gate.target, there, inquiry.get("/", host=gate.host(gate.other_name)), tickets)
                 here = dataclasses.replace(held, connection=dataclasses.replace(there, sni=gate.server_name))
-                answer = ask_resumed(gate.target, here, request)
-                steps.append(Step(f"{label} of SNI {sni or 'absent'}", answer, _WORTHLESS))
+                answer = inquiry.consider(ask_resumed(gate.target, here, request), gate.app_path, identity)
+                steps.append(Step(f"{label} of SNI {sni or 'absent'}", answer, expected))
         yield judge(identity.name, steps)
 
 
@@ -161,19 +166,22 @@ def _http2_requests(inquiry: Inquiry) -> Iterator[Finding]:
     page, status = inquiry.get(gate.app_path), inquiry.get(STATUS_PATH)
     elsewhere = inquiry.get(gate.app_path, host=gate.host(gate.other_name))
     for identity in (NOBODY, inquiry.specimens.foreign):
-        steps = [Step(f"GET {gate.app_path}", _by_http2(inquiry, page, identity), REFUSED)]
-        steps.append(Step(f"GET {STATUS_PATH}", _by_http2(inquiry, status, identity), REFUSED))
+        told = _by_http2(inquiry, status, identity)
+        expected = reception(inquiry, identity, told=told)
+        steps = [Step(f"GET {gate.app_path}", _by_http2(inquiry, page, identity), expected)]
+        steps.append(Step(f"GET {STATUS_PATH}", told, status_for(inquiry, identity)))
         other = _by_http2(inquiry, elsewhere, identity)
         steps.append(Step(f":authority {gate.other_name}", other, not_application(inquiry)))
         yield judge(identity.name, steps)
     for identity in inquiry.let_in[:1]:
         steps = [Step(f"GET {STATUS_PATH}", _by_http2(inquiry, status, identity), CONFIRMED)]
-        steps.append(Step(f"GET {gate.app_path}", _by_http2(inquiry, page, identity), SERVED))
+        steps.append(Step(f"GET {gate.app_path}", _by_http2(inquiry, page, identity), tolerant(inquiry, SERVED)))
         yield judge(identity.name, steps)
 
 
 def _by_http2(inquiry: Inquiry, request: Request, identity: Identity) -> Answer:
-    return ask_http2(inquiry.gate.target, inquiry.connection(identity, alpn=(HTTP2,)), request)
+    answer = ask_http2(inquiry.gate.target, inquiry.connection(identity, alpn=(HTTP2,)), request)
+    return inquiry.consider(answer, request.target, identity)
 
 
 def _http2(inquiry: Inquiry) -> Iterator[Finding]:

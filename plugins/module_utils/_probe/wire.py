@@ -100,6 +100,7 @@ class Answer:
     :param reason: why there is no HTTP answer; empty if there is one.
     :param handshake: whether TLS was agreed before that.
     :param resumed: whether the TLS session was a resumed one.
+    :param down: whether it shows that the application behind the gate does not run (:meth:`Inquiry.ask`).
     """
 
     outcome: str
@@ -111,6 +112,7 @@ class Answer:
     tls: str = ""
     resumed: bool = False
     alpn: str = ""
+    down: bool = False
 
     def header(self, name: str) -> str | None:
         """Return the value of a header, several of them joined by a comma, or None."""

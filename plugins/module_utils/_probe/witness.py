@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from .._ansible.errors import Problem
 from .client import ask, ask_resumed, take_session
 from .held import Held
-from .inquiry import DENY, GENERATION, STATUS_PATH, VERDICT
+from .inquiry import GENERATION, STATUS_PATH, VERDICT
+from .stages import DENY
 from .wire import CLOSED, HTTP, NO_ANSWER, REJECTED, Connection, Identity, Request, Target
 
 if TYPE_CHECKING:
