@@ -105,3 +105,122 @@ def test_from_nothing_to_observe(lab: Lab) -> None:
     again = rollout(lab, "observe")
     assert (again.code, again.changed) == (0, 0), again.output
     assert not armed(lab)
+
+
+def test_from_observe_to_fallback(lab: Lab) -> None:
+    with Poller(lab, lab.roster[0]["name"]) as alex, Poller(lab, None) as listed:
+        done = rollout(lab, "fallback")
+    assert done.code == 0, done.output
+    assert (alex.refused, listed.refused) == ([], [])
+    assert alex.asked > 3
+    assert listed.asked > 3
+    assert not armed(lab)
+
+
+def test_enforce_waits_for_people(lab: Lab) -> None:
+    done = rollout(lab, "enforce")
+    words = " ".join(done.output.split())
+    assert done.code != 0
+    assert "1 of the 2 people who have to get in with a certificate first did" in words
+    assert lab.roster[1]["name"] in words
+    assert status(lab) == 200
+
+
+def test_confirm_says_who_is_ready(lab: Lab) -> None:
+    assert status(lab, lab.roster[1]["name"]) == 200
+    path = lab.root / "confirm.json"
+    done = lab.play("-e", f"confirm_json={path}", playbook="quietdoor.mtls.confirm")
+    assert (done.code, done.changed) == (0, 1), done.output
+    [site] = json.loads(path.read_text())
+    assert {one["name"] for one in site["ready"]} == {client["name"] for client in lab.roster[:2]}
+    assert site["never"] == [lab.roster[2]["name"]]
+    assert {one["address"] for one in site["without"]} == {"127.0.0.1"}
+
+
+def test_enforce_waits_until_the_window_is_quiet(lab: Lab) -> None:
+    assert status(lab) == 200
+    done = rollout(lab, "enforce", rollout_quiet_for="1h")
+    assert done.code != 0
+    assert "somebody came in without a good certificate through the window in the last 1h" in " ".join(
+        done.output.split()
+    )
+
+
+def test_from_fallback_to_enforce(lab: Lab) -> None:
+    time.sleep(2)
+    with Poller(lab, lab.roster[0]["name"]) as alex:
+        done = rollout(lab, "enforce")
+    assert done.code == 0, done.output
+    assert alex.refused == []
+    assert status(lab) == 403
+    assert not armed(lab)
+
+
+def test_rollback_opens_the_window_again(lab: Lab) -> None:
+    with Poller(lab, lab.roster[0]["name"]) as alex:
+        done = lab.play(playbook="quietdoor.mtls.rollback")
+    assert done.code == 0, done.output
+    assert alex.refused == []
+    assert status(lab) == 200
+    assert not armed(lab)
+
+
+def test_going_back_to_nothing_waits_for_nobody(lab: Lab) -> None:
+    done = rollout(lab, "absent", rollout_after="staging")
+    assert done.code == 0, done.output
+    assert status(lab) == 0
+
+
+def test_production_waits_for_staging(lab: Lab) -> None:
+    done = rollout(lab, "fallback", rollout_after="staging")
+    assert done.code != 0
+    assert "staging has not had this yet" in " ".join(done.output.split())
+    assert status(lab) == 0
+    staging = rollout(lab, "fallback", rollout_after="staging", rollout_environment="staging")
+    assert staging.code == 0, staging.output
+    assert rollout(lab, "absent").code == 0
+    done = rollout(lab, "fallback", rollout_after="staging")
+    assert done.code == 0, done.output
+
+
+def test_a_gate_that_does_not_do_what_it_should_is_taken_back(lab: Lab) -> None:
+    """The server's certificate is not the one that the canary was told to trust."""
+    site = lab.sites[0]
+    lab.make_server_certificate("wrong", site.server_name)
+    before = (lab.nginx.prefix / "quietdoor" / "gate.committed").read_text()
+    right = dict(site.entry)
+    site.entry["certificate"], site.entry["certificate_key"] = (
+        str(lab.root / "tls" / f"wrong.{end}") for end in ("crt", "key")
+    )
+    try:
+        done = rollout(lab, "fallback")
+    finally:
+        site.entry.clear()
+        site.entry.update(right)
+    assert done.code != 0
+    assert "The gate is back as it was before" in " ".join(done.output.split())
+    assert (lab.nginx.prefix / "quietdoor" / "gate.committed").read_text() == before
+    assert status(lab, lab.roster[0]["name"]) == 200
+    assert not armed(lab)
+
+
+def test_what_somebody_changed_by_hand_is_shown_and_not_overwritten(lab: Lab) -> None:
+    path: Path = lab.nginx.prefix / "quietdoor" / "gate" / "http.conf"
+    text = path.read_text()
+    path.write_text(f"{text}# by hand\n")
+    try:
+        done = rollout(lab, "fallback")
+        assert done.code != 0
+        assert "+# by hand" in done.output
+        assert path.read_text().endswith("# by hand\n")
+    finally:
+        path.write_text(text)
+
+
+def test_a_dead_application_is_no_failure_of_the_gate(lab: Lab) -> None:
+    site = lab.sites[0]
+    site.application.stop()
+    site.entry["contact"] = f"somebody else, {datetime.datetime.now(datetime.timezone.utc):%H:%M}"
+    done = rollout(lab, "fallback")
+    assert done.code == 0, done.output
+    assert "the application behind it does not answer" in " ".join(done.output.split())
