@@ -15,6 +15,7 @@ from .check import (
     Expectation,
     Finding,
     Step,
+    describe,
     judge,
     needs_refusal,
     one_of,
@@ -138,7 +139,7 @@ def _hidden_from(inquiry: Inquiry, identity: Identity) -> Expectation:
     """What somebody finds there who may be let in: the gate's word as at the status location, or the application."""
     if inquiry.fates(identity) == {DENY}:
         return _HIDDEN
-    expected = one_of(_HIDDEN, status_for(inquiry, identity), reception(inquiry, identity))
+    expected = one_of(status_for(inquiry, identity), reception(inquiry, identity), _ABSENT)
 
     def wrong(answer: Answer) -> str:
         decision = answer.status == _NO_CONTENT and answer.header(VERDICT) is None
@@ -147,11 +148,10 @@ def _hidden_from(inquiry: Inquiry, identity: Identity) -> Expectation:
     return Expectation(expected.text, wrong)
 
 
-def _not_hidden(answer: Answer) -> str:
-    return "" if answer.status == _NOT_FOUND else REFUSED.wrong(answer)
-
-
-_HIDDEN = Expectation("403 deny or 404", _not_hidden)
+_HIDDEN = refused_or(_NOT_FOUND)
+_ABSENT = Expectation(
+    str(_NOT_FOUND), lambda answer: "" if answer.status == _NOT_FOUND else f"{describe(answer)}, not 404"
+)
 
 
 def _needs_public(inquiry: Inquiry) -> str:
