@@ -823,6 +823,7 @@ def test_the_module_reports_and_changes_nothing(start: Callable[..., Nginx], pap
     assert result["msg"] == f"The gate did as expected in all {result['passed']} cases."
     assert result["address"] == f"127.0.0.1 port {port}"
     assert result["table"].count("\nok ") == result["passed"]
+    assert result["application_down"] == []
     assert "PRIVATE KEY" not in json.dumps(result)
     checked = module(papers, options(papers, port), "--check")
     assert checked["checks"] == result["checks"]
