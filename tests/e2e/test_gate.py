@@ -8,6 +8,7 @@ The authority is made here, with nothing of the collection: the gate is judged a
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime
 import hashlib
@@ -124,9 +125,13 @@ class Authority:
     revoked: list[str] = field(default_factory=list)
     denied: list[str] = field(default_factory=list)
     generation: int = 0
+    untold: tuple[str, ...] = ()
 
     def publish(self) -> None:
-        """Write the next generation. A name in ``denied`` and not in ``revoked`` has been left out of the CRL."""
+        """Write the next generation. A name in ``denied`` and not in ``revoked`` has been left out of the CRL.
+
+        What is ``untold`` is left out of identities.json, as by a CA host that does not know it yet.
+        """
         self.generation += 1
         builder = (
             x509.CertificateRevocationListBuilder()
@@ -156,9 +161,12 @@ class Authority:
                 "not_after": (NOW + 30 * DAY).strftime("%Y-%m-%dT%H:%M:%SZ"),
                 "sha256": pair.certificate.fingerprint(hashes.SHA256()).hex(),
                 "sha1": pair.certificate.fingerprint(hashes.SHA1()).hex(),
+                "der": base64.b64encode(pair.certificate.public_bytes(serialization.Encoding.DER)).decode(),
+                "subject": _subject(pair),
             }
             for name, pair in self.clients.items()
         ]
+        identities = [{key: value for key, value in one.items() if key not in self.untold} for one in identities]
         denied = [
             {
                 "issuer": 1,
