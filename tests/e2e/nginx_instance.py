@@ -43,8 +43,9 @@ http {{
 """
 
 
-# nginx as Debian has it: version -> release. tools/nginx.sh puts them where they are looked for.
-RELEASES = {"1.22": "bookworm", "1.26": "trixie"}
+# nginx as Debian has it: version -> release. tools/nginx.sh puts them where they are looked for. The first is the one that tests
+# use whose answer no release of nginx changes.
+RELEASES = {"1.26": "trixie", "1.22": "bookworm"}
 
 
 def nginx_binary(version: str = "") -> str:
