@@ -11,6 +11,7 @@ from __future__ import annotations
 import http.server
 import json
 import shutil
+import socket
 import subprocess
 import threading
 from typing import TYPE_CHECKING, Any
@@ -299,6 +300,27 @@ def test_an_application_that_is_down_is_no_gate_that_fails(world: Staged, tmp_pa
     assert red(outcome) == set(), outcome["table"]
     assert "valid (alex): GET /admin/: 502, the application is down" in outcome["application_down"]
     assert seen(outcome, "valid", "alex") == "204 cert, 502, the application is down"
+
+
+@pytest.mark.parametrize(("patience", "said"), [("1s", "504"), ("1h", "no answer")])
+@pytest.mark.parametrize("site", ["watch", "door"])
+def test_an_application_that_hangs_is_one_that_is_down(
+    world: Staged, tmp_path: Path, site: str, patience: str, said: str
+) -> None:
+    given = {"timeout": 2, "expect_application": False}
+    with socket.create_server(("127.0.0.1", world.ports["shared"])) as silent:
+        hanging = (
+            Change(f"snippets/{site}-*.conf", r"(?<=http://127\.0\.0\.1:)[0-9]+", str(silent.getsockname()[1])),
+            Change(f"snippets/{site}-*.conf", r"proxy_read_timeout 1h", f"proxy_read_timeout {patience}"),
+        )
+        world.serve(hanging)
+        checks = ("no_certificate", "valid", "header_spoofing", "identity_headers", "hsts", "websocket")
+        outcome = world.probe(site, tmp_path, *checks, **given)
+        strict = world.probe(site, tmp_path, "valid", timeout=2)
+    assert red(outcome) == set(), outcome["table"]
+    assert seen(outcome, "valid", "alex") == f"204 cert, {said}, the application is down"
+    assert red(strict) == {"valid"}
+    assert "the application behind the gate did not answer" in strict["table"]
 
 
 REFUSES_ALEX = Change(DOOR, r"\^cert:0\*1", "^cert:never")

@@ -35,6 +35,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.wire import 
     Answer,
     Connection,
     Identity,
+    Request,
 )
 
 
@@ -253,6 +254,28 @@ def test_nothing_else_is_an_application_that_is_down(answers: Any, answer: Answe
     knocked = answers({"everybody": answer})
     assert not ask(asked(), "alex").down
     assert knocked == ["alex"]
+
+
+def test_an_application_hangs_if_the_gate_answers_and_nothing_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    silence = Answer(NO_ANSWER, TIMED_OUT, handshake=True)
+
+    def hang(gate: Answer, alex: Answer) -> None:
+        def ask(_target: object, connection: Connection, request: Request) -> Answer:
+            if request.target == inquiry.STATUS_PATH:
+                return gate
+            return alex if connection.identity.name == "alex" else silence
+
+        monkeypatch.setattr(inquiry, "ask", ask)
+
+    hang(WORDS["cert"], silence)
+    assert ask(asked(), "alex").down
+    assert ask(asked(), "bea").down
+    for gate, alex in ((silence, silence), (WORDS["cert"], PAGE), (WORDS["cert"], DENIED)):
+        hang(gate, alex)
+        assert not ask(asked(), "bea").down
+    hang(silence, silence)
+    one = asked()
+    assert not one.ask(one.get(inquiry.STATUS_PATH)).down
 
 
 def test_without_a_client_that_gets_in_the_answer_speaks_for_itself(answers: Any) -> None:
