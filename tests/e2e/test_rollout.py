@@ -118,7 +118,8 @@ def test_from_observe_to_fallback(lab: Lab) -> None:
 
 
 def test_enforce_waits_for_people(lab: Lab) -> None:
-    done = rollout(lab, "enforce")
+    # As somebody types it: a string by then.
+    done = rollout(lab, "enforce", "-e", "rollout_confirmations=2")
     words = " ".join(done.output.split())
     assert done.code != 0
     assert "1 of the 2 people who have to get in with a certificate first did" in words
