@@ -8,7 +8,7 @@ mkdir -p "$logs"
 passed=0 failed=0 summary=
 
 for stage in "$@"; do
-    printf '%-12s ' "$stage"
+    printf '%-18s ' "$stage"
     start=$SECONDS
     if make "$stage" >"$logs/$stage.log" 2>&1 </dev/null; then
         result=passed passed=$((passed + 1))
@@ -18,9 +18,9 @@ for stage in "$@"; do
     line=$(printf '%-6s %5d s' "$result" $((SECONDS - start)))
     echo "$line"
     [ "$result" = passed ] || { tail -n 60 "$logs/$stage.log" | sed 's/^/    /'; echo "    -> all of it: $logs/$stage.log"; }
-    summary+=$(printf '%-12s %s' "$stage" "$line")$'\n'
+    summary+=$(printf '%-18s %s' "$stage" "$line")$'\n'
 done
 
-printf '\n%s%-12s        %5d s\n' "$summary" "together" "$SECONDS"
+printf '\n%s%-18s        %5d s\n' "$summary" "together" "$SECONDS"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
