@@ -94,9 +94,7 @@ images: ## the systemd containers' images, made anew where they are missing, old
 	@tools/images.sh
 
 molecule: venv install images ## the example inventory, revoking, and an armed transaction, on real systemd containers
-	@tools/molecule.sh test --scenario-name default $(ARGS)
-	@tools/molecule.sh test --scenario-name revoke $(ARGS)
-	@tools/molecule.sh test --scenario-name armed $(ARGS)
+	@tools/scenarios.sh "default revoke armed" $(ARGS)
 
 format: venv ## ruff's own style for every Python file
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
