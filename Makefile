@@ -56,7 +56,7 @@ demo-stop: install ## end what `make demo` started
 # --- checks ---------------------------------------------------------------------------------------------------------
 .PHONY: test lint sanity units integration e2e bench bench-gate demo-check molecule images format readmes changelog clean
 test: ## every check there is; logs in .cache/test-logs/
-	@tools/stages.sh lint units sanity integration e2e demo-check molecule
+	@tools/stages.sh lint units e2e -- molecule sanity integration demo-check
 
 lint: venv install ## ruff, mypy, ansible-lint, yamllint, shellcheck, documentation, specs, READMEs, changelog
 	@tools/packages.sh shellcheck=shellcheck
