@@ -156,6 +156,7 @@ class Authority:
                 "not_after": (NOW + 30 * DAY).strftime("%Y-%m-%dT%H:%M:%SZ"),
                 "sha256": pair.certificate.fingerprint(hashes.SHA256()).hex(),
                 "sha1": pair.certificate.fingerprint(hashes.SHA1()).hex(),
+                "subject": _subject(pair),
             }
             for name, pair in self.clients.items()
         ]

@@ -43,7 +43,11 @@ class Issuer:
 
 @dataclass(frozen=True)
 class Identity:
-    """Whose certificate it is. ``key`` is issuer id, colon, serial; the digests are lower-case hex, empty if not told."""
+    """Whose certificate it is.
+
+    ``key`` is issuer id, colon, serial; ``subject`` its name as nginx prints it; the digests are lower-case hex. Of these three
+    each is empty if it is not told.
+    """
 
     key: str
     name: str
@@ -51,6 +55,17 @@ class Identity:
     roles: tuple[str, ...]
     sha256: str = ""
     sha1: str = ""
+    subject: str = ""
+
+    @property
+    def issuer(self) -> str:
+        """The id of the issuer, as text."""
+        return self.key.partition(":")[0]
+
+    @property
+    def serial(self) -> str:
+        """The serial."""
+        return self.key.partition(":")[2]
 
 
 @dataclass(frozen=True)
@@ -179,6 +194,7 @@ def _identity(item: dict[str, Any], ids: frozenset[int]) -> Identity:
         roles=_several(_ROLE, item.get("roles"), where, "a role"),
         sha256=_digest(_SHA256, item.get("sha256"), "a certificate's sha256"),
         sha1=_digest(_SHA1, item.get("sha1"), "a certificate's sha1"),
+        subject=_matching(_DN, item.get("subject"), where, "a subject") if "subject" in item else "",
     )
 
 
