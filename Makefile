@@ -60,7 +60,7 @@ demo-rollout: demo-packages install ## a gate from nothing to enforce and back w
 # --- checks ---------------------------------------------------------------------------------------------------------
 .PHONY: test lint sanity units integration e2e bench bench-gate demo-check demo-rollout-check molecule images format readmes changelog clean
 test: ## every check there is; logs in .cache/test-logs/
-	@tools/stages.sh lint units sanity integration e2e demo-check demo-rollout-check molecule
+	@tools/stages.sh lint units e2e -- molecule sanity integration demo-check demo-rollout-check
 
 lint: venv install ## ruff, mypy, ansible-lint, yamllint, shellcheck, documentation, specs, READMEs, changelog
 	@tools/packages.sh shellcheck=shellcheck
@@ -101,9 +101,7 @@ images: ## the systemd containers' images, made anew where they are missing, old
 	@tools/images.sh
 
 molecule: venv install images ## the example inventory, revoking, and an armed transaction, on real systemd containers
-	@tools/molecule.sh test --scenario-name default $(ARGS)
-	@tools/molecule.sh test --scenario-name revoke $(ARGS)
-	@tools/molecule.sh test --scenario-name armed $(ARGS)
+	@tools/scenarios.sh "default revoke armed" $(ARGS)
 
 format: venv ## ruff's own style for every Python file
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
