@@ -88,9 +88,9 @@ def test_a_file_that_holds_another_certificate_says_nothing_of_this_one(door: An
     door.crl()
     alex, bea = (Path(door.authority.layout.new_certificate(row.serial)) for row in door.authority.rows)
     alex.write_bytes(bea.read_bytes())
-    facts = [publication._facts(door.authority, row.serial) for row in door.authority.rows]
+    facts = [publication._certificate(door.authority, row.serial) for row in door.authority.rows]
     assert facts[0] == {}
-    assert facts[1].keys() == {"sha256", "sha1", "subject"}
+    assert facts[1].keys() == {"sha256", "sha1", "der", "subject"}
 
 
 def test_nothing_secret_is_in_it_and_everybody_may_read_it(door: Any, client: Any, public: Path) -> None:
