@@ -7,6 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 DEMO_PATH ?= $(CURDIR)/.demo
+DEMO_ROLLOUT_PATH ?= $(CURDIR)/.demo-rollout
 ARGS ?=
 export PYTHON
 
@@ -20,7 +21,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- setting up -----------------------------------------------------------------------------------------------------
 .venv/.runtime: requirements/runtime.txt
@@ -39,11 +40,10 @@ lock: ## pin the newest versions of requirements/*.in
 	@tools/lock.sh
 
 # --- the demo -------------------------------------------------------------------------------------------------------
-demo_playbook = ANSIBLE_PIPELINING=true \
-	ANSIBLE_REMOTE_TEMP="$(ANSIBLE_HOME)/tmp" ANSIBLE_CALLBACK_RESULT_FORMAT=yaml \
-	.venv/bin/ansible-playbook -i localhost, -e '{"demo_path": "$(DEMO_PATH)"}'
+demo_settings = ANSIBLE_PIPELINING=true ANSIBLE_REMOTE_TEMP="$(ANSIBLE_HOME)/tmp" ANSIBLE_CALLBACK_RESULT_FORMAT=yaml
+demo_playbook = $(demo_settings) .venv/bin/ansible-playbook -i localhost, -e '{"demo_path": "$(DEMO_PATH)"}'
 
-.PHONY: demo demo-packages demo-stop
+.PHONY: demo demo-packages demo-stop demo-rollout
 demo-packages: # all at once, so that somebody else has to be asked only once
 	@tools/packages.sh venv=python3-venv nginx=nginx openssl=openssl curl=curl
 
@@ -53,10 +53,14 @@ demo: demo-packages install ## a gate on this machine, in .demo/, on loopback
 demo-stop: install ## end what `make demo` started
 	@$(demo_playbook) quietdoor.mtls.demo_stop $(ARGS)
 
+demo-rollout: demo-packages install ## a gate from nothing to enforce and back while people use the panel; ends what it starts
+	@$(demo_settings) .venv/bin/python \
+		.venv/collections/ansible_collections/quietdoor/mtls/playbooks/files/demo_rollout.py "$(DEMO_ROLLOUT_PATH)"
+
 # --- checks ---------------------------------------------------------------------------------------------------------
-.PHONY: test lint sanity units integration e2e bench bench-gate demo-check molecule images format readmes changelog clean
+.PHONY: test lint sanity units integration e2e bench bench-gate demo-check demo-rollout-check molecule images format readmes changelog clean
 test: ## every check there is; logs in .cache/test-logs/
-	@tools/stages.sh lint units sanity integration e2e demo-check molecule
+	@tools/stages.sh lint units e2e -- molecule sanity integration demo-check demo-rollout-check
 
 lint: venv install ## ruff, mypy, ansible-lint, yamllint, shellcheck, documentation, specs, READMEs, changelog
 	@tools/packages.sh shellcheck=shellcheck
@@ -90,13 +94,14 @@ bench-gate: venv install ## what a gate costs nginx, beside a plain ssl_verify_c
 demo-check: install ## make demo, twice, stop, and again, in .cache/demo
 	@tools/check_demo.sh
 
+demo-rollout-check: demo-packages install ## make demo-rollout, and once more but broken off, in .cache/
+	@tools/check_demo_rollout.sh
+
 images: ## the systemd containers' images, made anew where they are missing, old or of another recipe
 	@tools/images.sh
 
 molecule: venv install images ## the example inventory, revoking, and an armed transaction, on real systemd containers
-	@tools/molecule.sh test --scenario-name default $(ARGS)
-	@tools/molecule.sh test --scenario-name revoke $(ARGS)
-	@tools/molecule.sh test --scenario-name armed $(ARGS)
+	@tools/scenarios.sh "default revoke armed" $(ARGS)
 
 format: venv ## ruff's own style for every Python file
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Prepares the demo's directory, starts its processes and ends exactly those.
 
-demo_process.py prepare DIR                  directories, free loopback ports from 8443 on, a passphrase; all made once
+demo_process.py prepare DIR [PORTS]          directories, free loopback ports from 8443 on (two), a passphrase; all made once
 demo_process.py start FILE LOG PORT ARGV...  start ARGV in the background, remembered in FILE; PORT 0 waits for none
 demo_process.py stop FILE...                 end what is remembered in FILE, if it still is that process
 Prints "changed" where it did something.
@@ -21,6 +21,7 @@ import socket
 import subprocess
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,8 +88,8 @@ def is_free(port: int) -> bool:
     return True
 
 
-def prepare(directory: str) -> bool:
-    """Make what the demo keeps for good: directories, two ports, and the passphrase of its authorities."""
+def prepare(directory: str, ports: str = "2") -> bool:
+    """Make what the demo keeps for good: directories, ports, and the passphrase of its authorities."""
     top = Path(directory)
     if not (top / "run" / "ports.json").exists():
         forget_ports(top)
@@ -96,7 +97,7 @@ def prepare(directory: str) -> bool:
         (top / name).mkdir(parents=True, exist_ok=True)
     free = (port for port in range(FIRST_PORT, FIRST_PORT + 500) if is_free(port))
     made = [
-        write_once(top / "run" / "ports.json", lambda: json.dumps([next(free), next(free)]), 0o644),
+        write_once(top / "run" / "ports.json", lambda: json.dumps(list(islice(free, int(ports)))), 0o644),
         write_once(top / "run" / "authority.passphrase", lambda: secrets.token_urlsafe(24), 0o600),
     ]
     return any(made)

@@ -33,7 +33,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations 
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.gate import generation_conf
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.publication import DATA_FILES, read_publication
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust import render_maps
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust_maps import render_maps
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from nginx_instance import NginxInstance

@@ -508,7 +508,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def restored(world: World) -> Iterator[None]:
     """Brings the world back to its own sites after a test that changed them."""
     yield
-    run = world.play()
+    run = world.play(roles=("gate",))
     assert run.code == 0, run.output
 
 
@@ -535,11 +535,11 @@ def test_nginx_has_nothing_to_complain_about(world: World) -> None:
 def test_check_mode_predicts_what_the_run_then_does(world: World, restored: None) -> None:
     before = world.generations()
     sites = [{**world.sites[0], "contact": "somebody else"}, *world.sites[1:]]
-    predicted = world.play("--check", "--diff", gate_sites=sites)
+    predicted = world.play("--check", "--diff", roles=("gate",), gate_sites=sites)
     assert (predicted.code, predicted.changed) == (0, 1)
     assert "+<p>somebody else</p>" in predicted.output
     assert world.generations() == before
-    run = world.play(gate_sites=sites)
+    run = world.play(roles=("gate",), gate_sites=sites)
     assert (run.code, run.changed) == (0, 1), run.output
     assert world.generations()["gate"] > before["gate"]
     assert "somebody else" in world.get(None).body
@@ -981,7 +981,7 @@ def test_always_and_never_mean_what_they_say(world: World) -> None:
     for sni in (None, "unknown.test"):
         answer = world.get(world.authority.clients["alex"], sni=sni)
         assert (answer.status, answer.headers["x-quietdoor-verdict"]) == (421, "deny")
-    assert world.play().code == 0
+    assert world.play(roles=("gate",)).code == 0
     assert world.get(world.authority.clients["alex"], sni=None) == REJECTED
 
 

@@ -103,9 +103,9 @@ EXPLAINED = {
         "http_splitting",
         '"$ssl_client_verify" can contain',
     ): "SUCCESS, NONE, or FAILED with one of OpenSSL's own sentences",
-    ("http_splitting", '"$ssl_client_s_dn" can contain'): "RFC 2253, in which OpenSSL writes a line break as \\0A",
-    ("http_splitting", '"$ssl_client_i_dn" can contain'): "likewise",
-    ("http_splitting", '"$ssl_client_serial" can contain'): "a number in hex",
+    ("http_splitting", '"$quietdoor_subject_dn" can contain'): "RFC 2253, in which OpenSSL writes a line break as \\0A",
+    ("http_splitting", '"$quietdoor_issuer_dn" can contain'): "likewise",
+    ("http_splitting", '"$quietdoor_serial" can contain'): "a number in hex",
     (
         "try_files_is_evil_too",
         "without open_file_cache",

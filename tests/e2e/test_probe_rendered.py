@@ -212,7 +212,7 @@ REWRITE = Change(
 ACCESS = Change(DOOR, r"auth_request /\.well-known/quietdoor/verdict;")
 VERIFY = Change(DOOR, r"ssl_verify_client on;", "ssl_verify_client optional_no_ca;")
 CRL = Change(DOOR, r"ssl_crl [^;]+;")
-DENIED = Change("gates/*/http.conf", r"SUCCESS:0\\z\" cert", 'SUCCESS:[01]\\z" cert')
+DENIED = Change("trusts/*/http.conf", r"(?<=\[0-9\]\*:)0(?=\\z)", "[01]")
 SNI = Change("gates/*/http.conf", r"(?<=\$quietdoor_sni \{\n)    default 0", "    default 1")
 DEFAULT = Change(
     "gates/*/http.conf",

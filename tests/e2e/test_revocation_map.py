@@ -65,6 +65,7 @@ class Hierarchy(Authority):
                 "email": [f"{name}@example.org"],
                 "roles": [],
                 "not_after": "2030-01-01T00:00:00Z",
+                **self._described(name, pair),
             }
             for name, pair in self.clients.items()
         ]
@@ -84,6 +85,12 @@ class Hierarchy(Authority):
         self.path.mkdir(exist_ok=True)
         for name, text in files.items():
             (self.path / name).write_text(text)
+
+    def _described(self, name: str, pair: Pair) -> dict[str, str]:
+        """Return by what a certificate is known without its issuer and serial, and its name; of these it is not told."""
+        if name in ("bea", "dora"):
+            return {}
+        return {"sha1": pair.certificate.fingerprint(hashes.SHA1()).hex(), "subject": _subject(pair)}
 
     def crl(self, ca: Pair, serials: list[int]) -> str:
         """Return the CRL of a CA."""
@@ -225,6 +232,25 @@ def test_the_forms_are_what_they_say(world: Doors) -> None:
 )
 def test_both_forms_judge_alike(world: Doors, name: str, expected: int) -> None:
     assert world.statuses(world.authority.clients[name]) == [expected] * 3
+
+
+@pytest.mark.parametrize("name", ["alex", "bea", "direct"])
+def test_who_it_is_said_the_same_whether_known_by_fingerprint_or_by_serial(world: Doors, name: str) -> None:
+    """Of bea nothing but issuer and serial is published here; direct's serial is that of somebody else, too."""
+    pair = world.authority.clients[name]
+    issuer = world.authority.root if name == "direct" else world.authority.ca
+    expected = {
+        "x-client-dn": _subject(pair),
+        "x-client-serial": _serial(pair),
+        "x-client-fingerprint": pair.certificate.fingerprint(hashes.SHA1()).hex(),
+        "x-client-issuer-dn": _subject(issuer),
+        "x-client-name": name,
+        "x-client-email": f"{name}@example.org",
+    }
+    for site, host in HOSTS.items():
+        headers = json.loads(world.get(pair, "/admin/echo", host=host).body)["headers"]
+        seen = {header.lower(): value for header, (value,) in headers.items()}
+        assert {header: seen.get(header) for header in expected} == expected, site
 
 
 @pytest.mark.parametrize("name", ["short", "high", "long", "again", "carl", "emil", "rex"])

@@ -174,7 +174,7 @@ def test_a_window_that_nobody_could_mean_is_refused_by_name(world: StagesWorld) 
         ({"until": late}, "site open: window: lets nobody in"),
     ):
         sites = [{**site, "window": window} if site["name"] == "open" else site for site in world.sites]
-        run = world.play(gate_sites=sites)
+        run = world.play(roles=("gate",), gate_sites=sites)
         assert run.code != 0
         assert re.search(said, " ".join(run.output.split())), run.output
     assert world.generations("shut.test") == before_it
@@ -513,19 +513,19 @@ def test_moving_on_is_one_word(world: StagesWorld) -> None:
     """Every move keeps good certificates in, and the file of the site is the only thing that is written."""
     for stage, expected in (("observe", 200), ("fallback", 403), ("enforce", 403), ("observe", 200)):
         sites = [{**site, "stage": stage} if site["name"] == "shut" else site for site in world.sites]
-        run = world.play(gate_sites=sites)
+        run = world.play(roles=("gate",), gate_sites=sites)
         assert (run.code, run.changed) == (0, 1), run.output
         assert world.ask("none", "/moved", host="shut.test").status == expected
         assert world.ask("valid", "/moved", host="shut.test").status == 200
         assert world.ask("none", "/moved", host="shut.test", source=LISTED).status == (
             403 if stage == "enforce" else 200
         )
-    assert world.play().code == 0
+    assert world.play(roles=("gate",)).code == 0
 
 
 @pytest.mark.parametrize("form", ["json", "combined"])
 def test_the_log_is_evidence_in_both_formats(world: StagesWorld, form: str) -> None:
-    run = world.play(gate_log_format=form)
+    run = world.play(roles=("gate",), gate_log_format=form)
     assert run.code == 0, run.output
     log = world.logs / "quietdoor-open.log"
     # As logrotate does with copytruncate.
@@ -558,7 +558,7 @@ def test_the_log_is_evidence_in_both_formats(world: StagesWorld, form: str) -> N
     assert counts["fallback"][LISTED, "expired"] == 1
     assert counts["denied"][ELSEWHERE, "untrusted"] == 4
     log.with_name(f"{log.name}.1.gz").unlink()
-    assert world.play().code == 0
+    assert world.play(roles=("gate",)).code == 0
 
 
 def _last_move(log: Path) -> datetime.datetime:

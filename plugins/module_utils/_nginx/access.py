@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 IDENTITY_HEADERS = {
     "verify": ("X-Client-Verify", "$ssl_client_verify"),
-    "dn": ("X-Client-DN", "$ssl_client_s_dn"),
-    "serial": ("X-Client-Serial", "$ssl_client_serial"),
+    "dn": ("X-Client-DN", "$quietdoor_subject_dn"),
+    "serial": ("X-Client-Serial", "$quietdoor_serial"),
     "fingerprint": ("X-Client-Fingerprint", "$ssl_client_fingerprint"),
-    "issuer_dn": ("X-Client-Issuer-DN", "$ssl_client_i_dn"),
+    "issuer_dn": ("X-Client-Issuer-DN", "$quietdoor_issuer_dn"),
     "name": ("X-Client-Name", "$quietdoor_name"),
     "email": ("X-Client-Email", "$quietdoor_email"),
     "roles": ("X-Client-Roles", "$quietdoor_roles"),

@@ -42,10 +42,10 @@ _ADDRESS_HEADERS = ("x-forwarded-for", "x-real-ip")
 # What the maps of trust and of the gate say of a direct visitor -> what they say of one behind an edge.
 _VARIABLES = {
     "$ssl_client_verify": "$quietdoor_edge_verify",
-    "$ssl_client_s_dn": "$quietdoor_edge_dn",
-    "$ssl_client_serial": "$quietdoor_edge_client_serial",
+    "$quietdoor_subject_dn": "$quietdoor_edge_dn",
+    "$quietdoor_serial": "$quietdoor_edge_client_serial",
     "$ssl_client_fingerprint": "$quietdoor_edge_client_sha1",
-    "$ssl_client_i_dn": "$quietdoor_edge_client_issuer_dn",
+    "$quietdoor_issuer_dn": "$quietdoor_edge_client_issuer_dn",
     "$quietdoor_name": "$quietdoor_edge_name",
     "$quietdoor_email": "$quietdoor_edge_email",
     "$quietdoor_roles": "$quietdoor_edge_roles",

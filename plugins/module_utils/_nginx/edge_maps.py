@@ -37,7 +37,7 @@ def render_edge_maps(publication: Publication, revoked: Iterable[str] = ()) -> s
     """Return the file ``edge.conf`` of trust.
 
     ``$quietdoor_edge_presented`` is issuer id, colon, serial of the certificate that is meant, the issuer 0 if there is none;
-    ``$quietdoor_edge_denied`` whether it was ever revoked; the rest is that of :func:`.trust.render_maps`.
+    ``$quietdoor_edge_denied`` whether it was ever revoked; the rest is that of :func:`.trust_maps.render_maps`.
 
     :param revoked: keys of the deny map beyond those of denied.json.
     """

@@ -61,6 +61,16 @@ class Identity:
     der: str = ""
     subject: str = ""
 
+    @property
+    def issuer(self) -> str:
+        """The id of the issuer, as text."""
+        return self.key.partition(":")[0]
+
+    @property
+    def serial(self) -> str:
+        """The serial."""
+        return self.key.partition(":")[2]
+
 
 @dataclass(frozen=True)
 class Publication:

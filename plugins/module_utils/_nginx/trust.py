@@ -16,10 +16,10 @@ from .edge_certificates import render_certificate_maps
 from .edge_maps import render_edge_maps
 from .gate import endpoints_of_live_gate
 from .publication import FILES, MANIFEST, Publication, read_generation, read_publication
-from .quoting import quote, regex_exact
 from .revoked import anchors, denied_keys, revoked_cas
 from .shelf import HOME, Shelf, locked
 from .transaction import Move, Result
+from .trust_maps import render_maps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -81,43 +81,6 @@ def install_trust(nginx: Nginx, request: Request, now: datetime, *, check_mode: 
         )
     with locked(nginx.conf_path, check_mode=check_mode):
         return _Trust(nginx, request, publication, chain, crls).install(short, check_mode=check_mode)
-
-
-def render_maps(publication: Publication, revoked: Iterable[str] = ()) -> str:
-    """Return the variables that trust gives to a gate, as docs/architecture.md lists them.
-
-    Maps are keyed by a short id of the issuer and the serial. The issuer's name is matched by a regular expression, because
-    string keys of a map ignore case.
-
-    :param revoked: keys of the deny map beyond those of denied.json.
-    """
-    issuers = [f"    {regex_exact(issuer.subject)} {issuer.id};" for issuer in publication.issuers]
-    denied = [f"    {key} 1;" for key in dict.fromkeys((*publication.denied, *revoked))]
-    people = publication.identities
-    return "".join(
-        (
-            "# Written by module quietdoor.mtls.trust_install from a publication; it is replaced as a whole.\n",
-            _map('""', "trust_generation", str(publication.generation), ()),
-            _map("$ssl_client_i_dn", "presented_issuer", "0", issuers),
-            _map('"$quietdoor_presented_issuer:$ssl_client_serial"', "denied", "0", denied),
-            _map("$ssl_client_verify", "issuer", "0", ["    SUCCESS $quietdoor_presented_issuer;"]),
-            _map(_VERIFIED, "name", '""', [f"    {one.key} {quote(one.name)};" for one in people]),
-            _map(_VERIFIED, "email", '""', _joined((one.key, one.email) for one in people)),
-            _map(_VERIFIED, "roles", '""', _joined((one.key, one.roles) for one in people)),
-        )
-    )
-
-
-_VERIFIED = '"$quietdoor_issuer:$ssl_client_serial"'
-
-
-def _map(source: str, name: str, default: str, lines: Iterable[str]) -> str:
-    body = "".join(f"{line}\n" for line in lines)
-    return f"\nmap {source} $quietdoor_{name} {{\n    default {default};\n{body}}}\n"
-
-
-def _joined(pairs: Iterable[tuple[str, tuple[str, ...]]]) -> list[str]:
-    return [f"    {key} {quote(','.join(values))};" for key, values in pairs if values]
 
 
 class _Trust:

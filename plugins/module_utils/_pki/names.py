@@ -178,6 +178,18 @@ def rfc2253(name: x509.Name) -> str:
     )
 
 
+def is_plain(name: x509.Name) -> bool:
+    """Whether the name is encoded as :func:`build_name` would: single parts of text, in UTF-8 or ASCII.
+
+    Others come with authorities that were adopted. How openssl prints all of those is nothing to rely on.
+    """
+    try:
+        plain = x509.Name([x509.NameAttribute(attribute.oid, attribute.value) for attribute in name])
+    except (TypeError, ValueError):
+        return False
+    return plain.public_bytes() == name.public_bytes()
+
+
 def _value_2253(attribute: x509.NameAttribute[str | bytes]) -> str:
     value = _encoded(attribute)
     if attribute.oid.dotted_string not in _SHORT_NAMES:

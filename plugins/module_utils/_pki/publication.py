@@ -31,7 +31,7 @@ from .authority import open_authority, refuse_other_contents
 from .clock import iso
 from .database import serial_hex
 from .layout import check_path, is_away, require_authority
-from .names import rfc2253
+from .names import is_plain, rfc2253
 from .predecessors import check_predecessors
 
 try:
@@ -430,9 +430,10 @@ def _identities(
 
 
 def _certificate(authority: Authority, serial: str) -> dict[str, str]:
-    """By these an edge in front of a web host tells a certificate; SHA-1 is what nginx and its kin call the fingerprint.
+    """What the certificate itself says: by its digests an edge and nginx tell it. SHA-1 is what these call the fingerprint.
 
-    A certificate whose file is lost has none any more, and is turned away later, by name, if anything is published.
+    A certificate whose file is lost has none any more, and is turned away later, by name, if anything is published. Likewise
+    one in whose file lies another: who is known by a digest has to be who has the serial.
 
     :returns: what there is of ``_OF_CERTIFICATE``: digests in hex, the certificate in Base64, the subject as nginx prints it.
     """
@@ -440,13 +441,16 @@ def _certificate(authority: Authority, serial: str) -> dict[str, str]:
         certificate = authority.issued(serial)
     except Problem:
         return {}
+    if serial_hex(certificate.serial_number) != serial:
+        return {}
     der = certificate.public_bytes(Encoding.DER)
     subject = rfc2253(certificate.subject)
+    shown = is_plain(certificate.subject) and 0 < len(subject) <= _LONGEST_SUBJECT
     return {
         "sha256": hashlib.sha256(der).hexdigest(),
         "sha1": hashlib.sha1(der, usedforsecurity=False).hexdigest(),
         **({"der": base64.b64encode(der).decode()} if len(der) <= _LONGEST_DER else {}),
-        **({"subject": subject} if 0 < len(subject) <= _LONGEST_SUBJECT else {}),
+        **({"subject": subject} if shown else {}),
     }
 
 

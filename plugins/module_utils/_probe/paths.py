@@ -15,7 +15,6 @@ from .check import (
     Expectation,
     Finding,
     Step,
-    describe,
     judge,
     needs_refusal,
     one_of,
@@ -139,7 +138,7 @@ def _hidden_from(inquiry: Inquiry, identity: Identity) -> Expectation:
     """What somebody finds there who may be let in: the gate's word as at the status location, or the application."""
     if inquiry.fates(identity) == {DENY}:
         return _HIDDEN
-    expected = one_of(status_for(inquiry, identity), reception(inquiry, identity), _ABSENT)
+    expected = one_of(status_for(inquiry, identity), reception(inquiry, identity), _HIDDEN)
 
     def wrong(answer: Answer) -> str:
         decision = answer.status == _NO_CONTENT and answer.header(VERDICT) is None
@@ -149,9 +148,6 @@ def _hidden_from(inquiry: Inquiry, identity: Identity) -> Expectation:
 
 
 _HIDDEN = refused_or(_NOT_FOUND)
-_ABSENT = Expectation(
-    str(_NOT_FOUND), lambda answer: "" if answer.status == _NOT_FOUND else f"{describe(answer)}, not 404"
-)
 
 
 def _needs_public(inquiry: Inquiry) -> str:

@@ -140,7 +140,7 @@ class Door:
 
 
 def build(root: Path, material: Material, publication: dict[str, str]) -> tuple[list[Door], NginxInstance]:
-    """Start them all, the second one being what the others are compared with; and the application."""
+    """Start them all, the second and the third being what the others are compared with; and the application."""
     wanted = [
         (stage, mode, revocation)
         for stage in STAGES

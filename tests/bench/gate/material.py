@@ -57,13 +57,13 @@ class Material:
         One of the identities is somebody real; so is one of the revoked, if there are any.
         """
         self.generation += 1
-        people = [self.good.serial, *(self._serial() for _number in range(identities - 1))]
+        made_up = [_identity(self._serial(), f"{self.random.getrandbits(160):040x}") for _n in range(identities - 1)]
         gone = [self.revoked.serial, *(self._serial() for _number in range(revoked - 1))][:revoked]
         files = {
             "ca.pem": self.ca.public_bytes(serialization.Encoding.PEM).decode(),
             "crl.pem": self._crl(gone),
             "identities.json": json.dumps(
-                {"format": 1, "issuers": [self._issuer()], "identities": [*map(_identity, people)]}
+                {"format": 1, "issuers": [self._issuer()], "identities": [_identity_of(self.good), *made_up]}
             ),
             "denied.json": json.dumps({"format": 1, "denied": [*map(_denial, gone)]}),
         }
@@ -89,9 +89,17 @@ def _hex(serial: int) -> str:
     return text.zfill(len(text) + len(text) % 2)
 
 
-def _identity(serial: int) -> dict[str, object]:
+def _identity_of(person: Person) -> dict[str, object]:
+    certificate = x509.load_pem_x509_certificate(person.certificate.read_bytes())
+    subject = certificate.subject.rfc4514_string()
+    return {**_identity(person.serial, certificate.fingerprint(hashes.SHA1()).hex()), "subject": subject}
+
+
+def _identity(serial: int, sha1: str) -> dict[str, object]:
     name = f"person-{serial % 10**9}"
     return {
+        "subject": f"CN={name}",
+        "sha1": sha1,
         "issuer": 1,
         "serial": _hex(serial),
         "name": name,

@@ -18,7 +18,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.publication 
     read_generation,
     read_publication,
 )
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust import render_maps
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust_maps import render_maps
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,12 +61,14 @@ def maps(text: str) -> dict[str, tuple[str, dict[str, str]]]:
 
 
 def test_maps() -> None:
-    """As the architecture page lists them."""
+    """As the architecture page lists them. Somebody whose certificate is not described is found by issuer and serial."""
     found = maps(render_maps(read_publication(texts())))
     verified = "$quietdoor_issuer:$ssl_client_serial"
+    by_serial = {what: f"$quietdoor_{what}_by_serial" for what in ("denied", "good", "name", "email", "roles")}
     assert found == {
         "$quietdoor_trust_generation": ("", {"default": "5"}),
-        "$quietdoor_presented_issuer": (
+        "$quietdoor_known": ("$ssl_client_fingerprint", {"default": ""}),
+        "$quietdoor_issuer_by_dn": (
             "$ssl_client_i_dn",
             {
                 "default": "0",
@@ -74,12 +76,80 @@ def test_maps() -> None:
                 "~^CN=a\\z": "12",
             },
         ),
-        "$quietdoor_denied": ("$quietdoor_presented_issuer:$ssl_client_serial", {"default": "0", "12:FF": "1"}),
+        "$quietdoor_presented_issuer": ("$quietdoor_known", {"default": "0", "": "$quietdoor_issuer_by_dn"}),
         "$quietdoor_issuer": ("$ssl_client_verify", {"default": "0", "SUCCESS": "$quietdoor_presented_issuer"}),
-        "$quietdoor_name": (verified, {"default": "", "1:0A1B": "alex"}),
-        "$quietdoor_email": (verified, {"default": "", "1:0A1B": "a@b.test,c@b.test"}),
-        "$quietdoor_roles": (verified, {"default": "", "1:0A1B": "admin"}),
+        "$quietdoor_issuer_dn": ("$quietdoor_known", {"default": "$ssl_client_i_dn", "": "$ssl_client_i_dn"}),
+        "$quietdoor_serial": ("$quietdoor_known", {"default": "$ssl_client_serial"}),
+        "$quietdoor_subject_dn": ("$quietdoor_known", {"default": "$ssl_client_s_dn"}),
+        by_serial["denied"]: ("$quietdoor_issuer_by_dn:$ssl_client_serial", {"default": "0", "12:FF": "1"}),
+        "$quietdoor_denied": ("$quietdoor_known", {"default": "0", "": by_serial["denied"]}),
+        "$quietdoor_holder": ("$ssl_client_verify", {"default": "0", "SUCCESS": "$quietdoor_known"}),
+        "$quietdoor_good": ("$quietdoor_holder", {"default": "1", "0": "0", "": by_serial["good"]}),
+        by_serial["good"]: (
+            "$quietdoor_issuer:$quietdoor_denied",
+            {"default": "0", "~^[1-9][0-9]*:0\\z": "1"},
+        ),
+        by_serial["name"]: (verified, {"default": "", "1:0A1B": "alex"}),
+        by_serial["email"]: (verified, {"default": "", "1:0A1B": "a@b.test,c@b.test"}),
+        by_serial["roles"]: (verified, {"default": "", "1:0A1B": "admin"}),
+        "$quietdoor_name": ("$quietdoor_holder", {"default": "", "": by_serial["name"]}),
+        "$quietdoor_email": ("$quietdoor_holder", {"default": "", "": by_serial["email"]}),
+        "$quietdoor_roles": ("$quietdoor_holder", {"default": "", "": by_serial["roles"]}),
     }
+
+
+BEA = {
+    **ALEX,
+    "serial": "0A1C",
+    "name": "bea",
+    "sha1": "AB" * 20,
+    "subject": 'O=a\\,"b,CN=Bea',
+    "email": [],
+    "roles": [],
+}
+CARL = {**ALEX, "issuer": 12, "serial": "0A1C", "name": "carl", "sha1": "cd" * 20, "subject": "CN=$carl"}
+DORA = {**ALEX, "serial": "0A1D", "name": "dora", "sha1": "ef" * 20}
+
+
+def test_a_certificate_that_is_described_is_known_by_its_fingerprint() -> None:
+    """Nothing of it is looked up by its serial, which somebody else may have, of another CA."""
+    found = maps(render_maps(read_publication(texts(identities=[ALEX, BEA, CARL, DORA]))))
+    entries = {
+        name: found[f"$quietdoor_{name}"][1] for name in ("presented_issuer", "serial", "subject_dn", "name", "email")
+    }
+    assert found["$quietdoor_known"][1] == {"default": "", "ab" * 20: "1", "cd" * 20: "2", "ef" * 20: "3"}
+    assert entries == {
+        "presented_issuer": {"default": "1", "": "$quietdoor_issuer_by_dn", "2": "12"},
+        "serial": {"default": "$ssl_client_serial", "1": "0A1C", "2": "0A1C", "3": "0A1D"},
+        "subject_dn": {"default": "$ssl_client_s_dn", "1": 'O=a\\,"b,CN=Bea', "2": "$ssl_client_s_dn"},
+        "name": {"default": "", "": "$quietdoor_name_by_serial", "1": "bea", "2": "carl", "3": "dora"},
+        "email": {"default": "", "": "$quietdoor_email_by_serial", **dict.fromkeys("23", "a@b.test,c@b.test")},
+    }
+    assert found["$quietdoor_name_by_serial"][1] == {"default": "", "1:0A1B": "alex"}
+    # The first issuer's name holds a $, which nginx cannot write.
+    dns = {"default": "$ssl_client_i_dn", "": "$ssl_client_i_dn", "2": "CN=a"}
+    assert found["$quietdoor_issuer_dn"][1] == dns
+
+
+@pytest.mark.parametrize(
+    ("denied", "revoked", "quick"),
+    [
+        ([], [], {"bea", "carl", "dora"}),
+        ([{**GONE, "serial": "0A1C"}], [], {"bea", "dora"}),  # the same serial of the other CA stays
+        ([{**GONE, "issuer": 1, "serial": "0A1C"}], [], {"carl", "dora"}),
+        ([], ["1:0A1D"], {"bea", "carl"}),  # what only a CRL knows
+        ([], ['"~^12:"'], {"bea", "dora"}),  # a CA that was revoked
+        ([], ['"~^1:"'], {"carl"}),
+    ],
+)
+def test_whoever_is_denied_is_not_known_by_a_fingerprint(
+    denied: list[dict[str, Any]], revoked: list[str], quick: set[str]
+) -> None:
+    """So that issuer and serial decide: by these the deny map knows a certificate."""
+    found = maps(render_maps(read_publication(texts(identities=[BEA, CARL, DORA], denied=denied)), revoked))
+    names = found["$quietdoor_name"][1]
+    assert {names[number] for number in found["$quietdoor_known"][1].values() if number} == quick
+    assert set(found["$quietdoor_name_by_serial"][1].values()) - {""} == {"bea", "carl", "dora"} - quick
 
 
 def test_keys_fit_the_default_bucket() -> None:
@@ -107,6 +177,8 @@ def test_keys_fit_the_default_bucket() -> None:
         ({"identities": [{**ALEX, "issuer": True}]}, "is not an issuer"),
         ({"identities": [ALEX, ALEX]}, "two identities have issuer and serial 1:0A1B"),
         ({"identities": ["x"]}, "has no list identities"),
+        ({"identities": [{**ALEX, "subject": "CN=a\nb"}]}, "is not a certificate's subject"),
+        ({"identities": [{**ALEX, "subject": 7}]}, "is not a certificate's subject"),
         ({"denied": [{**GONE, "serial": "FF 1; } #"}]}, "is not a serial"),
         ({"denied": [{**GONE, "issuer": 3}]}, "is not an issuer"),
         ({"denied": {}}, "has no list denied"),
@@ -146,8 +218,9 @@ def test_no_text_breaks_out(name: str, email: str, role: str) -> None:
         found = maps(render_maps(read_publication(texts(identities=[person]))))
     except Problem:
         return
-    assert [found[f"$quietdoor_{what}"][1]["1:0A1B"] for what in ("name", "email", "roles")] == [name, email, role]
-    assert len(found) == 7
+    told = [found[f"$quietdoor_{what}_by_serial"][1]["1:0A1B"] for what in ("name", "email", "roles")]
+    assert told == [name, email, role]
+    assert len(found) == 19
 
 
 def test_a_hundred_thousand() -> None:

@@ -13,7 +13,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors imp
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.chain import Ca, Crl, read_chain, read_crls
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.publication import Issuer, Publication
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.revoked import anchors, denied_keys, revoked_cas
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust import render_maps
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust_maps import render_maps
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.keys import KeySpec, generate
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.names import build_name
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.profiles import CaProfile, self_signed_ca
@@ -64,7 +64,7 @@ def test_what_only_a_crl_knows_is_denied_and_so_is_everything_of_a_ca_that_was_r
     found = publication("1:AA", "4:BB")
     keys = denied_keys(found, CHAIN, (crl("low", "AA", "CC"), crl("root", "02")))
     assert keys == ("1:AA", "1:CC", "3:02", '"~^2:"', '"~^1:"')
-    maps = render_maps(found, keys).partition("$quietdoor_denied {\n")[2].partition("}")[0]
+    maps = render_maps(found, keys).partition("$quietdoor_denied_by_serial {\n")[2].partition("}")[0]
     assert maps.split() == [
         *["default", "0;", "1:AA", "1;", "4:BB", "1;", "1:CC", "1;", "3:02", "1;"],
         '"~^2:"',

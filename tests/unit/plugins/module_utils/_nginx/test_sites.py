@@ -73,10 +73,10 @@ def test_what_is_left_out_is_filled_in() -> None:
             {"name": name, "key": key, "value": variable, "source": variable}
             for name, key, variable in (
                 ("X-Client-Verify", "verify", "$ssl_client_verify"),
-                ("X-Client-DN", "dn", "$ssl_client_s_dn"),
-                ("X-Client-Serial", "serial", "$ssl_client_serial"),
+                ("X-Client-DN", "dn", "$quietdoor_subject_dn"),
+                ("X-Client-Serial", "serial", "$quietdoor_serial"),
                 ("X-Client-Fingerprint", "fingerprint", "$ssl_client_fingerprint"),
-                ("X-Client-Issuer-DN", "issuer_dn", "$ssl_client_i_dn"),
+                ("X-Client-Issuer-DN", "issuer_dn", "$quietdoor_issuer_dn"),
                 ("X-Client-Name", "name", "$quietdoor_name"),
                 ("X-Client-Email", "email", "$quietdoor_email"),
                 ("X-Client-Roles", "roles", "$quietdoor_roles"),
@@ -88,10 +88,10 @@ def test_what_is_left_out_is_filled_in() -> None:
         "edge_headers": [],
         "visitor": {
             "verify": "$ssl_client_verify",
-            "dn": "$ssl_client_s_dn",
-            "serial": "$ssl_client_serial",
+            "dn": "$quietdoor_subject_dn",
+            "serial": "$quietdoor_serial",
             "fingerprint": "$ssl_client_fingerprint",
-            "issuer_dn": "$ssl_client_i_dn",
+            "issuer_dn": "$quietdoor_issuer_dn",
             "name": "$quietdoor_name",
             "email": "$quietdoor_email",
             "roles": "$quietdoor_roles",

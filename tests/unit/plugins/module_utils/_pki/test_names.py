@@ -63,6 +63,19 @@ def test_rfc2253_is_what_openssl_and_so_nginx_print(name: x509.Name, openssl: An
     assert names.rfc2253(subject) == printed(openssl, tmp_path / "one.pem", "RFC2253")
 
 
+def test_plain_is_a_name_like_ours() -> None:
+    """Only of these is it said beforehand how nginx prints them."""
+    ours = names.build_name("Zoë, #1", "Ops", "DE")
+    common_name, organization = x509.NameAttribute(NameOID.COMMON_NAME, "a"), ours.rdns[1]
+    mail = x509.NameAttribute(NameOID.EMAIL_ADDRESS, "a@b.test")
+    wide = x509.NameAttribute(NameOID.COMMON_NAME, "a", _ASN1Type.BMPString)
+    assert names.is_plain(ours)
+    assert names.is_plain(x509.Name([common_name, mail]))
+    assert names.is_plain(x509.Name([]))
+    assert not names.is_plain(x509.Name([wide]))
+    assert not names.is_plain(x509.Name([x509.RelativeDistinguishedName([common_name, mail]), organization]))
+
+
 @SLOW
 @given(name=NAME)
 def test_oneline_is_what_openssl_prints(name: x509.Name, openssl: Any, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import publication
 from cryptography import x509
 
 FILES = ["ca.pem", "crl.pem", "denied.json", "identities.json", "trust.json"]
@@ -79,6 +80,17 @@ def test_the_files_are_what_the_architecture_says(door: Any, client: Any, public
     assert (public / "crl.pem").read_bytes() == door.file("crl", "ca.crl.pem").read_bytes()
     assert outcome.changes == ["ca.pem", "crl.pem", "identities.json", "denied.json"]
     assert outcome.generation == int(door.now.timestamp())
+
+
+def test_a_file_that_holds_another_certificate_says_nothing_of_this_one(door: Any, client: Any, public: Path) -> None:
+    """Who is known by a fingerprint has to be who has the serial: by that he can be revoked."""
+    door.enrol(client("alex"), client("bea"))
+    door.crl()
+    alex, bea = (Path(door.authority.layout.new_certificate(row.serial)) for row in door.authority.rows)
+    alex.write_bytes(bea.read_bytes())
+    facts = [publication._certificate(door.authority, row.serial) for row in door.authority.rows]
+    assert facts[0] == {}
+    assert facts[1].keys() == {"sha256", "sha1", "der", "subject"}
 
 
 def test_nothing_secret_is_in_it_and_everybody_may_read_it(door: Any, client: Any, public: Path) -> None:
