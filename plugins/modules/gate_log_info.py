@@ -101,6 +101,13 @@ denied:
   returned: success
   type: list
   elements: dict
+probed:
+  description:
+    - How many requests without a good certificate were those of M(quietdoor.mtls.gate_probe), by their C(User-Agent). They count
+      as nobody.
+  returned: success
+  type: int
+  sample: 18
 last_fallback:
   description: When somebody last came in through the window; none if nobody did.
   returned: success
@@ -177,6 +184,7 @@ def told(evidence: Evidence) -> dict[str, Any]:
     return {
         **{key: _listed(tally, _person, by_time=True) for key, tally in people.items()},
         **{key: _listed(tally, _source, by_time=False) for key, tally in tallies.items()},
+        "probed": evidence.probed,
         "last_fallback": _last(evidence.fallback),
         "last_would_deny": _last(evidence.would_deny),
         "beyond": sum(tally.beyond for tally in (*tallies.values(), *people.values())),

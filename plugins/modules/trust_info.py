@@ -48,8 +48,8 @@ generation:
   sample: 1732362000
 people:
   description:
-    - Who holds a certificate that has not ended, by name. C(not_after) is the end of the latest one, and C(verified) says
-      whether one was verified.
+    - Who holds a certificate that has not ended, by name. C(not_after) is the end of the latest one, C(verified) says whether
+      one was verified, and C(serials) are those of all of them.
   returned: success
   type: list
   elements: dict
@@ -59,6 +59,7 @@ people:
       roles: [admin]
       not_after: "2027-11-23T11:39:07Z"
       verified: true
+      serials: [0A1B2C3D]
 crls:
   description: The CRL of every CA in the chain.
   returned: success
@@ -99,7 +100,10 @@ def work(module: Any) -> dict[str, Any]:
     return {
         "changed": False,
         "generation": belief.generation,
-        "people": [{**asdict(one), "email": list(one.email), "roles": list(one.roles)} for one in belief.people],
+        "people": [
+            {**asdict(one), "email": list(one.email), "roles": list(one.roles), "serials": list(one.serials)}
+            for one in belief.people
+        ],
         "crls": [
             {
                 "issuer": crl.issuer,

@@ -29,7 +29,7 @@ _LONGEST = 1 << 18
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _COMBINED = re.compile(
     r'(?P<remote_addr>\S+) - - \[(?P<time>[^\]]+)\] "(?:[^"\\]|\\.)*" (?P<status>\d{3}) \d+ '
-    r'"(?:[^"\\]|\\.)*" "(?:[^"\\]|\\.)*" '
+    r'"(?:[^"\\]|\\.)*" "(?P<user_agent>(?:[^"\\]|\\.)*)" '
     r'stage="(?P<stage>[^"]*)" verdict="(?P<verdict>[^"]*)" reason="(?P<reason>[^"]*)" verify="[^"]*" '
     r'serial="(?P<serial>[^"]*)" '
     r'subject="[^"]*" issuer="[^"]*" name="(?P<name>[^"]*)" email="(?P<email>[^"]*)" peer="(?P<peer>[^"]*)" '
@@ -56,6 +56,7 @@ class Request:
     peer: str
     status: int
     upstream_status: str
+    agent: str = ""
 
 
 @dataclass
@@ -180,5 +181,6 @@ def _request(fields: dict[str, str]) -> Request:
         at=at.astimezone(timezone.utc),
         peer=str(fields.get("peer") or fields["remote_addr"]),
         status=int(fields["status"]),
+        agent=str(fields.get("user_agent") or ""),
         **texts,
     )

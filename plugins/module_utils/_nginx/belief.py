@@ -43,6 +43,7 @@ class Person:
 
     :param not_after: when the latest of them ends, RFC 3339.
     :param verified: whether openssl has verified one of them against the live chain and CRLs.
+    :param serials: of these certificates, as nginx writes them, the one that ends last at the end.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Person:
     roles: tuple[str, ...]
     not_after: str
     verified: bool
+    serials: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -184,8 +186,9 @@ def _people(entries: Sequence[_Entry], verdicts: Mapping[tuple[str, str], str]) 
         if one.certificate and not good:
             continue
         former = found.get(one.name)
+        verified, serials = (former.verified, former.serials) if former else (False, ())
         found[one.name] = Person(
-            one.name, one.email, one.roles, one.not_after, good or bool(former and former.verified)
+            one.name, one.email, one.roles, one.not_after, good or verified, (*serials, one.serial)
         )
     return tuple(found[name] for name in sorted(found))
 

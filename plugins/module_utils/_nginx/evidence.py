@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # So many people, and so many sources of one kind, are told apart; what comes beyond is only counted. It bounds the memory that
 # a flood of addresses can take.
 _MOST = 10_000
+# Who asks as module gate_probe does is no person. Whoever else takes that name is not counted either.
+_PROBE = "quietdoor-probe"
 # Not the application's own word: a malformed request, another site's connection, nginx's own refusals (494 to 499).
 _NOT_THE_APPLICATION = frozenset((400, 408, 421, 429, *range(494, 500)))
 
@@ -70,6 +72,7 @@ class Evidence:
     :param would_deny: sources that stage enforce would have refused, in stage observe.
     :param fallback: sources that came in through the window.
     :param denied: sources that were refused.
+    :param probed: how many requests without a good certificate were those of a probe.
     """
 
     people: Tally = field(default_factory=Tally)
@@ -78,6 +81,7 @@ class Evidence:
     would_deny: Tally = field(default_factory=Tally)
     fallback: Tally = field(default_factory=Tally)
     denied: Tally = field(default_factory=Tally)
+    probed: int = 0
 
 
 def weigh(requests: Iterable[Request], since: datetime | None, exclude: Collection[str]) -> Evidence:
@@ -96,6 +100,8 @@ def weigh(requests: Iterable[Request], since: datetime | None, exclude: Collecti
             continue
         if request.verdict == "cert":
             _tally_of(evidence, request, exclude).add((request.name, request.email), request.at)
+        elif request.verdict in by_verdict and request.agent == _PROBE:
+            evidence.probed += 1
         elif request.verdict in by_verdict:
             by_verdict[request.verdict].add(Source(request.peer, request.reason, request.name), request.at)
     return evidence

@@ -104,12 +104,12 @@ class Readiness:
     def table(self) -> list[str]:
         """Lines for a terminal."""
         lines = [f"site {self.site}: who got in with a certificate"]
-        lines += [f"  ready  {one.name:<24} {one.last:<21} {one.count} requests" for one in self.ready]
+        lines += [f"  ready  {one.name:<24} {one.last:<21} {_requests(one)}" for one in self.ready]
         lines += [f"  never  {name}" for name in self.never]
         if self.without:
             lines.append("  came in without one:")
             lines += [
-                f"         {one.address:<24} {one.last:<21} {one.count} requests, {one.verdict}: {one.reason}{_whose(one)}"
+                f"         {one.address:<24} {one.last:<21} {_requests(one)}, {one.verdict}: {one.reason}{_whose(one)}"
                 for one in self.without[:_SHOWN]
             ]
             rest = len(self.without) - _SHOWN
@@ -225,6 +225,10 @@ def _few(texts: Sequence[str]) -> str:
 
 def _whose(one: Seen) -> str:
     return f", {one.name}" if one.name else ""
+
+
+def _requests(one: Seen) -> str:
+    return "1 request" if one.count == 1 else f"{one.count} requests"
 
 
 def _times(one: Seen) -> dict[str, Any]:

@@ -127,6 +127,7 @@ def test_who_would_get_in_today(tmp_path: Path, ca: Ca) -> None:
     found = look_at_trust(str(tmp_path), NOW)
     assert (found.generation, found.problems, found.unverifiable) == (7, (), ())
     [person] = found.people
+    assert person.serials == (serial(former), serial(alex))
     assert (person.name, person.verified, person.not_after) == ("alex", True, f"{NOW + 30 * DAY:%Y-%m-%dT%H:%M:%SZ}")
     assert [crl.number for crl in found.crls] == [1]
 

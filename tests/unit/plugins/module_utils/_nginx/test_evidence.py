@@ -66,13 +66,23 @@ def combined(**changes: str) -> str:
 
 
 def test_both_formats_say_the_same() -> None:
-    assert parse(line()) == parse(combined())
+    assert parse(line(user_agent='verdict="cert')) == parse(combined())
     found = parse(line())
     assert found
     assert (found.at, found.name, found.peer, found.status) == (NOON, "alex", "192.0.2.7", 200)
     nobody = parse(combined(verdict="deny", name="-", email="-", status="403"))
     assert nobody
     assert (nobody.verdict, nobody.name, nobody.email) == ("deny", "", "")
+
+
+def test_a_probe_is_nobody() -> None:
+    agents = [{"user_agent": "quietdoor-probe"}, {"user_agent": "Mozilla/5.0"}]
+    verdicts = ("fallback", "would-deny", "deny")
+    texts = [line(verdict=verdict, name="", **agent) for verdict in verdicts for agent in agents]
+    found = weigh((one for text in texts if (one := parse(text))), None, ())
+    tallies = (found.fallback, found.would_deny, found.denied)
+    assert found.probed == 3
+    assert [sum(one.count for one in tally.seen.values()) for tally in tallies] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
