@@ -16,14 +16,18 @@ present() {
 # policy-rc.d is Debian's way to say so; one that is there already is left alone.
 install_quietly() {
     local policy=/usr/sbin/policy-rc.d
+    # One at a time: a second one would find apt's own locks taken, or the policy gone when the first one ends.
+    mkdir -p /run/lock
+    exec 8>/run/lock/quietdoor-mtls-packages
+    flock 8
     if [ ! -e "$policy" ]; then
         trap 'rm -f /usr/sbin/policy-rc.d' EXIT
         printf '#!/bin/sh\nexit 101\n' >"$policy"
         chmod 0755 "$policy"
     fi
     export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq
-    apt-get install -qq -y --no-install-recommends "$@" </dev/null >/dev/null
+    apt-get update -qq 8>&-
+    apt-get install -qq -y --no-install-recommends "$@" </dev/null >/dev/null 8>&-
     # ... nor at the next boot.
     if [[ " $* " == *" nginx "* ]] && command -v systemctl >/dev/null; then
         systemctl --quiet disable nginx.service

@@ -54,9 +54,10 @@ _value:
       C(auth_request), C(client_max_body_size) and C(websocket) as given or by default.
     - In stage V(fallback) C(window) holds C(networks), C(until) (seconds since 1970), C(before) (a quoted key for C(map $msec))
       and C(basic_auth) (C(user_file), C(realm), C(rate), C(burst), or empty); it is empty in others.
-    - "Beside them stands what follows from these: C(slug) (the name with C(_) for C(-)), C(listen) (a list of C(address), C(port)
-      and C(token)), C(endpoints) (where the host itself can ask the site: C(site), C(address), C(port), C(server_name)),
-      C(handlers) (what answers where: C(key), C(path), C(identity), C(kind), C(address), C(name), C(tls), C(ca), C(script)),
+    - "Beside them stands what follows from these: C(slug) (the name with C(_) for C(-), shortened if it is long),
+      C(listen) (a list of C(address), C(port) and C(token)), C(endpoints) (where the host itself can ask the site: C(site),
+      C(address), C(port), C(server_name)), C(handlers) (what answers where: C(key), C(path), C(identity), C(kind), C(address),
+      C(name), C(tls), C(ca), C(script)),
       C(path_keys), C(allow) and C(larger_body_key) (quoted keys for C(map)), C(identity_headers) (a list of C(name), C(key),
       C(value) and C(source)), C(user) (the variable with the client's name), C(hsts) (the value of the header), C(rate_limit)
       (C(rate) and C(burst), or empty), C(contact_html) (C(contact) as HTML, without a dollar sign), C(edge) (who the edge is

@@ -193,7 +193,7 @@ options:
       - With V(false) a certificate was let in if the gate says so at C(/.well-known/quietdoor), and an answer 502, 503 or 504
         from behind the gate is no deviation, if the first client that gets in has such an answer too. It is said in
         RV(checks[].seen) and in RV(application_down). Who gets it where that client reaches the application was not let in.
-      - An application that takes connections and says nothing is seen as such only if O(timeout) is longer than that of nginx.
+      - The same goes for no answer within O(timeout), where the gate itself answers. That takes its time.
     type: bool
     default: true
   expect_http2:
@@ -206,8 +206,10 @@ options:
       - Each one that is named here has to be possible, else the module fails.
       - V(no_certificate), V(valid), V(foreign) (another CA, the serial of a valid client), V(look_alike) (a CA that only has the
         real one's name), V(self_signed), V(expired), V(revoked), V(server_auth_only), V(not_allowed), V(other) say who gets in.
-      - V(header_spoofing) sends forged identity headers without a certificate, V(identity_headers) with one.
-      - V(sni_none), V(sni_unknown) and V(sni_other) send server names and C(Host) headers that do not belong together.
+      - V(header_spoofing) sends forged identity headers without a good certificate, V(identity_headers) with one. Where others
+        get in too, because of O(stage), the former needs O(echo_path).
+      - V(sni_none), V(sni_unknown) and V(sni_other) send server names and C(Host) headers that do not belong together. A gate
+        with O(stage=observe) may let these through, if the application is told of nobody then.
       - V(spellings) asks for guarded paths in other spellings, V(public_part) and V(public_headers) for what is public, and
         V(internal_locations) for what only nginx itself may ask.
       - V(plain_http_on_tls_port), V(plain_ports), V(tls_versions), V(ciphers), V(ca_names), V(resumption),

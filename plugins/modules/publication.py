@@ -113,8 +113,10 @@ def _diff(name: str, before: str, after: str) -> dict[str, str]:
 
 
 def _shown(name: str, text: str) -> str:
-    # PEM tells a reader nothing; that it changed does.
-    return f"sha256 {hashlib.sha256(text.encode()).hexdigest()}\n" if name.endswith(".pem") and text else text
+    # PEM tells a reader nothing; that it changed does. So it is with certificates in JSON, whose digests stand beside them.
+    if name.endswith(".pem") and text:
+        return f"sha256 {hashlib.sha256(text.encode()).hexdigest()}\n"
+    return "".join(line for line in text.splitlines(keepends=True) if not line.lstrip().startswith('"der": '))
 
 
 def _work(module: AnsibleModule) -> dict[str, Any]:

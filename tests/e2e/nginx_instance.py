@@ -43,8 +43,9 @@ http {{
 """
 
 
-# nginx as Debian has it: version -> release. tools/nginx.sh puts them where they are looked for.
-RELEASES = {"1.22": "bookworm", "1.26": "trixie"}
+# nginx as Debian has it: version -> release. tools/nginx.sh puts them where they are looked for. The first is the one that tests
+# use whose answer no release of nginx changes.
+RELEASES = {"1.26": "trixie", "1.22": "bookworm"}
 
 
 def nginx_binary(version: str = "") -> str:
@@ -148,19 +149,48 @@ class NginxInstance:
         self.stop()
 
 
-def free_port(first: int, last: int) -> int:
-    """Return a port of the range that nobody holds on any address now."""
+def free_port(first: int, last: int, never_given: bool = False) -> int:
+    """Return a port of the range that nobody holds on any address now, and that no other test process has been given.
+
+    Another worker of pytest, or the tests of another checkout, looks for a port at the same time: that nobody listens yet says
+    little. What a process was given is its own until it ends, and is given to it again, unless it asks for one that never was.
+    """
     start = first + (os.getpid() * 37) % (last - first)
-    for port in [*range(start, last), *range(first, start)]:
-        with socket.socket() as probe:
-            # What was closed a moment ago is free for nginx too.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("", port))
-            except OSError:
-                continue
+    ports = [*range(start, last), *range(first, start)]
+    for port in ports:
+        if not (never_given and port in _RESERVED) and _bindable(port) and _reserved(port):
+            return port
+    for port in ports:  # a small range, and many processes
+        if not (never_given and port in _RESERVED) and _bindable(port):
             return port
     raise AssertionError(f"no port is free between {first} and {last}")
+
+
+_RESERVED: dict[int, socket.socket] = {}
+
+
+def _reserved(port: int) -> bool:
+    """Put this process's name on a port; the kernel takes it off when the process ends."""
+    if port not in _RESERVED:
+        name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            name.bind(f"\0quietdoor.mtls test port {port}")
+        except OSError:
+            name.close()
+            return False
+        _RESERVED[port] = name
+    return True
+
+
+def _bindable(port: int) -> bool:
+    with socket.socket() as probe:
+        # What was closed a moment ago is free for nginx too.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+        return True
 
 
 def children(parent: int) -> list[int]:

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Sites behind an edge, which terminates TLS: a second nginx that is one, and whoever pretends to be one.
 
-An edge that says what nginx cannot say (a SHA-256 digest) is played by a client that shows the edge's certificate.
+An edge that says what nginx cannot say (a SHA-256 digest, a certificate in one line) is played by a client that shows the
+edge's certificate.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 from nginx_instance import NginxInstance, free_port
 from test_gate import REJECTED, STATUS, Answer, Application, Pair, World, _pair, _serial, _subject, eventually
@@ -30,7 +33,11 @@ if TYPE_CHECKING:
 
 Headers = list[tuple[str, str]]
 NEAR, FAR, VISITOR = "127.0.0.1", "127.0.0.2", "127.0.0.5"
-PROFILES = ("nginx", "haproxy", "envoy", "cloudflare", "cloudfront", "aws_alb", "azure", "google", "custom")
+PROFILES = (
+    *("nginx", "haproxy", "envoy", "cloudflare", "cloudfront", "aws_alb", "azure", "google"),
+    *("traefik", "rfc9440", "ingress_nginx", "custom"),
+)
+WHOLE = ("traefik", "rfc9440", "ingress_nginx")
 
 
 def digest(pair: Pair) -> str:
@@ -43,12 +50,32 @@ def sha1(pair: Pair) -> str:
     return pair.certificate.fingerprint(hashes.SHA1()).hex()
 
 
+_SUBJECTS: dict[Path, str] = {}
+
+
+def subject(pair: Pair) -> str:
+    """Its name as nginx prints it; openssl is asked once."""
+    if pair.crt not in _SUBJECTS:
+        _SUBJECTS[pair.crt] = _subject(pair)
+    return _SUBJECTS[pair.crt]
+
+
+def der(pair: Pair) -> str:
+    """A certificate in Base64, in one line."""
+    return base64.b64encode(pair.certificate.public_bytes(Encoding.DER)).decode()
+
+
+def escaped(pair: Pair) -> str:
+    """A certificate as nginx escapes it."""
+    return quote(pair.certificate.public_bytes(Encoding.PEM).decode(), safe="")
+
+
 class EdgeWorld(World):
     """Sites of every profile behind one edge, and a direct one beside them."""
 
     def said(self, profile: str, pair: Pair) -> Headers:
         """What an edge of that kind says of a good certificate."""
-        issuer = _subject(self.authority.ca)
+        issuer = subject(self.authority.ca)
         return {
             "nginx": [
                 ("X-SSL-Client-Verify", "SUCCESS"),
@@ -74,6 +101,14 @@ class EdgeWorld(World):
             "google": [
                 ("X-Client-Cert-Chain-Verified", "true"),
                 ("X-Client-Cert-Hash", base64.b64encode(bytes.fromhex(digest(pair))).decode().rstrip("=")),
+            ],
+            "traefik": [("X-Forwarded-Tls-Client-Cert", der(pair))],
+            "rfc9440": [("Client-Cert", f":{der(pair)}:")],
+            "ingress_nginx": [
+                ("ssl-client-verify", "SUCCESS"),
+                ("ssl-client-subject-dn", subject(pair)),
+                ("ssl-client-issuer-dn", issuer),
+                ("ssl-client-cert", escaped(pair)),
             ],
             "custom": [("X-Edge-Says", "yes"), ("X-Edge-Digest", digest(pair))],
         }[profile]
@@ -141,9 +176,15 @@ def _sites(world: EdgeWorld) -> list[dict]:
         )
         for profile in PROFILES
     ]
-    by_subject = {"certificates": [_subject(world.edge), "AA" * 20]}
+    by_subject = {"certificates": [subject(world.edge), "AA" * 20]}
     return [
         *sites,
+        world.site(
+            "a-site-of-which-the-name-is-long",
+            ["whole.test"],
+            own,
+            **_edge(world, profile="custom", headers={"certificate": "X-Edge-Whole"}),
+        ),
         world.site("direct", ["direct.test"], own),
         world.site(
             "shop",
@@ -175,6 +216,13 @@ def _edge_conf(world: EdgeWorld) -> str:
             "X-SSL-Client-Serial": "$ssl_client_serial",
             "X-SSL-Client-I-DN": "$ssl_client_i_dn",
             "X-Real-IP": "$remote_addr",
+        },
+        "ingress-nginx": {
+            # As ingress-nginx writes them with auth-tls-pass-certificate-to-upstream.
+            "ssl-client-cert": "$ssl_client_escaped_cert",
+            "ssl-client-verify": "$ssl_client_verify",
+            "ssl-client-subject-dn": "$ssl_client_s_dn",
+            "ssl-client-issuer-dn": "$ssl_client_i_dn",
         },
         "azure": {"X-SSL-Client-Verify": "$ssl_client_verify", "X-SSL-Client-Fingerprint": "$ssl_client_fingerprint"},
         "aws-alb": {
@@ -223,6 +271,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeWorld]:
     try:
         with NginxInstance(root / "nginx", http=f"{habits} server {{ listen {NEAR}:{idle}; }}") as nginx:
             world = EdgeWorld(root, nginx, ports, application, foreign)
+            ca = world.authority.ca
+            # As long as can be, once for each spelling.
+            for name, length in {"long": 71, "longer": 75}.items():
+                dns = tuple(f"{number:02}.{name}.of-a-long-name.example" for number in range(length))
+                world.authority.clients[name] = _pair(root / name, name, ca, dns=dns)
             world.edge = _pair(root / "edge", "edge", edge_ca)
             world.peers = {
                 "another certificate of that CA": _pair(root / "other", "other", edge_ca),
@@ -266,7 +319,9 @@ def test_a_second_run_changes_nothing_and_nginx_has_nothing_to_complain_about(wo
 # --- who gets in ---
 
 
-@pytest.mark.parametrize("host", ["nginx.test", "azure.test", "aws-alb.test", "shop.test", "near.test"])
+@pytest.mark.parametrize(
+    "host", ["nginx.test", "azure.test", "aws-alb.test", "ingress-nginx.test", "shop.test", "near.test"]
+)
 def test_people_get_in_through_a_real_edge_and_the_application_knows_who_and_from_where(
     world: EdgeWorld, host: str
 ) -> None:
@@ -277,6 +332,8 @@ def test_people_get_in_through_a_real_edge_and_the_application_knows_who_and_fro
     seen = answer.seen()
     expected = {
         "x-client-verify": "SUCCESS",
+        "x-client-dn": subject(alex),
+        "x-client-issuer-dn": subject(world.authority.ca),
         "x-client-serial": _serial(alex),
         "x-client-fingerprint": sha1(alex),
         "x-client-name": "alex",
@@ -287,8 +344,7 @@ def test_people_get_in_through_a_real_edge_and_the_application_knows_who_and_fro
         "x-forwarded-proto": "https",
     }
     assert {name: seen.get(name) for name in expected} == expected
-    assert "x-client-dn" not in seen
-    told = {name for name in seen if re.match(r"x-(?:ssl|amzn|forwarded-client|edge)", name)}
+    told = {name for name in seen if re.match(r"x-(?:ssl|amzn|forwarded-client|edge)|ssl-|client-", name)}
     assert told == set()
     assert world.through(alex, host, path=STATUS).status == 204
 
@@ -302,10 +358,41 @@ def test_every_profile_is_understood(world: EdgeWorld, profile: str) -> None:
         )
         assert answer.status == 200, answer
         seen = answer.seen()
-        assert (seen["x-client-name"], seen["x-client-serial"]) == (name, _serial(world.authority.clients[name]))
+        pair = world.authority.clients[name]
+        assert (seen["x-client-name"], seen["x-client-serial"]) == (name, _serial(pair))
+        assert (seen["x-client-dn"], seen["x-client-issuer-dn"]) == (subject(pair), subject(world.authority.ca))
         assert not {header.lower() for header, _value in said} & set(seen)
         assert (seen["x-real-ip"], seen["x-forwarded-for"]) == (VISITOR, VISITOR)
         assert "cf-connecting-ip" not in seen
+
+
+def test_a_whole_certificate_comes_with_a_chain_or_in_colons(world: EdgeWorld) -> None:
+    alex, bea = (world.authority.clients[name] for name in ("alex", "bea"))
+    ca = der(world.authority.ca)
+    for host, name, value in (
+        ("traefik.test", "X-Forwarded-Tls-Client-Cert", f"{der(alex)},{ca}"),
+        # Whatever follows is what the visitor has sent besides, and says nothing of him.
+        ("traefik.test", "X-Forwarded-Tls-Client-Cert", f"{der(alex)},{ca},{der(bea)}"),
+        ("whole.test", "X-Edge-Whole", der(alex)),
+        ("whole.test", "X-Edge-Whole", f":{der(alex)}:"),
+    ):
+        answer = world.ask(world.edge, host, [(name, value)])
+        assert (answer.status, answer.seen()["x-client-name"]) == (200, "alex"), host
+
+
+def test_how_long_a_certificate_may_be(world: EdgeWorld) -> None:
+    """A word of nginx's configuration has 4096 bytes at most, and escaped it takes more of them."""
+    reached = len(world.application.reached)
+    for name, profiles in {"long": WHOLE, "longer": WHOLE[:2]}.items():
+        pair = world.authority.clients[name]
+        for profile in WHOLE:
+            answer = world.ask(world.edge, host_of(profile), world.said(profile, pair))
+            if profile in profiles:
+                reached += 1
+                assert (answer.status, answer.seen()["x-client-name"]) == (200, name), profile
+            else:
+                assert refused(world, answer, reached), profile
+    assert 2500 < len(der(world.authority.clients["long"])) * 3 / 4 < 2700 < len(der(pair)) * 3 / 4 <= 3000
 
 
 def test_the_log_says_who_came_and_by_whom(world: EdgeWorld) -> None:
@@ -324,7 +411,7 @@ def test_the_log_says_who_came_and_by_whom(world: EdgeWorld) -> None:
         "name": "bea",
         "remote_addr": VISITOR,
         "peer": NEAR,
-        "edge": _subject(world.edge),
+        "edge": subject(world.edge),
         "edge_signal": "good",
     }
     assert {name: entry[name] for name in expected} == expected
@@ -335,7 +422,7 @@ def test_the_log_says_who_came_and_by_whom(world: EdgeWorld) -> None:
 # --- who does not ---
 
 
-@pytest.mark.parametrize("host", ["nginx.test", "azure.test", "shop.test", "near.test"])
+@pytest.mark.parametrize("host", ["nginx.test", "azure.test", "ingress-nginx.test", "shop.test", "near.test"])
 def test_whom_trust_shuts_out_stays_out_though_the_edge_lets_him_through(world: EdgeWorld, host: str) -> None:
     reached = len(world.application.reached)
     sentences = {"carl": "has been revoked", "emil": "has been revoked", "nobody": "did not show a certificate"}
@@ -383,6 +470,11 @@ def attacks(world: EdgeWorld) -> dict[str, Attack]:
         for host in ("nginx.test", "shop.test")
     }
     found |= {
+        f"{label}, {host_of(profile)}": Attack(world.said(profile, alex), peer, host=host_of(profile))
+        for label, peer in world.peers.items()
+        for profile in WHOLE
+    }
+    found |= {
         "the edge from elsewhere": Attack(good, edge, FAR),
         "the edge from elsewhere, addresses in headers": Attack(
             [*good, ("X-Forwarded-For", NEAR), ("X-Real-IP", NEAR), ("Forwarded", f"for={NEAR}")], edge, FAR
@@ -420,7 +512,7 @@ def attacks(world: EdgeWorld) -> dict[str, Attack]:
         "denied and listed": Attack(world.said("nginx", world.authority.clients["emil"]), edge),
         "another profile's words": Attack(world.said("haproxy", alex), edge),
     }
-    for profile in ("haproxy", "envoy", "cloudflare", "azure", "google", "custom"):
+    for profile in ("haproxy", "envoy", "cloudflare", "azure", "google", *WHOLE, "custom"):
         host = host_of(profile)
         last = world.said(profile, alex)
         for name in ("carl", "emil"):
@@ -428,6 +520,8 @@ def attacks(world: EdgeWorld) -> dict[str, Attack]:
         for label, change in _CHANGES.items():
             changed = [*last[:-1], (last[-1][0], change(last[-1][1]))]
             found[f"{label}, {profile}"] = Attack(changed, edge, host=host)
+        if profile in WHOLE:
+            found |= _whole_attacks(world, profile)
         if len(last) > 1:
             found[f"verify alone, {profile}"] = Attack(last[:1], edge, host=host)
             found[f"not verified, {profile}"] = Attack([(last[0][0], "false"), *last[1:]], edge, host=host)
@@ -445,6 +539,76 @@ def attacks(world: EdgeWorld) -> dict[str, Attack]:
         "only the digest": digest(alex),
     }.items():
         found[f"envoy, {label}"] = Attack([("X-Forwarded-Client-Cert", value)], edge, host="envoy.test")
+    return found
+
+
+def _whole_attacks(world: EdgeWorld, profile: str) -> dict[str, Attack]:
+    """An edge, or who got into it, hands over a certificate that is not quite the one of somebody who may come in."""
+    alex, bea = (world.authority.clients[name] for name in ("alex", "bea"))
+    edge, host, said = world.edge, host_of(profile), world.said(profile, alex)
+    name, good = said[-1]
+    other, middle = world.said(profile, bea)[-1][1], len(good) // 2
+    letter = next(place for place in range(middle, len(good)) if good[place].isalpha() and good[place - 2] != "%")
+    values = {
+        "one letter in another case": good[:letter] + good[letter].swapcase() + good[letter + 1 :],
+        "one letter is another": good[:letter] + chr(ord(good[letter]) ^ 1) + good[letter + 1 :],
+        "one letter less": good[:letter] + good[letter + 1 :],
+        "one letter more": good[:letter] + "A" + good[letter:],
+        "all in another case": good.swapcase(),
+        "without its beginning": good[: good.index("MI")] + good[good.index("MI") + 4 :],
+        "without its end": good[:-60],
+        "its end alone": good[-100:],
+        "somebody else's with its end": other[:-120] + good[-120:],
+        "two in one": f"{good}{good}",
+        "two in a list": f"{good},{good}" if profile != "traefik" else f"{good},{good}, {good}",
+        "a list with a space": f"{other}, {good}",
+        "text before it": f"x{good}",
+        "text behind it": f"{good}x",
+        "a colon and a digest behind it": f"{good}:{digest(alex)}",
+        "a parameter": f"{good};a=b",
+        "quoted": f'"{good}"',
+        "as PEM in one line": alex.crt.read_text().replace("\n", " ").strip(),
+        "in another alphabet": good.replace("+", "-").replace("/", "_").replace("%2B", "-").replace("%2F", "_"),
+    }
+    if profile == "traefik":
+        values |= {
+            "as older ones escape it": quote(good, safe=""),
+            "behind somebody else's": f"{der(world.strangers['foreign'])},{good}",
+            "behind nothing": f",{good}",
+            "a chain twice": f"{good}, {good}",
+            "with padding that is not there": f"{good}=",
+        }
+    if profile == "rfc9440":
+        values |= {
+            "without colons": good.strip(":"),
+            "as a chain": f"{good}, :{der(world.authority.ca)}:",
+            "a list without a space": f":{der(world.authority.ca)}:,{good}",
+        }
+    if profile == "ingress_nginx":
+        values |= {
+            "escapes in lower case": re.sub("%2[BF]|%3D|%0A", lambda found: found[0].lower(), good),
+            "with what may stay unescaped": good.replace("%2B", "+").replace("%2F", "/").replace("%3D", "="),
+            "without the last line's end": good.removesuffix("%0A"),
+            "with other ends of lines": good.replace("%0A", "%0D%0A"),
+            "without armour": good[good.index("MI") : good.rindex("%0A-----END")],
+            "two blocks": good + other,
+        }
+    found = {
+        f"{label}, {profile}": Attack([*said[:-1], (name, value)], edge, host=host) for label, value in values.items()
+    }
+    for label in ("foreign", "look-alike", "self-signed", "expired", "not-yet-valid", "server-only"):
+        pair = world.strangers[label]
+        assert pair
+        found[f"{label}, {profile}"] = Attack(world.said(profile, pair), edge, host=host)
+    for pair, label in ((world.authority.ca, "the CA itself"), (edge, "the edge's own")):
+        found[f"{label}, {profile}"] = Attack(world.said(profile, pair), edge, host=host)
+    found[f"fred, {profile}"] = Attack(world.said(profile, world.authority.clients["fred"]), edge, host=host)
+    found[f"two headers, the second good, {profile}"] = Attack(
+        [*said[:-1], (name, other[:-90]), said[-1]], edge, host=host
+    )
+    underscores = [(header.replace("-", "_"), value) for header, value in said]
+    found[f"names with underscores, {profile}"] = Attack(underscores, edge, host=host)
+    found[f"from elsewhere, {profile}"] = Attack(said, edge, FAR, host)
     return found
 
 
@@ -495,6 +659,10 @@ def test_a_header_that_comes_twice_never_opens_for_the_second(world: EdgeWorld) 
     assert answer.status == 403 or answer.seen()["x-client-name"] == "bea"
     nobody = [("X-SSL-Client-SHA256", "0" * 64)]
     assert world.ask(world.edge, "cloudflare.test", [*nobody, *alex]).status == 403
+    for profile in WHOLE:
+        bea, alex = (world.said(profile, world.authority.clients[name]) for name in ("bea", "alex"))
+        answer = world.ask(world.edge, host_of(profile), [*bea, *alex])
+        assert answer.status == 403 or answer.seen()["x-client-name"] == "bea", profile
 
 
 # --- a part of a site, the network alone, and direct sites ---
@@ -562,6 +730,44 @@ def test_a_revocation_counts_at_once_on_connections_that_the_edge_keeps_too(worl
     assert [world.through(dora, host).status for host in hosts] == [200, 200]
 
 
+def test_an_old_publication_says_less_and_lets_nobody_in_by_a_whole_certificate(world: EdgeWorld) -> None:
+    alex = world.authority.clients["alex"]
+
+    def publish(*untold: str) -> None:
+        world.authority.untold = untold
+        world.authority.publish()
+        run = world.play(roles=("trust",))
+        assert run.code == 0, run.output
+
+    try:
+        publish("der", "subject")
+        reached = len(world.application.reached)
+        for profile in WHOLE:
+            assert refused(world, world.ask(world.edge, host_of(profile), world.said(profile, alex)), reached), profile
+        seen = world.ask(world.edge, "haproxy.test", world.said("haproxy", alex)).seen()
+        assert (seen["x-client-name"], seen.get("x-client-dn")) == ("alex", None)
+        # The certificate alone does, as its digest is that of the same one.
+        publish("sha256", "subject")
+        for profile in (*WHOLE, "haproxy"):
+            answer = world.ask(world.edge, host_of(profile), world.said(profile, alex))
+            assert (answer.status, answer.seen()["x-client-name"]) == (200, "alex"), profile
+    finally:
+        publish()
+
+
+def test_only_the_maps_that_a_site_needs_are_read(world: EdgeWorld) -> None:
+    """They are the largest ones, and nginx keeps what it reads in memory."""
+    text = next(text for path, text in world.rendered().items() if path.match("gates/*/http.conf"))
+    included = re.findall(r"^include quietdoor/trust/(edge\S*);", text, re.MULTILINE)
+    assert included == ["edge.conf", "edge-certificate.conf", "edge-certificate-pem.conf"]
+    sites = [site for site in world.sites if site["name"] in ("nginx", "haproxy", "rfc9440")]
+    for number, expected in ((2, included[:1]), (3, included[:2])):
+        run = world.play("--check", "--diff", roles=("gate",), gate_sites=sites[:number])
+        assert run.code == 0, run.output
+        removed = re.findall(r"-include quietdoor/trust/(edge\S*);", run.output)
+        assert [name for name in included if name not in removed] == expected
+
+
 # --- each guard alone ---
 
 
@@ -619,6 +825,45 @@ MUTANTS = {
     "one element of XFCC": Mutant(
         "sites/envoy.conf", r'\\\\z" \$quietdoor_edge_digest', '" $quietdoor_edge_digest', "envoy, two elements"
     ),
+    "the certificate as a whole": Mutant(
+        "trusts/*/edge-certificate.conf", r":\\\\k<quietdoor_edge_own>:", ":[^:]*:", "one letter is another, rfc9440"
+    ),
+    "the certificate with its case": Mutant(
+        "trusts/*/edge-certificate.conf",
+        r'"~\^\(\?<quietdoor_edge_own>',
+        '"~*^(?<quietdoor_edge_own>',
+        "one letter in another case, traefik",
+    ),
+    "the certificate from its beginning": Mutant(
+        "trusts/*/edge-certificate.conf",
+        r":\\\\k<quietdoor_edge_own>:",
+        r":[^:]*\\k<quietdoor_edge_own>:",
+        "without its beginning, rfc9440",
+    ),
+    "the escaped certificate as a whole": Mutant(
+        "trusts/*/edge-certificate-pem.conf",
+        r":\\\\k<quietdoor_edge_own>:",
+        ":[^:]*:",
+        "one letter is another, ingress_nginx",
+    ),
+    "one certificate of RFC 9440": Mutant(
+        "sites/rfc9440.conf", r':\\\\z" (?=\$quietdoor_edge_certificate)', ':" ', "two in a list, rfc9440"
+    ),
+    "the visitor's own certificate of a chain": Mutant(
+        "sites/traefik.conf",
+        r"good:(?=\(\?<quietdoor_edge_certificate_0>)",
+        "good:(?:[^,]*,)?",
+        "behind somebody else's, traefik",
+    ),
+    "two headers with a chain": Mutant(
+        "sites/traefik.conf", r"(?<=\(\?:,\[A-Za-z0-9\+/=,)\](?=\+\+)", " ]", "a chain twice, traefik"
+    ),
+    "verify of ingress-nginx": Mutant(
+        "sites/ingress-nginx.conf",
+        r"_edge_claim \{\n    default bad",
+        "_edge_claim {\n    default good",
+        "not verified, ingress_nginx",
+    ),
     "underscores": Mutant(
         "sites/nginx.conf", "underscores_in_headers off", "underscores_in_headers on", "names with underscores"
     ),
@@ -657,6 +902,7 @@ def test_without_a_guard_its_attack_gets_in(world: EdgeWorld, guard: str) -> Non
     [
         ("snippets/nginx-proxy.conf", r"proxy_set_header X-SSL-Client-Serial \"\";\n", ""),
         ("snippets/custom-proxy.conf", r"proxy_set_header X-Edge-Digest \"\";\n", ""),
+        ("snippets/rfc9440-proxy.conf", r"proxy_set_header Client-Cert \"\";\n", ""),
     ],
 )
 def test_without_its_line_a_header_of_the_edge_would_arrive(world: EdgeWorld, file: str, old: str, new: str) -> None:

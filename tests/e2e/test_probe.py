@@ -22,6 +22,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import nginx_instance
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._probe import checks
@@ -218,18 +219,9 @@ def app() -> Iterator[int]:
     server.server_close()
 
 
-def free_port(beside: int = 0) -> int:
-    """Return a port of 21000-21999 that nothing listens on; each pytest-xdist worker has a part of them.
-
-    :param beside: added to where the search begins, for a second port before the first one is in use.
-    """
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 4
-    for port in range(21000 + 250 * worker + (os.getpid() % 5) * 40 + beside, 22000):
-        with contextlib.suppress(OSError), socket.socket() as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("no free port")
+def free_port() -> int:
+    """Return a port of this test alone."""
+    return nginx_instance.free_port(19000, 19999, never_given=True)
 
 
 @dataclass(frozen=True)
@@ -639,7 +631,7 @@ def test_the_default_server_is_caught_without_an_echo_too(
 def test_a_second_door_on_a_plain_port_is_caught(
     start: Callable[..., Nginx], papers: Papers, tmp_path: pathlib.Path
 ) -> None:
-    plain = free_port(beside=20)
+    plain = free_port()
     listen = "listen 127.0.0.1:PORT ssl http2;\n        server_name gate.test;"
     changes = (
         Change(listen, f"{listen}\n listen 127.0.0.1:{plain};"),
@@ -823,6 +815,7 @@ def test_the_module_reports_and_changes_nothing(start: Callable[..., Nginx], pap
     assert result["msg"] == f"The gate did as expected in all {result['passed']} cases."
     assert result["address"] == f"127.0.0.1 port {port}"
     assert result["table"].count("\nok ") == result["passed"]
+    assert result["application_down"] == []
     assert "PRIVATE KEY" not in json.dumps(result)
     checked = module(papers, options(papers, port), "--check")
     assert checked["checks"] == result["checks"]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbooks rollout, confirm and rollback on a real nginx: from a public panel to an enforced gate and back, one step after the other."""
+"""The playbooks rollout, confirm and rollback on a real nginx, from a public panel to an enforced gate and back."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.server impor
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.shelf import Shelf
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 from nginx_instance import RELEASES, NginxInstance, free_port
-from test_gate import STATUS, Application, World, _pair, eventually, exchange
+from test_gate import STATUS, Application, World, _pair, eventually, exchange, on_one_release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -293,6 +293,7 @@ def _plain(world: Brownfield) -> int:
         return plain.getresponse().status
 
 
+@on_one_release
 def test_the_panel_really_is_open_through_another_server_and_the_role_says_so(
     world: Brownfield, restored: None
 ) -> None:
@@ -324,6 +325,7 @@ def test_a_session_that_the_servers_own_cache_resumes_opens_nothing(world: Brown
 # --- losing it, and going out ---
 
 
+@on_one_release
 def test_losing_the_include_is_an_error(world: Brownfield, rewritten: None) -> None:
     world.vhost(server="")
     run = world.play(roles=("gate",))
@@ -331,6 +333,7 @@ def test_losing_the_include_is_an_error(world: Brownfield, rewritten: None) -> N
     assert "site panel was guarded and is not any more" in run.output
 
 
+@on_one_release
 def test_trust_moves_while_the_gate_stands_in_snippets(world: Brownfield) -> None:
     before = world.generations()["trust"]
     world.authority.publish()
@@ -339,6 +342,7 @@ def test_trust_moves_while_the_gate_stands_in_snippets(world: Brownfield) -> Non
     assert world.generations()["trust"] > before
 
 
+@on_one_release
 def test_snippets_that_are_included_are_not_removed(world: Brownfield, restored: None) -> None:
     absent = [{**world.sites[0], "stage": "absent"}]
     run = world.play(roles=("gate",), gate_sites=absent)
@@ -354,6 +358,7 @@ def test_snippets_that_are_included_are_not_removed(world: Brownfield, restored:
     assert world.get(None).status == 200
 
 
+@on_one_release
 def test_trust_moves_while_nothing_includes_the_snippets(world: Brownfield) -> None:
     world.vhost(server="", location="")
     absent = [{**world.sites[0], "stage": "absent"}]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .access import header_name
+from .edge_certificates import SPELLINGS
 from .edge_profiles import CUSTOM, HEADERS, PROFILES, WAYS, Profile, patterns
 from .entry import first_double
 from .networks import parse_networks
@@ -44,7 +45,7 @@ _VARIABLES = {
     "$ssl_client_s_dn": "$quietdoor_edge_dn",
     "$ssl_client_serial": "$quietdoor_edge_client_serial",
     "$ssl_client_fingerprint": "$quietdoor_edge_client_sha1",
-    "$ssl_client_i_dn": "$quietdoor_edge_issuer_dn",
+    "$ssl_client_i_dn": "$quietdoor_edge_client_issuer_dn",
     "$quietdoor_name": "$quietdoor_edge_name",
     "$quietdoor_email": "$quietdoor_edge_email",
     "$quietdoor_roles": "$quietdoor_edge_roles",
@@ -86,6 +87,7 @@ class Edge:
             "subject_keys": [regex_exact(subject) for subject in self.subjects],
             "said": said,
             "identifier": said[way],
+            "whole": way if way in SPELLINGS else "",
             "verified_key": quote_verbatim(rf"~^1:{self.profile.verified.replace('.', '[.]')}\z"),
             "patterns": {
                 key: [{"key": one, "value": value} for one, value in pairs]

@@ -44,6 +44,7 @@ def render_edge_maps(publication: Publication, revoked: Iterable[str] = ()) -> s
     people = publication.identities
     digests = [(one.key, one.sha256, _base64(one.sha256)) for one in people if one.sha256]
     issuers = [f"{regex_exact(issuer.subject)} {issuer.id}" for issuer in publication.issuers]
+    names = [(f'"~^{issuer.id}:"', issuer.subject) for issuer in publication.issuers]
     return "".join(
         (
             "# Written by module quietdoor.mtls.trust_install from a publication; it is replaced as a whole.\n",
@@ -87,13 +88,19 @@ def render_edge_maps(publication: Publication, revoked: Iterable[str] = ()) -> s
             _about("roles", '""', [f"{one.key} {quote(','.join(one.roles))}" for one in people if one.roles]),
             _about("client_serial", '""', [f"{one.key} {one.key.partition(':')[2]}" for one in people]),
             _about("client_sha1", '""', [f"{one.key} {one.sha1}" for one in people if one.sha1]),
-            _map('""', "dn", '""', ()),
+            _about("dn", '""', _told((one.key, one.subject) for one in people)),
+            _about("client_issuer_dn", '""', _told(names)),
         )
     )
 
 
 def _base64(digest: str) -> str:
     return base64.b64encode(bytes.fromhex(digest)).decode().rstrip("=")
+
+
+def _told(names: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the entries of a map of names. One with a $ stays unsaid: nginx has no way to write it there."""
+    return [f"{key} {quote(name)}" for key, name in names if name and "$" not in name]
 
 
 def _about(name: str, default: str, entries: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .edge_certificates import SPELLINGS
 from .quoting import quote_verbatim
 
 CUSTOM = "custom"
@@ -20,6 +21,7 @@ WAYS = {
     "sha256": ("sha256",),
     "sha256_base64": ("sha256_base64",),
     "sha1": ("sha1",),
+    **{spelling: (spelling,) for spelling in SPELLINGS},
 }
 HEADERS = ("verify", *(header for headers in WAYS.values() for header in headers))
 
@@ -32,6 +34,15 @@ _XFCC = (
     rf'(?:By=[^;,"]*+;)*+Hash=(?<NAME>{_HEX}{{64}})'
     r'(?:;(?:Cert|Chain|Subject|URI|DNS)=(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^;,"]*+))*+'
 )
+# A whole certificate. Possessive, as it is long; whether it is one, trust says, which compares it.
+_DER = "[A-Za-z0-9+/]++={0,2}+"
+_FIELD = "(?<NAME>VALUE)"
+# RFC 8941 section 3.3.5, sf-binary; RFC 9440 section 2.2 allows no parameters and no list.
+_RFC9440 = f":{_FIELD}:"
+# What the visitor sent, his own certificate first. Whoever joins two headers puts a space behind the comma.
+_CHAIN = f"{_FIELD}(?:,[A-Za-z0-9+/=,]++)?"
+# $ssl_client_escaped_cert of nginx: PEM, escaped as a component of a URI, the digits of the escapes in upper case.
+_PEM = "-----BEGIN%20CERTIFICATE-----%0A(?<NAME>[A-Za-z0-9%]+)%0A-----END%20CERTIFICATE-----%0A"
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,7 @@ class Profile:
     :param address: the header with the visitor's address.
     :param recursive: whether that header ends with addresses of the edge itself.
     :param xfcc: whether the digest stands inside an element of ``x-forwarded-client-cert``.
+    :param forms: how the header of a ``certificate`` can look, ``NAME`` and ``VALUE`` for the capture.
     """
 
     way: str
@@ -53,6 +65,7 @@ class Profile:
     address: str = "X-Forwarded-For"
     recursive: bool = False
     xfcc: bool = False
+    forms: tuple[str, ...] = (_FIELD, _RFC9440)
 
 
 PROFILES = {
@@ -91,6 +104,13 @@ PROFILES = {
         verified="true",
         recursive=True,
     ),
+    "traefik": Profile(way="certificate", headers={"certificate": "X-Forwarded-Tls-Client-Cert"}, forms=(_CHAIN,)),
+    "rfc9440": Profile(way="certificate", headers={"certificate": "Client-Cert"}, forms=(_RFC9440,)),
+    "ingress_nginx": Profile(
+        way="certificate_pem",
+        headers={"verify": "ssl-client-verify", "certificate_pem": "ssl-client-cert"},
+        verified="SUCCESS",
+    ),
 }
 
 
@@ -99,7 +119,7 @@ def patterns(profile: Profile) -> dict[str, list[tuple[str, str]]]:
 
     All sites share the names of the captures, since PCRE allows 32 characters, and of one request only one site is asked.
 
-    :returns: ``serial``, ``sha256``, ``sha256_base64`` or ``sha1`` -> keys, each with what it yields.
+    :returns: ``serial``, ``sha256`` or another of ``WAYS`` -> keys, each with what it yields.
     """
     if profile.way == "serial":
         # A number: leading zeros are dropped, and half a byte gets the one that it lacks, as $ssl_client_serial has it.
@@ -110,6 +130,8 @@ def patterns(profile: Profile) -> dict[str, list[tuple[str, str]]]:
                 (_key(rf"(?<{half}>{_HEX}(?:{_HEX}{{2}})*)"), f'"0${half}"'),
             ]
         }
+    if profile.way in SPELLINGS:
+        return {profile.way: _whole(profile)}
     name = "quietdoor_edge_digest"
     text = {
         "sha256": rf"(?<{name}>{_HEX}{{64}})",
@@ -117,6 +139,14 @@ def patterns(profile: Profile) -> dict[str, list[tuple[str, str]]]:
         "sha1": rf"(?<{name}>{_HEX}{{40}})",
     }[profile.way]
     return {profile.way: [(_key(_XFCC.replace("NAME", name) if profile.xfcc else text), f"${name}")]}
+
+
+def _whole(profile: Profile) -> list[tuple[str, str]]:
+    forms = profile.forms if profile.way == "certificate" else (_PEM,)
+    # PCRE wants a name for each capture; nginx makes a variable of each.
+    names = [f"quietdoor_edge_certificate_{number}" for number in range(len(forms))]
+    texts = (form.replace("NAME", name).replace("VALUE", _DER) for form, name in zip(forms, names))
+    return [(_key(text), f"${name}") for text, name in zip(texts, names)]
 
 
 def _key(text: str) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -28,6 +29,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,63}")
 _EMAIL = re.compile(r"(?=.{3,254}\Z)[A-Za-z0-9.!#%&'*+/=?^_~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 _DN = re.compile(r"[\x20-\x7e]{1,2000}")
+# RFC 4648 section 4, of 3000 bytes at most: no map of nginx holds more.
+_DER = re.compile(r"(?=.{4,4000}\Z)(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _HIGHEST_ISSUER = 999
 _MEND = "Publish again with role authority, and hand over the files as they are"
 
@@ -43,7 +46,11 @@ class Issuer:
 
 @dataclass(frozen=True)
 class Identity:
-    """Whose certificate it is. ``key`` is issuer id, colon, serial; the digests are lower-case hex, empty if not told."""
+    """Whose certificate it is. ``key`` is issuer id, colon, serial.
+
+    What follows the roles is of the certificate, and empty if not told. The digests are lower-case hex, ``der`` is all of it in
+    Base64, ``subject`` its name as nginx prints it.
+    """
 
     key: str
     name: str
@@ -51,6 +58,8 @@ class Identity:
     roles: tuple[str, ...]
     sha256: str = ""
     sha1: str = ""
+    der: str = ""
+    subject: str = ""
 
 
 @dataclass(frozen=True)
@@ -172,18 +181,34 @@ def _issuer(item: dict[str, Any]) -> Issuer:
 
 def _identity(item: dict[str, Any], ids: frozenset[int]) -> Identity:
     where = "identities.json"
+    der, digest = _certificate(item)
     return Identity(
         key=_key(item, ids, where),
         name=_matching(_NAME, item.get("name"), where, "a name"),
         email=_several(_EMAIL, item.get("email"), where, "an e-mail address"),
         roles=_several(_ROLE, item.get("roles"), where, "a role"),
-        sha256=_digest(_SHA256, item.get("sha256"), "a certificate's sha256"),
-        sha1=_digest(_SHA1, item.get("sha1"), "a certificate's sha1"),
+        sha256=digest,
+        sha1=_optional(_SHA1, item, "sha1").lower(),
+        der=der,
+        subject=_optional(_DN, item, "subject"),
     )
 
 
-def _digest(pattern: re.Pattern[str], value: object, what: str) -> str:
-    return "" if value is None else _matching(pattern, value, "identities.json", what).lower()
+def _certificate(item: dict[str, Any]) -> tuple[str, str]:
+    """Return the certificate in Base64 and its SHA-256, each empty if not told."""
+    text, digest = _optional(_DER, item, "der"), _optional(_SHA256, item, "sha256").lower()
+    if not text:
+        return "", digest
+    der = base64.b64decode(text)
+    own = hashlib.sha256(der).hexdigest()
+    if base64.b64encode(der).decode() != text or digest not in ("", own):
+        raise _refusal("identities.json", f"the certificate with the sha256 {digest or own}", text)
+    return text, own
+
+
+def _optional(pattern: re.Pattern[str], item: dict[str, Any], key: str) -> str:
+    value = item.get(key)
+    return "" if value is None else _matching(pattern, value, "identities.json", f"a certificate's {key}")
 
 
 def _key(item: dict[str, Any], ids: frozenset[int], where: str) -> str:

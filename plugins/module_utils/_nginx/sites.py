@@ -9,6 +9,7 @@ import html
 import ipaddress
 import re
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from .._ansible.errors import Problem
@@ -74,6 +75,9 @@ EVERY_ADDRESS = "*"
 
 _CONTACT_LIMIT = 200
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+# Of the 46 bytes for the name of a variable (variables_hash_bucket_size, with cache lines of 64 bytes) "quietdoor_site_" and the
+# longest ending, "_edge_fingerprint", leave these.
+_LONGEST_SLUG = 14
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LISTEN = re.compile(r"(?:(?P<address>\*|[0-9.]+|\[[0-9A-Fa-f:.]+\]):)?(?P<port>[0-9]+)")
 _SIZE = re.compile(r"[0-9]{1,9}[kKmMgG]?")
@@ -141,8 +145,9 @@ class Site:
 
     @property
     def slug(self) -> str:
-        """The name as a part of a name of ours in nginx."""
-        return self.name.replace("-", "_")
+        """The name as a part of a name of ours in nginx; of a long one its beginning, and a digest that tells it from others."""
+        name = self.name.replace("-", "_")
+        return name if len(name) <= _LONGEST_SLUG else f"{name[:7]}_{sha256(name.encode()).hexdigest()[:6]}"
 
     @property
     def _own(self) -> str:

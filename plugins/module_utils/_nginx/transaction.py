@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from .._ansible.errors import Problem
+from .edge_certificates import SPELLINGS, file_of
 from .generation import Asks, prove, tells
 from .ports import check_free
 from .scratch import scratch_copy
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from .shelf import Shelf
 
 # Large, and known to hold nothing but maps.
-TRUST_MAPS = ("quietdoor/trust/http.conf", "quietdoor/trust/edge.conf")
+TRUST_MAPS = tuple(
+    f"quietdoor/trust/{name}" for name in ("http.conf", "edge.conf", *(file_of(spelling) for spelling in SPELLINGS))
+)
 
 
 class Server(Asks, Protocol):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from .._ansible.errors import Problem
 from . import transaction
 from .chain import Crl, known_crls, read_chain, read_crls, too_short
+from .edge_certificates import render_certificate_maps
 from .edge_maps import render_edge_maps
 from .gate import endpoints_of_live_gate
 from .publication import FILES, MANIFEST, Publication, read_generation, read_publication
@@ -227,6 +228,7 @@ class _Trust:
             **self.publication.texts,
             MAPS: render_maps(self.publication, denied),
             EDGE_MAPS: render_edge_maps(self.publication, denied),
+            **render_certificate_maps(self.publication),
             ANCHORS: anchors(self.chain, revoked_cas(*sources)),
         }
 

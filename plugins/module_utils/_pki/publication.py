@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -52,6 +53,10 @@ _DUE = "the CRL that module crl is going to write\n"
 # Bytes of one file: some million clients, or some million revocations.
 _LARGEST = 1 << 29
 _NOTHING = timedelta(0)
+# What an entry says of the certificate itself. The last two are left out where they are too long for a map of nginx.
+_OF_CERTIFICATE = ("sha256", "sha1", "der", "subject")
+_LONGEST_DER = 3000
+_LONGEST_SUBJECT = 2000
 _MEND_AWAY = "Bring its directory back, or take it out of predecessors, which ends its certificates"
 
 
@@ -150,7 +155,7 @@ def publish(request: Request, directory: str, now: datetime, *, check_mode: bool
     # Nothing that an ended CA issued verifies any more, and web hosts refuse to trust one.
     authorities = authorities[:1] + [one for one in authorities[1:] if one.certificate.not_valid_after_utc > now]
     kept = _read_published(directory) if away else None
-    known = _published_digests(directory)
+    known = _published_certificates(directory)
     drafted = contents(authorities, request.min_remaining, now, kept, known, check_mode=check_mode)
     drafted = replace(drafted, away=tuple(away))
     if check_mode:
@@ -267,23 +272,21 @@ def contents(
     min_remaining: timedelta,
     now: datetime,
     kept: _Published | None = None,
-    digests: Mapping[tuple[str, str], dict[str, str]] | None = None,
+    known: Mapping[tuple[str, str], dict[str, str]] | None = None,
     *,
     check_mode: bool,
 ) -> Contents:
     """Return the files of the publication, without its manifest. The first authority is the one that issues now.
 
     :param kept: what was published before, if there are predecessors that are away.
-    :param digests: those that were published before, by the name of the CA and the serial, for certificates whose file is lost.
+    :param known: what was published of certificates before, by the name of the CA and the serial, for those whose file is lost.
     :raises Problem: if the CRL of a CA cannot be published; in check mode it is taken for written.
     """
     cas = _cas(authorities)
     _add_kept(cas, kept, now)
     crls, lapsing = _crls(cas, authorities, min_remaining, now, check_mode=check_mode)
     numbered = [(authority, _find(cas, authority.certificate).id) for authority in authorities]
-    identities = [
-        entry for authority, issuer in numbered for entry in _identities(authority, issuer, now, digests or {})
-    ]
+    identities = [entry for authority, issuer in numbered for entry in _identities(authority, issuer, now, known or {})]
     identities += _kept_entries(cas, kept.identities if kept else [])
     denied = _denied(numbered, cas) + _kept_entries(cas, kept.denied if kept else [])
     texts = (
@@ -402,7 +405,7 @@ def _issuer(ca: _Ca) -> dict[str, Any]:
 
 
 def _identities(
-    authority: Authority, issuer: int, now: datetime, digests: Mapping[tuple[str, str], dict[str, str]]
+    authority: Authority, issuer: int, now: datetime, known: Mapping[tuple[str, str], dict[str, str]]
 ) -> list[dict[str, Any]]:
     name = rfc2253(authority.certificate.subject)
     rows = {row.serial: row for row in authority.rows}
@@ -420,32 +423,38 @@ def _identities(
                         "email": list(issue.request.email),
                         "roles": list(record.roles),
                         "not_after": iso(row.not_after),
-                        **(_digests(authority, row.serial) or digests.get((name, row.serial), {})),
+                        **(_certificate(authority, row.serial) or known.get((name, row.serial), {})),
                     }
                 )
     return found
 
 
-def _digests(authority: Authority, serial: str) -> dict[str, str]:
+def _certificate(authority: Authority, serial: str) -> dict[str, str]:
     """By these an edge in front of a web host tells a certificate; SHA-1 is what nginx and its kin call the fingerprint.
 
     A certificate whose file is lost has none any more, and is turned away later, by name, if anything is published.
+
+    :returns: what there is of ``_OF_CERTIFICATE``: digests in hex, the certificate in Base64, the subject as nginx prints it.
     """
     try:
-        der = authority.issued(serial).public_bytes(Encoding.DER)
+        certificate = authority.issued(serial)
     except Problem:
         return {}
+    der = certificate.public_bytes(Encoding.DER)
+    subject = rfc2253(certificate.subject)
     return {
         "sha256": hashlib.sha256(der).hexdigest(),
         "sha1": hashlib.sha1(der, usedforsecurity=False).hexdigest(),
+        **({"der": base64.b64encode(der).decode()} if len(der) <= _LONGEST_DER else {}),
+        **({"subject": subject} if 0 < len(subject) <= _LONGEST_SUBJECT else {}),
     }
 
 
-def _published_digests(directory: str) -> dict[tuple[str, str], dict[str, str]]:
+def _published_certificates(directory: str) -> dict[tuple[str, str], dict[str, str]]:
     try:
         _names, identities = _told(_read(os.path.join(directory, "identities.json")))
         return {
-            (name, one["serial"]): {key: one[key] for key in ("sha256", "sha1")}
+            (name, one["serial"]): {key: one[key] for key in _OF_CERTIFICATE if key in one}
             for name, one in identities
             if "sha256" in one and "sha1" in one
         }

@@ -103,7 +103,7 @@ def judge(client: str, steps: Iterable[Step], expected: str = "") -> Finding:
 def describe(answer: Answer) -> str:
     """Return what was seen, in a few words."""
     if answer.down:
-        return f"{answer.status}, the application is down"
+        return f"{answer.status or answer.outcome}, the application is down"
     if answer.outcome == HTTP and answer.status:
         verdict = answer.header(VERDICT)
         return f"{answer.status} {verdict or 'without verdict'}"
@@ -167,6 +167,8 @@ def _confirming(wanted: str) -> Expectation:
 
 
 def _not_served(answer: Answer) -> str:
+    if answer.down:
+        return f"{answer.status or answer.outcome}: the application behind the gate did not answer"
     if answer.outcome != HTTP:
         return _no_http(answer)
     if answer.header(VERDICT) is not None or answer.header(GENERATION) is not None:

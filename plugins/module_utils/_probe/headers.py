@@ -115,11 +115,13 @@ def nobody_wrong(answer: Answer) -> str:
     names = leaked(headers, _MARK)
     if names:
         return f"the client's own {', '.join(names)} reached the application"
-    seen = {name.lower(): ", ".join(values) for name, values in headers.items()}
-    verified = seen.get(VERIFY.lower(), "absent")
-    if verified != "NONE":
-        return f"{VERIFY} is {verified}, not NONE"
-    told = [f"X-Client-{name}" for name in IDENTITY_HEADERS if seen.get(f"x-client-{name.lower()}")]
+    seen: dict[str, list[str]] = {}
+    for name, values in headers.items():
+        seen.setdefault(name.lower().replace("_", "-"), []).extend(values)
+    verified = seen.get(VERIFY.lower(), [])
+    if verified != ["NONE"]:
+        return f"{VERIFY} is {', '.join(verified) or 'absent'}, not NONE"
+    told = [f"X-Client-{name}" for name in IDENTITY_HEADERS if any(seen.get(f"x-client-{name.lower()}", []))]
     return f"the application is told {', '.join(told)} of somebody without a good certificate" if told else ""
 
 

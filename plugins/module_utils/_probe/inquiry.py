@@ -16,7 +16,7 @@ from typing import Any
 from .client import ask
 from .specimens import Described, Specimens, Workshop
 from .stages import CERT, DENY, ENFORCE, LETTING_IN, OBSERVE, UNKNOWN, fates
-from .wire import HTTP, NOBODY, Answer, Connection, Identity, Request, Target
+from .wire import HTTP, NO_ANSWER, NOBODY, TIMED_OUT, Answer, Connection, Identity, Request, Target
 
 STATUS_PATH = "/.well-known/quietdoor"
 VERDICT = "X-Quietdoor-Verdict"
@@ -104,6 +104,7 @@ class Inquiry:
         self.gate = gate
         self.unknown_name = f"quietdoor-probe-{secrets.token_hex(4)}.invalid"
         self._workshop = workshop
+        self._hanging: dict[str, bool] = {}
 
     @property
     def let_in(self) -> list[Identity]:
@@ -184,12 +185,22 @@ class Inquiry:
 
         :param path: what was asked for.
         """
-        if not _looks_down(answer):
-            return answer
-        witness = self.insider
-        if identity != witness and not _looks_down(ask(self.gate.target, self.connection(witness), self.get(path))):
+        silent = _is_silent(answer) and self._hangs(path)
+        if not silent and not (
+            _looks_down(answer) and (identity == self.insider or _looks_down(self._as_insider(path)))
+        ):
             return answer
         return dataclasses.replace(answer, down=True)
+
+    def _as_insider(self, path: str) -> Answer:
+        return ask(self.gate.target, self.connection(self.insider), self.get(path))
+
+    def _hangs(self, path: str) -> bool:
+        """Say whether the gate answers the first client that gets in, but nothing does behind it. Waited for once only."""
+        if path != STATUS_PATH and path not in self._hanging:
+            gate_answers = self._as_insider(STATUS_PATH).header(VERDICT) is not None
+            self._hanging[path] = gate_answers and _is_silent(self._as_insider(path))
+        return self._hanging.get(path, False)
 
     @functools.cached_property
     def _control(self) -> Answer | None:
@@ -201,10 +212,10 @@ class Inquiry:
 
     def is_application(self, answer: Answer) -> bool:
         """Say whether the answer, to a GET of ``app_path``, is the application's. When it cannot be told, it is."""
-        if answer.outcome != HTTP or answer.header(VERDICT) is not None:
-            return False
         if answer.down:
             return True
+        if answer.outcome != HTTP or answer.header(VERDICT) is not None:
+            return False
         if self.gate.echo_path:
             return read_echo(answer) is not None
         if self._control is None:
@@ -215,6 +226,10 @@ class Inquiry:
 def _looks_down(answer: Answer) -> bool:
     told = answer.header(VERDICT) is not None or answer.header(GENERATION) is not None
     return answer.outcome == HTTP and answer.status in _DOWN and not told
+
+
+def _is_silent(answer: Answer) -> bool:
+    return answer.outcome == NO_ANSWER and answer.reason == TIMED_OUT and answer.handshake
 
 
 def read_echo(answer: Answer) -> dict[str, list[str]] | None:

@@ -15,6 +15,7 @@ from .check import (
     Expectation,
     Finding,
     Step,
+    describe,
     judge,
     needs_refusal,
     one_of,
@@ -24,18 +25,20 @@ from .check import (
     tolerant,
 )
 from .headers import forged, leaked, respellings
-from .inquiry import STATUS_PATH, read_echo
+from .inquiry import STATUS_PATH, VERDICT, read_echo
+from .stages import DENY
 from .wire import HTTP, NOBODY, Answer, Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .inquiry import Inquiry
+    from .wire import Identity
 
 STRICT, LOOSE = "strict", "loose"  # as path_spelling of gate_sites has them
 
 _INTERNAL = (f"{STATUS_PATH}/verdict", f"{STATUS_PATH}/public")
-_NOT_FOUND = 404
+_NO_CONTENT, _NOT_FOUND = 204, 404
 _EXAMPLE = "/admin"  # where everything is guarded, for the spellings of "/"
 
 
@@ -127,17 +130,28 @@ def _nobodys_values(mark: str) -> Expectation:
 
 def _internal(inquiry: Inquiry) -> Iterator[Finding]:
     for identity in (NOBODY, inquiry.specimens.foreign):
-        # nginx may lead a bad certificate to the status location from below it too, where such a one is no error any more.
-        expected = _HIDDEN if inquiry.shut_out(identity) else one_of(_HIDDEN, status_for(inquiry, identity))
+        expected = _hidden_from(inquiry, identity)
         steps = [Step(f"GET {path}", inquiry.ask(inquiry.get(path), identity), expected) for path in _INTERNAL]
         yield judge(identity.name, steps)
 
 
-def _not_hidden(answer: Answer) -> str:
-    return "" if answer.status == _NOT_FOUND else REFUSED.wrong(answer)
+def _hidden_from(inquiry: Inquiry, identity: Identity) -> Expectation:
+    """What somebody finds there who may be let in: the gate's word as at the status location, or the application."""
+    if inquiry.fates(identity) == {DENY}:
+        return _HIDDEN
+    expected = one_of(status_for(inquiry, identity), reception(inquiry, identity), _ABSENT)
+
+    def wrong(answer: Answer) -> str:
+        decision = answer.status == _NO_CONTENT and answer.header(VERDICT) is None
+        return "204 without the gate's verdict: its decision can be asked for" if decision else expected.wrong(answer)
+
+    return Expectation(expected.text, wrong)
 
 
-_HIDDEN = Expectation("403 deny or 404", _not_hidden)
+_HIDDEN = refused_or(_NOT_FOUND)
+_ABSENT = Expectation(
+    str(_NOT_FOUND), lambda answer: "" if answer.status == _NOT_FOUND else f"{describe(answer)}, not 404"
+)
 
 
 def _needs_public(inquiry: Inquiry) -> str:

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from ansible_collections.quietdoor.mtls.plugins.filter import gate_default_servers, gate_sites, nginx_quote
+from ansible_collections.quietdoor.mtls.plugins.filter import (
+    gate_default_servers,
+    gate_digests,
+    gate_knocks,
+    gate_moves,
+    gate_readiness,
+    gate_sites,
+    nginx_quote,
+)
 
 SITE = {
     "name": "panel",
@@ -62,3 +70,38 @@ def test_deadlines_are_judged_only_with_the_manifest_of_the_live_gate() -> None:
         gate_sites.gate_sites([site], {})
     live = {"sites": {site["name"]: {"until": 1767225600}}}
     assert gate_sites.gate_sites([site], live)[0]["window"]["until"] == 1767225600
+
+
+def test_the_filters_of_a_rollout() -> None:
+    for module in (gate_digests, gate_knocks, gate_moves, gate_readiness):
+        assert list(module.FilterModule().filters()) == [module.__name__.rpartition(".")[2]]
+    with pytest.raises(AnsibleFilterError, match="leaves out observe and fallback"):
+        gate_moves.gate_moves([SITE])
+    assert gate_moves.gate_moves([SITE], {}, [], True)[0]["kind"] == "jump"
+    with pytest.raises(AnsibleFilterError, match="does not say where"):
+        gate_knocks.gate_knocks({"sites": 7})
+    with pytest.raises(AnsibleFilterError, match="site panel: stage"):
+        gate_digests.gate_digests([{**SITE, "stage": "off"}])
+    with pytest.raises(AnsibleFilterError, match="rollout_quiet_for"):
+        gate_readiness.gate_readiness([SITE], [], [], quiet_for="soon")
+    [digest] = gate_digests.gate_digests([SITE])
+    assert (digest["site"], digest["stage"], len(digest["digest"])) == ("panel", "enforce", 64)
+
+
+def test_evidence_of_a_port_where_the_gate_is_tried_belongs_to_the_site() -> None:
+    row = {
+        "name": "alex",
+        "email": "",
+        "count": 1,
+        "first_seen": "2026-11-28T10:00:00Z",
+        "last_seen": "2026-11-28T10:00:00Z",
+    }
+    log = {"people": [row], "would_deny": [], "fallback": [], "beyond": 0}
+    logs = [
+        {"site": "panel-staging", "log": log},
+        {"site": "other", "log": {**log, "people": [{**row, "name": "bea"}]}},
+    ]
+    people = [{"name": name, "email": [], "roles": []} for name in ("alex", "bea", "door-probe")]
+    [site] = gate_readiness.gate_readiness([SITE], logs, people, 1)
+    assert ([one["name"] for one in site["ready"]], site["never"], site["allowed"]) == (["alex"], ["bea"], True)
+    assert site["admitted"] == ["alex", "bea", "door-probe"]

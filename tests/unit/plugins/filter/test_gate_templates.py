@@ -327,11 +327,32 @@ def test_names_of_an_edge_reach_no_kind_of_application(kind: str) -> None:
 
 def test_names_for_captures_fit_into_pcre() -> None:
     edge = _EDGE["edge"]
-    for profile in ("nginx", "envoy", "google", "azure"):
+    for profile in PROFILES:
         text = render("site.conf.j2", name="a" * 32, **{**_EDGE, "edge": {**edge, "profile": profile}})
         names = re.findall(r"\(\?<(\w+)>", text)
         assert names
         assert all(len(name) <= 32 for name in names)
+
+
+_OPEN = {
+    "stage": "fallback",
+    "window": {
+        "until": "2030-01-01T00:00:00Z",
+        "networks": ["192.0.2.0/24"],
+        "basic_auth": {"user_file": "/etc/nginx/users", "rate": "1r/s"},
+    },
+}
+_PATH = {"mode": "path", "paths": ["/admin"], "allow": {"names": ["alex"]}, "rate_limit": {"rate": "1r/m"}}
+
+
+@pytest.mark.parametrize("changes", [{}, _PATH, _OPEN, {**_PATH, **_OPEN}, *({"profile": one} for one in PROFILES)])
+def test_names_of_variables_fit_into_nginx_however_long_the_name_of_the_site_is(changes: dict[str, Any]) -> None:
+    """One that is longer than 46 bytes does not fit into variables_hash_bucket_size where cache lines have 64 bytes."""
+    if "profile" in changes:
+        changes = {**_EDGE, "edge": {**_EDGE["edge"], **changes}}
+    texts = [render(template, name="a" * 32, **changes) for template in ("http.conf.j2", "site.conf.j2")]
+    for text in texts:
+        assert max(map(len, re.findall(r"[$<](quietdoor_\w+)", text))) <= 46
 
 
 def _without(text: str) -> list[Any]:

@@ -10,19 +10,30 @@ import hashlib
 import json
 import re
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config import parse as parse_nginx
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.edge_certificates import (
+    SPELLINGS,
+    file_of,
+    render_certificate_maps,
+)
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.edge_maps import render_edge_maps
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.edge_profiles import PROFILES, WAYS, patterns
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.edge_profiles import (
+    PROFILES,
+    WAYS,
+    Profile,
+    patterns,
+)
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.publication import (
     DATA_FILES,
     Publication,
     read_publication,
 )
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import parse_sites
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 PEER = {"certificate_authority": "edge.pem", "certificates": ["CN=edge"]}
@@ -104,7 +115,7 @@ def test_by_the_network_alone() -> None:
         ({"edge": ...}, "edge: missing. Write at least profile, one of: nginx, haproxy"),
         ({"edge": "nginx"}, "edge: 'nginx' is a string, not a mapping"),
         ({"edge": {**PEER}}, "edge: profile: missing"),
-        ({"edge": {**PEER, "profile": "traefik"}}, "edge: profile: 'traefik' is unknown. Write one of: nginx"),
+        ({"edge": {**PEER, "profile": "squid"}}, "edge: profile: 'squid' is unknown. Write one of: nginx"),
         ({"edge": {**PEER, "profile": "nginx", "ca": "x"}}, "edge: ca: no such key"),
         ({"edge": {"profile": "nginx"}}, "edge: certificates: missing: a CA alone does not say which"),
         ({"edge": {"profile": "nginx", "certificates": ["CN=x"]}}, "edge: certificate_authority: missing"),
@@ -149,6 +160,14 @@ def test_by_the_network_alone() -> None:
             "sha256 and sha1 both say whose certificate",
         ),
         (
+            {"edge": {**CUSTOM, "headers": {"certificate": "X-S", "certificate_pem": "X-I"}}},
+            "certificate and certificate_pem both say whose certificate",
+        ),
+        (
+            {"edge": {**PEER, "profile": "rfc9440", "headers": {"certificate_pem": "X-C"}}},
+            "is not said by this profile",
+        ),
+        (
             {"edge": {**CUSTOM, "headers": {"sha1": "X-S"}, "verified_value": "1"}},
             "verified_value: has no effect without",
         ),
@@ -169,17 +188,26 @@ def test_every_profile_says_one_thing_in_one_way() -> None:
     for name, profile in PROFILES.items():
         assert set(profile.headers) - {"verify"} == set(WAYS[profile.way]), name
         assert bool(profile.verified) == ("verify" in profile.headers), name
-        assert parse(edge={**PEER, "profile": name})["edge"]["said"]
+        edge = parse(edge={**PEER, "profile": name})["edge"]
+        assert edge["said"]
+        assert edge["whole"] == (profile.way if profile.way in SPELLINGS else "")
 
 
-def takes(profile: str, value: str) -> str:
+def pattern_of(key: str) -> str:
+    """A key of a map as a regular expression of Python, which knows possessive quantifiers since 3.11 only.
+
+    In those of edges they change what matches in nothing.
+    """
+    pattern = key.strip('"')[1:].replace('\\"', '"').replace("\\\\", "\\")
+    pattern = re.sub(r"\\k<(\w+)>", r"(?P=\1)", pattern.replace("(?<", "(?P<").replace("\\z", "\\Z"))
+    return re.sub(r"(?<=[*+}])\+", "", pattern)
+
+
+def takes(profile: str | Profile, value: str) -> str:
     """What the maps of a profile take out of its header."""
-    for pairs in patterns(PROFILES[profile]).values():
+    for pairs in patterns(profile if isinstance(profile, Profile) else PROFILES[profile]).values():
         for key, yields in pairs:
-            # Python knows possessive quantifiers since 3.11 only; here they change what matches in nothing.
-            pattern = key.strip('"')[1:].replace('\\"', '"').replace("\\\\", "\\")
-            pattern = pattern.replace("(?<", "(?P<").replace("\\z", "\\Z").replace("*+", "*")
-            match = re.search(pattern, f"good:{value}")
+            match = re.search(pattern_of(key), f"good:{value}")
             if match:
                 text = yields.strip('"')
                 for name, found in match.groupdict().items():
@@ -230,6 +258,51 @@ def test_one_element_of_xfcc_and_no_second_one(element: str, good: bool) -> None
     assert takes("envoy", element.replace("DIGEST", "ab" * 32)) == ("ab" * 32 if good else "")
 
 
+B64 = "MIIB+/9z="
+OTHER = "AAAA"
+
+
+@pytest.mark.parametrize(
+    ("profile", "value", "good"),
+    [
+        ("rfc9440", f":{B64}:", True),
+        ("rfc9440", B64, False),
+        ("rfc9440", f":{B64}:, :{B64}:", False),
+        ("rfc9440", f":{B64}:,:{B64}:", False),
+        ("rfc9440", f":{B64}:;x=1", False),
+        ("rfc9440", f":{B64}", False),
+        ("rfc9440", f": {B64}:", False),
+        ("rfc9440", "::", False),
+        ("rfc9440", ":MI=IB:", False),
+        ("rfc9440", ":MIIB===:", False),
+        ("rfc9440", ":MI-_:", False),
+        ("traefik", B64, True),
+        ("traefik", f"{B64},{OTHER}", True),
+        ("traefik", f"{B64},{OTHER},{OTHER}=", True),
+        ("traefik", f"{B64},", False),
+        ("traefik", f",{B64}", False),
+        ("traefik", f"{B64}, {B64}", False),
+        ("traefik", f"{B64},{OTHER}, {B64}", False),
+        ("traefik", f":{B64}:", False),
+        ("traefik", "MIIB%2B%2F9z%3D", False),
+        ("custom", B64, True),
+        ("custom", f":{B64}:", True),
+        ("custom", f":{B64}", False),
+        ("custom", f"{B64}:", False),
+        ("custom", f"{B64},{OTHER}", False),
+        ("ingress_nginx", "-----BEGIN%20CERTIFICATE-----%0AMII%2B%0AAA%3D%0A-----END%20CERTIFICATE-----%0A", True),
+        ("ingress_nginx", "-----BEGIN%20CERTIFICATE-----%0AMII%2B%0AAA%3D%0A-----END%20CERTIFICATE-----", False),
+        ("ingress_nginx", "-----BEGIN+CERTIFICATE-----%0AMII%2B%0AAA%3D%0A-----END+CERTIFICATE-----%0A", False),
+        ("ingress_nginx", "-----BEGIN%20CERTIFICATE-----%0AMII+%0A-----END%20CERTIFICATE-----%0A", False),
+        ("ingress_nginx", "MII%2B%0AAA%3D", False),
+        ("ingress_nginx", "%2D%2D%2D%2D%2DBEGIN%20CERTIFICATE%2D%2D%2D%2D%2D%0AMII%0A", False),
+    ],
+)
+def test_a_whole_certificate_is_taken_in_the_form_of_the_profile_only(profile: str, value: str, good: bool) -> None:
+    known = PROFILES.get(profile) or Profile(way="certificate", headers={})
+    assert takes(known, value) == (("MII%2B%0AAA%3D" if profile == "ingress_nginx" else B64) if good else "")
+
+
 # --- the maps of trust ---
 
 ISSUERS = [
@@ -240,12 +313,12 @@ ALEX = {"issuer": 1, "serial": "0A1B", "name": "alex", "email": ["a@b.test", "c@
 GONE = {"issuer": 12, "serial": "FF", "reason": "keyCompromise", "revoked_at": "2026-01-01T00:00:00Z"}
 
 
-def publication(*people: dict[str, Any]) -> Publication:
+def publication(*people: dict[str, Any], issuers: list[dict[str, Any]] = ISSUERS) -> Publication:
     """Return the publication of these people; digests fit."""
     files = {
         "ca.pem": "ca",
         "crl.pem": "crl",
-        "identities.json": json.dumps({"format": 1, "issuers": ISSUERS, "identities": people}),
+        "identities.json": json.dumps({"format": 1, "issuers": issuers, "identities": people}),
         "denied.json": json.dumps({"format": 1, "denied": [GONE]}),
     }
     digests = {name: hashlib.sha256(files[name].encode()).hexdigest() for name in DATA_FILES}
@@ -287,10 +360,111 @@ def test_maps() -> None:
     assert found["$quietdoor_edge_client_sha1"] == (presented, {"default": "", "1:0A1C": "ab" * 20})
 
 
+def test_who_it_is_and_by_whom_is_told_by_trust() -> None:
+    dora = {**ALEX, "serial": "0A1D", "name": "dora", "subject": "CN=costs $host"}
+    issuers = [ISSUERS[1], {**ISSUERS[1], "id": 3, "subject": 'CN="q" \\, x'}]
+    found = maps(render_edge_maps(publication({**ALEX, "issuer": 3, "subject": 'CN=a\\,"b",O=x'}, issuers=issuers)))
+    assert found["$quietdoor_edge_dn"] == ("$quietdoor_edge_presented", {"default": "", "3:0A1B": 'CN=a\\,"b",O=x'})
+    assert found["$quietdoor_edge_client_issuer_dn"] == (
+        "$quietdoor_edge_presented",
+        {"default": "", "~^12:": "CN=a", "~^3:": 'CN="q" \\, x'},
+    )
+    # nginx would take a $ for a variable, in the name of an issuer too; such a name is not told.
+    found = maps(render_edge_maps(publication(ALEX, BEA, dora)))
+    assert found["$quietdoor_edge_dn"][1] == {"default": ""}
+    assert found["$quietdoor_edge_client_issuer_dn"][1] == {"default": "", "~^12:": "CN=a"}
+
+
+def test_the_maps_ask_for_nothing_that_an_older_gate_does_not_define() -> None:
+    """Trust moves on its own: a revocation must not wait for the next gate, nor fail after a rollback."""
+    text = render_edge_maps(publication(ALEX, BEA))
+    own = set(re.findall(r"^map .* \$(\w+) \{$", text, re.MULTILINE)) | set(re.findall(r"\(\?<(\w+)>", text))
+    given = {f"quietdoor_edge_{what}" for what in ("serial", "issuer_dn", "sha256", "sha256_base64", "sha1")}
+    assert set(re.findall(r"\$(\w+)", text)) - own == given
+
+
 def test_keys_fit_the_default_bucket() -> None:
     """46 bytes, as for the other maps of trust."""
-    for source, entries in maps(render_edge_maps(publication(ALEX, BEA))).values():
-        assert all(len(key) <= 46 for key in entries if not key.startswith("~")), source
+    people = publication(ALEX, BEA, {**ALEX, "serial": "0A1D", "der": DER})
+    for text in (render_edge_maps(people), *render_certificate_maps(people).values()):
+        for source, entries in maps(text).values():
+            assert all(len(key) <= 46 for key in entries if not key.startswith("~")), source
+
+
+# --- whole certificates ---
+
+CERTIFICATE = bytes(range(256)) * 2 + b"a signature, which is random"
+DER = base64.b64encode(CERTIFICATE).decode()
+CARL = {**ALEX, "serial": "0A1F", "name": "carl", "der": DER}
+BIG = base64.b64encode(b"\xfb\xef\xbe" * 1000).decode()
+LONG = {**ALEX, "serial": "0A21", "name": "dora", "der": BIG}
+
+
+def looked_up(spelling: str, value: str, *people: dict[str, Any]) -> str:
+    """What the maps of a spelling make of a text, as nginx goes through them."""
+    found = maps(render_certificate_maps(publication(*people))[file_of(spelling)])
+    variables = {f"$quietdoor_edge_{spelling}": value}
+
+    def look(text: str, entries: dict[str, str]) -> str:
+        for key, yields in entries.items():
+            if not key.startswith("~") and key.lower() == text.lower():
+                return yields
+        for key, yields in entries.items():
+            match = re.search(pattern_of(key), text) if key.startswith("~") else None
+            if match:
+                return match[yields[1:]]
+        return entries["default"]
+
+    for variable, (source, entries) in found.items():
+        text = re.sub(r"\$\w+", lambda name: variables[name[0]], source)
+        variables[variable] = look(text, entries)
+    return variables[f"$quietdoor_edge_{spelling}_sha256"]
+
+
+def test_a_known_certificate_is_found_by_its_whole_text() -> None:
+    digest = hashlib.sha256(CERTIFICATE).hexdigest()
+    lines = "\n".join(DER[place : place + 64] for place in range(0, len(DER), 64))
+    for spelling, text in (("certificate", DER), ("certificate_pem", quote(lines, safe=""))):
+        assert looked_up(spelling, text, ALEX, CARL, LONG) == digest
+        assert looked_up(spelling, text, ALEX, BEA) == ""
+
+
+@given(st.data())
+@settings(max_examples=50, deadline=None)
+def test_a_text_that_differs_anywhere_is_not_found(data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(DER) - 1))
+    char = DER[place]
+    changed = data.draw(st.sampled_from([char.swapcase(), "", f"{char}{char}", "A", "=", "/", f"{char}:", f"{char} "]))
+    text = DER[:place] + changed + DER[place + 1 :]
+    assert (looked_up("certificate", text, ALEX, CARL) != "") == (text == DER)
+
+
+def test_nothing_stands_for_nobody() -> None:
+    for spelling in SPELLINGS:
+        for text in ("", ":", "A", "A" * 42, DER[-42:], f"{DER}:", f"{DER}:{hashlib.sha256(CERTIFICATE).hexdigest()}"):
+            assert looked_up(spelling, text, ALEX, CARL) == ""
+
+
+def test_what_does_not_fit_into_one_word_of_nginx_is_left_out() -> None:
+    plain, escaped = (render_certificate_maps(publication(LONG))[file_of(one)] for one in SPELLINGS)
+    assert BIG in plain
+    assert "%2B" not in escaped
+    assert max(map(len, re.findall(r"\S+", plain))) <= 4094
+
+
+def test_two_with_one_end_are_both_left_out_since_nginx_takes_no_key_twice() -> None:
+    other = base64.b64encode(b"?" * 3 + CERTIFICATE).decode()
+    text = render_certificate_maps(publication(CARL, {**CARL, "serial": "0A20", "der": other}))["edge-certificate.conf"]
+    assert maps(text)["$quietdoor_edge_certificate_entry"][1] == {"default": ""}
+    assert looked_up("certificate", DER, CARL, {**CARL, "serial": "0A20", "der": other}) == ""
+
+
+@given(st.from_regex(r"[A-Za-z]{1,8}=[\x20-\x7e]{1,40}", fullmatch=True))
+def test_a_subject_stays_in_its_map(subject: str) -> None:
+    found = maps(render_edge_maps(publication({**ALEX, "subject": subject})))
+    expected = {} if "$" in subject else {"1:0A1B": subject}
+    assert found["$quietdoor_edge_dn"][1] == {"default": "", **expected}
+    assert found["$quietdoor_edge_name"][1] == {"default": "", "1:0A1B": "alex"}
 
 
 @pytest.mark.parametrize(
@@ -300,6 +474,17 @@ def test_keys_fit_the_default_bucket() -> None:
         ([{**BEA, "sha256": f"{DIGEST}\n"}], "is not a certificate's sha256"),
         ([{**BEA, "sha256": 7}], "is not a certificate's sha256"),
         ([{**BEA, "sha1": DIGEST}], "is not a certificate's sha1"),
+        ([{**ALEX, "der": 7}], "7 is not a certificate's der"),
+        ([{**ALEX, "der": ""}], "'' is not a certificate's der"),
+        ([{**ALEX, "der": "MIIB\n"}], "is not a certificate's der"),
+        ([{**ALEX, "der": "MIIB; }"}], "is not a certificate's der"),
+        ([{**ALEX, "der": "MIB="[:-1]}], "is not a certificate's der"),
+        ([{**ALEX, "der": "A" * 4004}], "is not a certificate's der"),
+        ([{**ALEX, "der": "MIJ="}], "is not the certificate with the sha256"),
+        ([{**BEA, "der": "MIIB"}], f"'MIIB' is not the certificate with the sha256 {DIGEST}"),
+        ([{**ALEX, "der": "MIIB"}, {**BEA, "der": "MIIB", "sha256": None}], "two identities have the digest"),
+        ([{**ALEX, "subject": "CN=a\n"}], "is not a certificate's subject"),
+        ([{**ALEX, "subject": ""}], "'' is not a certificate's subject"),
         ([BEA, {**BEA, "serial": "0A1D", "sha1": "CD" * 20}], f"two identities have the digest {DIGEST}"),
         ([BEA, {**BEA, "serial": "0A1D", "sha256": "CD" * 32}], f"two identities have the digest {'ab' * 20}"),
     ],

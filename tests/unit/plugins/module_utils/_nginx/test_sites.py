@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -26,6 +28,19 @@ def site(**changes: Any) -> dict[str, Any]:
         "certificate_key": "panel.key",
     }
     return {key: value for key, value in {**good, **changes}.items() if value is not ...}
+
+
+def test_a_long_name_is_short_in_nginx_and_like_no_other() -> None:
+    """There is room for 14 characters in the names of variables."""
+    names = ["a-name-of-14-c", "a-name-of-15-ch", "a-name-of-15-ci", "a" * 32]
+    sites = [site(name=name, server_names=[f"{number}.test"]) for number, name in enumerate(names)]
+    slugs = [one.slug for one in parse_sites(sites)]
+    assert slugs[0] == "a_name_of_14_c"
+    assert slugs[1] == f"a_name__{sha256(b'a_name_of_15_ch').hexdigest()[:6]}"
+    assert all(re.fullmatch("[a-z][a-z0-9_]{0,13}", slug) for slug in slugs)
+    assert len(set(slugs)) == len(slugs)
+    with pytest.raises(Problem, match="the same as that of site a-name-of-15-ch"):
+        parse_sites([sites[1], site(name="a-name-of-15_ch", server_names=["x.test"])])
 
 
 def test_what_is_left_out_is_filled_in() -> None:

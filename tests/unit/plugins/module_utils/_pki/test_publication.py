@@ -50,13 +50,23 @@ def test_the_files_are_what_the_architecture_says(door: Any, client: Any, public
         told = openssl("x509", "-in", issued, "-noout", "-fingerprint", f"-{algorithm}").partition("=")[2]
         return str(told).strip().replace(":", "").lower()
 
+    def der_of(row: Any) -> str:
+        return "".join(
+            str(openssl("x509", "-in", door.authority.layout.new_certificate(row.serial))).splitlines()[1:-1]
+        )
+
+    def subject_of(row: Any) -> str:
+        issued = door.authority.layout.new_certificate(row.serial)
+        return str(openssl("x509", "-in", issued, "-noout", "-subject", "-nameopt", "RFC2253"))[len("subject=") : -1]
+
     end = (door.now + timedelta(days=365)).strftime("%Y-%m-%dT%H:%M:%SZ")
     assert read(public, "identities.json") == {
         "format": 1,
         "issuers": [{"id": 1, "subject": subject, "sha256": digest.replace(":", "").lower()}],
         "identities": [
             {"issuer": 1, "serial": row.serial, "name": name, "common_name": shown, "email": [f"{name}@example.org"],
-             "roles": ["admin"], "not_after": end, "sha256": told_by(row, "sha256"), "sha1": told_by(row, "sha1")}
+             "roles": ["admin"], "not_after": end, "sha256": told_by(row, "sha256"), "sha1": told_by(row, "sha1"),
+             "der": der_of(row), "subject": subject_of(row)}
             for row, name, shown in [(alex, "alex", "Zoë"), (bea, "bea", "Bea")]
         ],
     }  # fmt: skip

@@ -1,0 +1,43 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ports that tests are given: nobody else's, also in the moment before somebody listens."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from lab import free_ports
+from nginx_instance import free_port
+
+RANGE = (18900, 18999)
+# All of them begin to look in the same place, as any two may.
+ASK = f"import os, nginx_instance as n; os.getpid = lambda: 1; print(n.free_port{RANGE}, flush=True); input()"
+
+
+def test_processes_that_ask_at_the_same_time_are_given_different_ones() -> None:
+    asking = [
+        subprocess.Popen(
+            [sys.executable, "-c", ASK], cwd=Path(__file__).parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        for _ in range(4)
+    ]
+    given = [int(process.stdout.readline()) for process in asking]
+    for process in asking:
+        process.communicate(b"\n")
+    assert len(set(given)) == len(given)
+
+
+def test_a_process_is_given_its_own_again_unless_it_asks_for_another() -> None:
+    port = free_port(*RANGE)
+    assert free_port(*RANGE) == port
+    assert free_port(*RANGE, never_given=True) != port
+
+
+def test_ports_asked_for_together_differ_and_the_kernel_gives_them_to_nobody() -> None:
+    ports = [*free_ports(6), *free_ports(2)]
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert len(set(ports)) == len(ports)
+    assert max(ports) < first

@@ -1,0 +1,145 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which moves of a site may be made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.moves import (
+    as_dicts,
+    live_stages,
+    plan_moves,
+    refuse_moves,
+)
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import STAGES, parse_sites
+
+SITE = {
+    "name": "panel",
+    "server_names": ["panel.example"],
+    "upstream": "http://app",
+    "certificate": "a",
+    "certificate_key": "b",
+}
+SNIPPETS = {"name": "panel", "server_names": ["panel.example"], "upstream": "http://app", "manage": "snippets"}
+
+
+def site(stage: str, **more: Any) -> tuple[Any, ...]:
+    """The list of one site."""
+    window = {"window": {"networks": ["192.0.2.0/24"]}} if stage == "fallback" else {}
+    return parse_sites([{**SITE, "stage": stage, **window, **more}])
+
+
+def manifest(stage: str) -> dict[str, Any]:
+    """That of a live gate; of none for absent."""
+    return {} if stage == "absent" else {"format": 1, "sites": {"panel": {"stage": stage}}}
+
+
+ALLOWED = {
+    ("absent", "fallback"): "forward",
+    ("observe", "fallback"): "forward",
+    ("fallback", "enforce"): "forward",
+    ("observe", "absent"): "back",
+    ("fallback", "absent"): "back",
+    ("fallback", "observe"): "back",
+    ("enforce", "absent"): "back",
+    ("enforce", "observe"): "back",
+    ("enforce", "fallback"): "back",
+    ("observe", "observe"): "stay",
+    ("fallback", "fallback"): "stay",
+    ("enforce", "enforce"): "stay",
+}
+REFUSED = {
+    ("absent", "observe"): "no other server of this nginx opens the panel today",
+    ("absent", "enforce"): "that leaves out observe and fallback",
+    ("observe", "enforce"): "that leaves out fallback",
+}
+
+
+@pytest.mark.parametrize(("now", "wanted"), ALLOWED)
+def test_what_may_be_done(now: str, wanted: str) -> None:
+    [move] = plan_moves(site(wanted), manifest(now))
+    refuse_moves([move])
+    assert (move.now, move.wanted, move.kind) == (now, wanted, ALLOWED[now, wanted])
+
+
+@pytest.mark.parametrize(("now", "wanted"), REFUSED)
+def test_what_may_not(now: str, wanted: str) -> None:
+    moves = plan_moves(site(wanted), manifest(now))
+    with pytest.raises(Problem, match=f"site panel: {now} -> {wanted}: {REFUSED[now, wanted]}.*rollout_force"):
+        refuse_moves(moves)
+
+
+def test_every_move_was_looked_at() -> None:
+    every = {(now, wanted) for now in STAGES for wanted in STAGES} - {("absent", "absent")}
+    assert every == {*ALLOWED, *REFUSED}
+    assert plan_moves(site("absent"), {}) == ()
+
+
+def test_a_panel_that_is_open_today_may_be_observed() -> None:
+    [move] = plan_moves(site("observe"), {}, ["panel"])
+    refuse_moves([move])
+    assert move.kind == "forward"
+
+
+@pytest.mark.parametrize(("is_open", "first"), [(False, "fallback"), (True, "observe")])
+def test_a_jump_says_what_comes_first(is_open: bool, first: str) -> None:
+    with pytest.raises(Problem, match=f"Set stage: {first} for site panel first"):
+        refuse_moves(plan_moves(site("enforce"), {}, ["panel"] if is_open else []))
+
+
+@pytest.mark.parametrize(
+    ("now", "wanted", "shuts"),
+    [
+        ("fallback", "enforce", True),
+        ("observe", "enforce", True),
+        ("absent", "enforce", False),
+        ("enforce", "enforce", False),
+        ("observe", "fallback", False),
+        ("enforce", "fallback", False),
+    ],
+)
+def test_who_shuts_people_out(now: str, wanted: str, shuts: bool) -> None:
+    [move] = plan_moves(site(wanted), manifest(now))
+    assert move.shuts is shuts
+
+
+def test_a_site_that_left_the_list_goes_back() -> None:
+    [told] = as_dicts(plan_moves((), manifest("enforce")))
+    assert (told["site"], told["wanted"], told["kind"], told["told"]) == (
+        "panel",
+        "absent",
+        "back",
+        "panel: enforce -> absent",
+    )
+
+
+def test_where_a_gate_is_tried_nobody_is_shut_out() -> None:
+    moves = plan_moves(site("absent", staging_listen=["8443"]), {})
+    refuse_moves(moves)
+    [told] = as_dicts(moves)
+    assert (told["site"], told["wanted"], told["shuts"], told["rehearsal"]) == ("panel-staging", "enforce", False, True)
+
+
+def test_snippets_have_no_stage_between() -> None:
+    with pytest.raises(Problem, match="with manage: snippets there is no stage between them"):
+        refuse_moves(plan_moves(parse_sites([{**SNIPPETS, "stage": "enforce"}]), {}))
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        None,
+        [],
+        {"sites": []},
+        {"sites": {"panel": {}}},
+        {"sites": {"panel": {"stage": "off"}}},
+        {"sites": {"panel": "enforce"}},
+    ],
+)
+def test_a_manifest_that_says_nothing_is_refused(strange: object) -> None:
+    with pytest.raises(Problem, match="does not say in which stages"):
+        live_stages(strange)

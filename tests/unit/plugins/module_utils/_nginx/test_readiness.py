@@ -1,0 +1,136 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a site may be closed."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.access import Allow
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.readiness import (
+    Rules,
+    judge,
+    people_of,
+    rules_from,
+)
+
+NOW = datetime(2026, 11, 28, 12, 0, tzinfo=timezone.utc)
+RULES = Rules(2, timedelta(hours=24), frozenset(["door-probe"]))
+PEOPLE = ["alex", "bea", "carl", "door-probe"]
+
+
+def person(name: str, last: str = "2026-11-28T10:00:00Z", count: int = 1) -> dict[str, Any]:
+    """A row of people."""
+    return {"name": name, "email": "", "count": count, "first_seen": "2026-11-27T09:00:00Z", "last_seen": last}
+
+
+def source(address: str, last: str, name: str = "") -> dict[str, Any]:
+    """A row of fallback or would_deny."""
+    return {
+        "address": address,
+        "reason": "no-certificate",
+        "name": name,
+        "count": 3,
+        "first_seen": last,
+        "last_seen": last,
+    }
+
+
+def log(
+    people: list[Any] = (), fallback: list[Any] = (), would_deny: list[Any] = (), beyond: int = 0
+) -> dict[str, Any]:
+    """What gate_log_info returns."""
+    return {"people": people, "fallback": fallback, "would_deny": would_deny, "beyond": beyond}
+
+
+def test_two_people_and_a_quiet_window() -> None:
+    found = judge("panel", [log([person("alex")]), log([person("bea")])], PEOPLE, RULES, NOW)
+    assert (found.reasons, found.never) == ((), ("carl",))
+    assert found.as_dict()["allowed"] is True
+    assert found.table()[-1] == "  it can be enforced"
+
+
+def test_one_person_on_two_hosts_is_one_person() -> None:
+    found = judge("panel", [log([person("alex", count=2)]), log([person("alex", count=3)])], PEOPLE, RULES, NOW)
+    assert [one.count for one in found.ready] == [5]
+    assert found.reasons == (
+        "1 of the 2 people who have to get in with a certificate first did (alex; never seen: bea, carl)",
+    )
+
+
+@pytest.mark.parametrize("other", ["dora", ""])
+def test_who_has_no_good_certificate_any_more_counts_for_nothing(other: str) -> None:
+    found = judge("panel", [log([person("alex"), person(other)])], PEOPLE, RULES, NOW)
+    assert len(found.ready) == 1
+    assert [one.name for one in found.strangers] == ([other] if other else [])
+    assert found.reasons
+
+
+def test_nobody_at_all() -> None:
+    found = judge("panel", [], PEOPLE, RULES, NOW)
+    assert found.reasons[0].startswith(
+        "0 of the 2 people who have to get in with a certificate first did (nobody; never"
+    )
+
+
+@pytest.mark.parametrize(("last", "quiet"), [("2026-11-27T12:00:01Z", False), ("2026-11-27T12:00:00Z", True)])
+def test_the_window_has_to_be_quiet(last: str, quiet: bool) -> None:
+    found = judge(
+        "panel", [log([person("alex"), person("bea")], [source("192.0.2.7", last, "carl")])], PEOPLE, RULES, NOW
+    )
+    assert (found.reasons == ()) is quiet
+    if not quiet:
+        assert "in the last 1d: 192.0.2.7 at 2026-11-27T12:00:01Z (no-certificate, carl)" in found.reasons[0]
+
+
+def test_quiet_for_nothing_asks_for_nothing() -> None:
+    logs = [log([person("alex"), person("bea")], [source("192.0.2.7", "2026-11-28T11:59:59Z")])]
+    assert judge("panel", logs, PEOPLE, Rules(2, timedelta(0), frozenset()), NOW).reasons == ()
+
+
+def test_who_came_while_the_panel_was_public_keeps_nothing_back_and_is_shown() -> None:
+    logs = [log([person("alex"), person("bea")], would_deny=[source("203.0.113.9", "2026-11-28T11:59:59Z")])]
+    found = judge("panel", logs, PEOPLE, RULES, NOW)
+    assert found.reasons == ()
+    assert [(one.address, one.verdict) for one in found.without] == [("203.0.113.9", "would-deny")]
+    assert any("203.0.113.9" in line for line in found.table())
+
+
+def test_more_addresses_than_are_told_apart() -> None:
+    found = judge("panel", [log([person("alex"), person("bea")], beyond=1)], PEOPLE, RULES, NOW)
+    assert "is not known who would be shut out" in found.reasons[0]
+
+
+def test_a_long_list_is_cut_and_counted() -> None:
+    rows = [source(f"192.0.2.{number}", "2026-11-28T11:00:00Z") for number in range(30)]
+    found = judge("panel", [log([person("alex"), person("bea")], rows)], PEOPLE, RULES, NOW)
+    assert "and 25 more" in found.reasons[0]
+    assert any("and 10 addresses more" in line for line in found.table())
+
+
+@pytest.mark.parametrize(
+    ("allow", "names"),
+    [
+        (Allow((), (), ()), {"alex", "bea"}),
+        (Allow(("alex",), (), ()), {"alex"}),
+        (Allow((), ("bea@example.org",), ()), {"bea"}),
+        (Allow((), (), ("ops",)), {"alex"}),
+        (Allow(("nobody",), (), ()), set()),
+    ],
+)
+def test_whom_a_site_lets_in(allow: Allow, names: set[str]) -> None:
+    identities = [
+        {"name": "alex", "email": ["alex@example.org"], "roles": ["ops"]},
+        {"name": "bea", "email": ["bea@example.org"], "roles": ["ops-read"]},
+    ]
+    assert people_of(identities, allow) == names
+
+
+@pytest.mark.parametrize("number", [0, -1, True, "2", None, 1.5])
+def test_no_number_of_people(number: object) -> None:
+    with pytest.raises(Problem, match="no number of people"):
+        rules_from(number, timedelta(0), [])
