@@ -39,13 +39,13 @@ def wait_for(condition: Callable[[], object], words: Callable[[], object], patie
 class Held:
     """A run that waits at the beginning of a task. Its own session, as a terminal of its own would give it."""
 
-    def __init__(self, argv: list[str], environment: Mapping[str, str], place: Path, task: str, nth: int = 1) -> None:
+    def __init__(self, argv: list[str], environment: Mapping[str, str], place: Path, task: str) -> None:
         place.mkdir()
         self.task = task
         self._place = place
         self._log = place / "output"
         callback = {"ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS), "ANSIBLE_CALLBACKS_ENABLED": "hold"}
-        hold = {"HOLD_AT": task, "HOLD_PATH": str(place), "HOLD_NTH": str(nth)}
+        hold = {"HOLD_AT": task, "HOLD_PATH": str(place)}
         with self._log.open("wb") as log:
             self._run = subprocess.Popen(
                 argv,
@@ -84,6 +84,8 @@ class Held:
 
     def kill(self) -> None:
         """Kill it -9 and everything that it has started, a module in the middle of its work included; not what has left it."""
+        if self._run.poll() is not None:
+            return
         for pid in self._family():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -135,6 +137,7 @@ class Visitor:
     :param server_ca: whom to trust, as a browser does; a certificate that does not fit is no answer.
     :param source: the address to come from.
     :param client: certificate and key.
+    :param host_header: what to ask for, where ports are translated on the way.
     """
 
     name: str
@@ -143,6 +146,7 @@ class Visitor:
     server_ca: Path
     source: str
     client: tuple[Path, Path] | None = None
+    host_header: str = ""
     answers: Counter[Answer] = field(default_factory=Counter)
     _over: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -166,14 +170,14 @@ class Visitor:
         while not self._over.wait(0.1):
             self.answers[self.ask()] += 1
 
-    def ask(self) -> Answer:
+    def ask(self, path: str = "/") -> Answer:
         """Come once."""
         try:
             # A machine that is busy is no refusal, so there is time.
             plain = socket.create_connection(("127.0.0.1", self.port), 60, (self.source, 0))
             with plain, self._tls.wrap_socket(plain, server_hostname=self.server_name) as tls:
-                host = f"{self.server_name}:{self.port}"
-                tls.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+                host = self.host_header or f"{self.server_name}:{self.port}"
+                tls.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
                 response = http.client.HTTPResponse(tls)
                 response.begin()
                 return _answer(response, response.read().decode())
@@ -187,5 +191,5 @@ class Visitor:
 
 def _answer(response: http.client.HTTPResponse, body: str) -> Answer:
     told = re.search(r"gate=(\d+)", response.headers.get("X-Quietdoor-Generation", ""))
-    contact = _CONTACT.search(body) if response.status == 403 else None  # noqa: PLR2004
+    contact = _CONTACT.search(body) if response.status == 403 else None
     return Answer(response.status, int(told[1]) if told else None, contact[0] if contact else "")

@@ -3,32 +3,35 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What goes wrong during a rollout, with a real nginx and real kills, while people come every 100 ms.
 
-After each of them the door answers as before the move or as after it, whoever may come in was never refused, nothing is left armed,
-and no run said that it went well while nginx serves something else.
+After each of them the door answers as before the move or as after it, whoever may come in was never refused, nothing is left
+armed, and no run said that it went well while nginx serves something else.
 """
 
 from __future__ import annotations
 
-import contextlib
+import datetime
 import itertools
 import json
 import os
 import shutil
-import signal
 import socket
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from held import Held, Visitor, wait_for
-from lab import Lab, built
+from lab import Application, Lab, built, make_certificate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 CANARY = {"name": "door-probe", "common_name": "Door probe"}
 BEGIN, KNOCK, COMMIT = "Make it what nginx serves, armed", "Knock", "Let it stay"
 SOON = {"rollout_revert_after": "10s"}
+AT_LEISURE = {"rollout_revert_after": "30m"}
 
 
 class Door:
@@ -39,8 +42,9 @@ class Door:
         self.site = lab.sites[0]
         self.quietdoor = lab.nginx.prefix / "quietdoor"
         self._desks = itertools.count(1)
-        self._runs = itertools.count(1)
+        self.runs: list[Held] = []
         self.before = self.wanted = ""
+        self.welcomed = {200}
 
     # --- moving ---
 
@@ -49,10 +53,22 @@ class Door:
         self.before, self.wanted = self.site.entry["contact"], f"desk-{next(self._desks)}"
         self.site.entry.update({"contact": self.wanted, **entry})
 
-    def held(self, task: str, playbook: str = "quietdoor.mtls.rollout", **overrides: object) -> Held:
+    def held(self, task: str, faked: dict[str, str] | None = None, **overrides: object) -> Held:
         """Begin a rollout that waits at a task, and wait until it does."""
-        argv, environment = self.lab.command(playbook, "--diff", **overrides)
-        return Held(argv, environment, self.lab.root / f"run-{next(self._runs)}", task).waits()
+        argv, environment = self.lab.command("quietdoor.mtls.rollout", "--diff", **overrides)
+        place = self.lab.root / f"run-{len(self.runs)}"
+        self.runs.append(Held(argv, {**environment, **(faked or {})}, place, task))
+        return self.runs[-1].waits()
+
+    def sooner(self) -> None:
+        """Move the deadline to now, as if the transaction had begun earlier."""
+        for path in (self.quietdoor / name for name in ("gate.transaction", "armed/settings.json")):
+            data = json.loads(path.read_text())
+            data["deadline"]["wall"] = time.time() - data["deadline"]["term"]
+            data["deadline"]["uptime"] = time.clock_gettime(time.CLOCK_BOOTTIME) - data["deadline"]["term"]
+            new = path.with_name(f"{path.name}.new")
+            new.write_text(json.dumps(data))
+            new.replace(path)
 
     def goes_through(self, **overrides: object) -> str:
         """Run a rollout as a whole."""
@@ -61,13 +77,20 @@ class Door:
         self.is_at(self.wanted)
         return " ".join(done.output.split())
 
-    def fails(self, *words: str, **overrides: object) -> str:
-        """Run a rollout that says why it failed."""
-        done = self.lab.play("--diff", playbook="quietdoor.mtls.rollout", **overrides)
+    def fails(self, run: Held, *words: str) -> None:
+        """Let a run go on; it fails, says why, and everything is as before."""
+        assert run.go().ends() != 0, run.output
+        assert [one for one in words if one not in run.words] == [], run.output
+        self.is_at(self.before)
+
+    def is_refused(self, *words: str, **overrides: object) -> None:
+        """Run a rollout as a whole; it does not begin, and says why."""
+        before = self.transaction
+        done = self.lab.play(playbook="quietdoor.mtls.rollout", **overrides)
         said = " ".join(done.output.split())
         assert done.code != 0, done.output
         assert [one for one in words if one not in said] == [], done.output
-        return said
+        assert self.transaction == before
 
     # --- looking ---
 
@@ -153,13 +176,16 @@ def door(rolled_out: Door) -> Iterator[Door]:
         with certified, listed, stranger:
             yield door
     finally:
+        for run in door.runs:
+            run.kill()
         served = door.visitor("once", "127.0.0.2").ask().contact
+        welcomed, door.welcomed = door.welcomed, {200}
         door.site.entry.clear()
         door.site.entry.update(entry, contact=served)
         shutil.rmtree(door.quietdoor / "armed", ignore_errors=True)
     counts = {one.name: sum(one.answers.values()) for one in (certified, listed, stranger)}
     print(f"visits: {counts}")
-    assert (certified.other_than(200), listed.other_than(200)) == ({}, {})
+    assert (certified.other_than(*welcomed), listed.other_than(*welcomed)) == ({}, {})
     assert stranger.other_than(403) == {}
     assert {answer.contact for answer in stranger.answers} <= {before, door.wanted}
     assert all(counts.values())
@@ -195,23 +221,26 @@ class TestKilled:
         ],
     )
     def test_when_a_task_begins(self, door: Door, task: str, stays: bool) -> None:
-        door.held(task, **SOON).kill()
+        door.held(task, **(AT_LEISURE if stays else SOON)).kill()
         door.is_at(door.wanted if stays else door.before)
-        door.goes_through()
+        if task == COMMIT:
+            door.goes_through()
 
-    @pytest.mark.parametrize(
-        ("task", "moment"), [(BEGIN, is_armed), (BEGIN, switched), (COMMIT, decided)], ids=["armed", "switched", "decided"]
-    )
+    @pytest.mark.parametrize("moment", [is_armed, switched], ids=["armed", "switched"])
     @pytest.mark.parametrize("how", ["kill", "kill_alone"])
-    def test_in_the_middle_of_a_task(self, door: Door, task: str, moment: Any, how: str) -> None:
-        run = door.held(task, rollout_revert_after="10s" if task == BEGIN else "5m").go()
+    def test_while_it_begins(self, door: Door, moment: Callable[[Door], bool], how: str) -> None:
+        run = door.held(BEGIN, **SOON).go()
         wait_for(lambda: moment(door), lambda: run.output)
         getattr(run, how)()
-        if task == COMMIT:
-            # Decided is decided; the next run completes what is left of it.
-            door.goes_through()
-        else:
-            door.is_at(door.before)
+        door.is_at(door.before)
+
+    @pytest.mark.parametrize("how", ["kill", "kill_alone"])
+    def test_while_it_commits(self, door: Door, how: str) -> None:
+        """Decided is decided: the next run completes what is left of it, and has nothing else to do."""
+        run = door.held(COMMIT, **AT_LEISURE).go()
+        wait_for(lambda: decided(door), lambda: run.output)
+        getattr(run, how)()
+        door.goes_through()
 
 
 class TestInterrupted:
@@ -221,10 +250,8 @@ class TestInterrupted:
     def test_when_a_task_begins(self, door: Door, task: str) -> None:
         run = door.held(task, **SOON)
         run.interrupt()
-        run.go()
-        assert run.ends() != 0
+        assert run.go().ends() != 0
         door.is_as_before_or_after()
-        door.goes_through()
 
     def test_while_it_begins(self, door: Door) -> None:
         run = door.held(BEGIN, **SOON).go()
@@ -232,3 +259,196 @@ class TestInterrupted:
         run.interrupt()
         assert run.ends() != 0
         door.is_as_before_or_after()
+
+
+class TestNginx:
+    """It does not take what it is given, whatever its commands say."""
+
+    def test_it_refuses_the_configuration(self, door: Door) -> None:
+        """Somebody breaks another file, after everything was looked at."""
+        run, other = door.held(BEGIN), door.lab.nginx.prefix / "conf.d/other.conf"
+        other.write_text("oops;\n")
+        try:
+            door.fails(run, 'unknown directive "oops"', "nothing live was changed")
+        finally:
+            other.unlink()
+
+    def test_it_refuses_the_way_back(self, door: Door) -> None:
+        """As long as another file is broken the gate stays armed, and the run says so; then it goes back by itself."""
+        run, other = door.held(COMMIT, **AT_LEISURE), door.lab.nginx.prefix / "conf.d/other.conf"
+        live = door.quietdoor / "gate/sites" / f"{door.site.name}.conf"
+        live.write_text(live.read_text() + "# by hand\n")
+        other.write_text("oops;\n")
+        try:
+            assert run.go().ends() != 0
+            assert "It could not be taken back at once" in run.words
+            assert "the host does that itself at" in run.words
+            assert door.transaction["phase"] == "reverting"
+        finally:
+            other.unlink()
+            door.sooner()
+        door.is_at(door.before)
+
+    def test_a_reload_that_does_nothing(self, door: Door) -> None:
+        """Its command ends with 0."""
+        run = door.held(BEGIN, gate_nginx_reload_argv=["true"], gate_prove_timeout="5s")
+        door.fails(run, "Reverted: nginx serves gate generation", "again, as fresh connections proved")
+        assert "Nothing was changed on this host" not in run.words
+
+    def test_a_port_that_is_taken(self, door: Door) -> None:
+        """By another program, after everything was looked at."""
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{other.getsockname()[1]}"
+            door.site.entry["listen"] = [*door.site.entry["listen"], address]
+            run = door.held(BEGIN)
+            other.listen()
+            door.fails(run, f"{address}")
+
+    def test_a_port_that_it_holds_itself(self, door: Door) -> None:
+        """From one address to all of them: the test passes, the reload ends with 0, and the former configuration serves."""
+        door.site.entry["listen"] = [f"*:{door.site.port}"]
+        run = door.held(BEGIN, gate_prove_timeout="5s")
+        door.fails(run, "Reverted: nginx serves gate generation")
+
+    def test_an_application_that_is_down(self, door: Door) -> None:
+        """It ends while the gate moves: that is not the gate's doing."""
+        door.welcomed = {200, 502}
+        run = door.held(KNOCK, **AT_LEISURE)
+        door.site.application.stop()
+        try:
+            assert run.go().ends() == 0, run.output
+        finally:
+            door.site.application = Application(door.site.application.port)
+        assert "the application behind it does not answer" in run.words
+        door.is_at(door.wanted)
+
+
+class TestTrust:
+    """A CRL that would shut everybody out lies on the host. The running nginx has not read it, and nothing makes it."""
+
+    @pytest.fixture
+    def crl(self, door: Door) -> Iterator[Path]:
+        """The CRL of the live trust; put back afterwards."""
+        path = door.quietdoor / "trust/crl.pem"
+        before = path.read_bytes()
+        yield path
+        path.write_bytes(before)
+
+    def test_empty(self, door: Door, crl: Path) -> None:
+        crl.write_bytes(b"")
+        door.is_refused("crl.pem", "nothing live was changed")
+
+    def test_of_another_ca(self, door: Door, crl: Path) -> None:
+        crl.write_bytes(make_crl(*make_certificate("Another CA", is_ca=True), days=30))
+        door.is_refused("Nothing was moved", "unable to get certificate CRL")
+
+    def test_expired(self, door: Door, crl: Path) -> None:
+        crl.write_bytes(expired_crl(door.lab))
+        door.is_refused("Nothing was moved", "CRL has expired")
+
+    def test_expired_since_it_was_looked_at(self, door: Door, crl: Path) -> None:
+        """A fleet takes its time: what was good when the run began may not be so any more when it comes to a host."""
+        run = door.held("Note that it begins")
+        crl.write_bytes(expired_crl(door.lab))
+        door.fails(run, "CRL has expired", "Nothing was changed on this host")
+
+
+class TestByHand:
+    """Somebody edits the gate while a rollout is under way: it is shown, and refused."""
+
+    def test_before_it_begins(self, door: Door) -> None:
+        run, path = door.held(BEGIN), door.quietdoor / "gate/http.conf"
+        text = path.read_text()
+        path.write_text(f"{text}# by hand\n")
+        try:
+            door.fails(run, "+# by hand", "is not as the last transaction left it")
+            assert path.read_text().endswith("# by hand\n")
+        finally:
+            path.write_text(text)
+
+    def test_while_it_is_armed(self, door: Door) -> None:
+        run, path = door.held(COMMIT, **AT_LEISURE), door.quietdoor / "gate/http.conf"
+        path.write_text(f"{path.read_text()}# by hand\n")
+        door.fails(run, "+# by hand", "The gate is back as it was before")
+
+
+def test_the_certificate_of_another_server(door: Door) -> None:
+    """Every browser would warn of it, so it is refused before anything moves."""
+    door.lab.make_server_certificate("wrong", "wrong.example")
+    wrong = {
+        one: str(door.lab.root / "tls" / f"wrong.{end}")
+        for one, end in (("certificate", "crt"), ("certificate_key", "key"))
+    }
+    door.site.entry.update(wrong)
+    door.is_refused(f"is not for {door.site.server_name}", "Nothing was moved")
+
+
+def test_two_operators(door: Door) -> None:
+    """Whoever comes second is told who holds the host, and takes nothing of the first one's back."""
+    second = door.held(BEGIN, rollout_operator="lee", **AT_LEISURE)
+    first = door.held(COMMIT, **AT_LEISURE)
+    assert second.go().ends() != 0
+    assert "This host is held by transaction" in second.words
+    assert "begun by kim at" in second.words
+    assert first.go().ends() == 0, first.output
+    door.is_at(door.wanted)
+
+
+class TestClock:
+    """Somebody sets the clock of the host while it is armed; what counts is the time that passes."""
+
+    @pytest.fixture
+    def clock(self, tmp_path: Path) -> tuple[dict[str, str], Path]:
+        """What makes a program see another time, and the file that says which."""
+        libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+        assert libraries, "The package faketime is not installed"
+        file = tmp_path / "clock"
+        file.write_text("+0\n")
+        return (
+            {
+                "LD_PRELOAD": str(libraries[0]),
+                "FAKETIME_TIMESTAMP_FILE": str(file),
+                "FAKETIME_NO_CACHE": "1",
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            },
+            file,
+        )
+
+    def test_it_jumps_ahead(self, door: Door, clock: tuple[dict[str, str], Path]) -> None:
+        """By more than the term: the move is not lost."""
+        environment, file = clock
+        run = door.held(COMMIT, environment, **AT_LEISURE)
+        file.write_text("+2h\n")
+        assert run.go().ends() == 0, run.output
+        door.is_at(door.wanted)
+
+    def test_it_jumps_back(self, door: Door, clock: tuple[dict[str, str], Path]) -> None:
+        """And the control node is killed: the gate goes back in time all the same."""
+        environment, file = clock
+        run = door.held(KNOCK, environment, **SOON)
+        file.write_text("-2h\n")
+        run.kill()
+        door.is_at(door.before)
+
+
+def expired_crl(lab: Lab) -> bytes:
+    """Return a CRL of the lab's CA that ended a minute ago."""
+    certificate = x509.load_pem_x509_certificate((lab.authority / "certs/ca.cert.pem").read_bytes())
+    passphrase = lab.variables["authority_passphrase"].encode()
+    key = serialization.load_pem_private_key((lab.authority / "private/ca.key.pem").read_bytes(), passphrase)
+    return make_crl(certificate, key, days=0)
+
+
+def make_crl(issuer: x509.Certificate, key: Any, days: int) -> bytes:
+    """Return an empty CRL that was made yesterday and ends in so many days, less a minute."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer.subject)
+        .last_update(now - datetime.timedelta(days=1))
+        .next_update(now + datetime.timedelta(days=days, minutes=-1))
+        .add_extension(x509.CRLNumber(99), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()), critical=False)
+    )
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)

@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Lets a test stop ansible-playbook where it wants: at the beginning of a task, before any host has begun with it.
 
-HOLD_AT is the task's name, HOLD_PATH a directory. There the file ``reached`` says that it waits, and the file ``go`` lets it go on.
-HOLD_NTH is how often the task has to begin until it waits (once, unless given).
+HOLD_AT is the task's name, HOLD_PATH a directory. There the file ``reached`` says that it waits, and ``go`` lets it go on.
 """
 
 from __future__ import annotations
@@ -27,15 +26,14 @@ class CallbackModule(CallbackBase):
 
     def __init__(self) -> None:
         super().__init__()
-        self._begun = 0
+        self._held = False
 
-    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002
         """Wait, if this is where to."""
-        if task.name != os.environ["HOLD_AT"]:
+        if self._held or task.name != os.environ["HOLD_AT"]:
             return
-        self._begun += 1
-        if self._begun == int(os.environ.get("HOLD_NTH", "1")):
-            place = Path(os.environ["HOLD_PATH"])
-            (place / "reached").touch()
-            while not (place / "go").exists():
-                time.sleep(0.05)
+        self._held = True
+        place = Path(os.environ["HOLD_PATH"])
+        (place / "reached").touch()
+        while not (place / "go").exists():
+            time.sleep(0.05)
