@@ -93,10 +93,11 @@ demo-check: install ## make demo, twice, stop, and again, in .cache/demo
 images: ## the systemd containers' images, made anew where they are missing, old or of another recipe
 	@tools/images.sh
 
-molecule: venv install images ## the example inventory, revoking, and an armed transaction, on real systemd containers
+molecule: venv install images ## the example inventory, revoking, an armed transaction, and rollouts, on real systemd containers
 	@tools/molecule.sh test --scenario-name default $(ARGS)
 	@tools/molecule.sh test --scenario-name revoke $(ARGS)
 	@tools/molecule.sh test --scenario-name armed $(ARGS)
+	@tools/molecule.sh test --scenario-name rollout $(ARGS)
 
 format: venv ## ruff's own style for every Python file
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .

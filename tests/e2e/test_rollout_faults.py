@@ -10,12 +10,15 @@ armed, and no run said that it went well while nginx serves something else.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import itertools
 import json
 import os
 import shutil
 import socket
+import sysconfig
 import time
+import venv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +35,13 @@ CANARY = {"name": "door-probe", "common_name": "Door probe"}
 BEGIN, KNOCK, COMMIT = "Make it what nginx serves, armed", "Knock", "Let it stay"
 SOON = {"rollout_revert_after": "10s"}
 AT_LEISURE = {"rollout_revert_after": "30m"}
+
+# The time since the machine started is left alone: nobody sets that.
+JUMPING = """
+import time
+real = time.time
+time.time = lambda: real() + float(open({file!r}).read())
+"""
 
 
 class Door:
@@ -53,11 +63,11 @@ class Door:
         self.before, self.wanted = self.site.entry["contact"], f"desk-{next(self._desks)}"
         self.site.entry.update({"contact": self.wanted, **entry})
 
-    def held(self, task: str, faked: dict[str, str] | None = None, **overrides: object) -> Held:
+    def held(self, task: str, **overrides: object) -> Held:
         """Begin a rollout that waits at a task, and wait until it does."""
         argv, environment = self.lab.command("quietdoor.mtls.rollout", "--diff", **overrides)
         place = self.lab.root / f"run-{len(self.runs)}"
-        self.runs.append(Held(argv, {**environment, **(faked or {})}, place, task))
+        self.runs.append(Held(argv, environment, place, task))
         return self.runs[-1].waits()
 
     def sooner(self) -> None:
@@ -221,7 +231,11 @@ class TestKilled:
         ],
     )
     def test_when_a_task_begins(self, door: Door, task: str, stays: bool) -> None:
-        door.held(task, **(AT_LEISURE if stays else SOON)).kill()
+        # On a busy machine more than ten seconds can pass before the last question is answered.
+        at_once = task in ("Test the candidate in a scratch copy", BEGIN, KNOCK)
+        door.held(task, **(SOON if at_once else AT_LEISURE)).kill()
+        if task == COMMIT:
+            door.sooner()
         door.is_at(door.wanted if stays else door.before)
         if task == COMMIT:
             door.goes_through()
@@ -243,15 +257,26 @@ class TestKilled:
         door.goes_through()
 
 
+def test_the_time_is_up(door: Door) -> None:
+    """The host went back while somebody outside was still asking: the run fails, and says that this is why."""
+    run = door.held(KNOCK, **AT_LEISURE)
+    door.sooner()
+    door.rests()
+    door.fails(run, "nobody had committed it by", "The gate is back as it was before")
+
+
 class TestInterrupted:
     """Somebody presses Ctrl-C."""
 
     @pytest.mark.parametrize("task", [BEGIN, KNOCK, COMMIT])
     def test_when_a_task_begins(self, door: Door, task: str) -> None:
-        run = door.held(task, **SOON)
+        run = door.held(task, **AT_LEISURE)
         run.interrupt()
         assert run.go().ends() != 0
-        door.is_as_before_or_after()
+        if task != BEGIN:
+            assert door.transaction["phase"] == "armed"
+            door.sooner()
+        door.is_at(door.before)
 
     def test_while_it_begins(self, door: Door) -> None:
         run = door.held(BEGIN, **SOON).go()
@@ -328,30 +353,38 @@ class TestTrust:
     """A CRL that would shut everybody out lies on the host. The running nginx has not read it, and nothing makes it."""
 
     @pytest.fixture
-    def crl(self, door: Door) -> Iterator[Path]:
-        """The CRL of the live trust; put back afterwards."""
-        path = door.quietdoor / "trust/crl.pem"
-        before = path.read_bytes()
-        yield path
-        path.write_bytes(before)
+    def put(self, door: Door) -> Iterator[Callable[[bytes], None]]:
+        """Puts another CRL into the live trust, with its digest; the right one comes back afterwards."""
+        paths = [door.quietdoor / "trust" / name for name in ("crl.pem", "trust.json")]
+        before = [path.read_bytes() for path in paths]
 
-    def test_empty(self, door: Door, crl: Path) -> None:
-        crl.write_bytes(b"")
+        def put(crl: bytes) -> None:
+            described = json.loads(before[1])
+            described["files"]["crl.pem"] = hashlib.sha256(crl).hexdigest()
+            paths[0].write_bytes(crl)
+            paths[1].write_text(json.dumps(described))
+
+        yield put
+        for path, data in zip(paths, before):
+            path.write_bytes(data)
+
+    def test_empty(self, door: Door, put: Callable[[bytes], None]) -> None:
+        put(b"")
         door.is_refused("crl.pem", "nothing live was changed")
 
-    def test_of_another_ca(self, door: Door, crl: Path) -> None:
-        crl.write_bytes(make_crl(*make_certificate("Another CA", is_ca=True), days=30))
-        door.is_refused("Nothing was moved", "unable to get certificate CRL")
+    def test_of_another_ca(self, door: Door, put: Callable[[bytes], None]) -> None:
+        put(make_crl(*make_certificate("Another CA", is_ca=True), days=30))
+        door.is_refused("Nothing was moved", "holds a CRL of CN=Another CA")
 
-    def test_expired(self, door: Door, crl: Path) -> None:
-        crl.write_bytes(expired_crl(door.lab))
-        door.is_refused("Nothing was moved", "CRL has expired")
+    def test_expired(self, door: Door, put: Callable[[bytes], None]) -> None:
+        put(expired_crl(door.lab))
+        door.is_refused("Nothing was moved", "nobody could get in")
 
-    def test_expired_since_it_was_looked_at(self, door: Door, crl: Path) -> None:
+    def test_expired_since_it_was_looked_at(self, door: Door, put: Callable[[bytes], None]) -> None:
         """A fleet takes its time: what was good when the run began may not be so any more when it comes to a host."""
         run = door.held("Note that it begins")
-        crl.write_bytes(expired_crl(door.lab))
-        door.fails(run, "CRL has expired", "Nothing was changed on this host")
+        put(expired_crl(door.lab))
+        door.fails(run, "nobody could get in", "Nothing was changed on this host")
 
 
 class TestByHand:
@@ -399,35 +432,29 @@ class TestClock:
     """Somebody sets the clock of the host while it is armed; what counts is the time that passes."""
 
     @pytest.fixture
-    def clock(self, tmp_path: Path) -> tuple[dict[str, str], Path]:
-        """What makes a program see another time, and the file that says which."""
-        libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-        assert libraries, "The package faketime is not installed"
-        file = tmp_path / "clock"
-        file.write_text("+0\n")
-        return (
-            {
-                "LD_PRELOAD": str(libraries[0]),
-                "FAKETIME_TIMESTAMP_FILE": str(file),
-                "FAKETIME_NO_CACHE": "1",
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            },
-            file,
-        )
+    def clock(self, tmp_path: Path) -> tuple[str, Path]:
+        """A Python for whose programs the clock can be set, and the file that says by how many seconds."""
+        home, file = tmp_path / "python", tmp_path / "clock"
+        file.write_text("0")
+        venv.create(home, symlinks=True)
+        (site,) = home.glob("lib/python3*/site-packages")
+        (site / "jumping.py").write_text(JUMPING.format(file=str(file)))
+        (site / "jumping.pth").write_text(f"{sysconfig.get_path('purelib')}\nimport jumping\n")
+        return str(home / "bin" / "python"), file
 
-    def test_it_jumps_ahead(self, door: Door, clock: tuple[dict[str, str], Path]) -> None:
+    def test_it_jumps_ahead(self, door: Door, clock: tuple[str, Path]) -> None:
         """By more than the term: the move is not lost."""
-        environment, file = clock
-        run = door.held(COMMIT, environment, **AT_LEISURE)
-        file.write_text("+2h\n")
+        python, file = clock
+        run = door.held(COMMIT, ansible_python_interpreter=python, **AT_LEISURE)
+        file.write_text("7200")
         assert run.go().ends() == 0, run.output
         door.is_at(door.wanted)
 
-    def test_it_jumps_back(self, door: Door, clock: tuple[dict[str, str], Path]) -> None:
+    def test_it_jumps_back(self, door: Door, clock: tuple[str, Path]) -> None:
         """And the control node is killed: the gate goes back in time all the same."""
-        environment, file = clock
-        run = door.held(KNOCK, environment, **SOON)
-        file.write_text("-2h\n")
+        python, file = clock
+        run = door.held(KNOCK, ansible_python_interpreter=python, **SOON)
+        file.write_text("-7200")
         run.kill()
         door.is_at(door.before)
 
