@@ -100,8 +100,8 @@ demo-rollout-check: demo-packages install ## make demo-rollout, and once more bu
 images: ## the systemd containers' images, made anew where they are missing, old or of another recipe
 	@tools/images.sh
 
-molecule: venv install images ## the example inventory, revoking, and an armed transaction, on real systemd containers
-	@tools/scenarios.sh "default revoke armed" $(ARGS)
+molecule: venv install images ## the example inventory, revoking, an armed transaction, and rollouts, on real systemd containers
+	@tools/scenarios.sh "default revoke armed rollout" $(ARGS)
 
 format: venv ## ruff's own style for every Python file
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .

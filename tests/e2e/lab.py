@@ -216,6 +216,12 @@ class Lab:
 
     def play(self, *arguments: str, playbook: str = "quietdoor.mtls.site", **overrides: object) -> Run:
         """Run a playbook on the inventory."""
+        argv, environment = self.command(playbook, *arguments, **overrides)
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+        return Run(done.returncode, done.stdout + done.stderr)
+
+    def command(self, playbook: str, *arguments: str, **overrides: object) -> tuple[list[str], dict[str, str]]:
+        """Write the inventory; return the command that runs a playbook on it, and its environment."""
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
             "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
@@ -225,9 +231,7 @@ class Lab:
             "ANSIBLE_NOCOLOR": "1",
             "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
         }
-        argv = [str(PLAYBOOK), "-i", str(self.write_inventory(**overrides)), playbook, *arguments]
-        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
-        return Run(done.returncode, done.stdout + done.stderr)
+        return [str(PLAYBOOK), "-i", str(self.write_inventory(**overrides)), playbook, *arguments], environment
 
     # --- looking ---
 

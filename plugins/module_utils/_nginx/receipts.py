@@ -79,6 +79,8 @@ def write(
     new = missing(directory, environment, things)
     if check_mode or not new:
         return new
+    # Every host has moved by now: this is no moment to ask for directories.
+    os.makedirs(os.path.dirname(directory), PUBLIC_DIR, exist_ok=True)
     make_directory(directory, PUBLIC_DIR)
     for thing in new:
         text = json.dumps({"format": 1, "environment": environment, "when": when, **asdict(thing)}, sort_keys=True)

@@ -123,3 +123,11 @@ def test_a_strange_environment(tmp_path: Path, environment: str) -> None:
 def test_what_no_receipt_can_be_about(item: object) -> None:
     with pytest.raises(Problem, match="nothing that a receipt can be about"):
         receipts.thing_from(item)
+
+
+def test_directories_above_are_made(tmp_path: Path) -> None:
+    """Nobody has to make them before the first rollout."""
+    directory = str(tmp_path / "quietdoor" / "receipts")
+    things = receipts.things_of([SITE], "1.2.3")
+    assert receipts.write(directory, "staging", things, WHEN, check_mode=False) == tuple(things)
+    assert receipts.missing(directory, "staging", things) == ()

@@ -1,0 +1,481 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What goes wrong during a rollout, with a real nginx and real kills, while people come every 100 ms.
+
+After each of them the door answers as before the move or as after it, whoever may come in was never refused, nothing is left
+armed, and no run said that it went well while nginx serves something else.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import socket
+import sysconfig
+import time
+import venv
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from held import Held, Visitor, wait_for
+from lab import Application, Lab, built, make_certificate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+CANARY = {"name": "door-probe", "common_name": "Door probe"}
+BEGIN, KNOCK, COMMIT = "Make it what nginx serves, armed", "Knock", "Let it stay"
+SOON = {"rollout_revert_after": "10s"}
+AT_LEISURE = {"rollout_revert_after": "30m"}
+
+# The time since the machine started is left alone: nobody sets that.
+JUMPING = """
+import time
+real = time.time
+time.time = lambda: real() + float(open({file!r}).read())
+"""
+
+
+class Door:
+    """A gate in stage fallback, and moves to another contact: who gets in stays the same, and every refusal tells which it is."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.site = lab.sites[0]
+        self.quietdoor = lab.nginx.prefix / "quietdoor"
+        self._desks = itertools.count(1)
+        self.runs: list[Held] = []
+        self.before = self.wanted = ""
+        self.welcomed = {200}
+
+    # --- moving ---
+
+    def moves(self, **entry: Any) -> None:
+        """From now on the inventory wants something else."""
+        self.before, self.wanted = self.site.entry["contact"], f"desk-{next(self._desks)}"
+        self.site.entry.update({"contact": self.wanted, **entry})
+
+    def held(self, task: str, **overrides: object) -> Held:
+        """Begin a rollout that waits at a task, and wait until it does."""
+        argv, environment = self.lab.command("quietdoor.mtls.rollout", "--diff", **overrides)
+        place = self.lab.root / f"run-{len(self.runs)}"
+        self.runs.append(Held(argv, environment, place, task))
+        return self.runs[-1].waits()
+
+    def sooner(self) -> None:
+        """Move the deadline to now, as if the transaction had begun earlier."""
+        for path in (self.quietdoor / name for name in ("gate.transaction", "armed/settings.json")):
+            data = json.loads(path.read_text())
+            data["deadline"]["wall"] = time.time() - data["deadline"]["term"]
+            data["deadline"]["uptime"] = time.clock_gettime(time.CLOCK_BOOTTIME) - data["deadline"]["term"]
+            new = path.with_name(f"{path.name}.new")
+            new.write_text(json.dumps(data))
+            new.replace(path)
+
+    def goes_through(self, **overrides: object) -> str:
+        """Run a rollout as a whole."""
+        done = self.lab.play(playbook="quietdoor.mtls.rollout", **overrides)
+        assert done.code == 0, done.output
+        self.is_at(self.wanted)
+        return " ".join(done.output.split())
+
+    def fails(self, run: Held, *words: str) -> None:
+        """Let a run go on; it fails, says why, and everything is as before."""
+        assert run.go().ends() != 0, run.output
+        assert [one for one in words if one not in run.words] == [], run.output
+        self.is_at(self.before)
+
+    def is_refused(self, *words: str, **overrides: object) -> None:
+        """Run a rollout as a whole; it does not begin, and says why."""
+        before = self.transaction
+        done = self.lab.play(playbook="quietdoor.mtls.rollout", **overrides)
+        said = " ".join(done.output.split())
+        assert done.code != 0, done.output
+        assert [one for one in words if one not in said] == [], done.output
+        assert self.transaction == before
+
+    # --- looking ---
+
+    @property
+    def transaction(self) -> dict[str, Any]:
+        """The file that decides; empty if no transaction ever held this host."""
+        path = self.quietdoor / "gate.transaction"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    @property
+    def live(self) -> int:
+        """The generation that the link names."""
+        return int(os.readlink(self.quietdoor / "gate").rpartition("/")[2])
+
+    @property
+    def committed(self) -> int:
+        """The generation that was last proven."""
+        return int((self.quietdoor / "gate.committed").read_text())
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is armed."""
+        return not (self.quietdoor / "armed").exists() and self.transaction.get("phase") in ("committed", "reverted")
+
+    def rests(self) -> None:
+        """Wait until nothing is armed; the files and the running nginx agree."""
+        wait_for(lambda: self.at_rest, lambda: self.transaction)
+        assert self.live == self.committed
+
+    def is_at(self, contact: str) -> None:
+        """Nothing is armed, and nginx serves that."""
+        self.rests()
+        answer = self.visitor("once", "127.0.0.2").ask()
+        assert (answer.status, answer.generation, answer.contact) == (403, self.committed, contact), answer
+
+    def is_as_before_or_after(self) -> str:
+        """Nothing is armed, and nginx serves the one or the other; return which."""
+        self.rests()
+        contact = self.visitor("once", "127.0.0.2").ask().contact
+        assert contact in (self.before, self.wanted)
+        self.is_at(contact)
+        return contact
+
+    def visitor(self, name: str, source: str, who: str | None = None) -> Visitor:
+        """Somebody who comes from an address, with a certificate or without."""
+        client = (self.lab.client(who, "chain.pem"), self.lab.client(who, "key")) if who else None
+        ca = self.lab.root / "tls" / f"{self.site.name}.crt"
+        return Visitor(name, self.site.port, self.site.server_name, ca, source, client)
+
+
+@pytest.fixture(scope="module")
+def rolled_out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    """A lab whose one site is in stage fallback, for 127.0.0.1."""
+    with built(tmp_path_factory.mktemp("faults"), 11, clients=2, sites=1) as lab:
+        lab.roster = [{**client, "key": {"type": "ecdsa", "curve": "P-256"}} for client in lab.roster] + [CANARY]
+        lab.variables.update(
+            rollout_probe_server_ca=str(lab.root / "tls" / f"{lab.sites[0].name}.crt"),
+            rollout_probe_timeout=30,
+            rollout_revert_by="process",
+            rollout_after="",
+            rollout_operator="kim",
+            gate_prove_timeout="30s",
+        )
+        lab.sites[0].entry.update(stage="fallback", window={"networks": ["127.0.0.1"]}, contact="desk-0")
+        done = lab.play(playbook="quietdoor.mtls.trust")
+        assert done.code == 0, done.output
+        door = Door(lab)
+        door.moves()
+        door.goes_through()
+        yield door
+
+
+@pytest.fixture
+def door(rolled_out: Door) -> Iterator[Door]:
+    """The same while three people come: one with a certificate, one from the listed network, and one who is neither."""
+    door, entry = rolled_out, dict(rolled_out.site.entry)
+    before = door.site.entry["contact"]
+    door.moves()
+    certified = door.visitor("with a certificate", "127.0.0.2", door.lab.roster[0]["name"])
+    listed = door.visitor("from the network", "127.0.0.1")
+    stranger = door.visitor("stranger", "127.0.0.2")
+    try:
+        with certified, listed, stranger:
+            yield door
+    finally:
+        for run in door.runs:
+            run.kill()
+        served = door.visitor("once", "127.0.0.2").ask().contact
+        welcomed, door.welcomed = door.welcomed, {200}
+        door.site.entry.clear()
+        door.site.entry.update(entry, contact=served)
+        shutil.rmtree(door.quietdoor / "armed", ignore_errors=True)
+    counts = {one.name: sum(one.answers.values()) for one in (certified, listed, stranger)}
+    print(f"visits: {counts}")
+    assert (certified.other_than(*welcomed), listed.other_than(*welcomed)) == ({}, {})
+    assert stranger.other_than(403) == {}
+    assert {answer.contact for answer in stranger.answers} <= {before, door.wanted}
+    assert all(counts.values())
+
+
+def switched(door: Door) -> bool:
+    """Whether the link is another one already, and nothing is proven."""
+    return door.live != door.committed
+
+
+def is_armed(door: Door) -> bool:
+    """Whether a transaction holds the host."""
+    return door.transaction.get("phase") == "armed"
+
+
+def decided(door: Door) -> bool:
+    """Whether somebody has decided to commit."""
+    return door.transaction["phase"] in ("committing", "committed")
+
+
+class TestKilled:
+    """The control node is killed with -9, and with it whatever module is at work; or alone."""
+
+    @pytest.mark.parametrize(
+        ("task", "stays"),
+        [
+            ("Test the candidate in a scratch copy", False),
+            (BEGIN, False),
+            (KNOCK, False),
+            (COMMIT, False),
+            ("Note that it is done", True),
+            ("Write receipts", True),
+        ],
+    )
+    def test_when_a_task_begins(self, door: Door, task: str, stays: bool) -> None:
+        # On a busy machine more than ten seconds can pass before the last question is answered.
+        at_once = task in ("Test the candidate in a scratch copy", BEGIN, KNOCK)
+        door.held(task, **(SOON if at_once else AT_LEISURE)).kill()
+        if task == COMMIT:
+            door.sooner()
+        door.is_at(door.wanted if stays else door.before)
+        if task == COMMIT:
+            door.goes_through()
+
+    @pytest.mark.parametrize("moment", [is_armed, switched], ids=["armed", "switched"])
+    @pytest.mark.parametrize("how", ["kill", "kill_alone"])
+    def test_while_it_begins(self, door: Door, moment: Callable[[Door], bool], how: str) -> None:
+        run = door.held(BEGIN, **SOON).go()
+        wait_for(lambda: moment(door), lambda: run.output)
+        getattr(run, how)()
+        door.is_at(door.before)
+
+    @pytest.mark.parametrize("how", ["kill", "kill_alone"])
+    def test_while_it_commits(self, door: Door, how: str) -> None:
+        """Decided is decided: the next run completes what is left of it, and has nothing else to do."""
+        run = door.held(COMMIT, **AT_LEISURE).go()
+        wait_for(lambda: decided(door), lambda: run.output)
+        getattr(run, how)()
+        door.goes_through()
+
+
+def test_the_time_is_up(door: Door) -> None:
+    """The host went back while somebody outside was still asking: the run fails, and says that this is why."""
+    run = door.held(KNOCK, **AT_LEISURE)
+    door.sooner()
+    door.rests()
+    door.fails(run, "nobody had committed it by", "The gate is back as it was before")
+
+
+class TestInterrupted:
+    """Somebody presses Ctrl-C."""
+
+    @pytest.mark.parametrize("task", [BEGIN, KNOCK, COMMIT])
+    def test_when_a_task_begins(self, door: Door, task: str) -> None:
+        run = door.held(task, **AT_LEISURE)
+        run.interrupt()
+        assert run.go().ends() != 0
+        if task != BEGIN:
+            assert door.transaction["phase"] == "armed"
+            door.sooner()
+        door.is_at(door.before)
+
+    def test_while_it_begins(self, door: Door) -> None:
+        run = door.held(BEGIN, **SOON).go()
+        wait_for(lambda: is_armed(door), lambda: run.output)
+        run.interrupt()
+        assert run.ends() != 0
+        door.is_as_before_or_after()
+
+
+class TestNginx:
+    """It does not take what it is given, whatever its commands say."""
+
+    def test_it_refuses_the_configuration(self, door: Door) -> None:
+        """Somebody breaks another file, after everything was looked at."""
+        run, other = door.held(BEGIN), door.lab.nginx.prefix / "conf.d/other.conf"
+        other.write_text("oops;\n")
+        try:
+            door.fails(run, 'unknown directive "oops"', "nothing live was changed")
+        finally:
+            other.unlink()
+
+    def test_it_refuses_the_way_back(self, door: Door) -> None:
+        """As long as another file is broken the gate stays armed, and the run says so; then it goes back by itself."""
+        run, other = door.held(COMMIT, **AT_LEISURE), door.lab.nginx.prefix / "conf.d/other.conf"
+        live = door.quietdoor / "gate/sites" / f"{door.site.name}.conf"
+        live.write_text(live.read_text() + "# by hand\n")
+        other.write_text("oops;\n")
+        try:
+            assert run.go().ends() != 0
+            assert "It could not be taken back at once" in run.words
+            assert "the host does that itself at" in run.words
+            assert door.transaction["phase"] == "reverting"
+        finally:
+            other.unlink()
+            door.sooner()
+        door.is_at(door.before)
+
+    def test_a_reload_that_does_nothing(self, door: Door) -> None:
+        """Its command ends with 0."""
+        run = door.held(BEGIN, gate_nginx_reload_argv=["true"], gate_prove_timeout="5s")
+        door.fails(run, "Reverted: nginx serves gate generation", "again, as fresh connections proved")
+        assert "Nothing was changed on this host" not in run.words
+
+    def test_a_port_that_is_taken(self, door: Door) -> None:
+        """By another program, after everything was looked at."""
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{other.getsockname()[1]}"
+            door.site.entry["listen"] = [*door.site.entry["listen"], address]
+            run = door.held(BEGIN)
+            other.listen()
+            door.fails(run, f"{address}")
+
+    def test_a_port_that_it_holds_itself(self, door: Door) -> None:
+        """From one address to all of them: the test passes, the reload ends with 0, and the former configuration serves."""
+        door.site.entry["listen"] = [f"*:{door.site.port}"]
+        run = door.held(BEGIN, gate_prove_timeout="5s")
+        door.fails(run, "Reverted: nginx serves gate generation")
+
+    def test_an_application_that_is_down(self, door: Door) -> None:
+        """It ends while the gate moves: that is not the gate's doing."""
+        door.welcomed = {200, 502}
+        run = door.held(KNOCK, **AT_LEISURE)
+        door.site.application.stop()
+        try:
+            assert run.go().ends() == 0, run.output
+        finally:
+            door.site.application = Application(door.site.application.port)
+        assert "the application behind it does not answer" in run.words
+        door.is_at(door.wanted)
+
+
+class TestTrust:
+    """A CRL that would shut everybody out lies on the host. The running nginx has not read it, and nothing makes it."""
+
+    @pytest.fixture
+    def put(self, door: Door) -> Iterator[Callable[[bytes], None]]:
+        """Puts another CRL into the live trust, with its digest; the right one comes back afterwards."""
+        paths = [door.quietdoor / "trust" / name for name in ("crl.pem", "trust.json")]
+        before = [path.read_bytes() for path in paths]
+
+        def put(crl: bytes) -> None:
+            described = json.loads(before[1])
+            described["files"]["crl.pem"] = hashlib.sha256(crl).hexdigest()
+            paths[0].write_bytes(crl)
+            paths[1].write_text(json.dumps(described))
+
+        yield put
+        for path, data in zip(paths, before):
+            path.write_bytes(data)
+
+    def test_empty(self, door: Door, put: Callable[[bytes], None]) -> None:
+        put(b"")
+        door.is_refused("crl.pem", "nothing live was changed")
+
+    def test_of_another_ca(self, door: Door, put: Callable[[bytes], None]) -> None:
+        put(make_crl(*make_certificate("Another CA", is_ca=True), days=30))
+        door.is_refused("Nothing was moved", "holds a CRL of CN=Another CA")
+
+    def test_expired(self, door: Door, put: Callable[[bytes], None]) -> None:
+        put(expired_crl(door.lab))
+        door.is_refused("Nothing was moved", "nobody could get in")
+
+    def test_expired_since_it_was_looked_at(self, door: Door, put: Callable[[bytes], None]) -> None:
+        """A fleet takes its time: what was good when the run began may not be so any more when it comes to a host."""
+        run = door.held("Note that it begins")
+        put(expired_crl(door.lab))
+        door.fails(run, "nobody could get in", "Nothing was changed on this host")
+
+
+class TestByHand:
+    """Somebody edits the gate while a rollout is under way: it is shown, and refused."""
+
+    def test_before_it_begins(self, door: Door) -> None:
+        run, path = door.held(BEGIN), door.quietdoor / "gate/http.conf"
+        text = path.read_text()
+        path.write_text(f"{text}# by hand\n")
+        try:
+            door.fails(run, "+# by hand", "is not as the last transaction left it")
+            assert path.read_text().endswith("# by hand\n")
+        finally:
+            path.write_text(text)
+
+    def test_while_it_is_armed(self, door: Door) -> None:
+        run, path = door.held(COMMIT, **AT_LEISURE), door.quietdoor / "gate/http.conf"
+        path.write_text(f"{path.read_text()}# by hand\n")
+        door.fails(run, "+# by hand", "The gate is back as it was before")
+
+
+def test_the_certificate_of_another_server(door: Door) -> None:
+    """Every browser would warn of it, so it is refused before anything moves."""
+    door.lab.make_server_certificate("wrong", "wrong.example")
+    wrong = {
+        one: str(door.lab.root / "tls" / f"wrong.{end}")
+        for one, end in (("certificate", "crt"), ("certificate_key", "key"))
+    }
+    door.site.entry.update(wrong)
+    door.is_refused(f"is not for {door.site.server_name}", "Nothing was moved")
+
+
+def test_two_operators(door: Door) -> None:
+    """Whoever comes second is told who holds the host, and takes nothing of the first one's back."""
+    second = door.held(BEGIN, rollout_operator="lee", **AT_LEISURE)
+    first = door.held(COMMIT, **AT_LEISURE)
+    assert second.go().ends() != 0
+    assert "This host is held by transaction" in second.words
+    assert "begun by kim at" in second.words
+    assert first.go().ends() == 0, first.output
+    door.is_at(door.wanted)
+
+
+class TestClock:
+    """Somebody sets the clock of the host while it is armed; what counts is the time that passes."""
+
+    @pytest.fixture
+    def clock(self, tmp_path: Path) -> tuple[str, Path]:
+        """A Python for whose programs the clock can be set, and the file that says by how many seconds."""
+        home, file = tmp_path / "python", tmp_path / "clock"
+        file.write_text("0")
+        venv.create(home, symlinks=True)
+        (site,) = home.glob("lib/python3*/site-packages")
+        (site / "jumping.py").write_text(JUMPING.format(file=str(file)))
+        (site / "jumping.pth").write_text(f"{sysconfig.get_path('purelib')}\nimport jumping\n")
+        return str(home / "bin" / "python"), file
+
+    def test_it_jumps_ahead(self, door: Door, clock: tuple[str, Path]) -> None:
+        """By more than the term: the move is not lost."""
+        python, file = clock
+        run = door.held(COMMIT, ansible_python_interpreter=python, **AT_LEISURE)
+        file.write_text("7200")
+        assert run.go().ends() == 0, run.output
+        door.is_at(door.wanted)
+
+    def test_it_jumps_back(self, door: Door, clock: tuple[str, Path]) -> None:
+        """And the control node is killed: the gate goes back in time all the same."""
+        python, file = clock
+        run = door.held(KNOCK, ansible_python_interpreter=python, **SOON)
+        file.write_text("-7200")
+        run.kill()
+        door.is_at(door.before)
+
+
+def expired_crl(lab: Lab) -> bytes:
+    """Return a CRL of the lab's CA that ended a minute ago."""
+    certificate = x509.load_pem_x509_certificate((lab.authority / "certs/ca.cert.pem").read_bytes())
+    passphrase = lab.variables["authority_passphrase"].encode()
+    key = serialization.load_pem_private_key((lab.authority / "private/ca.key.pem").read_bytes(), passphrase)
+    return make_crl(certificate, key, days=0)
+
+
+def make_crl(issuer: x509.Certificate, key: Any, days: int) -> bytes:
+    """Return an empty CRL that was made yesterday and ends in so many days, less a minute."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer.subject)
+        .last_update(now - datetime.timedelta(days=1))
+        .next_update(now + datetime.timedelta(days=days, minutes=-1))
+        .add_extension(x509.CRLNumber(99), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()), critical=False)
+    )
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
