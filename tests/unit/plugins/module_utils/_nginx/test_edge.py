@@ -313,12 +313,12 @@ ALEX = {"issuer": 1, "serial": "0A1B", "name": "alex", "email": ["a@b.test", "c@
 GONE = {"issuer": 12, "serial": "FF", "reason": "keyCompromise", "revoked_at": "2026-01-01T00:00:00Z"}
 
 
-def publication(*people: dict[str, Any], issuers: list[dict[str, Any]] = ISSUERS) -> Publication:
+def publication(*people: dict[str, Any], issuers: list[dict[str, Any]] | None = None) -> Publication:
     """Return the publication of these people; digests fit."""
     files = {
         "ca.pem": "ca",
         "crl.pem": "crl",
-        "identities.json": json.dumps({"format": 1, "issuers": issuers, "identities": people}),
+        "identities.json": json.dumps({"format": 1, "issuers": issuers or ISSUERS, "identities": people}),
         "denied.json": json.dumps({"format": 1, "denied": [GONE]}),
     }
     digests = {name: hashlib.sha256(files[name].encode()).hexdigest() for name in DATA_FILES}
