@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from held import Held, Visitor, wait_for
-from lab import Application, Lab, built, make_certificate
+from lab import Application, Lab, built, make_certificate, write_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -415,6 +416,15 @@ def test_the_certificate_of_another_server(door: Door) -> None:
     }
     door.site.entry.update(wrong)
     door.is_refused(f"is not for {door.site.server_name}", "Nothing was moved")
+
+
+def test_a_server_certificate_that_has_ended(door: Door) -> None:
+    """Likewise, though nginx itself takes it without a word."""
+    name = door.site.server_name
+    pair = make_certificate(name, eku=ExtendedKeyUsageOID.SERVER_AUTH, dns=(name,), expired=True)
+    certificate, key = write_pair(door.lab.root / "tls" / "ended", *pair)
+    door.site.entry.update(certificate=str(certificate), certificate_key=str(key))
+    door.is_refused("ended.crt has ended", "Nothing was moved")
 
 
 def test_two_operators(door: Door) -> None:
