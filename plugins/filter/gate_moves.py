@@ -31,6 +31,10 @@ options:
     type: list
     elements: str
     default: []
+  differing:
+    description: The paths of the files of the gate that would change. Without it every site counts as touched.
+    type: list
+    elements: str
   force:
     description: Whether every move may be made.
     type: bool
@@ -49,7 +53,7 @@ RETURN = r"""
 _value:
   description:
     - Each with C(site), C(told) (the move in words), C(now), C(wanted), C(kind) (V(stay), V(forward), V(back) or V(jump)),
-      C(shuts), whether people who come in without a certificate today will not any more, and C(rehearsal), whether it is a second
+      C(touched), whether anything of the site changes, C(shuts), whether people who come in without a certificate today will not any more, and C(rehearsal), whether it is a second
       port on which the gate is tried.
   type: list
   elements: dict
@@ -67,11 +71,15 @@ if TYPE_CHECKING:
 
 
 def gate_moves(
-    value: object, manifest: object = None, open_elsewhere: Collection[str] = (), force: bool = False
+    value: object,
+    manifest: object = None,
+    open_elsewhere: Collection[str] = (),
+    force: bool = False,
+    differing: Collection[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Return the moves."""
     try:
-        moves = plan_moves(parse_sites(value), manifest or {}, open_elsewhere)
+        moves = plan_moves(parse_sites(value), manifest or {}, open_elsewhere, differing)
         if not force:
             refuse_moves(moves)
     except Problem as problem:

@@ -241,6 +241,12 @@ unguarded:
   type: list
   elements: str
   sample: []
+differing:
+  description: The files that change, or would, relative to O(conf_path).
+  returned: O(step) is V(apply), V(test), V(begin) or V(rollback)
+  type: list
+  elements: str
+  sample: [quietdoor/gate/sites/admin.conf]
 open_elsewhere:
   description:
     - The names of the sites whose panel another server of this nginx opens, too. Nothing is shut as long as that is so, and in
@@ -273,7 +279,8 @@ snapshots:
   description:
     - The generations that are kept, the newest first.
     - Each has C(generation), C(live), C(stages) (site to stage), C(written) (RFC 3339), C(sha256) of its files as they were
-      written, and C(intact), whether they still are.
+      written, C(content), the same without its number, C(closed), the sites whose window has closed, and C(intact), whether the
+      files still are as they were written.
   returned: O(step=status)
   type: list
   elements: dict
@@ -283,6 +290,8 @@ snapshots:
       stages: {admin: enforce}
       written: "2026-11-24T10:00:00Z"
       sha256: 5f0c1c4d5d0c3f3bb8a1f1f0c2f7e6d0a9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4
+      content: 0a9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d45f0c1c4d5d0c3f3bb8a1f1f0c2f7e6d
+      closed: []
       intact: true
 drift:
   description:
@@ -430,6 +439,7 @@ def told(outcome: Outcome) -> dict[str, Any]:
         "tested": outcome.result.tested,
         "guarded": not outcome.survey.unguarded,
         "unguarded": list(outcome.survey.unguarded),
+        "differing": sorted({*outcome.before, *outcome.after}),
         "open_elsewhere": list(outcome.survey.open_elsewhere),
         "findings": [finding.as_dict() for finding in outcome.survey.findings],
         "sites": outcome.sites,

@@ -19,6 +19,10 @@ options:
     description: The directory of C(nginx.conf).
     type: path
     default: /etc/nginx
+  min_remaining:
+    description: A CRL that ends sooner than this is among RV(problems), a duration as in V(7d).
+    type: str
+    default: 0s
 extends_documentation_fragment:
   - quietdoor.mtls.attributes.info
 notes:
@@ -90,13 +94,15 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.belief import look_at_trust
 
 
 def work(module: Any) -> dict[str, Any]:
     """Look."""
-    belief = look_at_trust(os.path.normpath(module.params["conf_path"]), datetime.now(timezone.utc))
+    remaining = parse_duration(module.params["min_remaining"], "min_remaining")
+    belief = look_at_trust(os.path.normpath(module.params["conf_path"]), datetime.now(timezone.utc), remaining)
     return {
         "changed": False,
         "generation": belief.generation,
@@ -120,7 +126,10 @@ def work(module: Any) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point."""
-    spec = {"conf_path": {"type": "path", "default": "/etc/nginx"}}
+    spec = {
+        "conf_path": {"type": "path", "default": "/etc/nginx"},
+        "min_remaining": {"type": "str", "default": "0s"},
+    }
     run(AnsibleModule(argument_spec=spec, supports_check_mode=True), work)
 
 

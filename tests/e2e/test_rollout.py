@@ -166,6 +166,21 @@ def test_rollback_opens_the_window_again(lab: Lab) -> None:
     assert not armed(lab)
 
 
+def test_a_second_rollback_is_no_way_forward(lab: Lab) -> None:
+    done = lab.play(playbook="quietdoor.mtls.rollback")
+    assert (done.code, done.changed) == (0, 0), done.output
+    assert "it went back before" in " ".join(done.output.split())
+    assert status(lab) == 200
+
+
+def test_site_does_not_close_what_a_rollout_opened(lab: Lab) -> None:
+    lab.sites[0].entry["stage"] = "enforce"
+    done = lab.play()
+    assert done.code != 0
+    assert "people come in without a certificate today, and would not any more" in " ".join(done.output.split())
+    assert status(lab) == 200
+
+
 def test_going_back_to_nothing_waits_for_nobody(lab: Lab) -> None:
     done = rollout(lab, "absent", rollout_after="staging")
     assert done.code == 0, done.output
@@ -216,6 +231,34 @@ def test_what_somebody_changed_by_hand_is_shown_and_not_overwritten(lab: Lab) ->
         assert path.read_text().endswith("# by hand\n")
     finally:
         path.write_text(text)
+
+
+def test_a_gate_that_leads_nowhere_is_taken_back(lab: Lab) -> None:
+    site = lab.sites[0]
+    right = site.entry["upstream"]
+    site.entry["upstream"] = "http://127.0.0.1:9"
+    try:
+        done = rollout(lab, "fallback")
+    finally:
+        site.entry["upstream"] = right
+    assert done.code != 0
+    assert f"Nothing answers behind the gate of {site.name}" in " ".join(done.output.split())
+    assert status(lab, lab.roster[0]["name"]) == 200
+    assert not armed(lab)
+
+
+def test_no_check_can_be_left_out(lab: Lab) -> None:
+    """The canary's certificate is none that the gate takes: with any list of checks that is seen."""
+    site = lab.sites[0]
+    site.entry["allow"] = {"names": [lab.roster[0]["name"], "door-probe"]}
+    site.entry["auth_request"] = "http://127.0.0.1:9/decide"
+    try:
+        done = rollout(lab, "fallback", rollout_probe_checks=[])
+    finally:
+        del site.entry["allow"], site.entry["auth_request"]
+    assert done.code != 0
+    assert "The gate is back as it was before" in " ".join(done.output.split())
+    assert status(lab, lab.roster[0]["name"]) == 200
 
 
 def test_a_dead_application_is_no_failure_of_the_gate(lab: Lab) -> None:

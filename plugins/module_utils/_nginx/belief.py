@@ -15,7 +15,7 @@ import os
 import re
 import ssl
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from .._ansible.errors import Problem
@@ -82,10 +82,11 @@ class _Entry:
     certificate: str
 
 
-def look_at_trust(conf_path: str, now: datetime) -> Belief:
+def look_at_trust(conf_path: str, now: datetime, min_remaining: timedelta = timedelta(0)) -> Belief:
     """Return what the trust that is live on this host amounts to.
 
     :param conf_path: the directory of nginx.conf.
+    :param min_remaining: a CRL that ends sooner than this is a problem.
     :raises Problem: if there is none, or if it is not whole.
     """
     directory = Shelf(conf_path, "trust").link
@@ -99,7 +100,7 @@ def look_at_trust(conf_path: str, now: datetime) -> Belief:
         publication.generation,
         _people(current, verdicts),
         crls,
-        tuple(_problems(current, verdicts, publication, crls)),
+        (*_problems(current, verdicts, publication, crls), *_ending(crls, now + min_remaining)),
         tuple(sorted({one.name for one in current if not one.certificate})),
     )
 
@@ -191,6 +192,12 @@ def _people(entries: Sequence[_Entry], verdicts: Mapping[tuple[str, str], str]) 
             one.name, one.email, one.roles, one.not_after, good or verified, (*serials, one.serial)
         )
     return tuple(found[name] for name in sorted(found))
+
+
+def _ending(crls: Sequence[Crl], earliest: datetime) -> Iterator[str]:
+    for crl in crls:
+        if crl.next_update < earliest:
+            yield f"the CRL of {crl.issuer} ends at {crl.next_update:%Y-%m-%d %H:%M} UTC already, and shuts everybody out then"
 
 
 def _problems(

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .._ansible.errors import Problem
@@ -30,6 +30,7 @@ class Move:
     :param objection: why it may not be made, empty if it may.
     :param mend: what to do instead.
     :param rehearsal: whether it is about a second port on which a gate is tried.
+    :param touched: whether anything of the site changes.
     """
 
     site: str
@@ -39,6 +40,7 @@ class Move:
     objection: str = ""
     mend: str = ""
     rehearsal: bool = False
+    touched: bool = True
 
     @property
     def shuts(self) -> bool:
@@ -64,15 +66,24 @@ def live_stages(manifest: object) -> dict[str, str]:
     return {name: str(stage) for name, stage in found.items()}
 
 
-def plan_moves(sites: Sequence[Site], manifest: object, open_elsewhere: Collection[str] = ()) -> tuple[Move, ...]:
+def plan_moves(
+    sites: Sequence[Site],
+    manifest: object,
+    open_elsewhere: Collection[str] = (),
+    differing: Collection[str] | None = None,
+) -> tuple[Move, ...]:
     """Return the move of every site that is, or is to be, behind a gate.
 
     :param sites: what is wanted, sites in stage ``absent`` included.
     :param manifest: that of the live gate, empty if there is none.
     :param open_elsewhere: the sites whose panel can be reached without the gate.
+    :param differing: the paths of the files of the gate that would change, None if that is not known.
     """
     now = live_stages(manifest)
-    moves = [_move(site, now.get(site.name, ABSENT), open_elsewhere) for site in sites]
+    moves = [
+        replace(_move(site, now.get(site.name, ABSENT), open_elsewhere), touched=_touched(site.name, differing))
+        for site in sites
+    ]
     named = {site.name for site in sites}
     gone = [Move(name, stage, ABSENT, BACK) for name, stage in sorted(now.items()) if name not in named]
     return (*(move for move in moves if (move.now, move.wanted) != (ABSENT, ABSENT)), *gone)
@@ -102,6 +113,7 @@ def as_dicts(moves: Sequence[Move]) -> list[dict[str, Any]]:
             "kind": move.kind,
             "shuts": move.shuts,
             "rehearsal": move.rehearsal,
+            "touched": move.touched or move.kind != STAY,
         }
         for move in moves
     ]
@@ -118,6 +130,13 @@ def _move(site: Site, now: str, open_elsewhere: Collection[str]) -> Move:
     if kind == JUMP:
         return Move(site.name, now, wanted, kind, *_leaves_out(site, now, wanted, is_open=site.name in open_elsewhere))
     return Move(site.name, now, wanted, kind)
+
+
+def _touched(site: str, differing: Collection[str] | None) -> bool:
+    if differing is None:
+        return True
+    # A snippet of panel-x may be taken for one of panel: too much is touched then, never too little.
+    return any(path.endswith(f"/sites/{site}.conf") or f"/snippets/{site}-" in path for path in differing)
 
 
 def _kind(site: Site, now: str, wanted: str) -> str:

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,7 @@ from .revert import Rules, settle, take_back
 from .revert import commit as commit_transaction
 from .shelf import HOME, Shelf, locked
 from .trigger import lives
+from .window import live_deadlines
 
 if TYPE_CHECKING:
     import contextlib
@@ -45,6 +48,8 @@ class Kept:
 
     :param stages: site -> stage.
     :param written: RFC 3339; empty where nothing is known of it.
+    :param content: a digest over what it is, whatever number it has.
+    :param closed: the sites whose window has closed.
     :param intact: whether its files are as they were written.
     """
 
@@ -53,6 +58,8 @@ class Kept:
     stages: dict[str, str]
     written: str
     sha256: str
+    content: str
+    closed: tuple[str, ...]
     intact: bool
 
 
@@ -183,15 +190,27 @@ def _asked(nginx: Nginx, transaction: Transaction | None) -> Sequence[Endpoint]:
 
 
 def _kept(conf_path: str, shelf: Shelf, generation: int) -> Kept:
-    record, sha256 = read_record(conf_path, generation), digest(shelf.files(generation))
+    record, found = read_record(conf_path, generation), shelf.files(generation)
+    files, sha256 = record.files if record else found, digest(found)
     return Kept(
         generation=generation,
         live=shelf.live() == generation,
         stages=record.stages if record else {},
         written=record.written if record else "",
         sha256=record.sha256 if record else sha256,
+        content=digest({path: text for path, text in files.items() if path != GENERATION}),
+        closed=_closed(files.get("manifest.json", ""), time.time()),
         intact=record is not None and record.sha256 == sha256,
     )
+
+
+def _closed(manifest: str, now: float) -> tuple[str, ...]:
+    """Return the sites whose window has closed, as the text of a manifest.json tells."""
+    try:
+        deadlines = live_deadlines(json.loads(manifest))
+    except ValueError:
+        return ()
+    return tuple(sorted(site for site, deadline in deadlines.items() if deadline <= now))
 
 
 def difference(before: Mapping[str, str], after: Mapping[str, str]) -> list[dict[str, str]]:

@@ -196,3 +196,10 @@ def test_a_file_that_somebody_changed(tmp_path: Path, ca: Ca) -> None:
 def test_no_trust_at_all(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="no trust is installed on this host"):
         look_at_trust(str(tmp_path), NOW)
+
+
+def test_a_crl_that_ends_soon(tmp_path: Path, ca: Ca) -> None:
+    install(tmp_path, ca, ca.crl(end=NOW + DAY), [identity(ca.client("alex"), "alex")])
+    assert look_at_trust(str(tmp_path), NOW, DAY).problems == ()
+    [problem] = look_at_trust(str(tmp_path), NOW, 2 * DAY).problems
+    assert problem.startswith("the CRL of CN=Root ends at ")

@@ -143,3 +143,15 @@ def test_snippets_have_no_stage_between() -> None:
 def test_a_manifest_that_says_nothing_is_refused(strange: object) -> None:
     with pytest.raises(Problem, match="does not say in which stages"):
         live_stages(strange)
+
+
+def test_what_is_touched() -> None:
+    paths = ["quietdoor/gate/http.conf", "quietdoor/gate/snippets/shop-proxy.conf", "quietdoor/gate/sites/wiki.conf"]
+    sites = [
+        {**SITE, "name": name, "server_names": [f"{name}.example"], "stage": "enforce"}
+        for name in ("panel", "shop", "wiki")
+    ]
+    live = {"sites": {name: {"stage": "enforce"} for name in ("panel", "shop", "wiki", "gone")}}
+    told = as_dicts(plan_moves(parse_sites(sites), live, (), paths))
+    assert {one["site"]: one["touched"] for one in told} == {"panel": False, "shop": True, "wiki": True, "gone": True}
+    assert all(one["touched"] for one in as_dicts(plan_moves(parse_sites(sites), live)))
