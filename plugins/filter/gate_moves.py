@@ -53,8 +53,8 @@ RETURN = r"""
 _value:
   description:
     - Each with C(site), C(told) (the move in words), C(now), C(wanted), C(kind) (V(stay), V(forward), V(back) or V(jump)),
-      C(touched), whether anything of the site changes, C(shuts), whether people who come in without a certificate today will not any more, and C(rehearsal), whether it is a second
-      port on which the gate is tried.
+      C(touched), whether anything of the site changes, C(shuts), whether people who come in without a certificate today will not
+      any more, and C(rehearsal), whether it is a second port on which the gate is tried.
   type: list
   elements: dict
 """

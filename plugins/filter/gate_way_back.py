@@ -45,8 +45,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(generation), C(reason) (why there is nothing to be done, else empty), and C(closed), the sites whose window there has closed
-      meanwhile.
+    - C(generation), C(reason) (why there is nothing to be done, else empty), and C(closed), the sites whose window there has
+      closed meanwhile.
   type: dict
 """
 

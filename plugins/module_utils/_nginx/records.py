@@ -71,7 +71,8 @@ class Drifted(Problem):
         super().__init__(
             f"Somebody changed the live gate by hand: {listed} {'is' if len(paths) == 1 else 'are'} not as the last "
             "transaction left it. Nothing was changed",
-            "Look at the difference, put what is wanted of it into the inventory, and set force (rollout_overwrite of role rollout) to overwrite it",
+            "Look at the difference, put what is wanted of it into the inventory, and set force (of role rollout, "
+            "rollout_overwrite) to overwrite it",
         )
         self.drift = drift
 

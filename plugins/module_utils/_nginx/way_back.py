@@ -57,14 +57,15 @@ def choose(snapshots: Sequence[Mapping[str, Any]], live: int | None, asked: str,
     stricter = _stricter(now["stages"], chosen["stages"])
     if stricter and not force:
         raise Problem(
-            f"Generation {chosen['generation']} is stricter than the live one ({', '.join(stricter)}), so going back would shut people out",
+            f"Generation {chosen['generation']} is stricter than the live one ({', '.join(stricter)}), so going back would shut "
+            "people out",
             f"{_OF_OTHERS}; with rollout_force it may be a stricter one",
         )
     closed = tuple(chosen.get("closed", ()))
     if closed and not asked:
         raise Problem(
-            f"Generation {chosen['generation']} has a window that has closed meanwhile ({', '.join(closed)}), so it lets in nobody "
-            "whom the live one keeps out",
+            f"Generation {chosen['generation']} has a window that has closed meanwhile ({', '.join(closed)}), so it lets in "
+            "nobody whom the live one keeps out",
             "Set stage: fallback and a new window, and run quietdoor.mtls.rollout, which needs no evidence to go back. Or: "
             f"{_OF_OTHERS}",
         )
