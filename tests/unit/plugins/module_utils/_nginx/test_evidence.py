@@ -64,7 +64,8 @@ def combined(**changes: str) -> str:
         f'192.0.2.1 - - [24/Nov/2026:13:00:00 +0100] "{fields["request"]}" {fields["status"]} 12 "-" "verdict=\\x22cert" '
         f'stage="fallback" verdict="{fields["verdict"]}" reason="accepted" verify="SUCCESS" serial="0A" subject="CN=x" '
         'issuer="CN=y" '
-        f'name="{fields["name"]}" email="{fields["email"]}" peer="{fields["peer"]}" upstream_status="{fields["upstream_status"]}" request_id="ff"\n'
+        f'name="{fields["name"]}" email="{fields["email"]}" peer="{fields["peer"]}" '
+        f'upstream_status="{fields["upstream_status"]}" request_id="ff"\n'
     )
 
 
