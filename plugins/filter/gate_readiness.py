@@ -22,13 +22,17 @@ options:
     required: true
   logs:
     description:
-      - A list of C(site) and C(log), the latter as module M(quietdoor.mtls.gate_log_info) returns it. What happened on a port
-        where the gate is tried belongs to the site.
+      - A list of C(site), C(host) and C(log), the last as module M(quietdoor.mtls.gate_log_info) returns it, or none where the
+        site has a gate and no log. What happened on a port where the gate is tried, by C(staging_listen), belongs to the site.
+      - A log that is not there, one of which no line says anything of a gate, and rotated files that could not be read stand
+        against closing the site, for it is not known who came in.
     type: list
     elements: dict
     required: true
   people:
-    description: Who holds a good certificate, as module M(quietdoor.mtls.trust_info) returns it.
+    description:
+      - Who holds a good certificate, as module M(quietdoor.mtls.trust_info) returns it. Who got in counts only with a
+        certificate whose serial is among C(serials) there.
     type: list
     elements: dict
     required: true
@@ -41,7 +45,7 @@ options:
     type: str
     default: 24h
   exclude:
-    description: Names of clients that are no people.
+    description: Names of clients that are no people. They confirm nothing.
     type: list
     elements: str
     default: [door-probe]
@@ -59,7 +63,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - Each with C(site), C(allowed) (whether nothing stands against closing it), C(reasons) (what does), C(ready), C(never),
+    - Each with C(site), C(allowed) (whether nothing stands against closing it), C(reasons) (what does), C(ready), C(former) (who
+      has a good certificate and got in only with one that is not good any more), C(never),
       C(strangers) (who got in and holds no good certificate any more), C(without) (which addresses came in without one),
       C(admitted) (the names of those who may come in) and C(table), lines for people.
   type: list
@@ -102,7 +107,9 @@ def gate_readiness(
     found = []
     for site in sites:
         admitted = people_of(people, site.allow)
-        own = [one["log"] for one in logs if one["site"] in (site.name, rehearsal_of(site.name))]
+        # Without that port, a site of that name is another one.
+        names = (site.name, rehearsal_of(site.name)) if site.staging_listen else (site.name,)
+        own = [one for one in logs if one["site"] in names]
         found.append({**judge(site.name, own, admitted, rules, now).as_dict(), "admitted": sorted(admitted)})
     return found
 

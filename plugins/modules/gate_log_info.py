@@ -24,14 +24,21 @@ options:
     required: true
   since:
     description:
-      - How far to look back, a duration as in V(7d). Everything that is there unless given.
-    type: str
+      - How far to look back, a duration as in V(7d), the longest if there are several. Everything that is there unless given.
+    type: list
+    elements: str
   exclude:
     description:
       - Names of clients that are no people, which are counted apart.
     type: list
     elements: str
     default: [door-probe]
+  from_files:
+    description:
+      - Whether nginx itself answers, with files from a directory. Otherwise an answer for which nginx asked no application, whose
+        C(upstream_status) is empty, such as a redirect, is not counted as one of the application.
+    type: bool
+    default: false
 notes:
   - What a log says about people rests on certificates that were verified. Addresses are the peers of the connections.
   - The clock is that of this host. Lines from a time to come are counted like others.
@@ -57,7 +64,11 @@ EXAMPLES = r"""
 RETURN = r"""
 people:
   description:
-    - Whose certificates opened the gate, with an answer of the application, the latest first. Status 5xx is none.
+    - Whose certificates opened the gate, with an answer of the application, the latest first. Status 5xx is none, nor is what
+      the gate itself says at C(/.well-known/quietdoor), nor, without O(from_files), what nginx says without having asked the
+      application.
+    - C(serials) are those of the certificates, in upper-case hexadecimal digits, the latest 16 of a person, the last one at the
+      end.
   returned: success
   type: list
   elements: dict
@@ -67,6 +78,7 @@ people:
       count: 41
       first_seen: "2026-11-23T08:12:09Z"
       last_seen: "2026-11-24T16:40:31Z"
+      serials: [0A1B2C3D]
 unanswered:
   description: The same, where the application did not answer.
   returned: success
@@ -155,26 +167,40 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.access_log i
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.evidence import Evidence, Sighting, Tally, weigh
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 ARGUMENTS = {
     "path": {"type": "path", "required": True},
-    "since": {"type": "str"},
+    "since": {"type": "list", "elements": "str"},
     "exclude": {"type": "list", "elements": "str", "default": ["door-probe"]},
+    "from_files": {"type": "bool", "default": False},
 }
 
 
 def work(module: Any) -> dict[str, Any]:
     """Read the log."""
-    since = module.params["since"]
-    begin = datetime.now(timezone.utc) - parse_duration(since, "since") if since else None
     reading = Reading()
-    evidence = weigh(requests(module.params["path"], reading), begin, frozenset(module.params["exclude"]))
+    evidence = weigh(
+        requests(module.params["path"], reading),
+        beginning(module.params["since"] or [], datetime.now(timezone.utc)),
+        frozenset(module.params["exclude"]),
+        from_files=module.params["from_files"],
+    )
     for name in reading.unread:
         module.warn(f"{name} was not read, because its compression is not known here")
     if reading.damaged:
         module.warn(f"{reading.damaged} of {reading.lines} lines of {module.params['path']} say nothing of a gate")
     return {"changed": False, **told(evidence), **_about(reading)}
+
+
+def beginning(since: Sequence[str], now: datetime) -> datetime | None:
+    """Return from when on requests count: the longest duration ago, None if all of them do.
+
+    :raises Problem: if one is no duration.
+    """
+    if not since or not all(since):
+        return None
+    return now - max(parse_duration(one, "since") for one in since)
 
 
 def told(evidence: Evidence) -> dict[str, Any]:
@@ -200,17 +226,17 @@ def _about(reading: Reading) -> dict[str, Any]:
     }
 
 
-def _listed(tally: Tally, who: Callable[[Any], dict[str, str]], *, by_time: bool) -> list[dict[str, Any]]:
-    rows = [{**who(key), **_sighting(sighting)} for key, sighting in tally.seen.items()]
+def _listed(tally: Tally, who: Callable[[Any, Sighting], dict[str, Any]], *, by_time: bool) -> list[dict[str, Any]]:
+    rows = [{**who(key, sighting), **_sighting(sighting)} for key, sighting in tally.seen.items()]
     return sorted(rows, key=lambda row: row["last_seen"] if by_time else row["count"], reverse=True)
 
 
-def _person(key: Any) -> dict[str, str]:
+def _person(key: Any, sighting: Sighting) -> dict[str, Any]:
     name, email = key
-    return {"name": name, "email": email}
+    return {"name": name, "email": email, "serials": sorted(sighting.serials, key=lambda one: sighting.serials[one])}
 
 
-def _source(key: Any) -> dict[str, str]:
+def _source(key: Any, _sighting: Sighting) -> dict[str, Any]:
     return {"address": key.address, "reason": key.reason, "name": key.name}
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _LONGEST = 1 << 18
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _COMBINED = re.compile(
-    r'(?P<remote_addr>\S+) - - \[(?P<time>[^\]]+)\] "(?:[^"\\]|\\.)*" (?P<status>\d{3}) \d+ '
+    r'(?P<remote_addr>\S+) - - \[(?P<time>[^\]]+)\] "(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) \d+ '
     r'"(?:[^"\\]|\\.)*" "(?P<user_agent>(?:[^"\\]|\\.)*)" '
     r'stage="(?P<stage>[^"]*)" verdict="(?P<verdict>[^"]*)" reason="(?P<reason>[^"]*)" verify="[^"]*" '
     r'serial="(?P<serial>[^"]*)" '
@@ -44,7 +44,7 @@ _ESCAPED = re.compile(r"\\x([0-9A-F]{2})")
 
 @dataclass(frozen=True)
 class Request:
-    """What one line says: ``peer`` is the TCP peer, ``status`` what the visitor got."""
+    """What one line says: ``peer`` is the TCP peer, ``status`` what the visitor got, ``uri`` what was asked for, as it came."""
 
     at: datetime
     stage: str
@@ -57,6 +57,7 @@ class Request:
     status: int
     upstream_status: str
     agent: str = ""
+    uri: str = ""
 
 
 @dataclass
@@ -155,7 +156,9 @@ def _combined(line: str) -> dict[str, str]:
         raise ValueError(line)
     # nginx writes what is empty as a hyphen there.
     fields = {key: "" if value == "-" else _unescaped(value) for key, value in match.groupdict().items()}
-    return {**fields, "time": _local(match["time"])}
+    # Method, address and protocol; of an address with spaces in it, all of it.
+    uri = fields["request"].partition(" ")[2].rpartition(" ")[0]
+    return {**fields, "uri": uri, "time": _local(match["time"])}
 
 
 def _unescaped(text: str) -> str:
@@ -182,5 +185,6 @@ def _request(fields: dict[str, str]) -> Request:
         peer=str(fields.get("peer") or fields["remote_addr"]),
         status=int(fields["status"]),
         agent=str(fields.get("user_agent") or ""),
+        uri=str(fields.get("uri") or ""),
         **texts,
     )

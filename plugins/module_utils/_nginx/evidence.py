@@ -5,8 +5,13 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from .generation import PATH
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterable
@@ -17,25 +22,33 @@ if TYPE_CHECKING:
 # So many people, and so many sources of one kind, are told apart; what comes beyond is only counted. It bounds the memory that
 # a flood of addresses can take.
 _MOST = 10_000
+# Of so many certificates of one person it is known that they were used, the latest ones.
+_SERIALS = 16
 # Who asks as module gate_probe does is no person. Whoever else takes that name is not counted either.
 _PROBE = "quietdoor-probe"
 # Not the application's own word: a malformed request, another site's connection, nginx's own refusals (494 to 499).
 _NOT_THE_APPLICATION = frozenset((400, 408, 421, 429, *range(494, 500)))
+_SCHEME_AND_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
 
 
 @dataclass
 class Sighting:
-    """How often, and when first and last (UTC)."""
+    """How often, and when first and last (UTC), and with which certificates: serial, upper-case -> when last."""
 
     count: int = 0
     first: datetime | None = None
     last: datetime | None = None
+    serials: dict[str, datetime] = field(default_factory=dict)
 
-    def add(self, at: datetime) -> None:
+    def add(self, at: datetime, serial: str = "") -> None:
         """Count one more."""
         self.count += 1
         self.first = at if self.first is None or at < self.first else self.first
         self.last = at if self.last is None or at > self.last else self.last
+        if serial:
+            self.serials[serial] = max(at, self.serials.get(serial, at))
+            if len(self.serials) > _SERIALS:
+                del self.serials[min(self.serials, key=lambda one: self.serials[one])]
 
 
 @dataclass(frozen=True)
@@ -54,12 +67,12 @@ class Tally:
     seen: dict[Hashable, Sighting] = field(default_factory=dict)
     beyond: int = 0
 
-    def add(self, key: Hashable, at: datetime) -> None:
+    def add(self, key: Hashable, at: datetime, serial: str = "") -> None:
         """Count one more sighting of ``key``."""
         if key not in self.seen and len(self.seen) >= _MOST:
             self.beyond += 1
             return
-        self.seen.setdefault(key, Sighting()).add(at)
+        self.seen.setdefault(key, Sighting()).add(at, serial)
 
 
 @dataclass
@@ -84,14 +97,18 @@ class Evidence:
     probed: int = 0
 
 
-def weigh(requests: Iterable[Request], since: datetime | None, exclude: Collection[str]) -> Evidence:
+def weigh(
+    requests: Iterable[Request], since: datetime | None, exclude: Collection[str], *, from_files: bool = False
+) -> Evidence:
     """Return what the requests show.
 
     A person counts as seen when their certificate opened and the application answered, with whatever word. 5xx is no such
-    answer: a gate must not be taken for confirmed while nothing behind it works.
+    answer: a gate must not be taken for confirmed while nothing behind it works. Nor is what the gate says at its own address, or
+    what nginx says without having asked the application, such as a redirect.
 
     :param since: what came before is left out.
     :param exclude: names of clients that are no people, such as the canary.
+    :param from_files: whether nginx answers with files, so that there is no application to be asked.
     """
     evidence = Evidence()
     by_verdict = {"would-deny": evidence.would_deny, "fallback": evidence.fallback, "deny": evidence.denied}
@@ -99,7 +116,8 @@ def weigh(requests: Iterable[Request], since: datetime | None, exclude: Collecti
         if since is not None and request.at < since:
             continue
         if request.verdict == "cert":
-            _tally_of(evidence, request, exclude).add((request.name, request.email), request.at)
+            tally = _tally_of(evidence, request, exclude, from_files=from_files)
+            tally.add((request.name, request.email), request.at, request.serial.upper())
         elif request.verdict in by_verdict and request.agent == _PROBE:
             evidence.probed += 1
         elif request.verdict in by_verdict:
@@ -107,8 +125,21 @@ def weigh(requests: Iterable[Request], since: datetime | None, exclude: Collecti
     return evidence
 
 
-def _tally_of(evidence: Evidence, request: Request, exclude: Collection[str]) -> Tally:
+def _tally_of(evidence: Evidence, request: Request, exclude: Collection[str], *, from_files: bool) -> Tally:
     if request.name in exclude:
         return evidence.excluded
-    answered = request.status < 500 and request.status not in _NOT_THE_APPLICATION
-    return evidence.people if answered else evidence.unanswered
+    return evidence.people if _answered(request, from_files=from_files) else evidence.unanswered
+
+
+def _answered(request: Request, *, from_files: bool) -> bool:
+    """Whether it was the application that answered."""
+    if not from_files and not request.upstream_status:
+        return False
+    return request.status < 500 and request.status not in _NOT_THE_APPLICATION and not _asks_the_gate(request.uri)
+
+
+def _asks_the_gate(uri: str) -> bool:
+    """Whether nginx takes it for the address of the gate itself, however it is spelled."""
+    path = unquote(re.split("[?#]", _SCHEME_AND_HOST.sub("", uri, count=1), maxsplit=1)[0], errors="replace")
+    path = posixpath.normpath(re.sub("/+", "/", path))
+    return path == PATH or path.startswith(f"{PATH}/")

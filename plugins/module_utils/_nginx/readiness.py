@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _REHEARSAL = "-staging"
 _SHOWN = 20
+_FORMER = "a certificate that is not good any more"
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class Readiness:
     """What is known about one site.
 
     :param ready: people with a certificate that is good today who got in with it, the latest first.
-    :param never: those who never did.
+    :param former: those who have one and got in only with another, which ended, was revoked or is not known here.
+    :param never: those who never got in.
     :param strangers: people who got in and hold no good certificate any more.
     :param without: addresses that came in without a good certificate, the latest first.
     :param reasons: what stands against closing the site; nothing does if there is none.
@@ -80,6 +82,7 @@ class Readiness:
 
     site: str
     ready: tuple[Seen, ...]
+    former: tuple[Seen, ...]
     never: tuple[str, ...]
     strangers: tuple[Seen, ...]
     without: tuple[Seen, ...]
@@ -90,6 +93,7 @@ class Readiness:
         return {
             "site": self.site,
             "ready": [{"name": one.name, **_times(one)} for one in self.ready],
+            "former": [{"name": one.name, **_times(one)} for one in self.former],
             "never": list(self.never),
             "strangers": [{"name": one.name, **_times(one)} for one in self.strangers],
             "without": [
@@ -105,6 +109,9 @@ class Readiness:
         """Lines for a terminal."""
         lines = [f"site {self.site}: who got in with a certificate"]
         lines += [f"  ready  {one.name:<24} {one.last:<21} {_requests(one)}" for one in self.ready]
+        lines += [
+            f"  former {one.name:<24} {one.last:<21} {_requests(one)}, got in with {_FORMER}" for one in self.former
+        ]
         lines += [f"  never  {name}" for name in self.never]
         if self.without:
             lines.append("  came in without one:")
@@ -121,37 +128,47 @@ class Readiness:
 def judge(
     site: str,
     logs: Iterable[Mapping[str, Any]],
-    people: Collection[str],
+    people: Mapping[str, Collection[str]],
     rules: Rules,
     now: datetime,
 ) -> Readiness:
     """Return what the logs of all hosts show about one site.
 
-    :param logs: what module gate_log_info returned, of every host and also of the port where the gate is tried.
-    :param people: the names of those who may come in and hold a good certificate today.
+    :param logs: ``host`` and ``log``, what module gate_log_info returned there, or None where a log should be and is not; of
+        every host, and also of the port where the gate is tried.
+    :param people: those who may come in and hold a good certificate today: name -> the serials of these certificates.
     """
-    found, without, beyond = _together(logs)
-    ready = sorted((one for one in found.values() if one.name in people), key=lambda one: one.last, reverse=True)
-    strangers = tuple(one for one in found.values() if one.name and one.name not in people)
-    never = tuple(sorted(set(people) - rules.exclude - {one.name for one in ready}))
-    sources = tuple(sorted(without.values(), key=lambda one: one.last, reverse=True))
-    reasons = (*_too_few(ready, never, rules), *_not_quiet(sources, rules, now), *_flooded(beyond))
-    return Readiness(site, tuple(ready), never, strangers, sources, reasons)
+    rows = list(logs)
+    read = [row["log"] for row in rows if row["log"] is not None]
+    good, other = _people_in(read, people, rules.exclude)
+    ready = _latest_first(good.values())
+    former = _latest_first(one for one in other.values() if one.name in people and one.name not in good)
+    strangers = tuple(one for one in other.values() if one.name and one.name not in people)
+    never = tuple(sorted(set(people) - rules.exclude - good.keys() - other.keys()))
+    sources = _latest_first(_without(read))
+    beyond = sum(int(log.get("beyond", 0)) for log in read)
+    reasons = (
+        *_too_few(ready, former, never, rules),
+        *_not_quiet(sources, rules, now),
+        *_flooded(beyond),
+        *_unknown(rows),
+    )
+    return Readiness(site, ready, former, never, strangers, sources, reasons)
 
 
-def people_of(identities: Iterable[Mapping[str, Any]], allow: Allow) -> frozenset[str]:
-    """Return the names of those whom a site lets in.
+def people_of(identities: Iterable[Mapping[str, Any]], allow: Allow) -> dict[str, frozenset[str]]:
+    """Return those whom a site lets in: name -> the serials of their good certificates.
 
-    :param identities: who holds a good certificate, each with ``name``, ``email`` and ``roles``.
+    :param identities: who holds a good certificate, each with ``name``, ``email``, ``roles`` and ``serials``.
     """
-    return frozenset(
-        str(one["name"])
+    return {
+        str(one["name"]): frozenset(one["serials"])
         for one in identities
         if not allow.restricted
         or one["name"] in allow.names
         or set(allow.emails) & set(one["email"])
         or set(allow.roles) & set(one["roles"])
-    )
+    }
 
 
 def rehearsal_of(site: str) -> str:
@@ -159,21 +176,41 @@ def rehearsal_of(site: str) -> str:
     return f"{site}{_REHEARSAL}"
 
 
-def _together(logs: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Seen], dict[tuple[str, ...], Seen], int]:
-    found: dict[str, Seen] = {}
+def _people_in(
+    logs: Iterable[Mapping[str, Any]], people: Mapping[str, Collection[str]], exclude: Collection[str]
+) -> tuple[dict[str, Seen], dict[str, Seen]]:
+    """Who got in with a certificate that is good today, and who with another, by name."""
+    numbers = {name: {_number(serial) for serial in serials} for name, serials in people.items()}
+    good: dict[str, Seen] = {}
+    other: dict[str, Seen] = {}
+    for row in (row for log in logs for row in log["people"]):
+        seen = _seen(row)
+        if seen.name in exclude:
+            continue
+        used = {_number(serial) for serial in row.get("serials", ())}
+        found = good if used & numbers.get(seen.name, set()) else other
+        found[seen.name] = found[seen.name].joined(seen) if seen.name in found else seen
+    return good, other
+
+
+def _number(serial: str) -> str:
+    """A serial, however its hexadecimal digits are written."""
+    return serial.replace(":", "").upper().lstrip("0")
+
+
+def _without(logs: Iterable[Mapping[str, Any]]) -> Iterable[Seen]:
     without: dict[tuple[str, ...], Seen] = {}
-    beyond = 0
     for log in logs:
-        beyond += int(log.get("beyond", 0))
-        for row in log["people"]:
-            seen = _seen(row)
-            found[seen.name] = found[seen.name].joined(seen) if seen.name in found else seen
         rows = [(row, "would-deny") for row in log["would_deny"]] + [(row, "fallback") for row in log["fallback"]]
         for row, verdict in rows:
             seen = _seen(row, verdict)
             key = (verdict, seen.address, seen.reason, seen.name)
             without[key] = without[key].joined(seen) if key in without else seen
-    return found, without, beyond
+    return without.values()
+
+
+def _latest_first(found: Iterable[Seen]) -> tuple[Seen, ...]:
+    return tuple(sorted(found, key=lambda one: one.last, reverse=True))
 
 
 def _seen(row: Mapping[str, Any], verdict: str = "") -> Seen:
@@ -188,11 +225,12 @@ def _seen(row: Mapping[str, Any], verdict: str = "") -> Seen:
     )
 
 
-def _too_few(ready: Sequence[Seen], never: Sequence[str], rules: Rules) -> list[str]:
+def _too_few(ready: Sequence[Seen], former: Sequence[Seen], never: Sequence[str], rules: Rules) -> list[str]:
     if len(ready) >= rules.confirmations:
         return []
     names = ", ".join(one.name for one in ready) or "nobody"
-    rest = f"; never seen: {_few(never)}" if never else ""
+    rest = f"; only with {_FORMER}: {_few([one.name for one in former])}" if former else ""
+    rest += f"; never seen: {_few(never)}" if never else ""
     return [
         f"{len(ready)} of the {rules.confirmations} people who have to get in with a certificate first did ({names}{rest})"
     ]
@@ -216,6 +254,20 @@ def _flooded(beyond: int) -> list[str]:
     if not beyond:
         return []
     return [f"{beyond} requests came from more addresses than are told apart, so it is not known who would be shut out"]
+
+
+def _unknown(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A log that is not there, or that nobody here can read, shows nothing; that nobody came is not known."""
+    found = []
+    for row in rows:
+        host, log = row.get("host") or "a host", row["log"]
+        if log is None:
+            found.append(f"{host} has no log of this site")
+        elif log.get("unread"):
+            found.append(f"{host} has rotated logs that could not be read ({_few(log['unread'])})")
+        elif log.get("lines") and log["damaged"] == log["lines"]:
+            found.append(f"not one line of the log of {host} says anything of a gate")
+    return [f"{what}, so it is not known who came in there" for what in found]
 
 
 def _few(texts: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors imp
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx import access_log, evidence
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.access_log import Reading, parse, requests
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.evidence import Source, weigh
-from ansible_collections.quietdoor.mtls.plugins.modules.gate_log_info import told
+from ansible_collections.quietdoor.mtls.plugins.modules.gate_log_info import beginning, told
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,6 +42,7 @@ def line(**changes: Any) -> str:
         "email": "alex@example.org",
         "remote_addr": "192.0.2.1",
         "peer": "192.0.2.7",
+        "uri": "/",
         "status": "200",
         "upstream_status": "200",
     }
@@ -51,6 +52,8 @@ def line(**changes: Any) -> str:
 def combined(**changes: str) -> str:
     """Return the same in the other format."""
     fields = {
+        "request": "GET / HTTP/1.1",
+        "upstream_status": "200",
         "verdict": "cert",
         "name": "alex",
         "email": "alex@example.org",
@@ -58,15 +61,16 @@ def combined(**changes: str) -> str:
         "status": "200",
     } | changes
     return (
-        f'192.0.2.1 - - [24/Nov/2026:13:00:00 +0100] "GET /\\x22 HTTP/1.1" {fields["status"]} 12 "-" "verdict=\\x22cert" '
+        f'192.0.2.1 - - [24/Nov/2026:13:00:00 +0100] "{fields["request"]}" {fields["status"]} 12 "-" "verdict=\\x22cert" '
         f'stage="fallback" verdict="{fields["verdict"]}" reason="accepted" verify="SUCCESS" serial="0A" subject="CN=x" '
         'issuer="CN=y" '
-        f'name="{fields["name"]}" email="{fields["email"]}" peer="{fields["peer"]}" upstream_status="200" request_id="ff"\n'
+        f'name="{fields["name"]}" email="{fields["email"]}" peer="{fields["peer"]}" '
+        f'upstream_status="{fields["upstream_status"]}" request_id="ff"\n'
     )
 
 
 def test_both_formats_say_the_same() -> None:
-    assert parse(line(user_agent='verdict="cert')) == parse(combined())
+    assert parse(line(user_agent='verdict="cert', uri='/"')) == parse(combined(request="GET /\\x22 HTTP/1.1"))
     found = parse(line())
     assert found
     assert (found.at, found.name, found.peer, found.status) == (NOON, "alex", "192.0.2.7", 200)
@@ -178,10 +182,15 @@ def test_a_line_that_never_ends_costs_no_memory(tmp_path: Path) -> None:
     assert int(mebibytes) < 60, "the 64 MiB of the line were held"
 
 
-def weighed(*lines: str, since: datetime | None = None, exclude: tuple[str, ...] = ("door-probe",)) -> dict[str, Any]:
+def weighed(
+    *lines: str,
+    since: datetime | None = None,
+    exclude: tuple[str, ...] = ("door-probe",),
+    from_files: bool = False,
+) -> dict[str, Any]:
     """Return what lines show."""
     found = [parse(text) for text in lines]
-    return told(weigh([one for one in found if one], since, exclude))
+    return told(weigh([one for one in found if one], since, exclude, from_files=from_files))
 
 
 def at(minutes: int) -> str:
@@ -206,6 +215,7 @@ def test_people_are_who_got_an_answer_with_a_certificate() -> None:
             "count": 3,
             "first_seen": "2026-11-24T12:01:00Z",
             "last_seen": "2026-11-24T12:09:00Z",
+            "serials": ["0A"],
         },
         {
             "name": "bea",
@@ -213,6 +223,7 @@ def test_people_are_who_got_an_answer_with_a_certificate() -> None:
             "count": 1,
             "first_seen": "2026-11-24T12:03:00Z",
             "last_seen": "2026-11-24T12:03:00Z",
+            "serials": ["0A"],
         },
     ]
     assert {one["name"] for one in seen["unanswered"]} == {"carl", "dora"}
@@ -240,9 +251,56 @@ def test_sources_are_told_apart_by_address_reason_and_person() -> None:
     assert (nothing["last_fallback"], nothing["last_would_deny"], nothing["beyond"]) == (None, None, 0)
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "/.well-known/quietdoor",
+        "/.well-known/quietdoor?x=/",
+        "/.well-known/quietdoor#x",
+        "/.well-known/quietdoor/verdict",
+        "//.well-known/%71uietdoor",
+        "/a/../.well-known/./quietdoor",
+        "https://panel.example/.well-known/quietdoor",
+    ],
+)
+@pytest.mark.parametrize("from_files", [False, True])
+def test_the_answer_of_the_gate_itself_is_none_of_the_application(uri: str, from_files: bool) -> None:
+    for text in (line(uri=uri, status="204"), combined(request=f"GET {uri} HTTP/2.0", status="204")):
+        seen = weighed(text, from_files=from_files)
+        assert (seen["people"], [one["name"] for one in seen["unanswered"]]) == ([], ["alex"])
+
+
+def test_a_page_with_a_similar_address_is_the_application_s() -> None:
+    assert weighed(line(uri="/.well-known/quietdoors"), line(uri="/?/.well-known/quietdoor"))["people"][0]["count"] == 2
+
+
+@pytest.mark.parametrize("text", [line(upstream_status="", status="302"), combined(upstream_status="-")])
+def test_what_nginx_answers_by_itself_counts_where_it_serves_files(text: str) -> None:
+    seen = weighed(text)
+    assert (seen["people"], len(seen["unanswered"])) == ([], 1)
+    seen = weighed(text, from_files=True)
+    assert (len(seen["people"]), seen["unanswered"]) == (1, [])
+
+
+def test_certificates_of_a_person_are_told_and_the_latest_are_kept() -> None:
+    seen = weighed(line(serial="0b", time=at(2)), line(serial="0A", time=at(1)), line(serial="", time=at(3)))
+    assert seen["people"][0]["serials"] == ["0A", "0B"]
+    many = weighed(*(line(serial=f"{number:04X}", time=at(number)) for number in range(100)))
+    assert many["people"][0]["serials"] == [f"{number:04X}" for number in range(84, 100)]
+    backwards = weighed(*(line(serial=f"{number:04X}", time=at(number)) for number in reversed(range(100))))
+    assert backwards["people"][0]["serials"] == many["people"][0]["serials"]
+
+
 def test_what_came_before_is_left_out() -> None:
     seen = weighed(line(time=at(-1)), line(time=at(0)), line(time=at(1)), since=NOON)
     assert seen["people"][0]["count"] == 2
+
+
+@pytest.mark.parametrize(
+    ("since", "hours"), [(["30d", "24h"], 720), (["1h", "2d"], 48), (["24h"], 24), ([], None), (["7d", ""], None)]
+)
+def test_a_log_is_read_back_as_far_as_the_longest_duration(since: list[str], hours: int | None) -> None:
+    assert beginning(since, NOON) == (None if hours is None else NOON - timedelta(hours=hours))
 
 
 def test_a_flood_of_addresses_is_counted_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:

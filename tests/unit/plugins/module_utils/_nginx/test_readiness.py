@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
@@ -18,14 +18,25 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.readiness im
     rules_from,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=timezone.utc)
 RULES = Rules(2, timedelta(hours=24), frozenset(["door-probe"]))
-PEOPLE = ["alex", "bea", "carl", "door-probe"]
+PEOPLE = {"alex": {"0A", "1B"}, "bea": {"0C"}, "carl": {"0D"}, "door-probe": {"0E"}}
+SERIALS = {"alex": "0A", "bea": "0C", "carl": "0D", "door-probe": "0E"}
 
 
-def person(name: str, last: str = "2026-11-28T10:00:00Z", count: int = 1) -> dict[str, Any]:
+def person(name: str, count: int = 1, serials: Sequence[str] | None = None) -> dict[str, Any]:
     """A row of people."""
-    return {"name": name, "email": "", "count": count, "first_seen": "2026-11-27T09:00:00Z", "last_seen": last}
+    return {
+        "name": name,
+        "email": "",
+        "count": count,
+        "first_seen": "2026-11-27T09:00:00Z",
+        "last_seen": "2026-11-28T10:00:00Z",
+        "serials": list(serials if serials is not None else [SERIALS.get(name, "0F")]),
+    }
 
 
 def source(address: str, last: str, name: str = "") -> dict[str, Any]:
@@ -41,10 +52,15 @@ def source(address: str, last: str, name: str = "") -> dict[str, Any]:
 
 
 def log(
-    people: list[Any] = (), fallback: list[Any] = (), would_deny: list[Any] = (), beyond: int = 0
+    people: Sequence[Any] = (),
+    fallback: Sequence[Any] = (),
+    would_deny: Sequence[Any] = (),
+    beyond: int = 0,
+    **reading: Any,
 ) -> dict[str, Any]:
-    """What gate_log_info returns."""
-    return {"people": people, "fallback": fallback, "would_deny": would_deny, "beyond": beyond}
+    """What gate_log_info returned on a host."""
+    found = {"people": people, "fallback": fallback, "would_deny": would_deny, "beyond": beyond}
+    return {"host": "web1", "log": {**found, "lines": 9, "damaged": 0, "unread": [], **reading}}
 
 
 def test_two_people_and_a_quiet_window() -> None:
@@ -60,6 +76,68 @@ def test_one_person_on_two_hosts_is_one_person() -> None:
     assert found.reasons == (
         "1 of the 2 people who have to get in with a certificate first did (alex; never seen: bea, carl)",
     )
+
+
+def test_a_certificate_that_is_not_good_any_more_shows_nothing() -> None:
+    logs = [
+        log([person("alex", serials=["09"])]),
+        log([person("bea", serials=["09", "0C"]), person("carl", serials=[])]),
+    ]
+    found = judge("panel", logs, PEOPLE, RULES, NOW)
+    assert [one.name for one in found.ready] == ["bea"]
+    assert ([one.name for one in found.former], found.never) == (["alex", "carl"], ())
+    assert found.as_dict()["former"][0]["name"] == "alex"
+    assert any("former alex" in line and "a certificate that is not good any more" in line for line in found.table())
+    assert found.reasons == (
+        "1 of the 2 people who have to get in with a certificate first did (bea; "
+        "only with a certificate that is not good any more: alex, carl)",
+    )
+
+
+def test_somebody_with_two_certificates_may_use_either_of_them() -> None:
+    logs = [log([person("alex", serials=["09"])]), log([person("alex", serials=["1b"])]), log([person("bea")])]
+    found = judge("panel", logs, PEOPLE, RULES, NOW)
+    assert ([one.name for one in found.ready], found.former, found.reasons) == (["alex", "bea"], (), ())
+
+
+@pytest.mark.parametrize(("ours", "seen"), [("0A", "A"), ("A", "0a"), ("0A:1B", "0A1B")])
+def test_a_serial_is_a_number_however_it_is_written(ours: str, seen: str) -> None:
+    found = judge("panel", [log([person("alex", serials=[seen])])], {"alex": {ours}}, RULES, NOW)
+    assert [one.name for one in found.ready] == ["alex"]
+
+
+def test_who_is_no_person_confirms_nothing() -> None:
+    rules = Rules(2, timedelta(hours=24), frozenset(["door-probe", "carl", "dora"]))
+    people = [person(name) for name in ("alex", "carl", "door-probe", "dora")]
+    found = judge("panel", [log(people)], PEOPLE, rules, NOW)
+    assert ([one.name for one in found.ready], found.never, found.strangers) == (["alex"], ("bea",), ())
+    assert found.reasons
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"host": "web2", "log": None}, "web2 has no log of this site, so it is not known who came in there"),
+        ({"log": None}, "a host has no log of this site, so it is not known who came in there"),
+        (
+            log(unread=["quietdoor-panel.log.2.zst"]),
+            "web1 has rotated logs that could not be read (quietdoor-panel.log.2.zst), so it is not known who came in there",
+        ),
+        (
+            log(lines=3, damaged=3),
+            "not one line of the log of web1 says anything of a gate, so it is not known who came in there",
+        ),
+    ],
+)
+def test_a_log_that_says_nothing_is_not_quiet(row: dict[str, Any], reason: str) -> None:
+    found = judge("panel", [log([person("alex"), person("bea")]), row], PEOPLE, RULES, NOW)
+    assert found.reasons == (reason,)
+    assert found.as_dict()["allowed"] is False
+
+
+def test_an_empty_log_and_single_damaged_lines_are_nothing_unusual() -> None:
+    logs = [log([person("alex"), person("bea")], lines=9, damaged=2), log(lines=0)]
+    assert judge("panel", logs, PEOPLE, RULES, NOW).reasons == ()
 
 
 @pytest.mark.parametrize("other", ["dora", ""])
@@ -124,10 +202,11 @@ def test_a_long_list_is_cut_and_counted() -> None:
 )
 def test_whom_a_site_lets_in(allow: Allow, names: set[str]) -> None:
     identities = [
-        {"name": "alex", "email": ["alex@example.org"], "roles": ["ops"]},
-        {"name": "bea", "email": ["bea@example.org"], "roles": ["ops-read"]},
+        {"name": "alex", "email": ["alex@example.org"], "roles": ["ops"], "serials": ["0A", "1B"]},
+        {"name": "bea", "email": ["bea@example.org"], "roles": ["ops-read"], "serials": ["0C"]},
     ]
-    assert people_of(identities, allow) == names
+    serials = {"alex": {"0A", "1B"}, "bea": {"0C"}}
+    assert people_of(identities, allow) == {name: serials[name] for name in names}
 
 
 @pytest.mark.parametrize("number", [0, -1, True, "2", None, 1.5])
