@@ -54,7 +54,7 @@ def read_certificate(der: bytes) -> Certificate:
 
 
 def subjects_in(pem: str) -> dict[str, bytes]:
-    """Return the subject, DER, of every certificate of a PEM text by its SHA-256, in lower-case hex; of a damaged one, nothing."""
+    """Return the subject, DER, of every certificate of a PEM text by its SHA-256, lower-case hex; of a damaged one, nothing."""
     found = {}
     for block in _PEM.findall(pem):
         try:
