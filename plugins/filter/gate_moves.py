@@ -32,7 +32,9 @@ options:
     elements: str
     default: []
   force:
-    description: Whether every move may be made.
+    description:
+      - Whether every move may be made.
+      - A manifest that does not say in which stages its sites are is then taken for one with all of them in stage C(enforce).
     type: bool
     default: false
 seealso:
@@ -71,7 +73,7 @@ def gate_moves(
 ) -> list[dict[str, Any]]:
     """Return the moves."""
     try:
-        moves = plan_moves(parse_sites(value), manifest or {}, open_elsewhere)
+        moves = plan_moves(parse_sites(value), manifest or {}, open_elsewhere, force=force)
         if not force:
             refuse_moves(moves)
     except Problem as problem:
