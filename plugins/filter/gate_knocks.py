@@ -13,6 +13,7 @@ author:
   - quietdoor.mtls authors (@quietdoor)
 description:
   - Reads the manifest of a gate and returns what module M(quietdoor.mtls.gate_probe) has to be told to ask each of its sites.
+  - A site is asked on every port, by every server name, and in mode C(path) for every guarded path.
 positional: _input
 options:
   _input:
@@ -45,7 +46,9 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - Each with C(site), C(url), C(server_name), C(address) (host and port), C(stage), C(side_door), C(edge) and C(guarded_paths).
+    - Each with C(site), C(url), C(server_name), C(address) (host and port), C(stage), C(side_door), C(edge), C(guarded_paths) and
+      C(first), whether it is the first of this site and port. The others ask the same gate by another name or for another path,
+      so what takes many questions, and would run into a rate limit, can be left to the first.
   type: list
   elements: dict
 """

@@ -36,7 +36,9 @@ options:
     type: list
     elements: str
   force:
-    description: Whether every move may be made.
+    description:
+      - Whether every move may be made.
+      - A manifest that does not say in which stages its sites are is then taken for one with all of them in stage C(enforce).
     type: bool
     default: false
 seealso:
@@ -79,7 +81,11 @@ def gate_moves(
 ) -> list[dict[str, Any]]:
     """Return the moves."""
     try:
+<<<<<<< HEAD
         moves = plan_moves(parse_sites(value), manifest or {}, open_elsewhere, differing)
+=======
+        moves = plan_moves(parse_sites(value), manifest or {}, open_elsewhere, force=force)
+>>>>>>> fix-y
         if not force:
             refuse_moves(moves)
     except Problem as problem:

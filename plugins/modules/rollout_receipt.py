@@ -96,7 +96,12 @@ _THING = {name: {"type": "str", "required": True} for name in ("site", "stage", 
 def work(module: Any) -> dict[str, Any]:
     """Write, or look."""
     params = module.params
-    directory, environment = os.path.normpath(params["path"]), params["environment"]
+    directory, environment = params["path"], params["environment"]
+    if not os.path.isabs(directory or ""):
+        raise Problem(
+            f"path: {directory!r} is not an absolute path", "Give the whole path of the directory of the receipts"
+        )
+    directory = os.path.normpath(directory)
     things = tuple(receipts.thing_from(item) for item in params["things"])
     if params["state"] == "required":
         refuse_missing(receipts.missing(directory, environment, things), directory, environment)

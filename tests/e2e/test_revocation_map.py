@@ -26,6 +26,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.options impo
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust import Request, install_trust
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from made_der import described
 from nginx_instance import NginxInstance, children, free_port
 from test_gate import DAY, NOW, Authority, Pair, _pair, _serial, _subject, eventually
 from test_probe import probe, red
@@ -90,7 +91,7 @@ class Hierarchy(Authority):
         """Return by what a certificate is known without its issuer and serial, and its name; of these it is not told."""
         if name in ("bea", "dora"):
             return {}
-        return {"sha1": pair.certificate.fingerprint(hashes.SHA1()).hex(), "subject": _subject(pair)}
+        return {**described(pair.certificate.public_bytes(serialization.Encoding.DER)), "subject": _subject(pair)}
 
     def crl(self, ca: Pair, serials: list[int]) -> str:
         """Return the CRL of a CA."""

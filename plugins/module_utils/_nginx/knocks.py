@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from .._ansible.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping
 
 
 @dataclass(frozen=True)
 class Knock:
     """One question.
 
+    :param first: whether it is the first one of its site and port; the others differ in server name or path.
     :param address: where to connect, ``host:port``.
     :param stage: that of the site.
     :param side_door: whether somebody outside the window is asked for a password.
@@ -32,12 +33,13 @@ class Knock:
     side_door: bool
     edge: bool
     guarded_paths: tuple[str, ...]
+    first: bool
 
 
 def knocks_from(
     manifest: object, address: str, ports: Mapping[str, Any], *, skip: Collection[str] = ()
 ) -> tuple[Knock, ...]:
-    """Return one question for each name and port of every site.
+    """Return one question for each port, server name and guarded path of every site. A port of several addresses is asked at one.
 
     :param manifest: the manifest.json of a gate, read; empty if there is none.
     :param address: where the host is reached; empty if that is the address that a site listens on, as on the host itself.
@@ -57,30 +59,31 @@ def knocks_from(
         ) from None
 
 
-def _knocks(name: str, site: Mapping[str, Any], address: str, ports: Mapping[str, Any]) -> Sequence[Knock]:
-    server_name = str(site["server_names"][0])
-    found: dict[int, Knock] = {}
-    for listen in site["listen"]:
-        port = int(listen["port"])
-        found.setdefault(
-            port,
-            Knock(
+def _knocks(name: str, site: Mapping[str, Any], address: str, ports: Mapping[str, Any]) -> Iterator[Knock]:
+    paths = [f"{path}/" for path in site.get("paths", [])]
+    asked = [(server_name, page) for server_name in _several(site["server_names"]) for page in paths or ["/"]]
+    listens: dict[int, str] = {}
+    for listen in _several(site["listen"]):
+        listens.setdefault(int(listen["port"]), str(listen["address"]))
+    for port, here in listens.items():
+        for number, (server_name, page) in enumerate(asked):
+            yield Knock(
                 site=name,
-                url=f"https://{server_name}{'' if port == 443 else f':{port}'}{_page(site)}",
-                server_name=server_name,
-                address=_joined(address or _here(str(listen["address"])), int(ports.get(str(port), port))),
+                url=f"https://{server_name}{'' if port == 443 else f':{port}'}{page}",
+                server_name=str(server_name),
+                address=_joined(address or _here(here), int(ports.get(str(port), port))),
                 stage=str(site["stage"]),
                 side_door=bool(site.get("side_door", False)),
                 edge=bool(site.get("edge", False)),
-                guarded_paths=tuple(f"{path}/" for path in site.get("paths", [])),
-            ),
-        )
-    return tuple(found.values())
+                guarded_paths=tuple(paths),
+                first=number == 0,
+            )
 
 
-def _page(site: Mapping[str, Any]) -> str:
-    paths = site.get("paths", [])
-    return f"{paths[0]}/" if paths else "/"
+def _several(values: object) -> list[Any]:
+    if not isinstance(values, list) or not values:
+        raise TypeError
+    return values
 
 
 def _here(address: str) -> str:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._ansible.errors import Problem
+from .certificate import read_certificate, same_name, subjects_in
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 MANIFEST = "trust.json"
 DATA_FILES = ("ca.pem", "crl.pem", "identities.json", "denied.json")
@@ -49,7 +50,8 @@ class Identity:
     """Whose certificate it is. ``key`` is issuer id, colon, serial.
 
     What follows the roles is of the certificate, and empty if not told. The digests are lower-case hex, ``der`` is all of it in
-    Base64, ``subject`` its name as nginx prints it.
+    Base64, ``subject`` its name as nginx prints it. With ``der`` the digests are its own, and its issuer and serial are
+    those of the key; without it, nothing vouches for them.
     """
 
     key: str
@@ -74,7 +76,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Publication:
-    """A publication that is whole and sound in itself; what its PEM files hold has not been looked at."""
+    """A publication that is whole and sound in itself. Of its PEM files only the names of the CAs have been looked at."""
 
     generation: int
     texts: dict[str, str]
@@ -98,6 +100,7 @@ def read_publication(texts: Mapping[str, object]) -> Publication:
     _check_unique([person.key for person in people], "identities.json: two identities have issuer and serial")
     for digests in ([one.sha256 for one in people], [one.sha1 for one in people]):
         _check_unique([digest for digest in digests if digest], "identities.json: two identities have the digest")
+    _check_certificates(people, issuers, files["ca.pem"])
     denied = [_key(item, ids, "denied.json") for item in _list(_json(files, "denied.json"), "denied", "denied.json")]
     return Publication(generation, files, issuers, tuple(people), tuple(dict.fromkeys(denied)))
 
@@ -191,29 +194,59 @@ def _issuer(item: dict[str, Any]) -> Issuer:
 
 def _identity(item: dict[str, Any], ids: frozenset[int]) -> Identity:
     where = "identities.json"
-    der, digest = _certificate(item)
+    der, sha256, sha1 = _certificate(item)
     return Identity(
         key=_key(item, ids, where),
         name=_matching(_NAME, item.get("name"), where, "a name"),
         email=_several(_EMAIL, item.get("email"), where, "an e-mail address"),
         roles=_several(_ROLE, item.get("roles"), where, "a role"),
-        sha256=digest,
-        sha1=_optional(_SHA1, item, "sha1").lower(),
+        sha256=sha256,
+        sha1=sha1,
         der=der,
         subject=_optional(_DN, item, "subject"),
     )
 
 
-def _certificate(item: dict[str, Any]) -> tuple[str, str]:
-    """Return the certificate in Base64 and its SHA-256, each empty if not told."""
-    text, digest = _optional(_DER, item, "der"), _optional(_SHA256, item, "sha256").lower()
+def _certificate(item: dict[str, Any]) -> tuple[str, str, str]:
+    """Return the certificate in Base64, its SHA-256 and its SHA-1, each empty if not told."""
+    text, sha256 = _optional(_DER, item, "der"), _optional(_SHA256, item, "sha256").lower()
+    sha1 = _optional(_SHA1, item, "sha1").lower()
     if not text:
-        return "", digest
+        return "", sha256, sha1
     der = base64.b64decode(text)
     own = hashlib.sha256(der).hexdigest()
-    if base64.b64encode(der).decode() != text or digest not in ("", own):
-        raise _refusal("identities.json", f"the certificate with the sha256 {digest or own}", text)
-    return text, own
+    if base64.b64encode(der).decode() != text or sha256 not in ("", own):
+        raise _refusal("identities.json", f"the certificate with the sha256 {sha256 or own}", text)
+    # What nginx calls the fingerprint.
+    fingerprint = hashlib.sha1(der, usedforsecurity=False).hexdigest()
+    if sha1 not in ("", fingerprint):
+        raise _refusal("identities.json", f"the certificate with the sha1 {sha1}", text)
+    return text, own, fingerprint
+
+
+def _check_certificates(people: Sequence[Identity], issuers: Sequence[Issuer], chain: str) -> None:
+    """Refuse a certificate under issuer and serial of another, which may be good where it is revoked.
+
+    identities.json is not signed, and by these two the CRLs, which are, name what is revoked.
+    """
+    if not any(one.der for one in people):
+        return
+    subjects = subjects_in(chain)
+    names = {str(issuer.id): subjects.get(issuer.sha256) for issuer in issuers}
+    for one in people:
+        if one.der:
+            _check_certificate(one, names[one.issuer])
+
+
+def _check_certificate(one: Identity, issuer: bytes | None) -> None:
+    if issuer is None:
+        raise Problem(f"publication: ca.pem does not hold issuer {one.issuer} of identities.json", _MEND)
+    try:
+        found = read_certificate(base64.b64decode(one.der))
+    except ValueError:
+        raise _refusal("identities.json", "a certificate", one.der) from None
+    if found.serial != one.serial or not same_name(found.issuer, issuer):
+        raise _refusal("identities.json", f"the certificate with issuer and serial {one.key} of {one.name}", one.der)
 
 
 def _optional(pattern: re.Pattern[str], item: dict[str, Any], key: str) -> str:

@@ -5,8 +5,8 @@
 
 Issuer and serial say exactly which certificate it is, and so does its fingerprint. nginx makes a variable anew for every request,
 and to print a serial and two names takes it eight times as long as the fingerprint, which OpenSSL remembers. So a certificate
-that is listed and was not revoked is known by its fingerprint, and all that is said of it stands in this file. Of any other one
-issuer and serial are looked at.
+that is listed whole, so that fingerprint, issuer and serial were seen to be of one, and was not revoked is known by its
+fingerprint, and all that is said of it stands in this file. Of any other one issuer and serial are looked at.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _sorted_out(publication: Publication, denied: Iterable[str]) -> tuple[dict[s
     others: list[Identity] = []
     for one in publication.identities:
         # A CA that was revoked is denied as a whole, by an expression on its number.
-        if one.sha1 and one.key not in gone and f'"~^{one.issuer}:"' not in gone:
+        if one.der and one.key not in gone and f'"~^{one.issuer}:"' not in gone:
             known[str(len(known) + 1)] = one
         else:
             others.append(one)

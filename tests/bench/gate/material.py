@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from lab import make_certificate, write_pair
+from made_der import certificate, described
 
 SERVER_NAME = "panel.example.org"
 NOW = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
@@ -44,12 +45,12 @@ class Material:
         self.good, self.revoked = self._person("good"), self._person("revoked")
 
     def _server(self) -> Person:
-        certificate, key = make_certificate(SERVER_NAME, eku=ExtendedKeyUsageOID.SERVER_AUTH, dns=(SERVER_NAME,))
-        return Person(*write_pair(self.root / "server", certificate, key), certificate.serial_number)
+        made, key = make_certificate(SERVER_NAME, eku=ExtendedKeyUsageOID.SERVER_AUTH, dns=(SERVER_NAME,))
+        return Person(*write_pair(self.root / "server", made, key), made.serial_number)
 
     def _person(self, name: str) -> Person:
-        certificate, key = make_certificate(name, issuer=(self.ca, self.key))
-        return Person(*write_pair(self.root / name, certificate, key), certificate.serial_number)
+        made, key = make_certificate(name, issuer=(self.ca, self.key))
+        return Person(*write_pair(self.root / name, made, key), made.serial_number)
 
     def publication(self, identities: int, revoked: int) -> dict[str, str]:
         """Return the files of a publication as docs/architecture.md has them, newer than all before.
@@ -57,7 +58,7 @@ class Material:
         One of the identities is somebody real; so is one of the revoked, if there are any.
         """
         self.generation += 1
-        made_up = [_identity(self._serial(), f"{self.random.getrandbits(160):040x}") for _n in range(identities - 1)]
+        made_up = [self._made_up(self._serial()) for _number in range(identities - 1)]
         gone = [self.revoked.serial, *(self._serial() for _number in range(revoked - 1))][:revoked]
         files = {
             "ca.pem": self.ca.public_bytes(serialization.Encoding.PEM).decode(),
@@ -69,6 +70,10 @@ class Material:
         }
         digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
         return {**files, "trust.json": json.dumps({"format": 1, "generation": self.generation, "files": digests})}
+
+    def _made_up(self, serial: int) -> dict[str, object]:
+        # As long as a real one.
+        return _identity(serial, certificate(self.ca.subject.public_bytes(), serial, more=self.random.randbytes(350)))
 
     def _serial(self) -> int:
         return self.random.getrandbits(158) | 1 << 158
@@ -90,16 +95,16 @@ def _hex(serial: int) -> str:
 
 
 def _identity_of(person: Person) -> dict[str, object]:
-    certificate = x509.load_pem_x509_certificate(person.certificate.read_bytes())
-    subject = certificate.subject.rfc4514_string()
-    return {**_identity(person.serial, certificate.fingerprint(hashes.SHA1()).hex()), "subject": subject}
+    found = x509.load_pem_x509_certificate(person.certificate.read_bytes())
+    der = found.public_bytes(serialization.Encoding.DER)
+    return {**_identity(person.serial, der), "subject": found.subject.rfc4514_string()}
 
 
-def _identity(serial: int, sha1: str) -> dict[str, object]:
+def _identity(serial: int, der: bytes) -> dict[str, object]:
     name = f"person-{serial % 10**9}"
     return {
         "subject": f"CN={name}",
-        "sha1": sha1,
+        **described(der),
         "issuer": 1,
         "serial": _hex(serial),
         "name": name,

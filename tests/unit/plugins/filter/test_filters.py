@@ -80,6 +80,10 @@ def test_the_filters_of_a_rollout() -> None:
     with pytest.raises(AnsibleFilterError, match="leaves out observe and fallback"):
         gate_moves.gate_moves([SITE])
     assert gate_moves.gate_moves([SITE], {}, [], True)[0]["kind"] == "jump"
+    strange = {"sites": {SITE["name"]: {"stage": "off"}}}
+    with pytest.raises(AnsibleFilterError, match="does not say in which stages"):
+        gate_moves.gate_moves([SITE], strange)
+    assert gate_moves.gate_moves([SITE], strange, force=True)[0]["told"] == f"{SITE['name']}: enforce"
     with pytest.raises(AnsibleFilterError, match="does not say where"):
         gate_knocks.gate_knocks({"sites": 7})
     with pytest.raises(AnsibleFilterError, match="site panel: stage"):

@@ -35,6 +35,8 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.publication 
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import parse_sites
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_der import certificate, pem
+from made_der import name as name_of
 
 PEER = {"certificate_authority": "edge.pem", "certificates": ["CN=edge"]}
 CUSTOM = {**PEER, "profile": "custom"}
@@ -305,8 +307,9 @@ def test_a_whole_certificate_is_taken_in_the_form_of_the_profile_only(profile: s
 
 # --- the maps of trust ---
 
+CA = certificate(name_of("One"), 1, subject=name_of("One"))
 ISSUERS = [
-    {"id": 1, "subject": 'CN=A\\, "B" {x} $y;O=Ops', "sha256": "AB" * 32},
+    {"id": 1, "subject": 'CN=A\\, "B" {x} $y;O=Ops', "sha256": hashlib.sha256(CA).hexdigest().upper()},
     {"id": 12, "subject": "CN=a", "sha256": "cd" * 32},
 ]
 ALEX = {"issuer": 1, "serial": "0A1B", "name": "alex", "email": ["a@b.test", "c@b.test"], "roles": ["admin"]}
@@ -316,7 +319,7 @@ GONE = {"issuer": 12, "serial": "FF", "reason": "keyCompromise", "revoked_at": "
 def publication(*people: dict[str, Any], issuers: list[dict[str, Any]] | None = None) -> Publication:
     """Return the publication of these people; digests fit."""
     files = {
-        "ca.pem": "ca",
+        "ca.pem": pem(CA),
         "crl.pem": "crl",
         "identities.json": json.dumps({"format": 1, "issuers": issuers or ISSUERS, "identities": people}),
         "denied.json": json.dumps({"format": 1, "denied": [GONE]}),
@@ -385,7 +388,7 @@ def test_the_maps_ask_for_nothing_that_an_older_gate_does_not_define() -> None:
 
 def test_keys_fit_the_default_bucket() -> None:
     """46 bytes, as for the other maps of trust."""
-    people = publication(ALEX, BEA, {**ALEX, "serial": "0A1D", "der": DER})
+    people = publication(ALEX, BEA, CARL)
     for text in (render_edge_maps(people), *render_certificate_maps(people).values()):
         for source, entries in maps(text).values():
             assert all(len(key) <= 46 for key in entries if not key.startswith("~")), source
@@ -393,10 +396,13 @@ def test_keys_fit_the_default_bucket() -> None:
 
 # --- whole certificates ---
 
-CERTIFICATE = bytes(range(256)) * 2 + b"a signature, which is random"
+SIGNATURE = bytes(range(256)) * 2 + b"a signature, which is random"
+CERTIFICATE = certificate(name_of("One"), 0x0A1F, more=SIGNATURE)
 DER = base64.b64encode(CERTIFICATE).decode()
 CARL = {**ALEX, "serial": "0A1F", "name": "carl", "der": DER}
-BIG = base64.b64encode(b"\xfb\xef\xbe" * 1000).decode()
+# The longest one, with as many as possible of the characters that become three where they are escaped.
+_FRAME = len(certificate(name_of("One"), 0x0A21, more=bytes(2000))) - 2000
+BIG = base64.b64encode(certificate(name_of("One"), 0x0A21, more=(b"\xfb\xef\xbe" * 1000)[_FRAME:])).decode()
 LONG = {**ALEX, "serial": "0A21", "name": "dora", "der": BIG}
 
 
@@ -453,7 +459,7 @@ def test_what_does_not_fit_into_one_word_of_nginx_is_left_out() -> None:
 
 
 def test_two_with_one_end_are_both_left_out_since_nginx_takes_no_key_twice() -> None:
-    other = base64.b64encode(b"?" * 3 + CERTIFICATE).decode()
+    other = base64.b64encode(certificate(name_of("One"), 0x0A20, more=SIGNATURE)).decode()
     text = render_certificate_maps(publication(CARL, {**CARL, "serial": "0A20", "der": other}))["edge-certificate.conf"]
     assert maps(text)["$quietdoor_edge_certificate_entry"][1] == {"default": ""}
     assert looked_up("certificate", DER, CARL, {**CARL, "serial": "0A20", "der": other}) == ""
@@ -482,7 +488,10 @@ def test_a_subject_stays_in_its_map(subject: str) -> None:
         ([{**ALEX, "der": "A" * 4004}], "is not a certificate's der"),
         ([{**ALEX, "der": "MIJ="}], "is not the certificate with the sha256"),
         ([{**BEA, "der": "MIIB"}], f"'MIIB' is not the certificate with the sha256 {DIGEST}"),
-        ([{**ALEX, "der": "MIIB"}, {**BEA, "der": "MIIB", "sha256": None}], "two identities have the digest"),
+        ([{**ALEX, "der": "MIIB"}, {**ALEX, "serial": "0A1C", "der": "MIIB"}], "two identities have the digest"),
+        ([{**ALEX, "der": "MIIB"}], "'MIIB' is not a certificate"),
+        ([{**CARL, "sha1": "ab" * 20}], f"is not the certificate with the sha1 {'ab' * 20}"),
+        ([{**CARL, "serial": "0A1B"}], "is not the certificate with issuer and serial 1:0A1B of carl"),
         ([{**ALEX, "subject": "CN=a\n"}], "is not a certificate's subject"),
         ([{**ALEX, "subject": ""}], "'' is not a certificate's subject"),
         ([BEA, {**BEA, "serial": "0A1D", "sha1": "CD" * 20}], f"two identities have the digest {DIGEST}"),

@@ -15,13 +15,25 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.knocks impor
 def manifest(**more: Any) -> dict[str, Any]:
     """That of a gate with one site."""
     listen = [{"address": "*", "port": 443, "token": "443"}, {"address": "::", "port": 443, "token": "[::]:443"}]
-    site = {"stage": "enforce", "server_names": ["panel.example", "other.example"], "listen": listen, **more}
+    site = {"stage": "enforce", "server_names": ["panel.example"], "listen": listen, **more}
     return {"format": 1, "sites": {"panel": site}}
 
 
 def test_one_question_for_each_port() -> None:
     [knock] = knocks_from(manifest(), "192.0.2.7", {})
     assert (knock.url, knock.address, knock.server_name) == ("https://panel.example/", "192.0.2.7:443", "panel.example")
+
+
+def test_one_question_for_each_name_too() -> None:
+    """A name whose certificate or DNS is another one is a way of its own. Of each site and port one is the first."""
+    listen = [{"address": "*", "port": 443}, {"address": "::", "port": 443}, {"address": "*", "port": 8443}]
+    found = knocks_from(manifest(server_names=["panel.example", "other.example"], listen=listen), "h", {})
+    assert [(knock.server_name, knock.url, knock.address, knock.first) for knock in found] == [
+        ("panel.example", "https://panel.example/", "h:443", True),
+        ("other.example", "https://other.example/", "h:443", False),
+        ("panel.example", "https://panel.example:8443/", "h:8443", True),
+        ("other.example", "https://other.example:8443/", "h:8443", False),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -40,10 +52,17 @@ def test_addresses(listen: str, address: str, ports: dict[str, Any], url: str, a
     assert (knock.url, knock.address) == (url, asked)
 
 
-def test_a_guarded_path_is_asked_for() -> None:
-    [knock] = knocks_from(manifest(paths=["/admin", "/x"], side_door=True, edge=True), "h", {})
-    assert knock.url == "https://panel.example/admin/"
-    assert (knock.guarded_paths, knock.side_door, knock.edge) == (("/admin/", "/x/"), True, True)
+def test_every_guarded_path_is_asked_for() -> None:
+    names = ["panel.example", "other.example"]
+    found = knocks_from(manifest(server_names=names, paths=["/admin", "/x"], side_door=True, edge=True), "h", {})
+    assert [(knock.url, knock.first) for knock in found] == [
+        ("https://panel.example/admin/", True),
+        ("https://panel.example/x/", False),
+        ("https://other.example/admin/", False),
+        ("https://other.example/x/", False),
+    ]
+    for knock in found:
+        assert (knock.guarded_paths, knock.side_door, knock.edge) == (("/admin/", "/x/"), True, True)
 
 
 def test_nothing_is_asked_where_no_gate_is() -> None:
@@ -52,7 +71,16 @@ def test_nothing_is_asked_where_no_gate_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "strange", [{"format": 1}, {"sites": []}, {"sites": {"panel": {}}}, {"sites": {"panel": None}}]
+    "strange",
+    [
+        {"format": 1},
+        {"sites": []},
+        {"sites": {"panel": {}}},
+        {"sites": {"panel": None}},
+        manifest(server_names=[]),
+        manifest(server_names="panel.example"),
+        manifest(listen=[]),
+    ],
 )
 def test_a_strange_manifest(strange: object) -> None:
     with pytest.raises(Problem, match="does not say where its sites are"):

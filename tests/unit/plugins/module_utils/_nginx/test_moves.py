@@ -129,17 +129,17 @@ def test_snippets_have_no_stage_between() -> None:
         refuse_moves(plan_moves(parse_sites([{**SNIPPETS, "stage": "enforce"}]), {}))
 
 
-@pytest.mark.parametrize(
-    "strange",
-    [
-        None,
-        [],
-        {"sites": []},
-        {"sites": {"panel": {}}},
-        {"sites": {"panel": {"stage": "off"}}},
-        {"sites": {"panel": "enforce"}},
-    ],
-)
+STRANGE = [
+    [],
+    {"sites": []},
+    {"sites": {"panel": {}}},
+    {"sites": {"panel": {"stage": "off"}}},
+    {"sites": {"panel": {"stage": ["observe"]}}},
+    {"sites": {"panel": "enforce"}},
+]
+
+
+@pytest.mark.parametrize("strange", [None, *STRANGE])
 def test_a_manifest_that_says_nothing_is_refused(strange: object) -> None:
     with pytest.raises(Problem, match="does not say in which stages"):
         live_stages(strange)
@@ -155,3 +155,15 @@ def test_what_is_touched() -> None:
     told = as_dicts(plan_moves(parse_sites(sites), live, (), paths))
     assert {one["site"]: one["touched"] for one in told} == {"panel": False, "shop": True, "wiki": True, "gone": True}
     assert all(one["touched"] for one in as_dicts(plan_moves(parse_sites(sites), live)))
+
+
+@pytest.mark.parametrize("strange", STRANGE)
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_manifest_that_says_nothing_shuts_nobody_out_who_goes_on_all_the_same(strange: object, stage: str) -> None:
+    """Everything is taken for shut: nothing shuts further, and any way back is open."""
+    with pytest.raises(Problem, match=r"playbook quietdoor\.mtls\.rollback.*rollout_force=true"):
+        plan_moves(site(stage), strange)
+    moves = plan_moves(site(stage), strange, force=True)
+    assert [(move.now, move.kind, move.shuts) for move in moves] == [
+        ("enforce", "stay" if stage == "enforce" else "back", False)
+    ]

@@ -21,10 +21,12 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.publication 
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust_maps import render_maps
 from hypothesis import given
 from hypothesis import strategies as st
+from made_der import PRINTABLE, certificate, described, name, pem
 
+CA_ONE, CA_TWELVE = (certificate(name(text), 1, subject=name(text)) for text in ("One", "Twelve"))
 ISSUERS = [
-    {"id": 1, "subject": 'CN=A\\, "B" {x} $y;O=Ops', "sha256": "AB" * 32},
-    {"id": 12, "subject": "CN=a", "sha256": "cd" * 32},
+    {"id": 1, "subject": 'CN=A\\, "B" {x} $y;O=Ops', "sha256": hashlib.sha256(CA_ONE).hexdigest().upper()},
+    {"id": 12, "subject": "CN=a", "sha256": hashlib.sha256(CA_TWELVE).hexdigest()},
 ]
 ALEX = {
     "issuer": 1,
@@ -42,7 +44,7 @@ def texts(**changed: Any) -> dict[str, Any]:
     identities = {"format": 1, "issuers": ISSUERS, "identities": changed.get("identities", [ALEX])}
     identities.update(changed.get("issuers", {}))
     files = {
-        "ca.pem": "ca",
+        "ca.pem": changed.get("ca", pem(CA_ONE) + pem(CA_TWELVE)),
         "crl.pem": "crl",
         "identities.json": json.dumps(identities),
         "denied.json": json.dumps({"format": 1, "denied": changed.get("denied", [GONE])}),
@@ -102,13 +104,20 @@ BEA = {
     **ALEX,
     "serial": "0A1C",
     "name": "bea",
-    "sha1": "AB" * 20,
+    **described(certificate(name("One"), 0x0A1C)),
     "subject": 'O=a\\,"b,CN=Bea',
     "email": [],
     "roles": [],
 }
-CARL = {**ALEX, "issuer": 12, "serial": "0A1C", "name": "carl", "sha1": "cd" * 20, "subject": "CN=$carl"}
-DORA = {**ALEX, "serial": "0A1D", "name": "dora", "sha1": "ef" * 20}
+CARL = {
+    **ALEX,
+    "issuer": 12,
+    "serial": "0A1C",
+    "name": "carl",
+    **described(certificate(name("Twelve"), 0x0A1C)),
+    "subject": "CN=$carl",
+}
+DORA = {**ALEX, "serial": "0A1D", "name": "dora", **described(certificate(name("One"), 0x0A1D))}
 
 
 def test_a_certificate_that_is_described_is_known_by_its_fingerprint() -> None:
@@ -117,7 +126,7 @@ def test_a_certificate_that_is_described_is_known_by_its_fingerprint() -> None:
     entries = {
         name: found[f"$quietdoor_{name}"][1] for name in ("presented_issuer", "serial", "subject_dn", "name", "email")
     }
-    assert found["$quietdoor_known"][1] == {"default": "", "ab" * 20: "1", "cd" * 20: "2", "ef" * 20: "3"}
+    assert found["$quietdoor_known"][1] == {"default": "", BEA["sha1"]: "1", CARL["sha1"]: "2", DORA["sha1"]: "3"}
     assert entries == {
         "presented_issuer": {"default": "1", "": "$quietdoor_issuer_by_dn", "2": "12"},
         "serial": {"default": "$ssl_client_serial", "1": "0A1C", "2": "0A1C", "3": "0A1D"},
@@ -150,6 +159,64 @@ def test_whoever_is_denied_is_not_known_by_a_fingerprint(
     names = found["$quietdoor_name"][1]
     assert {names[number] for number in found["$quietdoor_known"][1].values() if number} == quick
     assert set(found["$quietdoor_name_by_serial"][1].values()) - {""} == {"bea", "carl", "dora"} - quick
+
+
+def test_a_fingerprint_without_its_certificate_is_not_known() -> None:
+    """Whose it is would be said by nothing that is signed: issuer and serial decide."""
+    bare = {key: value for key, value in DORA.items() if key != "der"}
+    found = maps(render_maps(read_publication(texts(identities=[BEA, bare]))))
+    assert found["$quietdoor_known"][1] == {"default": "", BEA["sha1"]: "1"}
+    assert found["$quietdoor_name_by_serial"][1] == {"default": "", "1:0A1D": "dora"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"sha1": CARL["sha1"]}, f"is not the certificate with the sha1 {CARL['sha1']}"),
+        (described(certificate(name("One"), 0x0A1E)), "is not the certificate with issuer and serial 1:0A1D"),
+        (described(certificate(name("Twelve"), 0x0A1D)), "is not the certificate with issuer and serial 1:0A1D"),
+        (described(certificate(name("one"), 0x0A1D)), "is not the certificate with issuer and serial 1:0A1D"),
+        (described(certificate(name("One"), 0x0A1D) + b"\0"), "is not a certificate"),
+        (described(b"0\x03\x02\x01\x07"), "is not a certificate"),
+    ],
+)
+def test_a_certificate_that_is_another_is_refused(changed: dict[str, Any], words: str) -> None:
+    """A revoked one would get in under the serial of a good one."""
+    with pytest.raises(Problem) as caught:
+        read_publication(texts(identities=[{**DORA, **changed}]))
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("ca", ["", "ca", pem(CA_TWELVE), pem(CA_ONE).replace("M", "N"), pem(CA_ONE + b"\0")])
+def test_a_certificate_whose_issuer_is_not_there_is_refused(ca: str) -> None:
+    with pytest.raises(Problem, match=r"ca\.pem does not hold issuer 1"):
+        read_publication(texts(identities=[DORA], ca=ca))
+    assert read_publication(texts(ca=ca)).generation == 5
+
+
+def test_a_ca_may_write_its_name_as_another_type_of_string_once_it_is_renewed() -> None:
+    dora = {**DORA, **described(certificate(name("One", PRINTABLE), 0x0A1D))}
+    [person] = read_publication(texts(identities=[dora])).identities
+    assert person.key == "1:0A1D"
+
+
+def test_the_fingerprint_is_that_of_the_certificate() -> None:
+    bare = {key: value for key, value in DORA.items() if key not in ("sha1", "sha256")}
+    [person] = read_publication(texts(identities=[bare])).identities
+    assert (person.sha1, person.sha256) == (DORA["sha1"], DORA["sha256"])
+
+
+def test_ten_thousand_certificates() -> None:
+    """Read in a fraction of a second; the bound leaves room for a busy machine."""
+    people = [
+        {**ALEX, "serial": f"{serial:040X}", **described(certificate(name("One"), serial, more=bytes(700)))}
+        for serial in range(16**38, 16**38 + 10_000)
+    ]
+    files = texts(identities=[{**one, "serial": one["serial"].removeprefix("00")} for one in people])
+    started = time.process_time()
+    rendered = render_maps(read_publication(files))
+    assert time.process_time() - started < 3
+    assert '"10000"' in rendered or " 10000;" in rendered
 
 
 def test_keys_fit_the_default_bucket() -> None:
