@@ -81,11 +81,7 @@ def gate_moves(
 ) -> list[dict[str, Any]]:
     """Return the moves."""
     try:
-<<<<<<< HEAD
-        moves = plan_moves(parse_sites(value), manifest or {}, open_elsewhere, differing)
-=======
-        moves = plan_moves(parse_sites(value), manifest or {}, open_elsewhere, force=force)
->>>>>>> fix-y
+        moves = plan_moves(parse_sites(value), manifest or {}, open_elsewhere, differing, force=force)
         if not force:
             refuse_moves(moves)
     except Problem as problem:

@@ -67,29 +67,19 @@ def live_stages(manifest: object) -> dict[str, str]:
 
 
 def plan_moves(
-<<<<<<< HEAD
     sites: Sequence[Site],
     manifest: object,
     open_elsewhere: Collection[str] = (),
     differing: Collection[str] | None = None,
-=======
-    sites: Sequence[Site], manifest: object, open_elsewhere: Collection[str] = (), *, force: bool = False
->>>>>>> fix-y
+    *,
+    force: bool = False,
 ) -> tuple[Move, ...]:
     """Return the move of every site that is, or is to be, behind a gate.
 
     :param sites: what is wanted, sites in stage ``absent`` included.
     :param manifest: that of the live gate, empty if there is none.
     :param open_elsewhere: the sites whose panel can be reached without the gate.
-<<<<<<< HEAD
     :param differing: the paths of the files of the gate that would change, None if that is not known.
-    """
-    now = live_stages(manifest)
-    moves = [
-        replace(_move(site, now.get(site.name, ABSENT), open_elsewhere), touched=_touched(site.name, differing))
-        for site in sites
-    ]
-=======
     :param force: whether a manifest that does not say in which stages the sites are counts as one with all in ``enforce``.
     :raises Problem: if it is no manifest, without ``force``.
     """
@@ -99,8 +89,10 @@ def plan_moves(
         if not force:
             raise
         now = {site.name: ENFORCE for site in sites}
-    moves = [_move(site, now.get(site.name, ABSENT), open_elsewhere) for site in sites]
->>>>>>> fix-y
+    moves = [
+        replace(_move(site, now.get(site.name, ABSENT), open_elsewhere), touched=_touched(site.name, differing))
+        for site in sites
+    ]
     named = {site.name for site in sites}
     gone = [Move(name, stage, ABSENT, BACK) for name, stage in sorted(now.items()) if name not in named]
     return (*(move for move in moves if (move.now, move.wanted) != (ABSENT, ABSENT)), *gone)
