@@ -55,7 +55,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
     def yesterday(lab: Lab) -> str:
         site = lab.sites[0]
-        return f"server {{ listen 127.0.0.1:{lab.free}; location / {{ proxy_pass {site.entry['upstream']}; }} }}"
+        panel = f"location / {{ proxy_pass {site.entry['upstream']}; }} location = /no {{ return 403; }}"
+        return f"server {{ listen 127.0.0.1:{lab.free}; {panel} }}"
 
     from lab import free_ports  # noqa: PLC0415
 
@@ -248,14 +249,13 @@ def test_a_gate_that_leads_nowhere_is_taken_back(lab: Lab) -> None:
 
 
 def test_no_check_can_be_left_out(lab: Lab) -> None:
-    """The canary's certificate is none that the gate takes: with any list of checks that is seen."""
+    """A decision service that refuses everybody is seen, whatever list of checks somebody wrote."""
     site = lab.sites[0]
-    site.entry["allow"] = {"names": [lab.roster[0]["name"], "door-probe"]}
-    site.entry["auth_request"] = "http://127.0.0.1:9/decide"
+    site.entry["auth_request"] = f"http://127.0.0.1:{lab.free}/no"
     try:
         done = rollout(lab, "fallback", rollout_probe_checks=[])
     finally:
-        del site.entry["allow"], site.entry["auth_request"]
+        del site.entry["auth_request"]
     assert done.code != 0
     assert "The gate is back as it was before" in " ".join(done.output.split())
     assert status(lab, lab.roster[0]["name"]) == 200

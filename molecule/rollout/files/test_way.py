@@ -195,6 +195,8 @@ def test_the_control_node_is_killed_and_the_host_restarts(fleet: Fleet) -> None:
             run.kill()
         fleet.web1.podman("stop", "--time=5")
         fleet.web1.podman("start")
+        # The toy panel does not start by itself.
+        fleet.web1.run("for _ in $(seq 60); do systemctl start panel@3000 2>/dev/null && exit; sleep 1; done; exit 1")
         fleet.serve("desk-2", "desk-2")
 
 
