@@ -626,7 +626,7 @@ def test_a_publication_is_refused_or_its_names_stay_in_their_maps(bench: Bench, 
         expected = _maps(bench, what, "z@q" if what == "email" else "zq")
         assert [_shape(directive) for directive in seen] == [_shape(directive) for directive in expected]
         if what != "subject":
-            told = next(block for name, args, block in seen if args[-1] == f"$quietdoor_{what}")
+            told = next(block for name, args, block in seen if args[-1] == f"$quietdoor_{what}_by_serial")
             assert told[1][1] == [value]
 
     bench.write(bench.render(judged(bench, FIELDS[0], "host", "panel")))
