@@ -17,6 +17,10 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import TextIO
 
 PAUSE = 0.1
 # Much longer than anything takes: a slow machine is no refusal.
@@ -74,10 +78,10 @@ def _get(connection: http.client.HTTPConnection, path: str) -> dict:
 
 
 class Notebook:
-    """The file for what is seen; each line is there as soon as it was."""
+    """The file for what is seen, buffered by line: each is there as soon as it was."""
 
-    def __init__(self, path: str) -> None:
-        self._file = Path(path).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115  open for as long as this runs
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
         self._lock = threading.Lock()
 
     def write(self, seen: dict) -> None:
@@ -98,15 +102,16 @@ def keep_asking(client: Client, place: Path, notebook: Notebook) -> None:
 def main(path: str) -> None:
     """Let everybody ask until this process is ended."""
     config = json.loads(Path(path).read_text(encoding="utf-8"))
-    notebook = Notebook(config["records"])
-    threads = [
-        threading.Thread(target=keep_asking, args=(Client(config, person), Path(config["place"]), notebook))
-        for person in config["people"]
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with Path(config["records"]).open("a", encoding="utf-8", buffering=1) as file:
+        notebook = Notebook(file)
+        threads = [
+            threading.Thread(target=keep_asking, args=(Client(config, person), Path(config["place"]), notebook))
+            for person in config["people"]
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 
 
 def gate_knocks(
-    value: object, address: str = "", ports: Mapping[str, Any] | None = None, skip: Collection[str] = ()
+    value: Mapping[str, Any], address: str = "", ports: Mapping[str, Any] | None = None, skip: Collection[str] = ()
 ) -> list[dict[str, Any]]:
     """Return the questions."""
     try:

@@ -36,9 +36,9 @@ done
 true
 """
 SMALL_DISK = """
-cp -a /etc/nginx /root/nginx
+cp -a /etc/nginx /var/tmp/nginx
 mount -t tmpfs -o size=4m,mode=755 tmpfs /etc/nginx
-cp -a /root/nginx/. /etc/nginx/
+cp -a /var/tmp/nginx/. /etc/nginx/
 """
 
 
@@ -61,17 +61,23 @@ class Host:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def read(self, path: str) -> str:
+        """What is in a file; empty if there is none."""
+        return self.run(f"if [ -e {path} ]; then cat {path}; fi")
+
     @property
     def transaction(self) -> dict[str, Any]:
         """The file that decides; empty if no transaction ever held this host."""
-        text = self.run("cat /etc/nginx/quietdoor/gate.transaction 2>/dev/null || true")
+        text = self.read("/etc/nginx/quietdoor/gate.transaction")
         return json.loads(text) if text else {}
 
     @property
     def at_rest(self) -> bool:
         """Whether nothing is armed: no file, no unit."""
-        left = "ls -d /etc/nginx/quietdoor/armed /etc/systemd/system/quietdoor-gate-revert-* 2>/dev/null || true"
-        return not self.run(left) and self.transaction.get("phase", "reverted") in ("committed", "reverted")
+        armed = "/etc/nginx/quietdoor/armed /etc/systemd/system/quietdoor-gate-revert-*"
+        return not self.run(
+            f'for one in {armed}; do if [ -e "$one" ]; then echo "$one"; fi; done'
+        ) and self.transaction.get("phase", "reverted") in ("committed", "reverted")
 
     def rests(self) -> None:
         """Wait until nothing is armed."""
@@ -138,8 +144,8 @@ class Fleet:
             host.rests()
             found = host.run("grep -o 'desk-[0-9]*' -rh /etc/nginx/quietdoor/gate/ 2>/dev/null | sort -u")
             assert found.split() == ([contact] if contact else []), (host.name, found)
-            link = host.run("readlink /etc/nginx/quietdoor/gate || true").strip()
-            committed = host.run("cat /etc/nginx/quietdoor/gate.committed 2>/dev/null || echo 0").strip()
+            link = host.run("if [ -L /etc/nginx/quietdoor/gate ]; then readlink /etc/nginx/quietdoor/gate; fi").strip()
+            committed = host.read("/etc/nginx/quietdoor/gate.committed").strip() or "0"
             assert link.rpartition("/")[2] == (committed if contact else "")
             assert self.generation(host) == (int(committed) if contact else None)
 

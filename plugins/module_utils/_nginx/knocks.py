@@ -37,7 +37,7 @@ class Knock:
 
 
 def knocks_from(
-    manifest: object, address: str, ports: Mapping[str, Any], *, skip: Collection[str] = ()
+    manifest: Mapping[str, Any], address: str, ports: Mapping[str, Any], *, skip: Collection[str] = ()
 ) -> tuple[Knock, ...]:
     """Return one question for each port, server name and guarded path of every site. A port of several addresses is asked at one.
 
@@ -50,7 +50,7 @@ def knocks_from(
     if not manifest:
         return ()
     try:
-        sites = [(str(name), site) for name, site in sorted(manifest["sites"].items())]  # type: ignore[index]
+        sites = [(str(name), site) for name, site in sorted(manifest["sites"].items())]
         return tuple(knock for name, site in sites if name not in skip for knock in _knocks(name, site, address, ports))
     except (KeyError, TypeError, AttributeError, ValueError):
         raise Problem(

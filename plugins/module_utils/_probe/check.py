@@ -124,27 +124,29 @@ def _no_http(answer: Answer) -> str:
     return f"{answer.outcome} ({answer.reason}), which proves nothing: is the gate down?"
 
 
-def _not_refused(answer: Answer) -> str:
+def _let_in(answer: Answer, *shut: str) -> str:
+    """Say how somebody got in who should not have, or that it is not known; ``shut`` are the verdicts that keep out."""
     if answer.outcome != HTTP:
         return _no_http(answer)
     verdict = answer.header(VERDICT)
     if verdict is None:
         return f"{answer.status} without the gate's verdict: it comes from behind the gate or from another server"
-    if verdict != DENY:
-        return f"let in with verdict {verdict!r}"
+    return "" if verdict in shut else f"let in with verdict {verdict!r}"
+
+
+def _not_refused(answer: Answer) -> str:
+    wrong = _let_in(answer, DENY)
+    if wrong:
+        return wrong
     return "" if answer.status in _REFUSALS else f"verdict deny, but with status {answer.status}"
 
 
 def _not_asked(answer: Answer) -> str:
-    if answer.outcome != HTTP:
-        return _no_http(answer)
-    verdict = answer.header(VERDICT)
-    if verdict is None:
-        return f"{answer.status} without the gate's verdict: it comes from behind the gate or from another server"
-    if verdict not in (DENY, ASK):
-        return f"let in with verdict {verdict!r}"
+    wrong = _let_in(answer, DENY, ASK)
+    if wrong:
+        return wrong
     if answer.status != _UNAUTHORIZED or not answer.header("WWW-Authenticate"):
-        return f"verdict {verdict}, but nobody is asked for a password ({answer.status})"
+        return f"verdict {answer.header(VERDICT)}, but nobody is asked for a password ({answer.status})"
     return ""
 
 
