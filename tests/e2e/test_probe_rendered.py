@@ -10,6 +10,7 @@ go on.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import http.server
@@ -90,8 +91,29 @@ class _Application(_Echo):
         self.close_connection = True
 
 
+@contextlib.contextmanager
+def application(root: Path, port: int) -> Iterator[http.server.ThreadingHTTPServer]:
+    """The application behind every site, as long as the block lasts; then what Ansible left below ``root`` goes as well."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), _Application)
+    server.port = port
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        shutil.rmtree(root / "ansible", ignore_errors=True)
+
+
 class Rendered(World):
     """Three sites of one nginx: guarded whole, guarded in part, and one that limits refusals."""
+
+    def go_live(self) -> None:
+        """Publish, apply both roles, and remember what they wrote."""
+        self.authority.publish()
+        done = self.play()
+        assert done.code == 0, done.output
+        self.rendered = self.original()
 
     def original(self) -> dict[Path, str]:
         """Return the files that the role wrote."""
@@ -150,33 +172,25 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rendered]:
     """The three sites, with both roles applied."""
     root = tmp_path_factory.mktemp("rendered")
     ports = {"own": free_port(23000, 23099), "shared": free_port(23100, 23199), "plain": free_port(23200, 23299)}
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", free_port(23300, 23399)), _Application)
-    server.port = server.server_address[1]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     foreign = _pair(root / "foreign-ca", "Foreign", is_ca=True)
     idle = free_port(23400, 23499)
-    try:
-        with NginxInstance(root / "nginx", http=f"server {{ listen 127.0.0.1:{idle}; }}") as nginx:
-            world = Rendered(root, nginx, ports, server, foreign)
-            world.authority = chain(root / "chain")
-            own = ports["own"]
-            # Carl is on the list still: that he was revoked is all that keeps him out.
-            listed = {"allow": {"names": ["alex", "carl"]}, "contact": CONTACT}
-            limit = {"rate": "1r/m", "burst": 4}
-            world.sites = [
-                world.site("door", ["panel.test"], own, **listed, hsts=True, websocket=True),
-                world.site("shop", ["wiki.test"], own, **listed, mode="path", paths=["/admin"]),
-                world.site("limits", ["late.test"], own, contact=CONTACT, rate_limit=limit),
-            ]
-            world.authority.publish()
-            done = world.play()
-            assert done.code == 0, done.output
-            world.rendered = world.original()
-            yield world
-    finally:
-        server.shutdown()
-        server.server_close()
-        shutil.rmtree(root / "ansible", ignore_errors=True)
+    with (
+        application(root, free_port(23300, 23399)) as server,
+        NginxInstance(root / "nginx", http=f"server {{ listen 127.0.0.1:{idle}; }}") as nginx,
+    ):
+        world = Rendered(root, nginx, ports, server, foreign)
+        world.authority = chain(root / "chain")
+        own = ports["own"]
+        # Carl is on the list still: that he was revoked is all that keeps him out.
+        listed = {"allow": {"names": ["alex", "carl"]}, "contact": CONTACT}
+        limit = {"rate": "1r/m", "burst": 4}
+        world.sites = [
+            world.site("door", ["panel.test"], own, **listed, hsts=True, websocket=True),
+            world.site("shop", ["wiki.test"], own, **listed, mode="path", paths=["/admin"]),
+            world.site("limits", ["late.test"], own, contact=CONTACT, rate_limit=limit),
+        ]
+        world.go_live()
+        yield world
 
 
 # --- what is taken out ---

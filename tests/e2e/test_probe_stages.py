@@ -8,19 +8,17 @@ The probe comes from 127.0.0.1. Whose window names that address is open to it, w
 
 from __future__ import annotations
 
-import http.server
 import json
 import shutil
 import socket
 import subprocess
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from nginx_instance import NginxInstance, free_port
 from test_gate import Usage, _pair
 from test_probe import probe, red
-from test_probe_rendered import CONTACT, Change, Rendered, _Application, chain, play
+from test_probe_rendered import CONTACT, Change, Rendered, application, chain, play
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,27 +91,19 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Staged]:
     """The sites, with both roles applied."""
     root = tmp_path_factory.mktemp("probe-stages")
     ports = {"own": free_port(24700, 24749), "shared": free_port(24750, 24779), "plain": free_port(24780, 24799)}
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", free_port(24800, 24849)), _Application)
-    server.port = server.server_address[1]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     foreign = _pair(root / "foreign-ca", "Foreign", is_ca=True)
     idle = free_port(24850, 24899)
-    try:
-        with NginxInstance(root / "nginx", http=f"server {{ listen 127.0.0.1:{idle}; }}") as nginx:
-            world = Staged(root, nginx, ports, server, foreign)
-            names = tuple(f"{site}.test" for site in (*TOLD, "limits"))
-            world.server = _pair(root / "staged", "staged", usage=Usage.SERVER_AUTH, dns=names)
-            world.authority = chain(root / "chain")
-            world.sites = _sites(world)
-            world.authority.publish()
-            done = world.play()
-            assert done.code == 0, done.output
-            world.rendered = world.original()
-            yield world
-    finally:
-        server.shutdown()
-        server.server_close()
-        shutil.rmtree(root / "ansible", ignore_errors=True)
+    with (
+        application(root, free_port(24800, 24849)) as server,
+        NginxInstance(root / "nginx", http=f"server {{ listen 127.0.0.1:{idle}; }}") as nginx,
+    ):
+        world = Staged(root, nginx, ports, server, foreign)
+        names = tuple(f"{site}.test" for site in (*TOLD, "limits"))
+        world.server = _pair(root / "staged", "staged", usage=Usage.SERVER_AUTH, dns=names)
+        world.authority = chain(root / "chain")
+        world.sites = _sites(world)
+        world.go_live()
+        yield world
 
 
 def seen(outcome: dict[str, Any], check: str, client: str) -> str:

@@ -11,12 +11,9 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import http.server
 import json
-import shutil
 import socket
 import subprocess
-import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +27,7 @@ from made_der import described
 from nginx_instance import NginxInstance, children, free_port
 from test_gate import DAY, NOW, Authority, Pair, _pair, _serial, _subject, eventually
 from test_probe import probe, red
-from test_probe_rendered import CONTACT, DENIED, Rendered, _Application
+from test_probe_rendered import CONTACT, DENIED, Rendered, application
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,34 +169,23 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
     root = tmp_path_factory.mktemp("map")
     own = free_port(24350, 24369)
     ports = {"own": own, "shared": own, "plain": free_port(24370, 24379)}
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", free_port(24380, 24389)), _Application)
-    server.port = server.server_address[1]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     foreign = _pair(root / "foreign-ca", "Foreign", is_ca=True)
     nobodys = Hierarchy(root, foreign, {}, root=foreign, crl_end=-DAY)
     (root / "nobodys.pem").write_text(nobodys.crl(foreign, []))
     idle = free_port(24390, 24399)
     inherited = f"ssl_crl {root}/nobodys.pem; server {{ listen 127.0.0.1:{idle}; }}"
-    try:
-        with NginxInstance(root / "nginx", http=inherited) as nginx:
-            world = Doors(root, nginx, ports, server, foreign)
-            world.authority = hierarchy(root / "chain")
-            listed = {"allow": {"names": ["alex", "bea", "carl", "direct"]}, "contact": CONTACT}
-            by_map = {**listed, "revocation": "map"}
-            world.sites = [
-                world.site("door", ["panel.test"], own, **by_map, hsts=True, websocket=True),
-                world.site("shop", ["wiki.test"], own, **by_map, mode="path", paths=["/admin"]),
-                world.site("limits", ["late.test"], own, **listed),
-            ]
-            world.authority.publish()
-            done = world.play()
-            assert done.code == 0, done.output
-            world.rendered = world.original()
-            yield world
-    finally:
-        server.shutdown()
-        server.server_close()
-        shutil.rmtree(root / "ansible", ignore_errors=True)
+    with application(root, free_port(24380, 24389)) as server, NginxInstance(root / "nginx", http=inherited) as nginx:
+        world = Doors(root, nginx, ports, server, foreign)
+        world.authority = hierarchy(root / "chain")
+        listed = {"allow": {"names": ["alex", "bea", "carl", "direct"]}, "contact": CONTACT}
+        by_map = {**listed, "revocation": "map"}
+        world.sites = [
+            world.site("door", ["panel.test"], own, **by_map, hsts=True, websocket=True),
+            world.site("shop", ["wiki.test"], own, **by_map, mode="path", paths=["/admin"]),
+            world.site("limits", ["late.test"], own, **listed),
+        ]
+        world.go_live()
+        yield world
 
 
 @pytest.fixture
