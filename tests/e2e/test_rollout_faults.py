@@ -438,6 +438,40 @@ def test_two_operators(door: Door) -> None:
     door.is_at(door.wanted)
 
 
+class TestRollback:
+    """Going back when things are in a bad way."""
+
+    def test_what_a_dead_run_left_armed_is_taken_back_first(self, door: Door) -> None:
+        """And that is all, unless a generation is named."""
+        door.held(KNOCK, **AT_LEISURE).kill()
+        assert is_armed(door)
+        done = door.lab.play(playbook="quietdoor.mtls.rollback")
+        assert done.code == 0, done.output
+        assert "it is as it was before that" in " ".join(done.output.split())
+        door.is_at(door.before)
+
+    def test_a_generation_that_is_named_while_something_is_armed(self, door: Door) -> None:
+        base = door.committed
+        door.held(KNOCK, **AT_LEISURE).kill()
+        done = door.lab.play("-e", f"rollback_generation={base}", playbook="quietdoor.mtls.rollback")
+        assert done.code == 0, done.output
+        door.is_at(door.before)
+        assert door.committed == base
+
+    def test_without_the_canary(self, door: Door) -> None:
+        """It is held to the generation alone, which the host itself has seen."""
+        before = door.live
+        door.goes_through()
+        done = door.lab.play(
+            "-e",
+            f"rollback_generation={before}",
+            playbook="quietdoor.mtls.rollback",
+            rollout_probe_certificate="/nowhere.pem",
+        )
+        assert done.code == 0, done.output
+        door.is_at(door.before)
+
+
 class TestClock:
     """Somebody sets the clock of the host while it is armed; what counts is the time that passes."""
 
