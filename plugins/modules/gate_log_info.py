@@ -40,7 +40,8 @@ options:
     type: bool
     default: false
 notes:
-  - What a log says about people rests on certificates that were verified. Addresses are the peers of the connections.
+  - What a log says about people rests on certificates that were verified. Addresses are the peers of the connections; behind an
+    edge, which that would always be, what it says of the visitor.
   - The clock is that of this host. Lines from a time to come are counted like others.
 seealso:
   - module: quietdoor.mtls.gate_transaction

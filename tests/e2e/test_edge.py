@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.access_log import Reading, requests
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.evidence import weigh
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
@@ -205,13 +207,22 @@ def _sites(world: EdgeWorld) -> list[dict]:
                 "edge": {"profile": "nginx", "authentication": "network", "address_header": "X-Real-IP"},
             },
         ),
+        # On a port of its own: where a site is observed, unknown names are not rejected.
+        world.site(
+            "watch",
+            ["watch.test"],
+            world.ports["shared"],
+            stage="observe",
+            allow={"names": ["alex"]},
+            **_edge(world, profile="nginx", **by_subject),
+        ),
     ]
 
 
 def _edge_conf(world: EdgeWorld) -> str:
     """An nginx as edge: it knows the CA of the visitors, and no list of who was revoked."""
     said = {
-        "nginx shop near": {
+        "nginx shop near watch": {
             "X-SSL-Client-Verify": "$ssl_client_verify",
             "X-SSL-Client-Serial": "$ssl_client_serial",
             "X-SSL-Client-I-DN": "$ssl_client_i_dn",
@@ -233,6 +244,7 @@ def _edge_conf(world: EdgeWorld) -> str:
     servers = ""
     for names, headers in said.items():
         lines = "".join(f"proxy_set_header {name} {value};\n" for name, value in headers.items())
+        behind = f"if ($host = watch.test) {{ proxy_pass https://{NEAR}:{world.ports['shared']}; }}"
         servers += f"""
         server {{
             listen {NEAR}:{world.ports["edge"]} ssl;
@@ -242,6 +254,7 @@ def _edge_conf(world: EdgeWorld) -> str:
             ssl_client_certificate {world.authority.ca.crt};
             ssl_verify_client optional;
             location / {{
+                {behind}
                 proxy_pass https://{NEAR}:{world.ports["own"]};
                 proxy_ssl_server_name on;
                 proxy_ssl_name $host;
@@ -259,7 +272,7 @@ def _edge_conf(world: EdgeWorld) -> str:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeWorld]:
     """The sites, with both roles applied, and the edge."""
     root = tmp_path_factory.mktemp("edge")
-    ports = {"own": free_port(23600, 23639), "edge": free_port(23640, 23679), "shared": 23760}
+    ports = {"own": free_port(23600, 23639), "edge": free_port(23640, 23679), "shared": free_port(23760, 23799)}
     application = Application(free_port(23680, 23719))
     foreign = _pair(root / "foreign-ca", "Foreign", is_ca=True)
     edge_ca = _pair(root / "edge-ca", "Edge CA", is_ca=True)
@@ -393,6 +406,61 @@ def test_how_long_a_certificate_may_be(world: EdgeWorld) -> None:
             else:
                 assert refused(world, answer, reached), profile
     assert 2500 < len(der(world.authority.clients["long"])) * 3 / 4 < 2700 < len(der(pair)) * 3 / 4 <= 3000
+
+
+def test_observe_refuses_nobody_and_the_log_says_where_they_are(world: EdgeWorld) -> None:
+    """Through the edge or past it; only a good certificate that the edge speaks for has a name."""
+    people = {"alex": world.authority.clients["alex"], "bea": world.authority.clients["bea"], "nobody": None}
+    people |= {"revoked": world.strangers["revoked"]}
+    reasons = {"alex": "accepted", "bea": "unlisted", "nobody": "no-certificate", "revoked": "revoked"}
+    for name, pair in people.items():
+        answer = world.through(pair, "watch.test", path=f"/through/{name}")
+        assert answer.status == 200, (name, answer)
+        assert answer.seen().get("x-client-name") == ("alex" if name == "alex" else None)
+    said = world.said("nginx", people["alex"])
+    # One host that is not listed, and all that are not the edge; nginx answers a bad certificate with an error at first.
+    past = {"far": (world.edge, FAR), **{name.replace(" ", "-"): (pair, NEAR) for name, pair in world.peers.items()}}
+    for name, (pair, source) in past.items():
+        answer = world.ask(pair, "watch.test", said, path=f"/past/{name}", source=source, port="shared")
+        assert answer.status == 200, (name, answer)
+        assert "x-client-name" not in answer.seen(), name
+        assert answer.seen()["x-client-verify"] == "NONE"
+
+    def found() -> dict[str, dict]:
+        entries = {entry["uri"].rpartition("/")[2]: entry for entry in world.log("watch")}
+        return entries if {*reasons, *past} <= set(entries) else {}
+
+    entries = eventually(found)
+    for name, reason in reasons.items():
+        told = tuple(entries[name][key] for key in ("verdict", "reason", "remote_addr"))
+        assert told == ("cert" if name == "alex" else "would-deny", reason, VISITOR), name
+    for name, (_pair_of, source) in past.items():
+        told = tuple(entries[name][key] for key in ("verdict", "reason", "remote_addr"))
+        assert told == ("would-deny", "not-from-edge", source), name
+    evidence = weigh(requests(str(world.logs / "quietdoor-watch.log"), Reading()), None, ())
+    assert {(one.address, one.reason) for one in evidence.would_deny.seen} == {
+        *((VISITOR, reason) for name, reason in reasons.items() if name != "alex"),
+        (FAR, "not-from-edge"),
+        (NEAR, "not-from-edge"),
+    }
+    assert [name for name, _email in evidence.people.seen] == ["alex"]
+
+
+def test_the_other_format_says_where_they_are_as_well(world: EdgeWorld) -> None:
+    log = world.logs / "quietdoor-watch.log"
+    try:
+        run = world.play(roles=("gate",), gate_log_format="combined")
+        assert run.code == 0, run.output
+        log.write_text("")
+        assert world.through(world.authority.clients["bea"], "watch.test").status == 200
+        assert eventually(log.read_text)
+        evidence = weigh(requests(str(log), Reading()), None, ())
+    finally:
+        run = world.play(roles=("gate",))
+        for path in world.logs.glob("quietdoor-*.log"):
+            path.write_text("")
+    assert run.code == 0, run.output
+    assert [(one.address, one.reason) for one in evidence.would_deny.seen] == [(VISITOR, "unlisted")]
 
 
 def test_the_log_says_who_came_and_by_whom(world: EdgeWorld) -> None:

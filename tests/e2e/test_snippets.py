@@ -26,6 +26,7 @@ from test_gate import STATUS, Application, World, _pair, eventually, exchange, o
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 IN_SERVER = "include quietdoor/gate/snippets/panel-server.conf;"
 IN_LOCATION = "include quietdoor/gate/snippets/panel-location.conf;"
@@ -78,23 +79,23 @@ class Brownfield(World):
         return apply_gate(nginx, request, check_mode=True)
 
 
-@pytest.fixture(scope="module", params=RELEASES)
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brownfield]:
-    """A world before the gate: the panel is open to everybody."""
-    root = tmp_path_factory.mktemp("snippets")
+@contextlib.contextmanager
+def brownfield(root: Path, first: int, version: str, **entry: object) -> Iterator[Brownfield]:
+    """A panel that is open to everybody; then its gate, and the lines. Ports from ``first`` on are its own."""
     ports = {
-        name: free_port(first, first + 49) for name, first in {"own": 23300, "other": 23400, "shared": 23450}.items()
+        name: free_port(begin, begin + 19)
+        for name, begin in {"own": first, "other": first + 20, "shared": first + 40}.items()
     }
-    application = Application(free_port(23500, 23599))
+    application = Application(free_port(first + 60, first + 79))
     foreign = _pair(root / "foreign-ca", "Foreign", is_ca=True)
     _pair(root / "neighbour", "neighbour", usage=Usage.SERVER_AUTH, dns=("public.test",))
     try:
         http = "satisfy any; underscores_in_headers on; include sites/*.conf;"
-        nginx = NginxInstance(root / "nginx", http=http, version=request.param)
+        nginx = NginxInstance(root / "nginx", http=http, version=version)
         (nginx.prefix / "sites").mkdir()
         world = Brownfield(root, nginx, ports, application, foreign)
-        entry = world.site("panel", ["panel.test", "alias.test"], ports["own"], manage="snippets")
-        world.sites = [{key: entry[key] for key in entry if not key.startswith("certificate")}]
+        site = world.site("panel", ["panel.test", "alias.test"], ports["own"], manage="snippets", **entry)
+        world.sites = [{key: site[key] for key in site if not key.startswith("certificate")}]
         world.sites[0]["allow"] = {"names": ["alex"]}
         world.vhost(server="", location="")
         with nginx:
@@ -108,6 +109,13 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     finally:
         application.stop()
         shutil.rmtree(root / "ansible", ignore_errors=True)
+
+
+@pytest.fixture(scope="module", params=RELEASES)
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brownfield]:
+    """The panel behind a gate in stage enforce."""
+    with brownfield(tmp_path_factory.mktemp("snippets"), 23300, request.param) as world:
+        yield world
 
 
 @pytest.fixture

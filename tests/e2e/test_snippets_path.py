@@ -22,6 +22,7 @@ from test_snippets import Brownfield
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 SNIPPET = "include quietdoor/gate/snippets/shop-{}.conf;"
 SERVER, PUBLIC, PANEL, OTHER_PANEL = (SNIPPET.format(kind) for kind in ("server", "public", "panel-1", "panel-2"))
@@ -104,12 +105,11 @@ class Shop(Brownfield):
         return len(self.application.reached) + len(self.panel.reached)
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """A public site that is open to everybody, its panel included; then its gate, and the lines."""
-    root = tmp_path_factory.mktemp("shop")
-    ports = {"own": free_port(24200, 24229), "other": free_port(24230, 24249), "shared": 0}
-    application, panel = Application(free_port(24250, 24269)), Application(free_port(24270, 24289))
+@contextlib.contextmanager
+def shop(root: Path, first: int, **entry: object) -> Iterator[Shop]:
+    """A public site that is open to everybody, its panel included; then its gate, and the lines. Ports from ``first`` on are its own."""
+    ports = {"own": free_port(first, first + 29), "other": free_port(first + 30, first + 49), "shared": 0}
+    application, panel = Application(free_port(first + 50, first + 69)), Application(free_port(first + 70, first + 89))
     foreign = _pair(root / "foreign-ca", "Foreign", is_ca=True)
     _pair(root / "neighbour", "neighbour", usage=Usage.SERVER_AUTH, dns=("public.test",))
     for name in ("", "files/", "admin/"):
@@ -123,8 +123,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         (nginx.prefix / "sites").mkdir()
         world = Shop(root, nginx, ports, application, foreign)
         world.panel = panel
-        entry = world.site("shop", ["shop.test", "alias.test"], ports["own"], manage="snippets", mode="path")
-        world.sites = [{key: entry[key] for key in entry if not key.startswith("certificate")}]
+        site = world.site("shop", ["shop.test", "alias.test"], ports["own"], manage="snippets", mode="path", **entry)
+        world.sites = [{key: site[key] for key in site if not key.startswith("certificate")}]
         world.sites[0]["allow"] = {"names": ["alex"]}
         world.sites[0]["paths"] = ["/admin/", {"path": "/app/panel", "upstream": f"http://127.0.0.1:{panel.port}"}]
         nothing = dict.fromkeys(("server", "public", "panel", "other_panel", "script", "static", "nested"), "")
@@ -142,6 +142,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         for one in (application, panel):
             one.stop()
         shutil.rmtree(root / "ansible", ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """The shop, its panels behind a gate in stage enforce."""
+    with shop(tmp_path_factory.mktemp("shop"), 24200) as world:
+        yield world
 
 
 @pytest.fixture

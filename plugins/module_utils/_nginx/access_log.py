@@ -33,7 +33,7 @@ _COMBINED = re.compile(
     r'stage="(?P<stage>[^"]*)" verdict="(?P<verdict>[^"]*)" reason="(?P<reason>[^"]*)" verify="[^"]*" '
     r'serial="(?P<serial>[^"]*)" '
     r'subject="[^"]*" issuer="[^"]*" name="(?P<name>[^"]*)" email="(?P<email>[^"]*)" peer="(?P<peer>[^"]*)" '
-    r'upstream_status="(?P<upstream_status>[^"]*)" request_id="[^"]*"'
+    r'upstream_status="(?P<upstream_status>[^"]*)" request_id="[^"]*"(?: edge="(?P<edge>[^"]*)")?'
 )
 _NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTHS = {name: number for number, name in enumerate(_NAMES, 1)}
@@ -44,7 +44,12 @@ _ESCAPED = re.compile(r"\\x([0-9A-F]{2})")
 
 @dataclass(frozen=True)
 class Request:
-    """What one line says: ``peer`` is the TCP peer, ``status`` what the visitor got, ``uri`` what was asked for, as it came."""
+    """What one line says.
+
+    :param peer: the TCP peer; behind an edge, which that always is, the visitor's address as the edge told it.
+    :param status: what the visitor got.
+    :param uri: what was asked for, as it came.
+    """
 
     at: datetime
     stage: str
@@ -155,7 +160,8 @@ def _combined(line: str) -> dict[str, str]:
     if match is None:
         raise ValueError(line)
     # nginx writes what is empty as a hyphen there.
-    fields = {key: "" if value == "-" else _unescaped(value) for key, value in match.groupdict().items()}
+    found = {key: value for key, value in match.groupdict().items() if value is not None}
+    fields = {key: "" if value == "-" else _unescaped(value) for key, value in found.items()}
     # Method, address and protocol; of an address with spaces in it, all of it.
     uri = fields["request"].partition(" ")[2].rpartition(" ")[0]
     return {**fields, "uri": uri, "time": _local(match["time"])}
@@ -182,7 +188,7 @@ def _request(fields: dict[str, str]) -> Request:
         raise TypeError
     return Request(
         at=at.astimezone(timezone.utc),
-        peer=str(fields.get("peer") or fields["remote_addr"]),
+        peer=str(fields["remote_addr"] if "edge" in fields else fields.get("peer") or fields["remote_addr"]),
         status=int(fields["status"]),
         agent=str(fields.get("user_agent") or ""),
         uri=str(fields.get("uri") or ""),

@@ -23,7 +23,7 @@ from .findings import (
     warning,
     where,
 )
-from .parts import look_at_parts, reach_of, snippets_of
+from .parts import look_at_parts, look_at_the_way_back, reach_of, snippets_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -73,6 +73,9 @@ def look_inside(configuration: Configuration, servers: Sequence[Block], panel: P
         found += _upstream_not_there(configuration, block, panel)
         if panel.mode == "path":
             found += look_at_parts(configuration, block, panel, home)
+        # Who need not have a certificate is answered with a bad one, too: in the public part, and in stage observe.
+        if panel.mode == "path" or not panel.enforced:
+            found += look_at_the_way_back(configuration, block, panel, home)
     return found
 
 

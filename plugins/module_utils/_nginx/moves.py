@@ -134,7 +134,8 @@ def _move(site: Site, now: str, open_elsewhere: Collection[str]) -> Move:
     if site.rehearsal:
         # Whoever has no certificate has the other port.
         return Move(site.name, now, wanted, FORWARD if kind == JUMP else kind, rehearsal=True)
-    if (now, wanted) == (ABSENT, OBSERVE) and site.name not in open_elsewhere:
+    # A server of somebody else's was open before the gate came.
+    if (now, wanted) == (ABSENT, OBSERVE) and site.manage == "vhost" and site.name not in open_elsewhere:
         return Move(site.name, now, wanted, kind, *_would_publish(site))
     if kind == JUMP:
         return Move(site.name, now, wanted, kind, *_leaves_out(site, now, wanted, is_open=site.name in open_elsewhere))
@@ -153,26 +154,31 @@ def _kind(site: Site, now: str, wanted: str) -> str:
     if steps <= 0:
         return BACK if steps else STAY
     # observe publishes a panel; where nobody could reach it yesterday, fallback is the first stage.
-    first = (now, wanted) == (ABSENT, FALLBACK) and site.manage == "vhost"
-    return FORWARD if steps == 1 or first else JUMP
+    first = (now, wanted) == (ABSENT, FALLBACK)
+    return JUMP if _between(site, now, wanted) and not first else FORWARD
+
+
+def _between(site: Site, now: str, wanted: str) -> list[str]:
+    return [stage for stage in site.stages if stage in STAGES[STAGES.index(now) + 1 : STAGES.index(wanted)]]
 
 
 def _would_publish(site: Site) -> tuple[str, str]:
+    what = "no other server of this nginx opens the panel today, and stage observe would open it to everybody"
+    if site.edge:
+        return (
+            what,
+            f"If the edge leads people to site {site.name} already, say -e rollout_force=true; if nobody comes there yet, say it with "
+            "stage: enforce",
+        )
     return (
-        "no other server of this nginx opens the panel today, and stage observe would open it to everybody",
+        what,
         f"Begin site {site.name} with stage: fallback; or say -e rollout_force=true if the panel is public in another way",
     )
 
 
 def _leaves_out(site: Site, now: str, wanted: str, *, is_open: bool) -> tuple[str, str]:
-    between = STAGES[STAGES.index(now) + 1 : STAGES.index(wanted)]
-    if site.manage == "snippets" or site.edge:
-        what = "manage: snippets" if site.manage == "snippets" else "source: edge"
-        return (
-            f"with {what} there is no stage between them, so nothing shows beforehand who would be shut out",
-            "Make sure of that yourself, and say -e rollout_force=true",
-        )
-    first = FALLBACK if now == ABSENT and not is_open else between[0]
+    between = _between(site, now, wanted)
+    first = FALLBACK if now == ABSENT and not is_open and FALLBACK in between else between[0]
     return (
         f"that leaves out {' and '.join(between)}",
         f"Set stage: {first} for site {site.name} first; or say -e rollout_force=true if you know that nobody is shut out",

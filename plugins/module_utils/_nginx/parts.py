@@ -67,7 +67,6 @@ def reach_of(level: Sequence[Directive], paths: Sequence[str]) -> str:
 
 def look_at_parts(configuration: Configuration, block: Block, panel: Panel, home: str) -> Iterator[Finding]:
     """Yield what is wrong with the parts of a server in which the snippets of a site of mode ``path`` stand."""
-    yield from _way_back(configuration, block, panel, home)
     shared = _Applications(configuration, panel)
     for level in _locations(block.directive, home):
         yield from _parted(level, panel, home)
@@ -239,8 +238,8 @@ class _Applications:
         return False
 
 
-def _way_back(configuration: Configuration, block: Block, panel: Panel, home: str) -> Iterator[Finding]:
-    """Visitors with a bad certificate come to the public part a second time, from this host: what is in their way."""
+def look_at_the_way_back(configuration: Configuration, block: Block, panel: Panel, home: str) -> Iterator[Finding]:
+    """Yield what is in the way of visitors with a bad certificate, who come a second time, from this host."""
     outer = [inner for http in configuration.directives if http.name == "http" for inner in http.block or ()]
     for inner in (*outer, *block.inner):
         if inner.name in ("set_real_ip_from", "real_ip_header") and not inner.file.startswith(home):
@@ -249,9 +248,7 @@ def _way_back(configuration: Configuration, block: Block, panel: Panel, home: st
             yield error(panel, inner, what, mend)
     for inner in (*outer, *block.inner):
         if inner.name == "proxy_ssl_certificate":
-            what = (
-                "nginx shows this certificate when visitors with a bad one come back to the public part, and refuses it"
-            )
+            what = "nginx shows this certificate when visitors with a bad one come back, and refuses it"
             mend = f"Move line {inner.line} of {inner.file} into the locations that need it"
             yield error(panel, inner, what, mend)
     for inner in block.inner:

@@ -150,6 +150,20 @@ class Site:
         return name if len(name) <= _LONGEST_SLUG else f"{name[:7]}_{sha256(name.encode()).hexdigest()[:6]}"
 
     @property
+    def stages(self) -> tuple[str, ...]:
+        """Those that it can be in, from the first to the last.
+
+        A window is for a server of ours that people come to themselves: behind an edge the peer of every connection is the edge, and in
+        somebody else's server a visitor with a bad certificate comes a second time, from nginx itself.
+        """
+        return STAGES if self.manage == "vhost" and not self.edge else tuple(one for one in STAGES if one != "fallback")
+
+    @property
+    def comes_again(self) -> bool:
+        """Whether a visitor with a bad certificate comes a second time, without one, so that somebody else's locations answer."""
+        return self.manage == "snippets" and (self.mode == "path" or self.stage in OPEN)
+
+    @property
     def _own(self) -> str:
         """How a variable of this site begins."""
         return f"$quietdoor_site_{self.slug}"
@@ -166,6 +180,7 @@ class Site:
             "stage": self.stage,
             "manage": self.manage,
             "mode": self.mode,
+            "comes_again": self.comes_again,
             "server_names": list(self.server_names),
             "listen": [
                 {"address": listen.address, "port": listen.port, "token": listen.token} for listen in self.listen
@@ -308,7 +323,7 @@ def _parse_site(raw: object, position: int) -> Site:
     entry = Entry(raw, f"site {name}")
     _refuse_unknown_keys(entry, raw)
     mode = entry.choice("mode", MODES, "host", "is no mode")
-    _refuse_open_edge(entry)
+    _refuse_window_behind_edge(entry)
     manage = _parse_manage(entry)
     return Site(
         name=name,
@@ -337,13 +352,12 @@ def _parse_site(raw: object, position: int) -> Site:
     )
 
 
-def _refuse_open_edge(entry: Entry) -> None:
-    stage = entry.value("stage")
-    if stage in OPEN and entry.value("source") == "edge":
+def _refuse_window_behind_edge(entry: Entry) -> None:
+    if entry.value("stage") == "fallback" and entry.value("source") == "edge":
         raise entry.problem(
             "stage",
-            f"{stage} does not go with source: edge; the peer of every connection is the edge, so a window would open to all",
-            "Write stage: enforce, and let the edge itself ask for certificates without insisting on them first",
+            "fallback does not go with source: edge; the peer of every connection is the edge, so a window would open to all",
+            "Write stage: observe, and enforce when everybody was seen with a certificate",
         )
 
 
@@ -376,9 +390,11 @@ def _parse_manage(entry: Entry) -> str:
     manage = entry.choice("manage", MANAGED, "vhost")
     if manage == "vhost":
         return manage
-    if entry.value("stage") in OPEN:
+    if entry.value("stage") == "fallback":
         raise entry.problem(
-            "manage", f"snippets goes with stage enforce, not with {entry.value('stage')}", "Write manage: vhost"
+            "stage",
+            "fallback does not go with manage: snippets",
+            "Write stage: observe, and enforce when everybody was seen with a certificate; or manage: vhost",
         )
     for key in VHOST_KEYS:
         if entry.given(key):

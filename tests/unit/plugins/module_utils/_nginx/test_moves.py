@@ -24,6 +24,12 @@ SITE = {
     "certificate": "a",
     "certificate_key": "b",
 }
+BEHIND_AN_EDGE = {
+    **SITE,
+    "source": "edge",
+    "trusted_proxies": ["192.0.2.1"],
+    "edge": {"profile": "nginx", "certificate_authority": "/ca", "certificates": ["CN=edge"]},
+}
 SNIPPETS = {"name": "panel", "server_names": ["panel.example"], "upstream": "http://app", "manage": "snippets"}
 
 
@@ -124,9 +130,29 @@ def test_where_a_gate_is_tried_nobody_is_shut_out() -> None:
     assert (told["site"], told["wanted"], told["shuts"], told["rehearsal"]) == ("panel-staging", "enforce", False, True)
 
 
-def test_snippets_have_no_stage_between() -> None:
-    with pytest.raises(Problem, match="with manage: snippets there is no stage between them"):
-        refuse_moves(plan_moves(parse_sites([{**SNIPPETS, "stage": "enforce"}]), {}))
+@pytest.mark.parametrize("entry", [SNIPPETS, BEHIND_AN_EDGE])
+def test_where_there_is_no_window_observe_is_the_only_stage_between(entry: dict[str, Any]) -> None:
+    [move] = plan_moves(parse_sites([{**entry, "stage": "enforce"}]), manifest("observe"))
+    assert (move.kind, move.shuts, move.objection) == ("forward", True, "")
+    with pytest.raises(Problem, match="that leaves out observe. Set stage: observe for site panel first"):
+        refuse_moves(plan_moves(parse_sites([{**entry, "stage": "enforce"}]), {}))
+
+
+def test_somebody_elses_server_was_open_before_the_gate_came() -> None:
+    [move] = plan_moves(parse_sites([{**SNIPPETS, "stage": "observe"}]), {})
+    assert (move.kind, move.objection) == ("forward", "")
+
+
+def test_a_site_that_had_a_window_and_has_none_any_more_can_be_closed() -> None:
+    [move] = plan_moves(parse_sites([{**SNIPPETS, "stage": "enforce"}]), manifest("fallback"))
+    assert (move.kind, move.shuts, move.objection) == ("forward", True, "")
+
+
+def test_a_server_behind_an_edge_may_be_public_through_that_and_only_the_operator_knows() -> None:
+    sites = parse_sites([{**BEHIND_AN_EDGE, "stage": "observe"}])
+    with pytest.raises(Problem, match="If the edge leads people to site panel already"):
+        refuse_moves(plan_moves(sites, {}))
+    refuse_moves(plan_moves(sites, {}, ["panel"]))
 
 
 STRANGE = [

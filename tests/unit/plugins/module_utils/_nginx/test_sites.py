@@ -50,6 +50,7 @@ def test_what_is_left_out_is_filled_in() -> None:
         "stage": "enforce",
         "manage": "vhost",
         "mode": "host",
+        "comes_again": False,
         "server_names": ["panel.example.org"],
         "listen": [{"address": "*", "port": 443, "token": "443"}],
         "endpoints": [{"site": "panel", "address": "127.0.0.1", "port": 443, "server_name": "panel.example.org"}],
@@ -518,8 +519,8 @@ def test_another_port_is_a_gate_of_its_own_enforced_whatever_the_stage() -> None
         ),
         ({"stage": "fallback", "source": "edge"}, "site panel: stage: fallback does not go with source: edge"),
         (
-            {"stage": "observe", "manage": "snippets"},
-            "site panel: manage: snippets goes with stage enforce, not with observe",
+            {"stage": "fallback", "manage": "snippets"},
+            "site panel: stage: fallback does not go with manage: snippets",
         ),
         (
             {"window": {"basic_auth": {"user_file": "x\n"}}},

@@ -1,0 +1,176 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stage observe in a server that was there before: nobody is refused, and the log says who would be."""
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
+from nginx_instance import RELEASES
+from test_gate import STATUS, Answer, eventually, exchange
+from test_snippets import Brownfield, brownfield
+from test_snippets_path import ABROAD, EVERYBODY, SNIPPET, Shop, shop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Why each of them would be refused. Nobody else has what "valid" has.
+REASONS = {
+    "unlisted": "unlisted",
+    "none": "no-certificate",
+    "revoked": "revoked",
+    "denied": "revoked",
+    "foreign": "untrusted",
+    "expired": "expired",
+    "self-signed": "untrusted",
+    "not-yet-valid": "not-yet-valid",
+}
+# With these nobody gets in at all.
+ODD = ("/ADMIN/", "/moved/y")
+
+
+@dataclass
+class Observed:
+    """A world whose site is in stage ``observe``, and the paths behind its gate."""
+
+    world: Brownfield
+    name: str
+    guarded: tuple[str, ...]
+
+    @property
+    def host(self) -> str:
+        """The name that people ask for."""
+        return f"{self.name}.test"
+
+    def ask(
+        self, who: str, path: str, method: str = "GET", headers: dict[str, str] | None = None, body: bytes | None = None
+    ) -> Answer:
+        """Ask over a fresh connection that does not come from the server's own address."""
+        pair = {
+            "valid": self.world.authority.clients["alex"],
+            "unlisted": self.world.authority.clients["dora"],
+            **self.world.strangers,
+        }[who]
+        here = ("127.0.0.1", self.world.ports["own"])
+        with (
+            socket.create_connection(here, 10, (ABROAD, 0)) as plain,
+            self.world.context(pair).wrap_socket(plain, server_hostname=self.host) as tls,
+        ):
+            return exchange(tls, method, path, {"Host": f"{self.host}:{here[1]}", **(headers or {})}, body)
+
+    def lines(self, path: str) -> list[dict]:
+        """Return the entries of the log about a path, when there is one."""
+        return eventually(lambda: [line for line in self.world.log(self.name) if line["uri"] == path])
+
+    def becomes(self, stage: str) -> None:
+        """Have the role take the site to another stage; the lines in the server stay as they are."""
+        self.world.sites[0]["stage"] = stage
+        run = self.world.play(roles=("gate",), gate_close_without_evidence=True)
+        assert run.code == 0, run.output
+
+
+@pytest.fixture(scope="module", params=[*((release, "host") for release in RELEASES), (None, "path")], ids=str)
+def observed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
+    """The gate as it is after the lines were added."""
+    release, mode = request.param
+    root = tmp_path_factory.mktemp("observed")
+    if mode == "host":
+        with brownfield(root, 24900, release, stage="observe") as world:
+            yield Observed(world, "panel", ("/", "/x/index.php", "/fixed", "/a%2Fb//c"))
+    else:
+        with shop(root, 32000, stage="observe") as world:
+            yield Observed(world, "shop", ("/admin/", "/admin/x.php", "/ADMIN/", "/app/panel/x", "/moved/y", "//admin//z"))
+
+
+def test_the_lines_are_those_of_every_stage_and_a_further_run_changes_nothing(observed: Observed) -> None:
+    world = observed.world
+    assert world.first.code == 0, world.first.output
+    assert "nothing guards" in " ".join(world.first.output.split())
+    assert world.second.code == 0, world.second.output
+    assert (world.third.code, world.third.changed) == (0, 0), world.third.output
+    assert world.look().survey.errors() == []
+
+
+@pytest.mark.parametrize("who", EVERYBODY)
+def test_nobody_is_refused_and_only_who_would_get_in_has_a_name(observed: Observed, who: str) -> None:
+    forged = {"X-Client-Name": "forged", "X_Client_Name": "forged", "X-Quietdoor-Visitor": "203.0.113.7"}
+    for path in observed.guarded:
+        for method, body in (("GET", None), ("POST", b"x" * 20_000)):
+            asked = f"{path}?{who}{method}"
+            answer = observed.ask(who, asked, method, forged, body)
+            assert answer.status == 200, (asked, answer)
+            assert "x-quietdoor-verdict" not in answer.headers
+            [line] = observed.lines(asked)
+            known = who == "valid" and path not in ODD
+            assert line["stage"] == "observe"
+            assert (line["remote_addr"], line["peer"]) == (ABROAD, ABROAD)
+            assert (line["verdict"], line["reason"]) == ("cert", "accepted") if known else _why(who, path)
+            if path == "/fixed":
+                assert answer.body == "fixed"
+                continue
+            told, seen = json.loads(answer.body), answer.seen()
+            assert (told["method"], told["body"]) == (method, (body or b"").decode())
+            assert seen.get("x-client-name") == ("alex" if known else None)
+            assert "forged" not in answer.body
+            assert not [name for name in seen if name.replace("_", "-").startswith("x-quietdoor-")]
+
+
+def _why(who: str, path: str) -> tuple[str, str]:
+    """Verdict and reason of a request that would be refused. What a rewrite makes of an address is seen where nginx gets that far."""
+    if path == "/moved/y" and who not in ("valid", "unlisted", "none", "denied"):
+        return "public", "public"
+    return "would-deny", "spelling" if path in ODD else REASONS[who]
+
+
+def test_the_gate_tells_what_it_thinks_of_everybody(observed: Observed) -> None:
+    for who in EVERYBODY:
+        told = observed.ask(who, STATUS)
+        verdict = "cert" if who == "valid" else "would-deny"
+        assert (told.status, told.headers["x-quietdoor-verdict"]) == (204, verdict), who
+
+
+def test_the_same_lines_close_it_and_open_it_again(observed: Observed) -> None:
+    """Which is one word in the inventory."""
+    observed.becomes("enforce")
+    try:
+        path = observed.guarded[0]
+        for who in EVERYBODY:
+            assert observed.ask(who, path).status == (200 if who == "valid" else 403), who
+    finally:
+        observed.becomes("observe")
+    for who in EVERYBODY:
+        assert observed.ask(who, path).status == 200, who
+
+
+def test_nginx_never_asks_itself_a_third_time(observed: Observed) -> None:
+    """With a certificate of its own that nobody knows, the second time would be like the first."""
+    neighbour = observed.world.root / "neighbour"
+    observed.world.vhost(more=f"proxy_ssl_certificate {neighbour}.crt; proxy_ssl_certificate_key {neighbour}.key;")
+    observed.world.nginx.reload()
+    try:
+        with pytest.raises(Problem, match="nginx shows this certificate when visitors with a bad one come back"):
+            observed.world.look()
+        assert eventually(lambda: observed.ask("expired", observed.guarded[0]).status == 403)
+        assert observed.ask("none", observed.guarded[0]).status == 200
+    finally:
+        observed.world.vhost()
+        observed.world.nginx.reload()
+    assert eventually(lambda: observed.ask("expired", observed.guarded[0]).status == 200)
+
+
+def test_a_line_that_is_missing_refuses_nobody_but_is_named(observed: Observed) -> None:
+    """As in enforce: what would open the panel then is found while it is still open to everybody."""
+    parts = {"location": ""} if observed.name == "panel" else {"panel": SNIPPET.format("public")}
+    observed.world.vhost(**parts)
+    try:
+        run = observed.world.play(roles=("gate",))
+    finally:
+        observed.world.vhost()
+    assert run.code != 0
+    assert f"site {observed.name}: {observed.world.nginx.prefix}/sites/{observed.name}.conf:" in run.output
