@@ -81,7 +81,7 @@ class Brownfield(World):
 
 @contextlib.contextmanager
 def brownfield(root: Path, first: int, version: str, **entry: object) -> Iterator[Brownfield]:
-    """A panel that is open to everybody; then its gate, and the lines. Ports from ``first`` on are its own."""
+    """A panel that is open to everybody; then its gate, and the lines; on ports from ``first`` on."""
     ports = {
         name: free_port(begin, begin + 19)
         for name, begin in {"own": first, "other": first + 20, "shared": first + 40}.items()

@@ -15,7 +15,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors imp
 from nginx_instance import RELEASES
 from test_gate import STATUS, Answer, eventually, exchange
 from test_snippets import Brownfield, brownfield
-from test_snippets_path import ABROAD, EVERYBODY, SNIPPET, Shop, shop
+from test_snippets_path import ABROAD, EVERYBODY, SNIPPET, shop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +85,9 @@ def observed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             yield Observed(world, "panel", ("/", "/x/index.php", "/fixed", "/a%2Fb//c"))
     else:
         with shop(root, 32000, stage="observe") as world:
-            yield Observed(world, "shop", ("/admin/", "/admin/x.php", "/ADMIN/", "/app/panel/x", "/moved/y", "//admin//z"))
+            yield Observed(
+                world, "shop", ("/admin/", "/admin/x.php", "/ADMIN/", "/app/panel/x", "/moved/y", "//admin//z")
+            )
 
 
 def test_the_lines_are_those_of_every_stage_and_a_further_run_changes_nothing(observed: Observed) -> None:
@@ -122,7 +124,7 @@ def test_nobody_is_refused_and_only_who_would_get_in_has_a_name(observed: Observ
 
 
 def _why(who: str, path: str) -> tuple[str, str]:
-    """Verdict and reason of a request that would be refused. What a rewrite makes of an address is seen where nginx gets that far."""
+    """Verdict and reason of who would be refused. What a rewrite makes of an address is seen where nginx gets that far."""
     if path == "/moved/y" and who not in ("valid", "unlisted", "none", "denied"):
         return "public", "public"
     return "would-deny", "spelling" if path in ODD else REASONS[who]

@@ -107,7 +107,7 @@ class Shop(Brownfield):
 
 @contextlib.contextmanager
 def shop(root: Path, first: int, **entry: object) -> Iterator[Shop]:
-    """A public site that is open to everybody, its panel included; then its gate, and the lines. Ports from ``first`` on are its own."""
+    """A public site that is open to everybody, its panel included; then its gate, and the lines; on ports from ``first`` on."""
     ports = {"own": free_port(first, first + 29), "other": free_port(first + 30, first + 49), "shared": 0}
     application, panel = Application(free_port(first + 50, first + 69)), Application(free_port(first + 70, first + 89))
     foreign = _pair(root / "foreign-ca", "Foreign", is_ca=True)

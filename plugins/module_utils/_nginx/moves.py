@@ -167,8 +167,8 @@ def _would_publish(site: Site) -> tuple[str, str]:
     if site.edge:
         return (
             what,
-            f"If the edge leads people to site {site.name} already, say -e rollout_force=true; if nobody comes there yet, say it with "
-            "stage: enforce",
+            f"If the edge leads people to site {site.name} already, say -e rollout_force=true; if nobody comes there yet, "
+            "say it with stage: enforce",
         )
     return (
         what,

@@ -153,8 +153,8 @@ class Site:
     def stages(self) -> tuple[str, ...]:
         """Those that it can be in, from the first to the last.
 
-        A window is for a server of ours that people come to themselves: behind an edge the peer of every connection is the edge, and in
-        somebody else's server a visitor with a bad certificate comes a second time, from nginx itself.
+        A window is for a server of ours that people come to themselves: behind an edge the peer of every connection is the
+        edge, and in somebody else's server a visitor with a bad certificate comes a second time, from nginx itself.
         """
         return STAGES if self.manage == "vhost" and not self.edge else tuple(one for one in STAGES if one != "fallback")
 

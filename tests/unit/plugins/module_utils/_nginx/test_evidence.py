@@ -79,7 +79,9 @@ def test_both_formats_say_the_same() -> None:
     assert (nobody.verdict, nobody.name, nobody.email) == ("deny", "", "")
 
 
-@pytest.mark.parametrize("text", [line(edge="CN=edge"), f'{combined()[:-1]} edge="CN=edge"\n'], ids=["json", "combined"])
+@pytest.mark.parametrize(
+    "text", [line(edge="CN=edge"), f'{combined()[:-1]} edge="CN=edge"\n'], ids=["json", "combined"]
+)
 def test_behind_an_edge_it_is_the_visitor_who_counts(text: str) -> None:
     found = parse(text)
     assert found

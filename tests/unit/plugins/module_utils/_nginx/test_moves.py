@@ -134,7 +134,7 @@ def test_where_a_gate_is_tried_nobody_is_shut_out() -> None:
 def test_where_there_is_no_window_observe_is_the_only_stage_between(entry: dict[str, Any]) -> None:
     [move] = plan_moves(parse_sites([{**entry, "stage": "enforce"}]), manifest("observe"))
     assert (move.kind, move.shuts, move.objection) == ("forward", True, "")
-    with pytest.raises(Problem, match="that leaves out observe. Set stage: observe for site panel first"):
+    with pytest.raises(Problem, match=r"that leaves out observe\. Set stage: observe for site panel first"):
         refuse_moves(plan_moves(parse_sites([{**entry, "stage": "enforce"}]), {}))
 
 
