@@ -496,7 +496,7 @@ def test_the_decision_service_has_the_last_word(world: PathWorld) -> None:
     }
     assert {name: asked.get(name) for name in expected} == expected
     assert "content-length" not in asked
-    for said, got in ((403, 403), (401, 401), (500, 500), (404, 500), (302, 500), (200, 200)):
+    for said, got in ((403, 403), (401, 401), (500, 503), (404, 503), (302, 503), (200, 200)):
         service.status = said
         assert ask(world, "valid", "/", "asks.test").status == got
     assert len(world.application.reached) == before + 2
@@ -507,7 +507,11 @@ def test_the_decision_service_has_the_last_word(world: PathWorld) -> None:
 
 def test_without_its_decision_service_a_site_is_closed(world: PathWorld) -> None:
     before = len(world.application.reached)
-    assert ask(world, "valid", "/", "lost.test").status == 500
+    answer = ask(world, "valid", "/", "lost.test")
+    assert (answer.status, answer.headers["x-quietdoor-verdict"]) == (503, "deny")
+    assert "Nothing can be decided right now" in answer.body
+    # The strangers' refusal is the usual one.
+    assert ask(world, "none", "/", "lost.test").status == 403
     assert len(world.application.reached) == before
 
 

@@ -248,10 +248,11 @@ def test_a_gate_that_leads_nowhere_is_taken_back(lab: Lab) -> None:
     assert not armed(lab)
 
 
-def test_no_check_can_be_left_out(lab: Lab) -> None:
-    """A decision service that refuses everybody is seen, whatever list of checks somebody wrote."""
+@pytest.mark.parametrize("service", ["refuses everybody", "does not answer"])
+def test_no_check_can_be_left_out(lab: Lab, service: str) -> None:
+    """A decision service that lets nobody in is seen, whatever list of checks somebody wrote."""
     site = lab.sites[0]
-    site.entry["auth_request"] = f"http://127.0.0.1:{lab.free}/no"
+    site.entry["auth_request"] = f"http://127.0.0.1:{lab.free}/no" if service == "refuses everybody" else "http://127.0.0.1:9"
     try:
         done = rollout(lab, "fallback", rollout_probe_checks=[])
     finally:
