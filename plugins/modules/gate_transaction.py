@@ -279,8 +279,8 @@ snapshots:
   description:
     - The generations that are kept, the newest first.
     - Each has C(generation), C(live), C(stages) (site to stage), C(written) (RFC 3339), C(sha256) of its files as they were
-      written, C(content), the same without its number, C(closed), the sites whose window has closed, and C(intact), whether the
-      files still are as they were written.
+      written, C(closed), the sites whose window has closed, C(intact), whether the files still are as they were written, and
+      C(restores), the generation that it brought back, null if it was a new one.
   returned: O(step=status)
   type: list
   elements: dict
@@ -290,9 +290,9 @@ snapshots:
       stages: {admin: enforce}
       written: "2026-11-24T10:00:00Z"
       sha256: 5f0c1c4d5d0c3f3bb8a1f1f0c2f7e6d0a9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4
-      content: 0a9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d45f0c1c4d5d0c3f3bb8a1f1f0c2f7e6d
       closed: []
       intact: true
+      restores: 10
 drift:
   description:
     - The files of the live gate that are not as the last transaction left them, relative to O(conf_path).
@@ -400,6 +400,7 @@ def request_from(params: dict[str, Any], conf_path: str, step: str) -> Request:
         prove_timeout=seconds(params, "prove_timeout"),
         keep=kept(params),
         lenient=params["other_ways"] == "warn",
+        restores=params["generation"] if step == "rollback" else None,
     )
 
 

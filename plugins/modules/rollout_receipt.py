@@ -7,13 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: rollout_receipt
-short_description: Note what was rolled out somewhere, or make sure that it was
+short_description: Note what was rolled out somewhere, make sure that it was, or take that back
 version_added: 0.1.0
 description:
   - Keeps receipts in a directory, one small file for a site in a stage, with the settings and the version of this collection with
     which it was rolled out. Receipts hold no secret.
   - With O(state=required) it fails unless there is a receipt for each thing, so that nothing reaches production that
     staging has not had.
+  - With O(state=absent) it takes receipts back, because what they are about has turned out to be wrong.
 options:
   path:
     description: The directory of the receipts. It is made with the first one.
@@ -24,10 +25,11 @@ options:
     type: str
     required: true
   things:
-    description: What they are about, as filter P(quietdoor.mtls.gate_digests#filter) returns it.
+    description:
+      - What they are about, as filter P(quietdoor.mtls.gate_digests#filter) returns it.
+      - Required for O(state=present) and O(state=required), and without effect in O(state=absent).
     type: list
     elements: dict
-    required: true
     suboptions:
       site:
         description: The name of the site.
@@ -41,12 +43,17 @@ options:
         description: SHA-256 over the version of the collection and the settings of the site, hex.
         type: str
         required: true
+  sites:
+    description: The names of the sites whose receipts are taken back. Required for O(state=absent), and without effect in others.
+    type: list
+    elements: str
   state:
     description:
       - V(present) writes those that are not there. Of one site in one environment the newest 100 are kept.
       - V(required) fails and names the sites of which there is none.
+      - V(absent) removes all of O(sites) from this environment, whatever the stage and the settings.
     type: str
-    choices: [present, required]
+    choices: [present, required, absent]
     default: present
 extends_documentation_fragment:
   - quietdoor.mtls.attributes
@@ -70,6 +77,13 @@ EXAMPLES = r"""
     path: /srv/quietdoor/receipts
     environment: production
     things: "{{ gate_sites | quietdoor.mtls.gate_digests }}"
+
+- name: Let nothing follow what staging has gone back from
+  quietdoor.mtls.rollout_receipt:
+    path: /srv/quietdoor/receipts
+    environment: staging
+    state: absent
+    sites: [panel]
 """
 
 RETURN = r"""
@@ -79,6 +93,12 @@ written:
   type: list
   elements: dict
   sample: [{"site": "panel", "stage": "enforce"}]
+withdrawn:
+  description: The sites of which there were receipts that are taken back.
+  returned: success
+  type: list
+  elements: str
+  sample: [panel]
 """
 
 import os
@@ -94,7 +114,7 @@ _THING = {name: {"type": "str", "required": True} for name in ("site", "stage", 
 
 
 def work(module: Any) -> dict[str, Any]:
-    """Write, or look."""
+    """Write, take back, or look."""
     params = module.params
     directory, environment = params["path"], params["environment"]
     if not os.path.isabs(directory or ""):
@@ -102,10 +122,14 @@ def work(module: Any) -> dict[str, Any]:
             f"path: {directory!r} is not an absolute path", "Give the whole path of the directory of the receipts"
         )
     directory = os.path.normpath(directory)
+    if params["state"] == "absent":
+        gone = receipts.withdraw(directory, environment, params["sites"], check_mode=module.check_mode)
+        shown = "".join(f"{environment}: {site}\n" for site in gone)
+        return {"changed": bool(gone), "written": [], "withdrawn": list(gone), "diff": _diff(directory, shown, "")}
     things = tuple(receipts.thing_from(item) for item in params["things"])
     if params["state"] == "required":
         refuse_missing(receipts.missing(directory, environment, things), directory, environment)
-        return {"changed": False, "written": []}
+        return {"changed": False, "written": [], "withdrawn": []}
     when = f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
     new = receipts.write(directory, environment, things, when, check_mode=module.check_mode)
     told = [{"site": thing.site, "stage": thing.stage} for thing in new]
@@ -113,8 +137,13 @@ def work(module: Any) -> dict[str, Any]:
     return {
         "changed": bool(new),
         "written": told,
-        "diff": {"before_header": directory, "after_header": directory, "before": "", "after": shown},
+        "withdrawn": [],
+        "diff": _diff(directory, "", shown),
     }
+
+
+def _diff(directory: str, before: str, after: str) -> dict[str, str]:
+    return {"before_header": directory, "after_header": directory, "before": before, "after": after}
 
 
 def refuse_missing(absent: tuple[receipts.Thing, ...], directory: str, environment: str) -> None:
@@ -136,10 +165,12 @@ def main() -> None:
     spec = {
         "path": {"type": "path", "required": True},
         "environment": {"type": "str", "required": True},
-        "things": {"type": "list", "elements": "dict", "required": True, "options": _THING},
-        "state": {"type": "str", "choices": ["present", "required"], "default": "present"},
+        "things": {"type": "list", "elements": "dict", "options": _THING},
+        "sites": {"type": "list", "elements": "str"},
+        "state": {"type": "str", "choices": ["present", "required", "absent"], "default": "present"},
     }
-    run(AnsibleModule(argument_spec=spec, supports_check_mode=True), work)
+    needed = [("state", "present", ["things"]), ("state", "required", ["things"]), ("state", "absent", ["sites"])]
+    run(AnsibleModule(argument_spec=spec, required_if=needed, supports_check_mode=True), work)
 
 
 if __name__ == "__main__":

@@ -200,6 +200,25 @@ def test_production_waits_for_staging(lab: Lab) -> None:
     assert done.code == 0, done.output
 
 
+def test_what_staging_went_back_from_does_not_reach_production(lab: Lab) -> None:
+    """A rollback says that it was wrong; a rollout that went back by one word in the inventory, as above, does not."""
+    lab.sites[0].entry["contact"] = "somebody else"
+    staging = {"rollout_after": "staging", "rollout_environment": "staging"}
+    assert rollout(lab, "fallback", **staging).code == 0
+    back = lab.play(playbook="quietdoor.mtls.rollback", **staging)
+    assert back.code == 0, back.output
+    done = rollout(lab, "fallback", rollout_after="staging")
+    assert done.code != 0
+    assert "staging has not had this yet" in " ".join(done.output.split())
+    assert rollout(lab, "fallback", **staging).code == 0
+    # It is there already, so this is about the receipt alone.
+    assert rollout(lab, "fallback", rollout_after="staging").code == 0
+    # Whoever has to go back does, wherever the receipts are.
+    back = lab.play(playbook="quietdoor.mtls.rollback", **staging, rollout_receipts_path="/etc/hostname")
+    assert back.code == 0, back.output
+    assert "were not withdrawn" in " ".join(back.output.split())
+
+
 def test_a_gate_that_does_not_do_what_it_should_is_taken_back(lab: Lab) -> None:
     """The server's certificate is not the one that the canary was told to trust."""
     site = lab.sites[0]
@@ -252,7 +271,9 @@ def test_a_gate_that_leads_nowhere_is_taken_back(lab: Lab) -> None:
 def test_no_check_can_be_left_out(lab: Lab, service: str) -> None:
     """A decision service that lets nobody in is seen, whatever list of checks somebody wrote."""
     site = lab.sites[0]
-    site.entry["auth_request"] = f"http://127.0.0.1:{lab.free}/no" if service == "refuses everybody" else "http://127.0.0.1:9"
+    site.entry["auth_request"] = (
+        f"http://127.0.0.1:{lab.free}/no" if service == "refuses everybody" else "http://127.0.0.1:9"
+    )
     try:
         done = rollout(lab, "fallback", rollout_probe_checks=[])
     finally:

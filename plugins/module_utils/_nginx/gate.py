@@ -48,6 +48,7 @@ class Request:
     :param prove_timeout: seconds.
     :param keep: how many generations to keep on disk.
     :param lenient: whether a panel that is open through another server is a warning only.
+    :param restores: the kept generation that the candidate is, None if it is a new one.
     """
 
     candidate: Mapping[str, str]
@@ -55,6 +56,7 @@ class Request:
     prove_timeout: float
     keep: int
     lenient: bool = False
+    restores: int | None = None
 
 
 @dataclass(frozen=True)
@@ -241,7 +243,8 @@ class _Gate:
 
     def _arrange(self, generation: int | None) -> None:
         if generation is not None and generation == self.target and generation != self.live:
-            write_record(self.nginx.conf_path, generation, self._with_generation(generation), self.clock().wall)
+            files, wall = self._with_generation(generation), self.clock().wall
+            write_record(self.nginx.conf_path, generation, files, wall, self.request.restores)
         was_there = generation != self.target and self.armed is not None and self.found_entry is not None
         place(self.shelf, self.entry, generation, (self.found_entry or "") if was_there else ENTRY_TEXT)
 

@@ -9,6 +9,7 @@ and the settings of the site. It holds no secret.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -23,7 +24,7 @@ from .sites import parse_sites
 from .window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from .sites import Site
     from .upstreams import Upstream
@@ -89,6 +90,22 @@ def write(
         _prune(directory, environment, site)
     sync_directory(directory)
     return new
+
+
+def withdraw(directory: str, environment: str, sites: Collection[str], *, check_mode: bool) -> tuple[str, ...]:
+    """Remove the receipts of sites from ``environment``, in whatever stage and with whatever settings, and return those sites.
+
+    :raises Problem: if the directory cannot be read.
+    """
+    _checked(environment)
+    found = [match for name in _names(directory) if (match := _FILE.fullmatch(name))]
+    gone = [match for match in found if match["environment"] == environment and match["site"] in sites]
+    if gone and not check_mode:
+        for match in gone:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(directory, match[0]))
+        sync_directory(directory)
+    return tuple(sorted({match["site"] for match in gone}))
 
 
 def thing_from(item: object) -> Thing:

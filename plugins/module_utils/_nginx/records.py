@@ -32,12 +32,14 @@ class Record:
     :param files: relative path -> text, generation.conf among them.
     :param stages: site -> stage, as manifest.json says.
     :param written: RFC 3339.
+    :param restores: the generation that it brought back, None if it is a new one.
     """
 
     generation: int
     files: dict[str, str]
     stages: dict[str, str]
     written: str
+    restores: int | None = None
 
     @property
     def sha256(self) -> str:
@@ -83,12 +85,15 @@ def digest(files: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def write_record(conf_path: str, generation: int, files: Mapping[str, str], wall: float) -> None:
-    """Write down what a generation is made of. Call it before the generation is live."""
+def write_record(
+    conf_path: str, generation: int, files: Mapping[str, str], wall: float, restores: int | None = None
+) -> None:
+    """Write down what a generation is made of, and which one it brings back. Call it before the generation is live."""
     directory = os.path.join(conf_path, RECORDS)
     make_directory(os.path.dirname(directory), PUBLIC_DIR)
     make_directory(directory, PUBLIC_DIR)
-    data = {"format": _FORMAT, "generation": generation, "written": in_iso(wall), "files": dict(files)}
+    known = {"generation": generation, "written": in_iso(wall), "restores": restores}
+    data = {"format": _FORMAT, **known, "files": dict(files)}
     write_atomic(_path(conf_path, generation), (json.dumps(data, indent=1) + "\n").encode(), PUBLIC_FILE)
 
 
@@ -100,8 +105,16 @@ def read_record(conf_path: str, generation: int | None) -> Record | None:
     try:
         data = json.loads(text)
         files = {str(path): str(content) for path, content in data["files"].items()}
-        known = data["format"] == _FORMAT and data["generation"] == generation
-        return Record(int(data["generation"]), files, _stages(files), str(data["written"])) if known else None
+        restores = data.get("restores")
+        if (data["format"], data["generation"]) != (_FORMAT, generation):
+            return None
+        return Record(
+            int(data["generation"]),
+            files,
+            _stages(files),
+            str(data["written"]),
+            int(restores) if restores is not None else None,
+        )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 

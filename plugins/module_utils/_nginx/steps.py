@@ -48,9 +48,9 @@ class Kept:
 
     :param stages: site -> stage.
     :param written: RFC 3339; empty where nothing is known of it.
-    :param content: a digest over what it is, whatever number it has.
     :param closed: the sites whose window has closed.
     :param intact: whether its files are as they were written.
+    :param restores: the generation that it brought back, None if it is a new one.
     """
 
     generation: int
@@ -58,9 +58,9 @@ class Kept:
     stages: dict[str, str]
     written: str
     sha256: str
-    content: str
     closed: tuple[str, ...]
     intact: bool
+    restores: int | None
 
 
 @dataclass(frozen=True)
@@ -198,9 +198,9 @@ def _kept(conf_path: str, shelf: Shelf, generation: int) -> Kept:
         stages=record.stages if record else {},
         written=record.written if record else "",
         sha256=record.sha256 if record else sha256,
-        content=digest({path: text for path, text in files.items() if path != GENERATION}),
         closed=_closed(files.get("manifest.json", ""), time.time()),
         intact=record is not None and record.sha256 == sha256,
+        restores=record.restores if record else None,
     )
 
 

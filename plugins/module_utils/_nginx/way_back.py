@@ -44,14 +44,13 @@ def choose(snapshots: Sequence[Mapping[str, Any]], live: int | None, asked: str,
     :raises Problem: if there is none, or if it would shut people out.
     """
     kept = {int(one["generation"]): one for one in snapshots}
-    now = kept.get(live or 0, {"generation": 0, "stages": {}, "content": ""})
+    now = kept.get(live or 0, {"generation": 0, "stages": {}})
     if asked:
         chosen = _asked(asked, kept)
     else:
         earlier = [one for number, one in sorted(kept.items(), reverse=True) if number < (live or 0) and one["intact"]]
-        restored = next((one for one in earlier if one["content"] == now["content"]), None)
-        if restored is not None:
-            done = f"generation {live} is what generation {restored['generation']} was: it went back before"
+        if now.get("restores") is not None:
+            done = f"generation {live} is what generation {now['restores']} was: it went back before"
             return WayBack(int(live or 0), f"{done}. {_OF_OTHERS} to go further")
         chosen = _before(earlier, live)
     stricter = _stricter(now["stages"], chosen["stages"])

@@ -19,7 +19,11 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import 
 
 VALUES: dict[str, Any] = {"str": "x", "path": "/nowhere/at/all", "list": [], "dict": {}}
 # What a module wants beside the options that are always required.
-BESIDE: dict[str, dict[str, Any]] = {"ca": {"common_name": "Test CA"}, "revocation": {"serial": "01"}}
+BESIDE: dict[str, dict[str, Any]] = {
+    "ca": {"common_name": "Test CA"},
+    "revocation": {"serial": "01"},
+    "rollout_receipt": {"things": []},
+}
 
 
 def spec(name: str) -> dict[str, Any]:

@@ -91,6 +91,31 @@ def test_a_receipt_is_there_once_it_is_written(tmp_path: Path) -> None:
     assert receipts.missing(directory, "staging", receipts.things_of([{**SITE, "stage": "enforce"}], "1.2.3")) != ()
 
 
+def test_all_of_a_site_in_one_environment_are_withdrawn(tmp_path: Path) -> None:
+    directory = str(tmp_path)
+    panel, other = (
+        receipts.Thing("panel", stage, digit * 64) for stage, digit in (("enforce", "a"), ("fallback", "b"))
+    )
+    shop = receipts.Thing("shop", "enforce", "c" * 64)
+    for environment in ("staging", "production"):
+        receipts.write(directory, environment, [panel, other, shop], WHEN, check_mode=False)
+    (tmp_path / "staging.panel.txt").write_text("somebody's own")
+    before = sorted(tmp_path.iterdir())
+    assert receipts.withdraw(directory, "staging", ["panel", "wiki"], check_mode=True) == ("panel",)
+    assert sorted(tmp_path.iterdir()) == before
+    assert receipts.withdraw(directory, "staging", ["panel", "wiki"], check_mode=False) == ("panel",)
+    assert receipts.withdraw(directory, "staging", ["panel", "wiki"], check_mode=False) == ()
+    assert receipts.missing(directory, "staging", [panel, other, shop]) == (panel, other)
+    assert receipts.missing(directory, "production", [panel, other, shop]) == ()
+    assert (tmp_path / "staging.panel.txt").exists()
+
+
+def test_nothing_is_withdrawn_where_there_is_nothing(tmp_path: Path) -> None:
+    assert receipts.withdraw(str(tmp_path / "none"), "staging", ["panel"], check_mode=False) == ()
+    with pytest.raises(Problem, match="cannot be the name of an environment"):
+        receipts.withdraw(str(tmp_path), "../staging", ["panel"], check_mode=False)
+
+
 def test_the_newest_hundred_are_kept(tmp_path: Path) -> None:
     directory = str(tmp_path)
     for number in range(105):

@@ -12,12 +12,12 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors imp
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.way_back import choose
 
 
-def kept(number: int, stage: str, content: str = "", **more: Any) -> dict[str, Any]:
+def kept(number: int, stage: str, restores: int | None = None, **more: Any) -> dict[str, Any]:
     """A snapshot as gate_transaction returns it."""
     return {
         "generation": number,
         "stages": {"panel": stage},
-        "content": content or f"content {number}",
+        "restores": restores,
         "closed": [],
         "intact": True,
         **more,
@@ -33,9 +33,15 @@ def test_the_one_before() -> None:
 
 def test_going_back_twice_is_going_back_once() -> None:
     """Else a playbook that is run again, because one host was away, would enforce what was just opened."""
-    found = choose([kept(4, "fallback", "content 2"), ENFORCE, FALLBACK, OBSERVE], 4, "", force=False)
+    found = choose([kept(4, "fallback", 2), ENFORCE, FALLBACK, OBSERVE], 4, "", force=False)
     assert found.generation == 4
     assert "generation 4 is what generation 2 was" in found.reason
+
+
+def test_what_was_rolled_out_once_more_can_be_gone_back_from_once_more() -> None:
+    """The same as generation 3, but somebody wanted it again."""
+    again = choose([kept(5, "enforce"), kept(4, "fallback", 2), ENFORCE, FALLBACK, OBSERVE], 5, "", force=False)
+    assert (again.generation, again.reason) == (4, "")
 
 
 @pytest.mark.parametrize("asked", ["", "3"])
