@@ -253,6 +253,29 @@ def test_what_somebody_changed_by_hand_is_shown_and_not_overwritten(lab: Lab) ->
         path.write_text(text)
 
 
+def test_a_manifest_that_is_cut_off_closes_nothing(lab: Lab) -> None:
+    """Nobody knows then in which stage the site is, or where nginx can be asked. What is said mends it."""
+    path: Path = lab.nginx.prefix / "quietdoor" / "gate" / "manifest.json"
+    text = path.read_text()
+    path.write_text(text[: len(text) // 2])
+    lab.sites[0].entry["stage"] = "enforce"
+    try:
+        alone, whole = lab.play(), rollout(lab, "enforce")
+    finally:
+        lab.sites[0].entry["stage"] = "fallback"
+    assert (alone.code, whole.code) == (2, 2)
+    assert "manifest.json does not say where the running nginx can be asked" in " ".join(alone.output.split())
+    assert "quietdoor/gate/manifest.json is not as the last transaction left it" in " ".join(whole.output.split())
+    live = (lab.nginx.prefix / "quietdoor" / "gate").readlink().name
+    assert f"-e rollback_generation={live} -e rollout_overwrite=true" in " ".join(alone.output.split())
+    mended = lab.play(
+        "-e", f"rollback_generation={live}", "-e", "rollout_overwrite=true", playbook="quietdoor.mtls.rollback"
+    )
+    assert mended.code == 0, mended.output
+    assert path.read_text() == text
+    assert status(lab) == 200
+
+
 def test_a_gate_that_leads_nowhere_is_taken_back(lab: Lab) -> None:
     site = lab.sites[0]
     right = site.entry["upstream"]

@@ -332,13 +332,23 @@ def endpoints_of_live_gate(conf_path: str) -> Sequence[Endpoint] | None:
     """Return where the running nginx tells its generations, None if no gate is live.
 
     Left out are the sites of snippets that no server included when the gate was last proven.
+
+    :raises Problem: if its manifest does not say so.
     """
     shelf = Shelf(conf_path, "gate")
     live = shelf.live()
     if live is None:
         return None
     manifest = shelf.files(live).get("manifest.json", "")
-    endpoints = manifest_endpoints(manifest)
+    try:
+        endpoints = manifest_endpoints(manifest)
+    except Problem:
+        raise Problem(
+            f"{conf_path}/{HOME}/gate/manifest.json does not say where the running nginx can be asked, so somebody has "
+            "changed it",
+            f"Run playbook quietdoor.mtls.rollback with -e rollback_generation={live} -e rollout_overwrite=true, which "
+            "writes what was there",
+        ) from None
     waiting = {panel.site for panel in panels_from(manifest) if panel.manage == "snippets"} - included_sites(conf_path)
     return [endpoint for endpoint in endpoints if endpoint.site not in waiting]
 
