@@ -190,5 +190,5 @@ def _strange() -> Problem:
         "The manifest of the live gate does not say in which stages its sites are",
         "Look at quietdoor/gate/manifest.json on that host. Go back to a generation that does, with playbook "
         "quietdoor.mtls.rollback; or, if you know that nobody is shut out, say -e rollout_force=true, which takes every site "
-        "for enforced and writes the manifest anew (role gate alone: gate_close_without_evidence)",
+        "for enforced and writes the manifest anew",
     )
