@@ -131,7 +131,9 @@ last_would_deny:
   returned: success
   type: str
 beyond:
-  description: How many requests came from more people or addresses than are told apart, which is 10,000 of each kind.
+  description:
+    - How many requests of people, and through the window, came from more people or addresses than are told apart, which is
+      10,000 of each kind. An address with the certificate of somebody who is known always is.
   returned: success
   type: int
   sample: 0
@@ -214,7 +216,8 @@ def told(evidence: Evidence) -> dict[str, Any]:
         "probed": evidence.probed,
         "last_fallback": _last(evidence.fallback),
         "last_would_deny": _last(evidence.would_deny),
-        "beyond": sum(tally.beyond for tally in (*tallies.values(), *people.values())),
+        # Strangers of whom nothing depends, denied or let in by nobody's leave, may be as many as they like.
+        "beyond": sum(tally.beyond for tally in (evidence.fallback, *people.values())),
     }
 
 

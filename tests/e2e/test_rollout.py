@@ -213,6 +213,11 @@ def test_what_staging_went_back_from_does_not_reach_production(lab: Lab) -> None
     assert rollout(lab, "fallback", **staging).code == 0
     # It is there already, so this is about the receipt alone.
     assert rollout(lab, "fallback", rollout_after="staging").code == 0
+    # The generation that is there already is none to go back from.
+    live = (lab.nginx.prefix / "quietdoor" / "gate").readlink().name
+    same = lab.play("-e", f"rollback_generation={live}", playbook="quietdoor.mtls.rollback", **staging)
+    assert (same.code, same.changed) == (0, 0), same.output
+    assert rollout(lab, "fallback", rollout_after="staging").code == 0
     # Whoever has to go back does, wherever the receipts are.
     back = lab.play(playbook="quietdoor.mtls.rollback", **staging, rollout_receipts_path="/etc/hostname")
     assert back.code == 0, back.output

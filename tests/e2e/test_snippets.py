@@ -330,6 +330,29 @@ def test_a_session_that_the_servers_own_cache_resumes_opens_nothing(world: Brown
     assert world.get(world.strangers["foreign"]).status == 403
 
 
+ERROR_PAGES = {
+    "another place": "error_page 500 502 504 = @backup; location @backup { return 200 backup; }",
+    "a page": "error_page 500 502 503 504 =200 /fixed;",
+    "a redirect": "error_page 502 = /fixed;",
+}
+
+
+@on_one_release
+@pytest.mark.parametrize("page", ERROR_PAGES)
+def test_no_error_page_makes_a_yes_of_a_decision_service_that_is_down(
+    world: Brownfield, restored: None, page: str
+) -> None:
+    world.vhost(more=ERROR_PAGES[page])
+    asks = [{**world.sites[0], "auth_request": "http://127.0.0.1:9"}]
+    run = world.play(roles=("gate",), gate_sites=asks)
+    assert run.code == 0, run.output
+    before = len(world.application.reached)
+    for path in ("/", "/x/index.php"):
+        answer = world.get(world.authority.clients["alex"], path)
+        assert (answer.status, answer.headers.get("x-quietdoor-verdict")) == (403, "deny"), (path, answer)
+    assert len(world.application.reached) == before
+
+
 # --- losing it, and going out ---
 
 

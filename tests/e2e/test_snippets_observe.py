@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from nginx_instance import RELEASES
+from nginx_instance import RELEASES, children
 from test_gate import STATUS, Answer, eventually, exchange
 from test_snippets import Brownfield, brownfield
-from test_snippets_path import ABROAD, EVERYBODY, SNIPPET, shop
+from test_snippets_path import ABROAD, EVERYBODY, shop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +67,16 @@ class Observed:
     def lines(self, path: str) -> list[dict]:
         """Return the entries of the log about a path, when there is one."""
         return eventually(lambda: [line for line in self.world.log(self.name) if line["uri"] == path])
+
+    def snippet(self, kind: str) -> str:
+        """The line that includes one."""
+        return f"include quietdoor/gate/snippets/{self.name}-{kind}.conf;"
+
+    def reload(self) -> None:
+        """Have nginx read its files, and wait until no worker is left that began before."""
+        before = set(children(self.world.nginx.pid))
+        self.world.nginx.reload()
+        assert eventually(lambda: set(children(self.world.nginx.pid)).isdisjoint(before))
 
     def becomes(self, stage: str) -> None:
         """Have the role take the site to another stage; the lines in the server stay as they are."""
@@ -150,25 +160,68 @@ def test_the_same_lines_close_it_and_open_it_again(observed: Observed) -> None:
         assert observed.ask(who, path).status == 200, who
 
 
+def test_what_the_server_limits_is_counted_once(observed: Observed) -> None:
+    zones = (
+        "limit_req_zone $binary_remote_addr zone=mine:1m rate=1r/m; limit_conn_zone $binary_remote_addr zone=conns:1m;"
+    )
+    observed.world.vhost(more="limit_req zone=mine; limit_conn conns 1;", beside=zones)
+    observed.reload()
+    try:
+        assert observed.ask("expired", observed.guarded[0]).status == 200
+        assert observed.ask("expired", observed.guarded[0]).status == 503
+        assert observed.ask("none", observed.guarded[0]).status == 503
+    finally:
+        observed.world.vhost()
+        observed.reload()
+
+
+def test_an_answer_may_have_many_headers(observed: Observed) -> None:
+    """As many as the location that gives it has room for."""
+    headers = "".join(f"add_header X-Long-{number} {'x' * 3000};" for number in range(10))
+    inside = observed.snippet("panel-1") if observed.name == "shop" else ""
+    observed.world.vhost(more=f"location /admin/long {{ {inside} {headers} return 200 long; }}")
+    observed.reload()
+    try:
+        for who in ("none", "expired", "valid"):
+            answer = observed.ask(who, "/admin/long")
+            assert (answer.status, answer.body, len(answer.headers["x-long-9"])) == (200, "long", 3000), who
+    finally:
+        observed.world.vhost()
+        observed.reload()
+
+
+def test_no_snippet_refuses_anybody(observed: Observed) -> None:
+    """In mode path not even that of a guarded path in a location that answers public ones too."""
+    kind = "location" if observed.name == "panel" else "panel-1"
+    observed.world.vhost(more=f"location ~ [.]cgi$ {{ {observed.snippet(kind)} return 200 cgi; }}")
+    observed.reload()
+    try:
+        for who in ("none", "expired", "valid"):
+            assert [observed.ask(who, path).body for path in ("/x.cgi", "/admin/x.cgi")] == ["cgi", "cgi"], who
+    finally:
+        observed.world.vhost()
+        observed.reload()
+
+
 def test_nginx_never_asks_itself_a_third_time(observed: Observed) -> None:
     """With a certificate of its own that nobody knows, the second time would be like the first."""
     neighbour = observed.world.root / "neighbour"
     observed.world.vhost(more=f"proxy_ssl_certificate {neighbour}.crt; proxy_ssl_certificate_key {neighbour}.key;")
-    observed.world.nginx.reload()
+    observed.reload()
     try:
         with pytest.raises(Problem, match="nginx shows this certificate when visitors with a bad one come back"):
             observed.world.look()
-        assert eventually(lambda: observed.ask("expired", observed.guarded[0]).status == 403)
+        assert observed.ask("expired", observed.guarded[0]).status == 403
         assert observed.ask("none", observed.guarded[0]).status == 200
     finally:
         observed.world.vhost()
-        observed.world.nginx.reload()
-    assert eventually(lambda: observed.ask("expired", observed.guarded[0]).status == 200)
+        observed.reload()
+    assert observed.ask("expired", observed.guarded[0]).status == 200
 
 
 def test_a_line_that_is_missing_refuses_nobody_but_is_named(observed: Observed) -> None:
     """As in enforce: what would open the panel then is found while it is still open to everybody."""
-    parts = {"location": ""} if observed.name == "panel" else {"panel": SNIPPET.format("public")}
+    parts = {"location": ""} if observed.name == "panel" else {"panel": observed.snippet("public")}
     observed.world.vhost(**parts)
     try:
         run = observed.world.play(roles=("gate",))

@@ -62,14 +62,14 @@ class Source:
 
 @dataclass
 class Tally:
-    """Sightings by key, a limited number of keys; ``beyond`` counts the rest."""
+    """Sightings by key, a limited number of keys; ``beyond`` counts the rest. Whom a certificate names is always told apart."""
 
     seen: dict[Hashable, Sighting] = field(default_factory=dict)
     beyond: int = 0
 
     def add(self, key: Hashable, at: datetime, serial: str = "") -> None:
         """Count one more sighting of ``key``."""
-        if key not in self.seen and len(self.seen) >= _MOST:
+        if key not in self.seen and len(self.seen) >= _MOST and not (isinstance(key, Source) and key.name):
             self.beyond += 1
             return
         self.seen.setdefault(key, Sighting()).add(at, serial)

@@ -254,7 +254,8 @@ def look_at_the_way_back(configuration: Configuration, block: Block, panel: Pane
     for inner in block.inner:
         if inner.name == "listen" and "proxy_protocol" in inner.args:
             what = "proxy_protocol is asked of everybody here, and visitors with a bad certificate come back without it"
-            yield error(panel, inner, what, "Give the panel a host name of its own and guard that with mode: host")
+            instead = "Give the panel a host name of its own and guard that with mode: host"
+            yield error(panel, inner, what, instead if panel.mode == "path" else "Guard it with manage: vhost")
     address, port = panel.listens[0] if panel.listens else ("*", 443)
     back = _LOOPBACK.get(address, address), port
     own = {(listen.address, listen.port) for listen in block.tcp}
@@ -262,6 +263,6 @@ def look_at_the_way_back(configuration: Configuration, block: Block, panel: Pane
     for listen in (one for other in others for one in other.tcp):
         if (listen.address, listen.port) == back and back not in own:
             told = f"this server listens on {back[0]}:{port}"
-            what = f"{told}, where visitors with a bad certificate come back to the public part of the site"
+            what = f"{told}, where visitors with a bad certificate come back to the site"
             mend = f"Let the server at {block.place} listen on {back[0]}:{port} as well"
             yield Finding(panel.site, True, listen.file, listen.line, what, mend)

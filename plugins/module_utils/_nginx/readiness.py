@@ -150,6 +150,7 @@ def judge(
     reasons = (
         *_too_few(ready, former, never, rules),
         *_not_quiet(sources, rules, now),
+        *_known_without(sources, people, rules, now),
         *_flooded(beyond),
         *_unknown(rows),
     )
@@ -240,13 +241,27 @@ def _not_quiet(sources: Sequence[Seen], rules: Rules, now: datetime) -> list[str
     if not rules.quiet_for or not sources:
         return []
     since = _iso(now - rules.quiet_for)
-    # Who came in while the panel was public (would-deny) may be anybody at all, and keeps nothing back.
+    # Who came in while the panel was public (would-deny) may be anybody at all, and keeps nothing back; but see below.
     lately = [one for one in sources if one.verdict == "fallback" and one.last > since]
     if not lately:
         return []
     shown = _few([f"{one.address} at {one.last} ({one.reason}{_whose(one)})" for one in lately])
     return [
         f"somebody came in without a good certificate through the window in the last {_words(rules.quiet_for)}: {shown}"
+    ]
+
+
+def _known_without(
+    sources: Sequence[Seen], people: Mapping[str, Collection[str]], rules: Rules, now: datetime
+) -> list[str]:
+    """In a server that was public (would-deny) it may be anybody at all, but not everybody is a stranger."""
+    since, known = _iso(now - rules.quiet_for), set(people) - rules.exclude
+    lately = [one for one in sources if one.verdict == "would-deny" and one.name in known and one.last > since]
+    if not rules.quiet_for or not lately:
+        return []
+    shown = _few([f"{one.name} at {one.last} ({one.reason})" for one in lately])
+    return [
+        f"people who may come in showed a certificate that does not open in the last {_words(rules.quiet_for)}: {shown}"
     ]
 
 

@@ -315,8 +315,21 @@ def test_a_log_is_read_back_as_far_as_the_longest_duration(since: list[str], hou
 def test_a_flood_of_addresses_is_counted_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence, "_MOST", 3)
     seen = weighed(
-        *(line(verdict="deny", reason="no-certificate", name="", peer=f"192.0.2.{n % 5}") for n in range(20))
+        *(line(verdict="fallback", reason="no-certificate", name="", peer=f"192.0.2.{n % 5}") for n in range(20))
     )
-    assert len(seen["denied"]) == 3
+    assert len(seen["fallback"]) == 3
     assert seen["beyond"] == 8
+
+
+def test_strangers_may_be_many_and_whom_a_certificate_names_is_found_among_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evidence, "_MOST", 3)
+    lines = [
+        line(verdict="would-deny", name="", email="", peer=f"192.0.2.{number}", status="200") for number in range(9)
+    ]
+    lines += [line(verdict="would-deny", reason="expired", name="carl", peer="192.0.2.99", status="200")]
+    seen = weighed(*lines)
+    assert seen["beyond"] == 0
+    assert [one["name"] for one in seen["would_deny"] if one["name"]] == ["carl"]
     assert Source("a", "b", "c") == Source("a", "b", "c")

@@ -151,7 +151,7 @@ def test_files_of_a_guarded_path_are_not_shown_by_a_public_location(content: str
 )
 def test_the_way_back_leads_to_the_same_server(listen: str, other: str, errors: int) -> None:
     beside = f"server {{ {other} server_name b.test; ssl_reject_handshake on; }}"
-    told = [one for one in found(beside=beside, listen=listen).errors() if "come back to the public part" in one.what]
+    told = [one for one in found(beside=beside, listen=listen).errors() if "come back to the site" in one.what]
     assert [one.line for one in told] == [9] * errors
 
 

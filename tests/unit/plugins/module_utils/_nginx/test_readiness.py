@@ -70,6 +70,26 @@ def test_two_people_and_a_quiet_window() -> None:
     assert found.table()[-1] == "  it can be enforced"
 
 
+@pytest.mark.parametrize(
+    ("name", "last", "held"),
+    [
+        ("carl", "2026-11-28T11:00:00Z", True),
+        ("carl", "2026-11-20T11:00:00Z", False),
+        ("somebody-else", "2026-11-28T11:00:00Z", False),
+        ("", "2026-11-28T11:00:00Z", False),
+        ("door-probe", "2026-11-28T11:00:00Z", False),
+    ],
+)
+def test_a_public_panel_waits_for_those_whom_it_knows(name: str, last: str, held: bool) -> None:
+    """Anybody else who came without a good certificate may be a robot."""
+    rules = Rules(2, timedelta(hours=24), frozenset(["door-probe"]))
+    people = {**PEOPLE, "door-probe": {"0D"}}
+    logs = [log([person("alex"), person("bea")], would_deny=[source("192.0.2.9", last, name)])]
+    found = judge("panel", logs, people, rules, NOW)
+    assert any("carl at 2026-11-28T11:00:00Z (no-certificate)" in reason for reason in found.reasons) is held
+    assert (found.reasons == ()) is not held
+
+
 def test_one_person_on_two_hosts_is_one_person() -> None:
     found = judge("panel", [log([person("alex", count=2)]), log([person("alex", count=3)])], PEOPLE, RULES, NOW)
     assert [one.count for one in found.ready] == [5]
