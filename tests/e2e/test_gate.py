@@ -746,7 +746,7 @@ def test_the_status_location_tells_generations_to_everyone_and_lets_in_who_gets_
     assert (answer.status, answer.headers["x-quietdoor-verdict"]) == (204, "cert")
     assert answer.headers["cache-control"] == "no-store"
     assert world.generations() == world.generations("late.test", "shared")
-    assert world.get(world.authority.clients["bea"], STATUS + "/verdict").status == 404
+    assert world.get(world.authority.clients["bea"], STATUS + "/verdict").status == 403
 
 
 @pytest.mark.parametrize("who", ["alex", "none", "foreign", "look-alike", "revoked", "denied"])
