@@ -236,8 +236,8 @@ DEFAULT = Change(
 )
 STATUS = Change(
     DOOR,
-    r"        if \(\S+ = cert\) \{\n            return 204;\n        \}\n        return 403;\n    \}\n\n    location @",
-    "        return 204;\n    }\n\n    location @",
+    r"        if \(\S+ = cert\) \{\n            return 204;\n        \}\n        return 403;\n    \}\n\n    # Nothing but",
+    "        return 204;\n    }\n\n    # Nothing but",
 )
 
 PLACES = Change(SHOP, r'(?<!\|\\z\)") guarded;', " public;")
@@ -324,7 +324,7 @@ MUTANTS: dict[str, tuple[str, tuple[Change, ...], set[str]]] = {
     "the upgrade": ("door", (Change("snippets/door-*.conf", r"proxy_set_header Upgrade [^;]+;"),), {"websocket"}),
     "the contact": ("door", (Change(DOOR, CONTACT, "somebody"),), {"friendly_page"}),
     "the generation": ("door", (Change("gates/*/generation.conf", r"\b1\b", "7"),), {"generation"}),
-    "the guarded places": ("shop", (PLACES,), OPEN | {"identity_headers"}),
+    "the guarded places": ("shop", (PLACES,), OPEN | {"identity_headers", "valid"}),
     "one of two: the decision in the access phase, of a path": ("shop", (SHOP_ACCESS,), set()),
     "places, spellings and the decision in the access phase": ("shop", (PLACES, SPELLINGS, SHOP_ACCESS), OPEN),
     "one of two: the longest prefix, of a path": ("shop", (CARET,), set()),
