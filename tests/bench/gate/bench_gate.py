@@ -208,8 +208,8 @@ def run(root: Path, options: argparse.Namespace) -> dict[str, list[Figures]]:
     """Build the servers, measure every scenario, and take them down again."""
     material = Material(root / "material")
     found: dict[str, list[Figures]] = {}
-    clients = Clients()
     all_doors, application = doors.build(root, material, material.publication(1, 0))
+    clients = Clients()
     try:
         for identities, revoked in scenarios(options):
             publication = material.publication(identities, revoked)

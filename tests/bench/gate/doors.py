@@ -165,9 +165,14 @@ def build(root: Path, material: Material, publication: dict[str, str]) -> tuple[
         site = {"stage": stage, "mode": mode, "revocation": revocation, "window": {"networks": ["192.0.2.0/24"]}}
         port = free.pop(0)
         doors.append(Door(f"gate, {mode}, {stage}, {revocation}", Single(root / f"gate-{port}"), port, True, site))
-    for door in doors:
-        door.nginx.start()
-    _apply_roles(root, [door for door in doors if door.site is not None], material, publication, application)
+    try:
+        for door in doors:
+            door.nginx.start()
+        _apply_roles(root, [door for door in doors if door.site is not None], material, publication, application)
+    except BaseException:
+        for nginx in (*(door.nginx for door in doors), upstream):
+            nginx.stop()
+        raise
     return doors, upstream
 
 
