@@ -62,14 +62,14 @@ class Source:
 
 @dataclass
 class Tally:
-    """Sightings by key, a limited number of keys; ``beyond`` counts the rest. Whom a certificate names is always told apart."""
+    """Sightings by key, a limited number of keys; ``beyond`` counts the rest."""
 
     seen: dict[Hashable, Sighting] = field(default_factory=dict)
     beyond: int = 0
 
-    def add(self, key: Hashable, at: datetime, serial: str = "") -> None:
-        """Count one more sighting of ``key``."""
-        if key not in self.seen and len(self.seen) >= _MOST and not (isinstance(key, Source) and key.name):
+    def add(self, key: Hashable, at: datetime, serial: str = "", *, always: bool = False) -> None:
+        """Count one more sighting of ``key``; ``always`` says that it is told apart however many there are."""
+        if key not in self.seen and len(self.seen) >= _MOST and not always:
             self.beyond += 1
             return
         self.seen.setdefault(key, Sighting()).add(at, serial)
@@ -121,7 +121,9 @@ def weigh(
         elif request.verdict in by_verdict and request.agent == _PROBE:
             evidence.probed += 1
         elif request.verdict in by_verdict:
-            by_verdict[request.verdict].add(Source(request.peer, request.reason, request.name), request.at)
+            source = Source(request.peer, request.reason, request.name)
+            # Nobody takes a name that a certificate of trust does not give, so these cannot be many.
+            by_verdict[request.verdict].add(source, request.at, always=bool(request.name))
     return evidence
 
 

@@ -146,11 +146,12 @@ def judge(
     strangers = tuple(one for one in other.values() if one.name and one.name not in people)
     never = tuple(sorted(set(people) - rules.exclude - good.keys() - other.keys()))
     sources = _latest_first(_without(read))
+    lately = _lately(sources, rules, now)
     beyond = sum(int(log.get("beyond", 0)) for log in read)
     reasons = (
         *_too_few(ready, former, never, rules),
-        *_not_quiet(sources, rules, now),
-        *_known_without(sources, people, rules, now),
+        *_not_quiet(lately, rules),
+        *_known_without(lately, people, rules),
         *_flooded(beyond),
         *_unknown(rows),
     )
@@ -237,29 +238,27 @@ def _too_few(ready: Sequence[Seen], former: Sequence[Seen], never: Sequence[str]
     ]
 
 
-def _not_quiet(sources: Sequence[Seen], rules: Rules, now: datetime) -> list[str]:
-    if not rules.quiet_for or not sources:
-        return []
+def _lately(sources: Sequence[Seen], rules: Rules, now: datetime) -> list[Seen]:
     since = _iso(now - rules.quiet_for)
-    # Who came in while the panel was public (would-deny) may be anybody at all, and keeps nothing back; but see below.
-    lately = [one for one in sources if one.verdict == "fallback" and one.last > since]
-    if not lately:
+    return [one for one in sources if rules.quiet_for and one.last > since]
+
+
+def _not_quiet(lately: Sequence[Seen], rules: Rules) -> list[str]:
+    found = [one for one in lately if one.verdict == "fallback"]
+    if not found:
         return []
-    shown = _few([f"{one.address} at {one.last} ({one.reason}{_whose(one)})" for one in lately])
+    shown = _few([f"{one.address} at {one.last} ({one.reason}{_whose(one)})" for one in found])
     return [
         f"somebody came in without a good certificate through the window in the last {_words(rules.quiet_for)}: {shown}"
     ]
 
 
-def _known_without(
-    sources: Sequence[Seen], people: Mapping[str, Collection[str]], rules: Rules, now: datetime
-) -> list[str]:
-    """In a server that was public (would-deny) it may be anybody at all, but not everybody is a stranger."""
-    since, known = _iso(now - rules.quiet_for), set(people) - rules.exclude
-    lately = [one for one in sources if one.verdict == "would-deny" and one.name in known and one.last > since]
-    if not rules.quiet_for or not lately:
+def _known_without(lately: Sequence[Seen], people: Collection[str], rules: Rules) -> list[str]:
+    """Who came in while the panel was public (would-deny) may be anybody at all, and keeps nothing back unless he is known."""
+    found = [one for one in lately if one.verdict == "would-deny" and one.name in set(people) - rules.exclude]
+    if not found:
         return []
-    shown = _few([f"{one.name} at {one.last} ({one.reason})" for one in lately])
+    shown = _few([f"{one.name} at {one.last} ({one.reason})" for one in found])
     return [
         f"people who may come in showed a certificate that does not open in the last {_words(rules.quiet_for)}: {shown}"
     ]
