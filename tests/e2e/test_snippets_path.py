@@ -464,35 +464,6 @@ def test_losing_the_include_is_an_error(world: Shop, rewritten: None) -> None:
     assert "site shop was guarded and is not any more" in run.output
 
 
-# --- the second reader ---
-
-
-def test_crossplane_reads_it_too_and_what_it_reads_is_shown_nowhere(world: Shop) -> None:
-    run = world.play("-vvvv", roles=("gate",))
-    assert run.code == 0, run.output
-    assert '"made": true' in run.output
-    assert SECRET not in run.output
-
-
-def test_where_crossplane_is_missing_the_run_says_that_the_check_was_not_made(
-    world: Shop, tmp_path: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "crossplane.py").write_text("raise ImportError\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    run = world.play(roles=("gate",))
-    assert (run.code, run.changed) == (0, 0), run.output
-    said = " ".join(run.output.split())
-    assert said.count("this check was not made, because crossplane is not installed for") == 1
-
-
-def test_where_the_two_readers_disagree_nothing_is_changed(world: Shop, rewritten: None) -> None:
-    world.vhost(more="set $odd a}b;")
-    run = world.play(roles=("gate",), gate_keep=4)
-    assert (run.code, run.changed) == (2, 0), run.output
-    said = " ".join(run.output.split())
-    assert f"{world.nginx.prefix}/sites/shop.conf:2: crossplane reads this line, or one in its block, otherwise" in said
-
-
 # --- the way out ---
 
 

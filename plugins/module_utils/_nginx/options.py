@@ -25,10 +25,6 @@ CHANGE: dict[str, Any] = {
     "prove_timeout": {"type": "str", "default": "15s"},
     "keep": {"type": "int", "default": 5},
 }
-SECOND_READING: dict[str, Any] = {
-    "manifest": {"type": "str", "required": True},
-    "other_ways": {"type": "str", "choices": ["refuse", "warn"], "default": "refuse"},
-}
 
 
 def nginx_from(params: Mapping[str, Any]) -> Nginx:
