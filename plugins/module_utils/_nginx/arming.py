@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .server import Nginx
 
 SHORTEST, LONGEST = 10, 3600  # seconds
-_PROGRAM = main.__module__.rpartition(".")[2]
+_PROGRAM = main.__module__.split(".")[-2:]  # its package and its name
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Arming:
         name = secrets.token_hex(8)
         settings = {**self.settings, "id": name, "deadline": deadline.as_dict()}
         try:
-            lay_out(nginx.conf_path, build_program(_PROGRAM), settings, change.snapshot)
+            lay_out(nginx.conf_path, build_program(*_PROGRAM), settings, change.snapshot)
             started = trigger.start(self.kind, nginx.conf_path, deadline)
             transaction = Transaction(
                 id=name,

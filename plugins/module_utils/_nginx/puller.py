@@ -36,7 +36,7 @@ _ROOT_DIGEST = 64  # hex digits
 
 def build_program() -> bytes:
     """Return the archive. The same sources make the same bytes."""
-    return program.build_program("puller")
+    return program.build_program(*__name__.split(".")[-2:])
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:

@@ -104,8 +104,8 @@ class TestProgram:
 
     def test_it_runs_alone_and_holds_what_it_loads_and_nothing_of_ansible(self, tmp_path: Path) -> None:
         program = tmp_path / "revert.pyz"
-        program.write_bytes(build_program("revert"))
-        assert build_program("revert") == program.read_bytes()
+        program.write_bytes(build_program("_nginx", "revert"))
+        assert build_program("_nginx", "revert") == program.read_bytes()
         code = (
             f"import sys; sys.path.insert(0, {str(program)!r}); import quietdoor._nginx.revert; "
             "print(*sorted(name for name in sys.modules if name.startswith(('quietdoor', 'ansible'))))"
@@ -119,7 +119,7 @@ class TestProgram:
 
     def test_it_says_that_nobody_runs_it_by_hand(self, tmp_path: Path) -> None:
         program = tmp_path / "revert.pyz"
-        program.write_bytes(build_program("revert"))
+        program.write_bytes(build_program("_nginx", "revert"))
         done = subprocess.run([sys.executable, "-I", str(program)], capture_output=True, text=True, check=False)
         assert done.returncode == 2
         assert "gate_transaction" in done.stderr

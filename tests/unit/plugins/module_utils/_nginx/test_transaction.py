@@ -365,7 +365,7 @@ def unarmed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing takes a gate back by itself here: the tests do."""
     monkeypatch.setattr(trigger, "start", lambda _kind, _conf_path, _deadline: Trigger("process"))
     monkeypatch.setattr(trigger, "stop", lambda _conf_path, _trigger, **_own: None)
-    monkeypatch.setattr(arming, "build_program", lambda _module: b"program")
+    monkeypatch.setattr(arming, "build_program", lambda _package, _module: b"program")
 
 
 def begin(model: Model, word: str | None, *, force: bool = False) -> gate.Outcome:
