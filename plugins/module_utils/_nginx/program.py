@@ -105,7 +105,8 @@ class _Sources:
         """Return the source of a module, and whether it is a package."""
         # The loader reads it, because an Ansible module runs from a zip archive itself.
         spec = importlib.util.find_spec(f"{self._library}.{name}") if self._is_module(name) else None
-        text = spec.loader.get_source(spec.name) if spec and hasattr(spec.loader, "get_source") else None
+        read = getattr(spec.loader, "get_source", None) if spec else None
+        text = read(spec.name) if spec and read else None
         if not spec or not isinstance(text, str):
             raise Problem(
                 f"{self._library}.{name}: the source cannot be read", "Install the collection with its sources"
