@@ -58,7 +58,7 @@ demo-rollout: demo-packages install ## a gate from nothing to enforce and back w
 		.venv/collections/ansible_collections/quietdoor/mtls/playbooks/files/demo_rollout.py "$(DEMO_ROLLOUT_PATH)"
 
 # --- checks ---------------------------------------------------------------------------------------------------------
-.PHONY: test lint sanity units integration e2e bench bench-gate demo-check demo-rollout-check molecule images format readmes changelog clean
+.PHONY: test lint sanity units integration e2e bench bench-gate demo-check demo-rollout-check molecule images format readmes golden changelog clean
 test: ## every check there is; logs in .cache/test-logs/
 	@tools/stages.sh lint units e2e -- molecule sanity integration demo-check demo-rollout-check
 
@@ -108,6 +108,9 @@ format: venv ## ruff's own style for every Python file
 
 readmes: venv ## roles/*/README.md from the roles' argument specs
 	@.venv/bin/python tools/role_readme.py
+
+golden: venv install ## tests/unit/golden from the templates and the trust maps as they are
+	@PYTHONPATH=$(CURDIR)/.venv/collections PYTHONDONTWRITEBYTECODE=1 .venv/bin/python tests/unit/support/golden.py
 
 changelog: venv install ## CHANGELOG.md from changelogs/fragments
 	@PATH=$(CURDIR)/.venv/bin:$$PATH .venv/bin/antsibull-changelog release --update-existing --reload-plugins --reload-plugins

@@ -6,74 +6,18 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
-from ansible_collections.quietdoor.mtls.plugins.filter.gate_sites import gate_sites
-from ansible_collections.quietdoor.mtls.plugins.filter.nginx_quote import nginx_quote
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import errors
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config import parse
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.edge import EDGE_KEYS
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.edge_profiles import CUSTOM, HEADERS, PROFILES
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import KEYS
+from gate_rendering import ROLE, VARIABLES, render
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-ROLE = Path(errors.__file__).parents[3] / "roles" / "gate"
-VARIABLES = yaml.safe_load((ROLE / "vars" / "main.yml").read_text(encoding="utf-8"))
-SITE = {
-    "name": "panel",
-    "stage": "enforce",
-    "server_names": ["panel.example", "alias.example"],
-    "listen": ["443", "[::]:443"],
-    "upstream": "http://127.0.0.1:3000",
-    "certificate": "a",
-    "certificate_key": "b",
-}
-
-
-def render(
-    template: str,
-    version: str = "1.22.1",
-    http2: bool = True,
-    handler: int = 0,
-    part: str = "whole",
-    **changes: Any,
-) -> str:
-    """Render a template as the role does, for an nginx of that version; role trust and the lookups take no part in it."""
-    # keep_trailing_newline and trim_blocks as in ansible.builtin.template
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(ROLE / "templates"),
-        trim_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["quietdoor.mtls.nginx_quote"] = nginx_quote
-    site = gate_sites([{**SITE, **changes}])[0]
-    tokens = [listen["token"] for listen in site["listen"]]
-    directive = tuple(map(int, version.split("."))) >= (1, 25, 1)
-    capabilities = {"http2": http2, "http2_directive": http2 and directive}
-    capabilities |= {"ssl_conf_command": True, "ssl_reject_handshake": True}
-    values: dict[str, Any] = {
-        **VARIABLES,
-        "gate__site": site,
-        "gate__part": part,
-        "gate__handler": site["handlers"][handler],
-        "gate__sites": [site],
-        "gate__nginx": {"capabilities": capabilities},
-        "gate__default": {"owned": tokens, "http2": tokens},
-        "gate_log_format": "json",
-        "gate_nginx_log_path": "/var/log/nginx",
-    }
-    expression = VARIABLES["gate__http2_by_listen"].strip("{} ")
-    values["gate__http2_by_listen"] = environment.compile_expression(expression)(**values)
-    text = environment.get_template(template).render(**values)
-    assert parse(text, template), "it is no nginx configuration"
-    return text
 
 
 @pytest.mark.parametrize("template", ["http.conf.j2", "site.conf.j2"])
