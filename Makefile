@@ -58,11 +58,16 @@ demo-rollout: demo-packages install ## a gate from nothing to enforce and back w
 		.venv/collections/ansible_collections/quietdoor/mtls/playbooks/files/demo_rollout.py "$(DEMO_ROLLOUT_PATH)"
 
 # --- checks ---------------------------------------------------------------------------------------------------------
-.PHONY: test lint sanity units integration e2e bench bench-gate demo-check demo-rollout-check molecule images format readmes golden changelog clean
+.PHONY: quick check test lint sanity units integration e2e bench bench-gate demo-check demo-rollout-check molecule images format readmes golden language changelog clean
 test: ## every check there is; logs in .cache/test-logs/
 	@tools/stages.sh lint units e2e -- molecule sanity integration demo-check demo-rollout-check
 
-lint: venv install ## ruff, mypy, ansible-lint, yamllint, shellcheck, documentation, specs, READMEs, changelog
+quick: venv install ## in a minute: style, types, language, layers, golden files, unit tests of changed packages
+	@tools/quick.sh
+
+check: lint units ## in a few minutes: every static check and every unit test
+
+lint: venv install ## ruff, mypy, ansible-lint, yamllint, shellcheck, documentation, specs, READMEs, language, changelog
 	@tools/packages.sh shellcheck=shellcheck
 	@tools/lint.sh
 
@@ -108,6 +113,9 @@ format: venv ## ruff's own style for every Python file
 
 readmes: venv ## roles/*/README.md from the roles' argument specs
 	@.venv/bin/python tools/role_readme.py
+
+language: venv ## tools/language_exceptions.txt, which only shrinks
+	@.venv/bin/python tools/check_language.py --write
 
 golden: venv install ## tests/unit/golden from the templates and the trust maps as they are
 	@PYTHONPATH=$(CURDIR)/.venv/collections PYTHONDONTWRITEBYTECODE=1 .venv/bin/python tests/unit/support/golden.py

@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
-# Every check that runs nothing. All of them run, whatever fails; then the names of those that did.
+# usage: tools/lint.sh [CHECK...]
+# Run the static checks, or only those named. A failure does not stop the others; the names of failed checks come last.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 export PATH=$root/.venv/bin:$PATH
 export ANSIBLE_CONFIG=$root/tools/ansible.cfg ANSIBLE_HOME=$root/.cache/ansible
 failed=()
+only=" $* "
 
 # What `check` calls runs without errexit: a function says itself where it fails.
 check() { # NAME COMMAND...
     local name=$1 start=$SECONDS
     shift
+    [[ $only == "  " || $only == *" $name "* ]] || return 0
     echo "== $name"
     "$@" || failed+=("$name")
     echo "-- $name: $((SECONDS - start)) s"
@@ -42,6 +45,7 @@ check syntax tools/check_syntax.sh
 check docs antsibull-docs lint-collection-docs --plugin-docs "$tree"
 check changelog-fragments in_tree antsibull-changelog lint
 check changelog current_changelog
+check language python tools/check_language.py
 check specs python tools/check_specs.py
 check readmes python tools/role_readme.py --check
 
