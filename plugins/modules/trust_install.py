@@ -16,6 +16,9 @@ description:
   - Refuses what would lock people out or let people back in, namely a publication that is damaged or older than the installed
     one, a chain that does not reach its root, a CRL that is missing for a CA of the chain, not signed by it, not valid yet,
     ending too soon, or of a lower number than the installed one.
+  - Refuses a publication of another authority, namely one that has none of the installed trust anchors, unless
+    O(replace_anchor) names its root. A trust anchor is the public key of a self-signed root. A root that was renewed with the
+    same key keeps it, and a successor is published beside its predecessor first.
   - Needs nothing but python3 and the C(openssl) command on the host.
 options:
   publication:
@@ -32,6 +35,15 @@ options:
         as its CRLs are valid, with a warning; see RV(lapsing).
     type: str
     default: 7d
+  replace_anchor:
+    description:
+      - The SHA-256 of the public key of a root, 64 hex digits. A publication with this root is installed although the host trusts
+        another authority, every certificate of which is refused from then on.
+      - Has no effect on a host that has this root already, and on one without trust.
+      - The command C(openssl x509 -in certs/ca.cert.pem -noout -pubkey | openssl pkey -pubin -outform DER | openssl sha256)
+        prints it on the CA host.
+    type: str
+    default: ""
   cut_connections_after:
     description:
       - How long after a reload former workers of nginx may go on serving connections that are open, WebSockets above all, as in
@@ -143,6 +155,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.options impo
 )
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.shutdown import keep_cutting
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust import Request, install_trust
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust_anchor import check_anchors, parse_anchor
 
 _CUT = {
     "cut_connections_after": {"type": "str"},
@@ -158,12 +171,16 @@ def work(module: Any) -> dict[str, Any]:
         min_remaining=parse_duration(params["min_remaining"], "min_remaining"),
         prove_timeout=seconds(params, "prove_timeout"),
         keep=kept(params),
+        replace_anchor=parse_anchor(params["replace_anchor"], "trust_replace_anchor"),
     )
     nginx = nginx_from(params)
+    now = datetime.now(timezone.utc)
+    # Before anything changes, the limit for connections included.
+    check_anchors(nginx.conf_path, request.publication.get("ca.pem"), request.replace_anchor, now)
     after = seconds(params, "cut_connections_after") if params["cut_connections_after"] else None
     # Before the trust: a worker obeys what was in force when it started.
     cutting = keep_cutting(nginx, params["main_file"], after, request.prove_timeout, check_mode=module.check_mode)
-    outcome = install_trust(nginx, request, datetime.now(timezone.utc), check_mode=module.check_mode)
+    outcome = install_trust(nginx, request, now, check_mode=module.check_mode)
     for warning in (*outcome.result.warnings, *outcome.lapsing):
         module.warn(warning)
     header = {"before_header": "trust", "after_header": "trust"}
@@ -198,6 +215,7 @@ def main() -> None:
         **_CUT,
         "publication": {"type": "dict", "required": True},
         "min_remaining": {"type": "str", "default": "7d"},
+        "replace_anchor": {"type": "str", "default": ""},
     }
     run(AnsibleModule(argument_spec=spec, supports_check_mode=True), work)
 

@@ -43,7 +43,11 @@ options:
     type: str
     default: 30s
   roots:
-    description: SHA-256 fingerprints of the root certificates to believe. By default only the one that is installed already.
+    description:
+      - SHA-256 fingerprints of the root certificates to believe. By default only the one that is installed already, also if it
+        was renewed with the same key.
+      - A publication that has none of the installed roots is refused all the same; see
+        O(quietdoor.mtls.trust_install#module:replace_anchor).
     type: list
     elements: str
     default: []

@@ -25,6 +25,7 @@ import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.puller import build_program
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from lab import Lab, built, curl
 
 if TYPE_CHECKING:
@@ -306,6 +307,33 @@ def test_a_foreign_ca(host: Host, tmp_path: Path) -> None:
     digest = root.fingerprint(hashes.SHA256()).hex()
     assert digest in words
     host.refused("foreign", "which this host does not know", roots=["00" * 32])
+    # A pin adds a root. Only a push replaces the installed one.
+    words = host.refused("foreign", "set trust_replace_anchor", roots=[digest])
+    key = root.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert hashlib.sha256(key).hexdigest() in words
+    name = host.lab.roster[0]["name"]
+    assert host.status(name) == 200
+
+
+def test_a_root_that_was_renewed_with_the_same_key(host: Host) -> None:
+    former = (host.served / "ca.pem").read_bytes()
+    host.lab.roster[-1]["state"] = "revoked"
+    root = {**host.lab.variables["authority_root"], "valid_for": "3700d", "renew": "same_key"}
+    run = host.lab.play("--limit", "localhost", playbook=str(_ca_only(host.home)), authority_root=root)
+    assert run.code == 0, run.output[-4000:]
+    host.lab.variables["authority_root"] = root
+    host.publish()
+    if json.loads((host.served / "trust.json").read_text())["generation"] <= host.serves():
+        _newer(host)
+    assert (host.served / "ca.pem").read_bytes() != former
+    done = host.pull()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("applied: trust generation"), done.stdout
+    assert host.status(host.lab.roster[0]["name"]) == 200
+    # What was denied under the former certificate of the root is still denied.
+    _newer(host)
+    host.rewrite("denied.json", '{"format": 1, "denied": []}')
+    host.refused("foreign", "does not deny the serial")
 
 
 def test_roots_may_be_pinned(host: Host) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 import socket
@@ -279,6 +280,33 @@ def test_a_directory_that_is_no_authority_is_left_alone(lab: Lab, tmp_path: Path
     assert run.code != 0
     assert "thesis.txt" in run.output
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_new_authority_is_refused_by_a_host_that_trusts_another(lab: Lab, tmp_path: Path) -> None:
+    """As on the machine of a colleague, who has the inventory and not the authority."""
+    elsewhere, name = tmp_path / "authority", lab.roster[0]["name"]
+    before = lab.digest()
+    predicted = lab.play("--check", playbook="quietdoor.mtls.trust", authority_path=str(elsewhere))
+    assert predicted.code != 0, predicted.output
+    assert "would create another authority" in predicted.output
+    assert not elsewhere.exists()
+    run = lab.play(playbook="quietdoor.mtls.trust", authority_path=str(elsewhere))
+    assert run.code != 0, run.output
+    for path in (lab.authority, elsewhere):
+        root = x509.load_pem_x509_certificate((path / "certs" / "ca.cert.pem").read_bytes())
+        key = root.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        assert hashlib.sha256(key).hexdigest() in run.output
+    assert "set trust_replace_anchor" in run.output
+    # The other authority exists now, and its publication is what check mode refuses.
+    again = lab.play("--check", playbook="quietdoor.mtls.trust", authority_path=str(elsewhere))
+    assert again.code != 0
+    assert "set trust_replace_anchor" in again.output
+    assert lab.digest() == before
+    for site in lab.sites:
+        pair = ("--cert", str(lab.client(name, "crt")), "--key", str(lab.client(name, "key")))
+        assert curl(site, lab, *pair)[0] == 200
 
 
 def test_an_nginx_that_is_not_there_is_named(lab: Lab) -> None:

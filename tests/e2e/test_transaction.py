@@ -151,6 +151,15 @@ class Ca:
         return openssl("ca", "-config", self.conf, "-gencrl", *options)
 
     @property
+    def anchor(self) -> str:
+        """The SHA-256 of its public key."""
+        key = openssl("x509", "-noout", "-pubkey", "-in", str(self.certificate))
+        der = subprocess.run(
+            ["openssl", "pkey", "-pubin", "-outform", "DER"], input=key.encode(), capture_output=True, check=True
+        )
+        return hashlib.sha256(der.stdout).hexdigest()
+
+    @property
     def facts(self) -> dict[str, str]:
         """Subject and digest as identities.json names them."""
         options = ["-noout", "-subject", "-nameopt", "RFC2253", "-fingerprint", "-sha256"]
@@ -943,13 +952,14 @@ class TestTrust:
             ("of two families", "is no link of the chain"),
             ("with a client in it", "is no link of the chain"),
             ("empty", "whole PEM certificates"),
-            ("of another family", "which is not in ca.pem"),
+            ("of another family", "set trust_replace_anchor"),
+            ("of another family beside the root", "which is not in ca.pem"),
         ],
     )
     def test_chain_that_is_none(self, gated: World, tmp_path: Path, chain: str, words: str) -> None:
         """Likewise."""
         issuing, root = gated.pki.issuing.certificate.read_text(), gated.pki.root.certificate.read_text()
-        other = Pki(tmp_path / "other").make()
+        other, extra = Pki(tmp_path / "other").make(), Ca(tmp_path / "extra", "/CN=Extra").make()
         client, _serial = other.issuing.client("x")
         text = {
             "without the root": issuing,
@@ -957,6 +967,7 @@ class TestTrust:
             "with a client in it": client.read_text().partition("-----BEGIN EC")[0] + issuing + root,
             "empty": "",
             "of another family": other.issuing.certificate.read_text() + other.root.certificate.read_text(),
+            "of another family beside the root": extra.certificate.read_text() + root,
         }[chain]
         before = gated.tree()
         assert words in gated.trust(gated.pki.publication(500, ca_pem=text))["msg"]
@@ -989,6 +1000,31 @@ class TestTrust:
             in gated.trust({**publication, "ca.pem": publication["ca.pem"].rstrip()})["msg"]
         )
         assert "missing" in gated.trust({name: text for name, text in publication.items() if name != "crl.pem"})["msg"]
+
+    def test_another_authority_is_refused_unless_its_root_is_named(self, gated: World, tmp_path: Path) -> None:
+        """Nothing changes, the limit for connections included; the clients of the installed authority still get in."""
+        alex = gated.pki.issuing.home / "alex.both.pem"
+        other = Pki(tmp_path / "other").make()
+        dora = other.add("dora", ["dora@ops.test"], ["ops"])
+        publication, anchor = other.publication(500), other.root.anchor
+        before = gated.tree()
+        for replace_anchor in ("", other.issuing.anchor, other.root.facts["sha256"]):
+            for mode in ({}, {"_ansible_check_mode": True}):
+                options = {"replace_anchor": replace_anchor, "cut_connections_after": "5s", "main_file": "main.conf"}
+                message = gated.trust(publication, **options, **mode)["msg"]
+                assert all(text in message for text in (anchor, gated.pki.root.anchor, str(gated.quietdoor / "trust")))
+                assert "set trust_replace_anchor" in message
+                assert gated.tree() == before
+        assert gated.get("/who", alex).startswith("SUCCESS|0|1|alex")
+        assert not gated.get("/who", dora).startswith("SUCCESS")
+        assert "is not the SHA-256 of a public key" in gated.trust(publication, replace_anchor="yes")["msg"]
+        done = gated.trust(publication, replace_anchor=anchor.upper())
+        assert done["reason"].startswith("trust_replace_anchor replaces CN=Root")
+        assert gated.told() == Answer(1, 500)
+        assert gated.get("/who", dora).startswith("SUCCESS|0|1|dora")
+        assert not gated.get("/who", alex).startswith("SUCCESS")
+        # The former authority is another one now.
+        assert "set trust_replace_anchor" in gated.trust(gated.pki.publication(501), replace_anchor=anchor)["msg"]
 
     def test_reload_that_does_not_take(self, gated: World) -> None:
         """The link goes back, and the old trust is proven."""

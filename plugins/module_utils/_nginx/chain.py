@@ -9,6 +9,8 @@ chain. So all of that is looked at here.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import re
 import ssl
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\n.*?-----END CERTIFICATE-----", re.DOTALL)
 _CRL = re.compile(r"-----BEGIN X509 CRL-----\n.*?-----END X509 CRL-----", re.DOTALL)
+_PUBLIC_KEY = re.compile(r"-----BEGIN PUBLIC KEY-----\n(.*?)-----END PUBLIC KEY-----\n", re.DOTALL)
 _BEGIN = re.compile(r"-----BEGIN ")
 _FIELD = re.compile(
     r"^(?P<key>subject|issuer|serial|notAfter|lastUpdate|nextUpdate|crlNumber|\w+ Fingerprint)=(?P<value>.*)$", re.M
@@ -37,7 +40,10 @@ _MEND_CRL = "Write a new CRL on the CA host and publish it"
 
 @dataclass(frozen=True)
 class Ca:
-    """A CA certificate. ``subject`` is in the form of RFC 2253, ``sha256`` lower-case hex, ``serial`` as in Crl."""
+    """A CA certificate. ``subject`` is in the form of RFC 2253, ``serial`` as in Crl.
+
+    ``sha256`` is that of the certificate, ``key_sha256`` that of its public key (SubjectPublicKeyInfo), in lower-case hex.
+    """
 
     subject: str
     issuer: str
@@ -45,6 +51,12 @@ class Ca:
     sha256: str
     not_after: datetime
     pem: str
+    key_sha256: str
+
+    @property
+    def is_root(self) -> bool:
+        """Whether it names itself as its issuer; ``read_chain`` has verified the signature."""
+        return self.subject == self.issuer
 
 
 @dataclass(frozen=True)
@@ -86,6 +98,17 @@ def read_chain(text: str, now: datetime) -> tuple[Ca, ...]:
     return chain
 
 
+def read_installed_chain(text: str) -> tuple[Ca, ...]:
+    """Return the CAs of a ``ca.pem`` that was accepted before, whatever their dates; what openssl cannot read is left out."""
+    found = []
+    for block in _CERTIFICATE.findall(text):
+        try:
+            found.append(_read_ca(block))
+        except Problem:
+            continue
+    return tuple(found)
+
+
 def read_crls(text: str, chain: Sequence[Ca], now: datetime) -> tuple[Crl, ...]:
     """Return the CRLs of ``crl.pem``: exactly one of every CA of ``chain``, in the chain's order.
 
@@ -123,11 +146,24 @@ def known_crls(text: str, chain: Sequence[Ca]) -> dict[str, Crl]:
 
 
 def _read_ca(pem: str) -> Ca:
-    options = ["-subject", "-issuer", "-serial", "-enddate", "-fingerprint", "-sha256", "-nameopt", "RFC2253"]
+    options = [
+        "-subject",
+        "-issuer",
+        "-serial",
+        "-enddate",
+        "-fingerprint",
+        "-sha256",
+        "-nameopt",
+        "RFC2253",
+        "-pubkey",
+    ]
     done = run_command(["openssl", "x509", "-noout", *options], stdin=pem.encode())
     if done.code != 0:
         raise Problem(f"ca.pem holds a certificate that openssl cannot read: {done.words}", "Publish the chain again")
-    fields = _fields(done.out)
+    key = _PUBLIC_KEY.search(done.out)
+    if key is None:
+        raise Problem("ca.pem holds a certificate whose public key openssl cannot read", "Publish the chain again")
+    fields = _fields(_PUBLIC_KEY.sub("", done.out))
     fingerprint = next((value for key, value in fields.items() if key.lower() == "sha256 fingerprint"), "")
     return Ca(
         subject=fields["subject"],
@@ -136,6 +172,7 @@ def _read_ca(pem: str) -> Ca:
         sha256=fingerprint.replace(":", "").lower(),
         not_after=_time(fields["notAfter"]),
         pem=pem,
+        key_sha256=hashlib.sha256(base64.b64decode(key[1])).hexdigest(),
     )
 
 
@@ -151,7 +188,7 @@ def _check_names(chain: Sequence[Ca]) -> None:
 
 
 def _check_chains(chain: Sequence[Ca]) -> None:
-    roots = [ca for ca in chain if ca.subject == ca.issuer]
+    roots = [ca for ca in chain if ca.is_root]
     if not roots:
         raise Problem(
             f"ca.pem ends with {chain[-1].subject}, which is not a self-signed root; nginx needs the whole chain",

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from .chain import known_crls, read_chain
+from .chain import known_crls, read_chain, read_installed_chain
 from .publication import DATA_FILES, FILES, MANIFEST, read_digests, read_generation, read_publication
 from .shelf import Shelf
 from .trust import Request, install_trust
+from .trust_anchor import check_anchors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,6 +70,8 @@ def pull(
     texts = _fetch(source, installed, sleep)
     _check("older", lambda: _check_not_older(texts, installed))
     _check("foreign", lambda: _check_origin(texts, installed, rules.roots, now))
+    # Pinned roots name what may be added. Only a push replaces the installed authority.
+    _check("foreign", lambda: _check_anchors(nginx.conf_path, texts["ca.pem"], now))
     request = Request(dict(texts), rules.min_remaining, rules.prove_timeout, rules.keep)
     try:
         return install_trust(nginx, request, now, check_mode=False)
@@ -90,6 +93,10 @@ def installed_crls(conf_path: str, now: datetime) -> tuple[Crl, ...]:
     except Problem:
         return ()
     return tuple(known_crls(installed.get("crl.pem", ""), chain).values())
+
+
+def _check_anchors(conf_path: str, ca_pem: str, now: datetime) -> None:
+    check_anchors(conf_path, ca_pem, "", now)
 
 
 def _check(code: str, check: Callable[[], None]) -> None:
@@ -156,14 +163,15 @@ def _check_not_older(texts: Mapping[str, str], installed: Mapping[str, str]) -> 
 def _check_origin(texts: Mapping[str, str], installed: Mapping[str, str], roots: frozenset[str], now: datetime) -> None:
     publication = read_publication(texts)
     chain = read_chain(texts["ca.pem"], now)
-    known = roots or _installed_roots(installed, now)
-    if not known:
+    known = _installed_anchors(installed)
+    if not (roots or known):
         raise Problem(
             "It is not known which root to believe: no trust is installed here, and trust_pull_roots is empty",
             "Hand the first trust over with trust_source push, or set trust_pull_roots to the SHA-256 of the root certificate",
         )
-    for root in (ca for ca in chain if ca.subject == ca.issuer):
-        if root.sha256 not in known:
+    for root in (ca for ca in chain if ca.is_root):
+        # A root that was renewed with the same key has another fingerprint.
+        if not (root.sha256 in roots if roots else root.key_sha256 in known):
             raise Problem(
                 f"The publication brings the root {root.subject} (SHA-256 {root.sha256}), which this host does not know",
                 "If that is a new root of yours, hand it over with trust_source push, or add it to trust_pull_roots",
@@ -171,19 +179,20 @@ def _check_origin(texts: Mapping[str, str], installed: Mapping[str, str], roots:
     _check_denied(publication, chain, installed)
 
 
-def _installed_roots(installed: Mapping[str, str], now: datetime) -> frozenset[str]:
-    if not installed:
-        return frozenset()
-    return frozenset(ca.sha256 for ca in read_chain(installed["ca.pem"], now) if ca.subject == ca.issuer)
+def _installed_anchors(installed: Mapping[str, str]) -> frozenset[str]:
+    return frozenset(ca.key_sha256 for ca in read_installed_chain(installed.get("ca.pem", "")) if ca.is_root)
 
 
 def _check_denied(publication: Publication, chain: tuple[Ca, ...], installed: Mapping[str, str]) -> None:
     if not installed:
         return
-    present = {ca.sha256 for ca in chain}
+    former = read_installed_chain(installed.get("ca.pem", ""))
+    # By key: a CA that was renewed with the same key is still the issuer of what was denied.
+    keys = {ca.sha256: ca.key_sha256 for ca in (*former, *chain)}
+    present = {ca.key_sha256 for ca in chain}
     lost = sorted(
         (issuer, serial)
-        for issuer, serial in _denied(read_publication(installed)) - _denied(publication)
+        for issuer, serial in _denied(read_publication(installed), keys) - _denied(publication, keys)
         if issuer in present
     )
     if lost:
@@ -193,8 +202,11 @@ def _check_denied(publication: Publication, chain: tuple[Ca, ...], installed: Ma
         )
 
 
-def _denied(publication: Publication) -> frozenset[tuple[str, str]]:
-    """The denied certificates by SHA-256 of their issuer: its id may be another one in another publication."""
-    issuers = {str(issuer.id): issuer.sha256 for issuer in publication.issuers}
+def _denied(publication: Publication, keys: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    """Return the denied certificates by the key of their issuer and the serial: ids differ between publications.
+
+    :param keys: the SHA-256 of a CA certificate -> that of its public key.
+    """
+    issuers = {str(issuer.id): keys.get(issuer.sha256, issuer.sha256) for issuer in publication.issuers}
     pairs = (key.split(":") for key in publication.denied)
     return frozenset((issuers[issuer], serial) for issuer, serial in pairs)

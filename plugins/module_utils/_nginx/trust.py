@@ -19,6 +19,7 @@ from .publication import FILES, MANIFEST, Publication, read_generation, read_pub
 from .revoked import anchors, denied_keys, revoked_cas
 from .shelf import HOME, Shelf, locked
 from .transaction import Move, Result
+from .trust_anchor import check_anchors
 from .trust_maps import render_maps
 
 if TYPE_CHECKING:
@@ -43,12 +44,14 @@ class Request:
     :param min_remaining: a CRL that lives shorter is refused, unless a revocation would have to wait for it.
     :param prove_timeout: seconds.
     :param keep: how many generations to keep on disk.
+    :param replace_anchor: the SHA-256 of a root's public key that is accepted though the installed trust does not have it.
     """
 
     publication: Mapping[str, object]
     min_remaining: timedelta
     prove_timeout: float
     keep: int
+    replace_anchor: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,20 +83,28 @@ def install_trust(nginx: Nginx, request: Request, now: datetime, *, check_mode: 
             f"{nginx.conf_path} does not exist", "Install nginx first, or set gate_nginx_conf_path to its directory"
         )
     with locked(nginx.conf_path, check_mode=check_mode):
-        return _Trust(nginx, request, publication, chain, crls).install(short, check_mode=check_mode)
+        replaced = check_anchors(nginx.conf_path, publication.texts["ca.pem"], request.replace_anchor, now)
+        return _Trust(nginx, request, publication, chain, crls, replaced).install(short, check_mode=check_mode)
 
 
 class _Trust:
     """One call, under the lock."""
 
     def __init__(
-        self, nginx: Nginx, request: Request, publication: Publication, chain: tuple[Ca, ...], crls: tuple[Crl, ...]
+        self,
+        nginx: Nginx,
+        request: Request,
+        publication: Publication,
+        chain: tuple[Ca, ...],
+        crls: tuple[Crl, ...],
+        replaced: str,
     ) -> None:
         self.nginx = nginx
         self.request = request
         self.publication = publication
         self.chain = chain
         self.crls = crls
+        self.replaced = replaced
         self.shelf = Shelf(nginx.conf_path, "trust")
         self.live = self.shelf.live()
         self.committed = self.shelf.committed()
@@ -217,7 +228,8 @@ class _Trust:
         differing = [
             name for name in FILES if name != MANIFEST and self.installed.get(name) != self.publication.texts[name]
         ]
-        return f"the publication is newer: {', '.join(differing) or MANIFEST}"
+        newer = f"the publication is newer: {', '.join(differing) or MANIFEST}"
+        return f"{self.replaced}; {newer}" if self.replaced else newer
 
     def _described(self) -> tuple[str, str]:
         old_crls = known_crls(self.installed.get("crl.pem", ""), self.chain)

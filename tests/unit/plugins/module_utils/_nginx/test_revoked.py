@@ -25,7 +25,7 @@ NOW = datetime.now(timezone.utc).replace(microsecond=0)
 
 
 def ca(name: str, issuer: str, serial: str) -> Ca:
-    return Ca(f"CN={name}", f"CN={issuer}", serial, name, NOW + timedelta(days=9), "")
+    return Ca(f"CN={name}", f"CN={issuer}", serial, name, NOW + timedelta(days=9), "", name)
 
 
 def crl(issuer: str, *serials: str) -> Crl:
