@@ -10,6 +10,7 @@ module can work; the next run writes what is missing.
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from dataclasses import dataclass, field
@@ -34,11 +35,13 @@ except ImportError:  # the modules report it (_ansible.dependencies) before anyt
     pass
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
 
 _ATTRIBUTES = "unique_subject = no\n"
-_CRL_NAME = re.compile(r".*\.crl|.*crl.*\.(?:pem|der)", re.IGNORECASE)
+_CRL_NAME = re.compile(r".*crl.*|.*\.r[0-9]+", re.IGNORECASE)
+_PEM_CRL = re.compile(rb"-----BEGIN X509 CRL-----(.*?)-----END X509 CRL-----", re.DOTALL)
 _HEX = re.compile(r"[0-9A-Fa-f]+")
 _Kind = TypeVar("_Kind", bound="x509.ExtensionType")
 
@@ -221,32 +224,64 @@ def _crls(authority: Authority) -> list[_Crl]:
     root, ours = authority.layout.root, os.path.dirname(authority.layout.crl)
     paths = [os.path.join(root, name) for name in os.listdir(root) if _CRL_NAME.fullmatch(name)]
     paths += [os.path.join(ours, name) for name in os.listdir(ours)] if os.path.isdir(ours) else []
-    found = (_crl(authority, path) for path in sorted(paths) if os.path.isfile(path))
+    return [crl for path in sorted(paths) if os.path.isfile(path) for crl in _crls_in(authority, path)]
+
+
+def _crls_in(authority: Authority, path: str) -> list[_Crl]:
+    """Return the CRLs of this authority in a file: one in DER, or any number in PEM, with text or other things around them."""
+    with open(path, "rb") as file:
+        data = file.read()
+    found = (_crl(authority, path, encoded) for encoded in _PEM_CRL.findall(data) or [data])
     return [crl for crl in found if crl]
 
 
-def _crl(authority: Authority, path: str) -> _Crl | None:
-    with open(path, "rb") as file:
-        data = file.read()
+def _crl(authority: Authority, path: str, encoded: bytes) -> _Crl | None:
     try:
-        crl = (x509.load_pem_x509_crl if b"-----BEGIN" in data else x509.load_der_x509_crl)(data)
+        crl = x509.load_der_x509_crl(encoded if encoded[:1] == b"\x30" else base64.b64decode(encoded))
+    except ValueError:
+        return None
+    try:
         if not crl.is_signature_valid(authority.certificate.public_key()):  # type: ignore[arg-type]
             return None
-        numbers = [item.value.crl_number for item in crl.extensions if isinstance(item.value, x509.CRLNumber)]
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except TypeError:
         return None
-    return _Crl(path, max(numbers, default=0), frozenset(serial_hex(entry.serial_number) for entry in crl))
+    except UnsupportedAlgorithm:
+        # An old algorithm, such as MD5. The CRL may be this authority's, and a revocation must not be lost by that.
+        if crl.issuer != authority.certificate.subject:
+            return None
+    try:
+        numbers = [item.value.crl_number for item in crl.extensions if isinstance(item.value, x509.CRLNumber)]
+        return _Crl(path, max(numbers, default=0), frozenset(serial_hex(entry.serial_number) for entry in crl))
+    except ValueError as error:
+        raise Problem(
+            f"{path} is a CRL of this authority that cannot be read: {error}", "Write it again with openssl ca -gencrl"
+        ) from None
 
 
 def _refuse_lost(authority: Authority, crls: list[_Crl], now: datetime) -> None:
+    """Refuse a database that does not have every revocation of the CRLs: the next CRL is made of the database alone."""
+    index = authority.layout.index
+    known = {row.serial for row in authority.rows}
     live = {row.serial for row in authority.rows if not row.is_revoked and row.not_after > now}
     for crl in crls:
-        lost = sorted(crl.serials & live)
+        without_row = crl.serials - known
+        if without_row:
+            raise Problem(
+                f"{crl.path} revokes serials that have no row in {index}: {_listed(without_row)}",
+                "Add each row with openssl ca -revoke CERTIFICATE, as docs/adoption.md shows, or restore "
+                f"{index} from a backup",
+            )
+        lost = crl.serials & live
         if lost:
             raise Problem(
-                f"{crl.path} revokes {lost[0]}, which {authority.layout.index} does not ({len(lost)} such in all)",
-                f"Revoke it again with openssl ca -revoke, or remove {crl.path} if the certificate is to be good",
+                f"{crl.path} revokes serials that {index} does not: {_listed(lost)}",
+                f"Revoke each again with openssl ca -revoke, or remove {crl.path} if the certificates are to be good",
             )
+
+
+def _listed(serials: Collection[str]) -> str:
+    listed = ", ".join(sorted(serials)[:10])
+    return f"{listed} and {len(serials) - 10} more" if len(serials) > 10 else listed
 
 
 def _changes(authority: Authority, key: KeySpec, index: str, crls: list[_Crl]) -> list[_Change]:

@@ -384,6 +384,12 @@ def openssl_fixture() -> Any:
     return openssl
 
 
+@pytest.fixture(name="command")
+def command_fixture() -> Any:
+    """The function that runs any command."""
+    return command
+
+
 @pytest.fixture(name="tree")
 def tree_fixture() -> Any:
     """The function that digests a directory."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors imp
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import adoption, database
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
+NOW = datetime.now(timezone.utc).replace(microsecond=0)
+DAY = timedelta(days=1)
 MAKES = {
     "the guide": {
         "rsa": 4096, "passphrase": "se cret", "crl_number": "1000", "unique_subject": "yes", "directory": "~/ca",
@@ -239,8 +243,97 @@ def test_a_revocation_that_only_a_crl_knows_of_is_not_lost(by_hand: Any, empty_d
     theirs.revoke(serial)
     theirs.gencrl()
     (theirs.path / "index.txt").write_bytes(index)
-    with pytest.raises(Problem, match=r"crl.pem revokes 1000, which .*index.txt does not"):
+    with pytest.raises(Problem, match=r"crl.pem revokes serials that .*index.txt does not: 1000\. Revoke each again"):
         opened(empty_door, theirs).adopt()
+
+
+def without_rows(theirs: Any, *serials: str) -> None:
+    """Delete the rows of revoked certificates, as a script of OpenVPN did."""
+    index = theirs.path / "index.txt"
+    lines = index.read_text().splitlines(keepends=True)
+    index.write_text("".join(line for line in lines if line.split("\t")[3] not in serials))
+
+
+def refused(door: Any, *words: str) -> str:
+    """Adopt, in check mode and without; nothing may change, and the error has these words."""
+    before = door.digest()
+    for check_mode in (True, False):
+        with pytest.raises(Problem) as caught:
+            door.adopt(check_mode=check_mode)
+        assert all(word in str(caught.value) for word in words), caught.value
+        assert door.digest() == before
+        assert not door.file(".lock").exists()
+    return str(caught.value)
+
+
+def test_a_revoked_serial_without_a_row_stops_the_adoption_of_easy_rsa(
+    easy_rsa: Any, empty_door: Any, command: Any, tmp_path: Path
+) -> None:
+    theirs = easy_rsa()
+    theirs.sign("alex")
+    bob = theirs.sign("bob")
+    theirs.revoke("bob")
+    theirs.gencrl()
+    without_rows(theirs, bob)
+    door = opened(empty_door, theirs)
+    index, crl = str(theirs.path / "index.txt"), str(theirs.path / "crl.pem")
+    message = refused(door, f"{crl} revokes serials that have no row in {index}: {bob}. Add each row")
+    assert "docs/adoption.md" in message
+    # As docs/adoption.md shows it: openssl adds the row of a certificate that its database does not have.
+    (copy,) = theirs.path.rglob(f"revoked/certs_by_serial/{bob}.crt")
+    (tmp_path / "row.cnf").write_text(
+        "[ca]\ndefault_ca = authority\n[authority]\ndatabase = index.txt\ndefault_md = sha256\n"
+    )
+    files = ("-cert", "ca.crt", "-keyfile", "private/ca.key", "-revoke", str(copy))
+    command("openssl", "ca", "-config", str(tmp_path / "row.cnf"), *files, directory=theirs.path)
+    door.adopt()
+    assert door.crl().after.serials == {bob}
+
+
+@pytest.mark.parametrize("name", ["crl.pem", "ca.crl", "CRL.der", "revoked-crl", "1a2b3c4d.r0", "crl/old.txt"])
+@pytest.mark.parametrize("form", ["PEM", "DER", "PEM with text and another CRL"])
+def test_a_revoked_serial_without_a_row_stops_the_adoption(
+    name: str, form: str, by_hand: Any, empty_door: Any, openssl: Any, tmp_path: Path
+) -> None:
+    theirs = by_hand(crl_number="1000")
+    serials = [theirs.sign(f"/CN=client {number}") for number in range(3)]
+    empty = theirs.gencrl("empty.out")
+    for serial in serials[:2]:
+        theirs.revoke(serial)
+    theirs.gencrl("full.out")
+    without_rows(theirs, serials[0], serials[1])
+    (theirs.path / "crl").mkdir()
+    options = () if form == "PEM" else ("-outform", "DER") if form == "DER" else ("-text",)
+    openssl("crl", "-in", str(theirs.path / "full.out"), "-out", str(tmp_path / "out"), *options)
+    text = (tmp_path / "out").read_bytes()
+    if form == "PEM with text and another CRL":
+        other = by_hand(path=tmp_path / "other")
+        other.gencrl()
+        text = (other.path / "crl.pem").read_bytes() + empty.public_bytes(Encoding.PEM) + text.replace(b"\n", b"\r\n")
+    (theirs.path / name).write_bytes(text)
+    for file in ("empty.out", "full.out"):
+        (theirs.path / file).unlink()
+    door = opened(empty_door, theirs)
+    refused(door, f"{theirs.path / name} revokes serials that have no row in", f": {', '.join(serials[:2])}. Add each")
+    # The hint works: openssl adds the row of a certificate that its database does not have.
+    theirs.revoke(serials[0])
+    refused(door, f": {serials[1]}. Add each")
+    theirs.revoke(serials[1])
+    door.adopt()
+    assert door.crl().after.serials == set(serials[:2])
+
+
+def test_many_serials_without_a_row_are_counted(by_hand: Any, empty_door: Any) -> None:
+    theirs = by_hand()
+    key = load_pem_private_key((theirs.path / theirs.key).read_bytes(), None)
+    issuer = x509.load_pem_x509_certificate((theirs.path / theirs.certificate).read_bytes()).subject
+    builder = x509.CertificateRevocationListBuilder().issuer_name(issuer).last_update(NOW).next_update(NOW + DAY)
+    for number in range(1, 13):
+        entry = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(NOW)
+        builder = builder.add_revoked_certificate(entry.build())
+    crl = builder.sign(key, hashes.SHA256())
+    (theirs.path / "crl.pem").write_bytes(crl.public_bytes(Encoding.PEM))
+    refused(opened(empty_door, theirs), ": 01, 02, 03, 04, 05, 06, 07, 08, 09, 0A and 2 more. Add")
 
 
 @pytest.mark.parametrize("end", [b"\r\n", b""])
