@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from . import transaction
 from .armed import Snapshot, laid_out, read_transaction
 from .arming import Change
 from .deadline import read_clocks
-from .generation import endpoints_from
+from .gate_manifest import manifest_endpoints, read_manifest
 from .placing import ENTRY, ENTRY_TEXT, GENERATION, included_sites, place, read_text, write_included
 from .records import find_drift, prune_records, refuse_drift, write_record
 from .revert import Rules, refuse_if_held, settle
@@ -269,8 +268,8 @@ class _Gate:
         told = self._told_by(generation)
         if not told:
             return ()
-        panels = panels_from(self.shelf.files(generation)["manifest.json"])
-        snippets = {panel.site for panel in panels if panel.manage == "snippets"}
+        sites = read_manifest(self.shelf.files(generation)["manifest.json"]).checked().sites
+        snippets = {site.name for site in sites if site.manage == "snippets"}
         return [endpoint for endpoint in told if endpoint.site not in snippets]
 
     def _judge(self, configuration: Configuration, root: str) -> None:
@@ -315,19 +314,6 @@ class _Gate:
         return _only(before, differing), _only(after, differing)
 
 
-def manifest_endpoints(text: str) -> tuple[Endpoint, ...]:
-    """Return the endpoints that the text of a manifest.json names.
-
-    :raises Problem: if it is no such manifest.
-    """
-    try:
-        data = json.loads(text)
-        listed = data["endpoints"] if data["format"] == 1 else None
-    except (ValueError, KeyError, TypeError):
-        listed = None
-    return endpoints_from(listed, "manifest.json")
-
-
 def endpoints_of_live_gate(conf_path: str) -> Sequence[Endpoint] | None:
     """Return where the running nginx tells its generations, None if no gate is live.
 
@@ -349,7 +335,8 @@ def endpoints_of_live_gate(conf_path: str) -> Sequence[Endpoint] | None:
             f"Run playbook quietdoor.mtls.rollback with -e rollback_generation={live} -e rollout_overwrite=true, which "
             "writes what was there",
         ) from None
-    waiting = {panel.site for panel in panels_from(manifest) if panel.manage == "snippets"} - included_sites(conf_path)
+    snippets = {site.name for site in read_manifest(manifest).checked().sites if site.manage == "snippets"}
+    waiting = snippets - included_sites(conf_path)
     return [endpoint for endpoint in endpoints if endpoint.site not in waiting]
 
 

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._ansible.errors import Problem
+from .gate_manifest import manifest_from
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
+
+    from .gate_manifest import ManifestSite
 
 
 @dataclass(frozen=True)
@@ -49,41 +52,38 @@ def knocks_from(
     """
     if not manifest:
         return ()
-    try:
-        sites = [(str(name), site) for name, site in sorted(manifest["sites"].items())]
-        return tuple(knock for name, site in sites if name not in skip for knock in _knocks(name, site, address, ports))
-    except (KeyError, TypeError, AttributeError, ValueError):
+    found = manifest_from(manifest)
+    if found.damaged or not found.sites or not all(map(_is_located, found.sites)):
         raise Problem(
             "The manifest of the gate does not say where its sites are",
             "Look at quietdoor/gate/manifest.json on that host",
-        ) from None
+        )
+    return tuple(knock for site in found.sites if site.name not in skip for knock in _knocks(site, address, ports))
 
 
-def _knocks(name: str, site: Mapping[str, Any], address: str, ports: Mapping[str, Any]) -> Iterator[Knock]:
-    paths = [f"{path}/" for path in site.get("paths", [])]
-    asked = [(server_name, page) for server_name in _several(site["server_names"]) for page in paths or ["/"]]
+def _is_located(site: ManifestSite) -> bool:
+    return bool(site.stage and site.server_names and site.listen)
+
+
+def _knocks(site: ManifestSite, address: str, ports: Mapping[str, Any]) -> Iterator[Knock]:
+    paths = [f"{path}/" for path in site.paths]
+    asked = [(server_name, page) for server_name in site.server_names for page in paths or ["/"]]
     listens: dict[int, str] = {}
-    for listen in _several(site["listen"]):
-        listens.setdefault(int(listen["port"]), str(listen["address"]))
+    for listen in site.listen:
+        listens.setdefault(listen.port, listen.address)
     for port, here in listens.items():
         for number, (server_name, page) in enumerate(asked):
             yield Knock(
-                site=name,
+                site=site.name,
                 url=f"https://{server_name}{'' if port == 443 else f':{port}'}{page}",
-                server_name=str(server_name),
+                server_name=server_name,
                 address=_joined(address or _here(here), int(ports.get(str(port), port))),
-                stage=str(site["stage"]),
-                side_door=bool(site.get("side_door", False)),
-                edge=bool(site.get("edge", False)),
+                stage=site.stage,
+                side_door=site.basic_auth,
+                edge=site.edge,
                 guarded_paths=tuple(paths),
                 first=number == 0,
             )
-
-
-def _several(values: object) -> list[Any]:
-    if not isinstance(values, list) or not values:
-        raise TypeError
-    return values
 
 
 def _here(address: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .._ansible.errors import Problem
+from .gate_manifest import manifest_from
 from .sites import STAGES
 
 if TYPE_CHECKING:
@@ -57,13 +58,10 @@ def live_stages(manifest: object) -> dict[str, str]:
     :param manifest: its manifest.json, read; empty if no gate is live.
     :raises Problem: if it is no such manifest.
     """
-    sites = manifest.get("sites", {}) if isinstance(manifest, dict) else None
-    if not isinstance(sites, dict):
+    found = manifest_from(manifest)
+    if found.damaged or not all(site.stage in STAGES for site in found.sites):
         raise _strange()
-    found = {str(name): site.get("stage") if isinstance(site, dict) else None for name, site in sites.items()}
-    if not all(stage in STAGES for stage in found.values()):
-        raise _strange()
-    return {name: str(stage) for name, stage in found.items()}
+    return {site.name: site.stage for site in found.sites}
 
 
 def plan_moves(

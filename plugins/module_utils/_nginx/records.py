@@ -9,11 +9,12 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
 from .._ansible.files import PUBLIC_DIR, PUBLIC_FILE, make_directory, write_atomic
 from .deadline import in_iso
+from .gate_manifest import read_manifest
 from .placing import ENTRY, ENTRY_TEXT, read_text
 from .shelf import HOME, RECORDS
 
@@ -158,8 +159,10 @@ def refuse_drift(drift: Drift) -> None:
 
 
 def _stages(files: Mapping[str, str]) -> dict[str, str]:
-    sites: Any = json.loads(files.get("manifest.json", "{}")).get("sites", {})
-    return {str(name): str(site.get("stage", "")) for name, site in sorted(sites.items())}
+    manifest = read_manifest(files.get("manifest.json", "{}"))
+    if manifest.damaged:
+        raise ValueError(manifest)
+    return {site.name: site.stage for site in manifest.sites}
 
 
 def _path(conf_path: str, generation: int | None) -> str:

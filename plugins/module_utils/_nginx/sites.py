@@ -25,9 +25,10 @@ from .access import (
 )
 from .edge import Edge, parse_edge, variable
 from .entry import Entry, first_double, kind
+from .gate_manifest import live_deadlines
 from .spelling import ENCODED_IN_PIECES, exact, exact_as_written, otherwise
 from .upstreams import Upstream, parse_decision_service, parse_path, parse_port, parse_upstream
-from .window import Window, before, live_deadlines, parse_window, settle
+from .window import Window, before, parse_window, settle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from .._ansible.errors import Problem
 from .armed import COMMITTED, COMMITTING, Transaction, read_transaction
 from .deadline import in_words
-from .gate import endpoints_of_live_gate, manifest_endpoints
+from .gate import endpoints_of_live_gate
+from .gate_manifest import live_deadlines, manifest_endpoints
 from .generation import tells
 from .placing import GENERATION
 from .records import Drift, digest, find_drift, read_record, refuse_drift
@@ -22,7 +23,6 @@ from .revert import Rules, settle, take_back
 from .revert import commit as commit_transaction
 from .shelf import HOME, Shelf, locked
 from .trigger import lives
-from .window import live_deadlines
 
 if TYPE_CHECKING:
     import contextlib

@@ -8,7 +8,6 @@ Two places are looked at: the operator's server in which the snippets of a site 
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,12 +15,14 @@ from typing import TYPE_CHECKING
 from .._ansible.errors import Problem
 from .elsewhere import look_elsewhere
 from .findings import Finding, Panel, servers_of
+from .gate_manifest import read_manifest
 from .inside import is_included, look_inside, meant, missing_lines
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from .config import Configuration
+    from .gate_manifest import ManifestSite
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,7 @@ def panels_from(manifest: str) -> tuple[Panel, ...]:
 
     :raises Problem: if it is no such manifest.
     """
-    try:
-        sites = json.loads(manifest).get("sites", {})
-        return tuple(_panel(name, site) for name, site in sorted(sites.items()))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise Problem("manifest.json does not say what the sites are", "Render it with role gate") from None
+    return tuple(_panel(site) for site in read_manifest(manifest).checked().sites)
 
 
 def survey(configuration: Configuration, panels: Sequence[Panel], home: str, *, lenient: bool) -> Survey:
@@ -126,23 +123,16 @@ def refuse_orphans(configuration: Configuration, wanted: Collection[str], home: 
         )
 
 
-def _panel(name: str, site: dict[str, object]) -> Panel:
-    listens = site.get("listen", [])
-    upstreams = site.get("upstreams", [])
-    names = site.get("server_names", [])
-    paths = site.get("paths", [])
-    if not (isinstance(listens, list) and isinstance(upstreams, list)):
-        raise TypeError
-    if not (isinstance(names, list) and isinstance(paths, list)):
-        raise TypeError
+def _panel(site: ManifestSite) -> Panel:
     return Panel(
-        site=str(name),
-        manage=str(site.get("manage", "vhost")),
-        server_names=tuple(str(server_name) for server_name in names),
-        listens=tuple((str(listen["address"]), int(listen["port"])) for listen in listens),
-        upstreams=tuple(str(upstream) for upstream in upstreams),
-        enforced=site.get("stage", "enforce") == "enforce" and not site.get("rehearsal", False),
-        mode=str(site.get("mode", "host")),
-        paths=tuple(str(path) for path in paths),
-        public=str(site.get("public", "")),
+        site=site.name,
+        manage=site.manage,
+        server_names=site.server_names,
+        listens=tuple((listen.address, listen.port) for listen in site.listen),
+        upstreams=site.upstreams,
+        # A manifest without stages is that of a gate that refuses everybody without a certificate.
+        enforced=site.stage in ("", "enforce") and not site.rehearsal,
+        mode=site.mode,
+        paths=site.paths,
+        public=site.public,
     )

@@ -19,7 +19,6 @@ from .networks import parse_networks
 from .upstreams import parse_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
 
     from .entry import Entry
 
@@ -120,18 +119,6 @@ def settle(entry: Entry, window: Window, known: int, now: float) -> Window:
             "window: until", f"{_shown(until)} is more than {LONGEST.days} days ahead", "Write an earlier moment"
         )
     return Window(window.networks, until, window.basic_auth)
-
-
-def live_deadlines(manifest: object) -> Mapping[str, int]:
-    """Return site name -> deadline of its window, from the manifest of the live gate; whatever is not readable is left out."""
-    sites = manifest.get("sites") if isinstance(manifest, dict) else None
-    if not isinstance(sites, dict):
-        return {}
-    return {
-        str(name): site["until"]
-        for name, site in sites.items()
-        if isinstance(site, dict) and isinstance(site.get("until"), int) and _FIRST <= site["until"] <= _LAST
-    }
 
 
 def _networks(part: Entry) -> tuple[str, ...]:

@@ -15,7 +15,6 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.entry import
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.window import (
     Window,
     before,
-    live_deadlines,
     parse_window,
     settle,
 )
@@ -152,10 +151,3 @@ def test_a_week_unless_somebody_says_otherwise_and_what_is_live_stays() -> None:
 def test_a_deadline_is_judged(given_window: Window, known: int, said: str) -> None:
     with pytest.raises(Problem, match=rf"^gate_sites: site panel: .*{said}"):
         settle(SITE, given_window, known, NOW)
-
-
-def test_the_manifest_of_the_live_gate_is_not_trusted_to_be_one() -> None:
-    good = {"sites": {"a": {"until": NOW}, "b": {"until": "x"}, "c": [], "d": {"until": 5}, "e": {}}}
-    assert live_deadlines(good) == {"a": NOW}
-    for bad in (None, [], {}, {"sites": []}, "x"):
-        assert live_deadlines(bad) == {}
