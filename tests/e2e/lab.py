@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from nginx_instance import NginxInstance, free_port
+from support import programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -216,12 +217,15 @@ class Lab:
 
     def play(self, *arguments: str, playbook: str = "quietdoor.mtls.site", **overrides: object) -> Run:
         """Run a playbook on the inventory."""
-        argv, environment = self.command(playbook, *arguments, **overrides)
-        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+        overrides.setdefault("ansible_python_interpreter", programs.module_interpreter())
+        done = programs.ansible_playbook("-i", str(self.write_inventory(**overrides)), playbook, *arguments)
         return Run(done.returncode, done.stdout + done.stderr)
 
     def command(self, playbook: str, *arguments: str, **overrides: object) -> tuple[list[str], dict[str, str]]:
-        """Write the inventory; return the command that runs a playbook on it, and its environment."""
+        """Write the inventory; return the command that runs a playbook on it, and its environment.
+
+        This is for runs that a test holds or kills: no fork server is between the test and the processes.
+        """
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
             "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),

@@ -15,14 +15,12 @@ import hashlib
 import http.client
 import importlib.util
 import json
-import os
 import re
 import shutil
 import socket
 import socketserver
 import ssl
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -38,6 +36,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 from cryptography.x509.oid import NameOID
 from nginx_instance import RELEASES, NginxInstance, free_port
+from support import programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -326,7 +325,7 @@ class World:
         """Apply roles to this nginx with ansible-playbook."""
         variables = {
             "ansible_connection": "local",
-            "ansible_python_interpreter": sys.executable,
+            "ansible_python_interpreter": programs.module_interpreter(),
             "authority_publish_path": str(self.authority.path),
             "gate_nginx_conf_path": str(self.nginx.prefix),
             "gate_nginx_binary": self.nginx.binary,
@@ -345,22 +344,8 @@ class World:
             "roles": [{"role": f"quietdoor.mtls.{role}"} for role in roles],
         }
         (self.root / "play.yml").write_text(yaml.safe_dump([play]))
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTION.parents[2]),
-            "ANSIBLE_HOME": str(self.root / "ansible"),
-            "ANSIBLE_LOCAL_TEMP": str(self.root / "ansible" / "tmp"),
-            "ANSIBLE_REMOTE_TEMP": str(self.root / "ansible" / "tmp"),
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_PIPELINING": "1",
-        }
-        argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(self.root / "inventory.yml")]
-        done = subprocess.run(
-            [*argv, str(self.root / "play.yml"), *arguments],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
+        done = programs.ansible_playbook(
+            "-i", str(self.root / "inventory.yml"), str(self.root / "play.yml"), *arguments
         )
         return Run(done.returncode, done.stdout + done.stderr)
 
