@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 SNIPPET = "include quietdoor/gate/snippets/shop-{}.conf;"
 SERVER, PUBLIC, PANEL, OTHER_PANEL = (SNIPPET.format(kind) for kind in ("server", "public", "panel-1", "panel-2"))
+UPGRADE = "proxy_set_header Upgrade $quietdoor_upgrade; proxy_set_header Connection $quietdoor_connection;"
+OPEN_UPGRADE = "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;"
 EVERYBODY = ("valid", "unlisted", "none", "revoked", "denied", "foreign", "expired", "self-signed", "not-yet-valid")
 BAD = EVERYBODY[1:]
 ABROAD = "127.0.0.5"
@@ -39,6 +41,7 @@ class Shop(Brownfield):
         """Write the operator's server; each of the parts can be another."""
         lines = {"server": SERVER, "public": PUBLIC, "panel": PANEL, "other_panel": OTHER_PANEL}
         lines |= {"script": PUBLIC, "static": PUBLIC, "nested": PUBLIC}
+        lines |= {"upgrade": UPGRADE if parts.get("server", SERVER) else OPEN_UPGRADE}
         part = {**dict.fromkeys(("first", "more", "beside", "in_public", "in_panel"), ""), **lines, **parts}
         application, panel = (f"http://127.0.0.1:{one.port}" for one in (self.application, self.panel))
         told = "proxy_set_header X-Real-IP $remote_addr; proxy_set_header X-Forwarded-Proto $scheme;"
@@ -71,8 +74,7 @@ class Shop(Brownfield):
                 location /ws {{
                     {part["public"]}
                     proxy_http_version 1.1;
-                    proxy_set_header Upgrade $http_upgrade;
-                    proxy_set_header Connection upgrade;
+                    {part["upgrade"]}
                     proxy_set_header Authorization "Basic {SECRET}";
                     proxy_pass {application};
                 }}
@@ -247,6 +249,17 @@ def test_a_websocket_of_the_public_part_opens_for_everybody(world: Shop, who: st
         assert tls.recv(5) == b"olleh"
 
 
+def test_upgrade_to_h2c_is_handed_on_only_by_the_line_that_the_audit_refuses(world: Shop, served: None) -> None:
+    h2c = {"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings", "HTTP2-Settings": "AAMAAABkAAQAoAAAAAIAAAAA"}
+    for who in ("none", "expired", "valid"):
+        assert "upgrade" not in world.ask(who, "/ws", headers=h2c).seen(), who
+    world.vhost(upgrade=OPEN_UPGRADE)
+    with pytest.raises(Problem, match=r"Write proxy_set_header Upgrade \$quietdoor_upgrade; in line [0-9]+ of"):
+        world.look()
+    _serve(world)
+    assert world.ask("none", "/ws", headers=h2c).seen()["upgrade"] == "h2c"
+
+
 @pytest.mark.parametrize("who", ["none", "expired"])
 def test_each_log_has_one_line_for_one_request(world: Shop, who: str) -> None:
     path = f"/logged-{who}"
@@ -389,6 +402,17 @@ OPENING = {
             "server { listen 127.0.0.1:<other>; location / { proxy_pass http://$old; } }"
         },
         "the server without a name hands requests on to 127.0.0.1:",
+    ),
+    "the client's own Upgrade": (
+        {"upgrade": OPEN_UPGRADE},
+        "proxy_set_header Upgrade $http_upgrade can hand on other protocols than websocket",
+    ),
+    "the client's own Upgrade through a map": (
+        {
+            "upgrade": "proxy_set_header Upgrade $own_upgrade;",
+            "beside": 'map $http_upgrade $own_upgrade { default $http_upgrade; "" ""; }',
+        },
+        "proxy_set_header Upgrade $own_upgrade can hand on other protocols than websocket",
     ),
     "a pattern": ({"panel": "include quietdoor/gate/snippets/shop-panel-[1].conf;"}, "is a pattern"),
 }

@@ -24,6 +24,7 @@ from .findings import (
     where,
 )
 from .parts import look_at_parts, look_at_the_way_back, reach_of, snippets_of
+from .upgrade_header import look_at_upgrades
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -70,6 +71,7 @@ def look_inside(configuration: Configuration, servers: Sequence[Block], panel: P
         for level in levels(block.directive):
             found += _undone(level, panel, home)
             found += _handed_on(configuration, level, panel, home)
+        found += look_at_upgrades(configuration, block, panel)
         found += _upstream_not_there(configuration, block, panel)
         if panel.mode == "path":
             found += look_at_parts(configuration, block, panel, home)

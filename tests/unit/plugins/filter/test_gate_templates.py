@@ -122,6 +122,18 @@ def test_no_header_is_written_twice() -> None:
     assert len(names) == len(set(names))
 
 
+@pytest.mark.parametrize("template", ["proxy", "grpc", "fastcgi", "again", "decision", "site", "http", "location"])
+@pytest.mark.parametrize("websocket", [True, False])
+def test_gate_hands_on_no_upgrade_but_websocket(template: str, websocket: bool) -> None:
+    source = (ROLE / "templates" / f"{template}.conf.j2").read_text()
+    values = re.findall(r"^\s*\w+ (?:HTTP_)?upgrade (.+);$", source, re.MULTILINE | re.IGNORECASE)
+    assert set(values) <= {"$quietdoor_upgrade", '""'}
+    text = render("proxy.conf.j2", websocket=websocket)
+    assert ("proxy_set_header Upgrade $quietdoor_upgrade;" in text) == websocket
+    (block,) = re.findall(r"map \$http_upgrade \$quietdoor_upgrade \{(.*?)\}", render("http.conf.j2"), re.DOTALL)
+    assert block.split() == ["default", '"";', '"~*^websocket\\z"', "websocket;"]
+
+
 def test_no_token_is_too_long_for_nginx_whatever_the_contact() -> None:
     text = render("site.conf.j2", contact="&" * 200) + render("http.conf.j2")
     assert all(len(token.encode()) <= 4094 for token in re.findall(r'"(?:[^"\\]|\\.)*"', text))
