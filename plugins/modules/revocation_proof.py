@@ -189,7 +189,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.files import PRIVATE_FILE, write_atomic
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.files import PRIVATE_FILE, opened, write_atomic
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.testimony import Certificate, Testimony
 
@@ -236,7 +236,7 @@ def _wait_for(path: str, patience: float) -> dict[str, str]:
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         try:
-            with open(path, encoding="utf-8") as file:
+            with opened(path, encoding="utf-8") as file:
                 return {str(host): str(what) for host, what in json.load(file).items()}
         except FileNotFoundError:
             time.sleep(_PAUSE)

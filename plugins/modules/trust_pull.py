@@ -114,6 +114,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.files impo
     PUBLIC_DIR,
     PUBLIC_FILE,
     make_directory,
+    opened,
     write_atomic,
 )
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
@@ -180,7 +181,7 @@ def _make_parents(directory: str) -> None:
 
 def _read(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with opened(path, "rb") as file:
             return file.read()
     except FileNotFoundError:
         return b""

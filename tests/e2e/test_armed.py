@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -19,12 +20,15 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx import trigger
 from nginx_instance import NginxInstance, free_port
 from test_transaction import NAME, Pki, World, call, deadly, openssl, scratch_copies, start
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PORTS = (24400, 24499)
 pytestmark = pytest.mark.usefixtures("own_temporary_directory")
@@ -170,10 +174,10 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     return pki
 
 
-@pytest.fixture
-def bare(tmp_path: Path, pki: Pki) -> Any:
-    """A running nginx with trust, without a gate; afterwards no process waits."""
-    with NginxInstance(tmp_path / "nginx") as nginx:
+@contextlib.contextmanager
+def running(prefix: Path, pki: Pki) -> Iterator[Host]:
+    """Start an nginx with trust, without a gate; afterwards no process waits."""
+    with NginxInstance(prefix) as nginx:
         host = Host(nginx, pki, free_port(*PORTS), pki.home / "server.pem")
         assert host.trust(pki.publication(100))["action"] == "applied"
         yield host
@@ -182,14 +186,47 @@ def bare(tmp_path: Path, pki: Pki) -> Any:
 
 
 @pytest.fixture
+def bare(tmp_path: Path, pki: Pki) -> Any:
+    """A running nginx with trust, without a gate."""
+    with running(tmp_path / "nginx", pki) as host:
+        yield host
+
+
+@pytest.fixture
 def host(bare: Host) -> Any:
     """The same with a gate that says one, and alex knocking; alex is never refused."""
+    with visited(bare):
+        yield bare
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Any:
+    """A file system of 4 MB. It needs root, as the containers of the other tests do; without it, the tests fail."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=755", "tmpfs", str(disk)], check=True)
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.fixture
+def cramped(small_disk: Path, pki: Pki) -> Any:
+    """A host whose configuration is on a small file system."""
+    with running(small_disk / "nginx", pki) as host, visited(host):
+        yield host
+
+
+@contextlib.contextmanager
+def visited(bare: Host) -> Iterator[None]:
+    """Commit a gate that says one, and let alex ask for a page all the time; alex is never refused."""
     assert bare.gate()["action"] == "applied"
     client = Client(bare.port, bare.pki.issuing.home / "alex.both.pem")
     thread = threading.Thread(target=client.knock)
     thread.start()
     try:
-        yield bare
+        yield
         time.sleep(0.3)
     finally:
         client.over.set()
@@ -495,6 +532,88 @@ class TestFaults:
         host.sooner(0)
         host.waits_for("reverted")
         host.says("one", 1)
+
+
+class TestFullDisk:
+    """The file system of the configuration is full while a transaction is armed; nothing but its reserved room is left."""
+
+    @pytest.mark.parametrize(("end", "action"), [("commit", "committed"), ("revert", "reverted")])
+    def test_module_ends_the_transaction(self, cramped: Host, end: str, action: str) -> None:
+        """Commit and revert release the reserved room before they lock."""
+        begun = cramped.begin()
+        fill(cramped)
+        done = cramped.do(end, transaction=begun["transaction"])
+        assert done.get("action") == action, done
+        cramped.disarmed()
+        cramped.says(*(("two", 2) if end == "commit" else ("one", 1)))
+
+    def test_armed_program_takes_the_gate_back(self, cramped: Host) -> None:
+        """At its deadline, without the module."""
+        begun = cramped.begin()
+        cramped.sooner(5)
+        fill(cramped)
+        cramped.waits_for("reverted")
+        cramped.says("one", 1)
+        assert "went back to generation 1" in cramped.do("commit", transaction=begun["transaction"])["msg"]
+
+    @pytest.mark.parametrize("step", ["rollback", "begin"])
+    def test_next_transaction_takes_an_overdue_one_back(self, cramped: Host, step: str) -> None:
+        """The armed program was killed: the next change first takes the gate back, then needs room for itself."""
+        cramped.begin()
+        os.kill(cramped.state["trigger"]["pid"], signal.SIGKILL)
+        cramped.sooner(0)
+        fill(cramped)
+        done = (
+            cramped.do("rollback", generation=1)
+            if step == "rollback"
+            else cramped.begin(cramped.candidate("three", extra="# padding\n" * 40000))
+        )
+        assert cramped.state["phase"] == "reverted", done
+        cramped.says("one", 1)
+        if step == "rollback":
+            assert done["action"] == "unchanged", done
+        else:
+            disk = cramped.nginx.prefix.parent
+            assert f"No space left on device on the file system that is mounted at {disk}. Free space on" in done["msg"]
+            assert done["msg"].startswith(f"{cramped.quietdoor}/"), done
+
+    def test_failed_commit_keeps_the_room(self, cramped: Host) -> None:
+        """A commit that is refused reserves the room again, so that the end of the transaction succeeds afterwards."""
+        cramped.begin()
+        room = (cramped.quietdoor / "armed/ballast").stat().st_size
+        fill(cramped)
+        for _turn in range(2):
+            assert "There is no transaction" in cramped.do("commit", transaction="0123456789abcdef")["msg"]
+            assert (cramped.quietdoor / "armed/ballast").stat().st_size == room
+        assert cramped.do("revert")["action"] == "reverted"
+        cramped.says("one", 1)
+
+    def test_damaged_generation_is_restored(self, cramped: Host) -> None:
+        """The room is enough for the whole snapshot."""
+        assert cramped.gate(cramped.candidate("x" * 2000))["generation"] == 2
+        begun = cramped.begin(cramped.candidate("three"))
+        (cramped.quietdoor / "gates/2/sites/admin.conf").write_text("oops;")
+        fill(cramped)
+        assert cramped.do("revert", transaction=begun["transaction"])["action"] == "reverted"
+        cramped.says("x" * 2000, 2)
+
+    def test_begin_names_file_and_file_system(self, cramped: Host) -> None:
+        """Nothing is armed, and nothing moves."""
+        fill(cramped)
+        refused = cramped.begin()
+        assert refused["msg"].startswith(f"{cramped.quietdoor}/"), refused
+        assert f"is mounted at {cramped.nginx.prefix.parent}. Free space on that file system" in refused["msg"]
+        assert not (cramped.quietdoor / "armed").exists()
+        cramped.says("one", 1)
+
+
+def fill(host: Host) -> None:
+    """Fill the file system of the configuration to its last byte."""
+    disk = host.nginx.prefix.parent
+    with open(disk / "filling", "ab", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    assert os.statvfs(disk).f_bavail == 0
 
 
 def second(host: Host) -> dict[str, Any]:

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
 import tempfile
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Union, overload
 
 from .errors import Problem
 
@@ -23,7 +24,8 @@ except ImportError:  # a Python without libffi; files are then synced one by one
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import BinaryIO
+    from contextlib import AbstractContextManager
+    from typing import BinaryIO, Literal, TextIO
 
 PRIVATE_DIR = 0o700
 PUBLIC_DIR = 0o755
@@ -33,6 +35,8 @@ PUBLIC_FILE = 0o644
 _TEMPORARY_PREFIX = ".quietdoor-tmp-"
 # From this many files on, one wait for the whole file system is shorter than one for each.
 _MANY = 32
+# A lock that nobody holds. It is not empty: on a full disk, the next holder overwrites the block that the file has.
+_RELEASED = b"\n"
 
 
 @dataclass(frozen=True)
@@ -57,22 +61,77 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def _naming(path: str) -> Iterator[None]:
-    """Let errors name the file that a person knows: some system calls name none, others a temporary one."""
+def naming(path: str) -> Iterator[None]:
+    """Let every system error of the block name ``path``: calls on file descriptors name no file, others a temporary one."""
     try:
         yield
     except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from error
+        raise _named(error, path) from error
+
+
+@contextlib.contextmanager
+def _naming_unnamed(path: str) -> Iterator[None]:
+    """Let the system errors of the block that name no file, or a temporary one, name ``path``. Others stay as they are."""
+    try:
+        yield
+    except OSError as error:
+        name = error.filename
+        if isinstance(name, str) and not is_leftover(os.path.basename(name)):
+            raise
+        raise _named(error, path) from error
+
+
+@contextlib.contextmanager
+def created(path: str, mode: int) -> Iterator[BinaryIO]:
+    """Make a file that must not exist, not even as a link, and open it for writing. It is not synced.
+
+    :param mode: permission bits of the file; until it has them, only its owner may open it.
+    :raises OSError: with ``path`` as its file name.
+    """
+    with naming(path):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE)
+    with _naming_unnamed(path), os.fdopen(handle, "wb") as file:
+        os.fchmod(handle, mode)
+        yield file
+
+
+def _named(error: OSError, path: str) -> OSError:
+    return OSError(error.errno or errno.EIO, error.strerror or str(error), path)
+
+
+@overload
+def opened(path: str, mode: Literal["rb", "wb"]) -> AbstractContextManager[BinaryIO]: ...
+
+
+@overload
+def opened(
+    path: str,
+    mode: Literal["r", "w", "x"] = "r",
+    *,
+    encoding: str,
+    errors: str | None = None,
+    newline: str | None = None,
+) -> AbstractContextManager[TextIO]: ...
+
+
+@contextlib.contextmanager
+def opened(path: str, mode: str = "r", **options: Any) -> Iterator[Any]:
+    """Open a file as open() does. Errors of reading, writing and closing it name it too, those of open() alone do not.
+
+    :raises OSError: with ``path`` as its file name.
+    """
+    with _naming_unnamed(path), open(path, mode, **options) as file:
+        yield file
 
 
 def sync_directory(path: str) -> None:
     """Make the names in directory ``path`` survive a power cut (POSIX fsync on the directory)."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with _naming(path):
+    with naming(path):
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
             os.fsync(handle)
-    finally:
-        os.close(handle)
+        finally:
+            os.close(handle)
 
 
 def read_file(path: str, limit: int = 1 << 20) -> bytes:
@@ -82,19 +141,20 @@ def read_file(path: str, limit: int = 1 << 20) -> bytes:
     :raises OSError: if it cannot be read.
     :raises Problem: if it is no plain file, or larger.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    try:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise Problem(f"{path} is not a plain file", "Move it out of the way, or restore it from the backup")
-        if found.st_size > limit:
-            raise Problem(
-                f"{path} has {found.st_size} bytes, more than such a file ever has", "Restore it from the backup"
-            )
-        with os.fdopen(handle, "rb", closefd=False) as file:
-            return file.read(limit)
-    finally:
-        os.close(handle)
+    with naming(path):
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode):
+                raise Problem(f"{path} is not a plain file", "Move it out of the way, or restore it from the backup")
+            if found.st_size > limit:
+                raise Problem(
+                    f"{path} has {found.st_size} bytes, more than such a file ever has", "Restore it from the backup"
+                )
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                return file.read(limit)
+        finally:
+            os.close(handle)
 
 
 @contextlib.contextmanager
@@ -105,19 +165,18 @@ def writing(path: str, mode: int) -> Iterator[BinaryIO]:
     :raises OSError: if the file cannot be written; the old one is then as it was. It names the file, not the temporary one.
     """
     directory = os.path.dirname(path) or "."
-    with _naming(path):
+    with naming(path):
         handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=directory)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with _naming_unnamed(path), os.fdopen(handle, "wb") as file:
             os.fchmod(file.fileno(), mode)
             yield file
-            with _naming(path):
-                file.flush()
-                os.fsync(file.fileno())
-        with _naming(path):
+            file.flush()
+            os.fsync(file.fileno())
+        with naming(path):
             os.rename(temporary, path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
     sync_directory(directory)
@@ -162,15 +221,15 @@ def put_all(entries: Sequence[Entry]) -> None:
     temporary: list[str] = []
     try:
         for entry in entries:
-            with _naming(entry.path):
+            with naming(entry.path):
                 _write_beside(entry, temporary)
         _sync({path: entry.path for path, entry in zip(temporary, entries) if isinstance(entry, NewFile)})
         for path, entry in zip(temporary, entries):
-            with _naming(entry.path):
+            with naming(entry.path):
                 os.rename(path, entry.path)
     except BaseException:
         for path in temporary:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 os.unlink(path)
         raise
     directories = [os.path.dirname(entry.path) or "." for entry in entries]
@@ -201,18 +260,25 @@ def _sync(names: dict[str, str]) -> None:
     :raises OSError: if the disk could not take them.
     """
     syncfs = _syncfs() if len(names) >= _MANY else None
-    one_per_file_system = {os.stat(path).st_dev: path for path in names} if syncfs else {}
-    for path in one_per_file_system.values() if syncfs else names:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            with _naming(names[path]):
+    for path in _one_per_file_system(names) if syncfs else names:
+        with naming(names[path]):
+            handle = os.open(path, os.O_RDONLY)
+            try:
                 if syncfs is None:
                     os.fsync(handle)
                 elif syncfs(handle) != 0:
                     error = ctypes.get_errno()
                     raise OSError(error, os.strerror(error))
-        finally:
-            os.close(handle)
+            finally:
+                os.close(handle)
+
+
+def _one_per_file_system(names: dict[str, str]) -> list[str]:
+    found = {}
+    for path, name in names.items():
+        with naming(name):
+            found[os.stat(path).st_dev] = path
+    return list(found.values())
 
 
 def _syncfs() -> Any:
@@ -285,19 +351,21 @@ def lock(path: str, timeout: float = 60.0) -> Iterator[bool]:
     """
     handle = _open_lock(path)
     try:
-        with _naming(path):
+        with naming(path):
             os.fchmod(handle, PRIVATE_FILE)
-        _wait_for(handle, path, timeout)
-        died = bool(os.pread(handle, 1, 0))
-        # Written over, not emptied first: at no moment does the file say that nobody died.
-        os.ftruncate(handle, os.pwrite(handle, f"{os.getpid()}\n".encode(), 0))
+            _wait_for(handle, path, timeout)
+            died = os.pread(handle, 1, 0) not in (b"", _RELEASED)
+            # Written over, not emptied first: at no moment does the file say that nobody died.
+            os.ftruncate(handle, os.pwrite(handle, f"{os.getpid()}\n".encode(), 0))
         try:
             yield died
         finally:
-            os.ftruncate(handle, 0)
-            fcntl.flock(handle, fcntl.LOCK_UN)
+            with naming(path):
+                os.ftruncate(handle, os.pwrite(handle, _RELEASED, 0))
+                fcntl.flock(handle, fcntl.LOCK_UN)
     finally:
-        os.close(handle)
+        with naming(path):
+            os.close(handle)
 
 
 def _open_lock(path: str) -> int:

@@ -5,23 +5,14 @@
 
 from __future__ import annotations
 
-import errno
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from .dependencies import require
 from .errors import Problem
+from .system_errors import problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-
-_MENDS = {
-    errno.ENOSPC: "Make room on that file system",
-    errno.EDQUOT: "Make room in that quota",
-    errno.EROFS: "Mount that file system writable",
-    errno.EACCES: "Become a user who may do that",
-    errno.EPERM: "Become a user who may do that",
-}
 
 
 class _Module(Protocol):
@@ -48,6 +39,5 @@ def run(module: _Module, work: Callable[[Any], dict[str, Any]], needs: Iterable[
     except Problem as problem:
         module.fail_json(msg=str(problem))
     except OSError as error:
-        mend = _MENDS.get(error.errno or 0, "Mend that")
-        module.fail_json(msg=f"{error.filename or 'A system call'}: {error.strerror or error}. {mend} and run again.")
+        module.fail_json(msg=str(problem_of(error)))
     module.exit_json(**result)

@@ -10,6 +10,7 @@ import os
 import re
 
 from .errors import Problem
+from .files import opened
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 _VERSION = re.compile(r"^version: (\S+)$", re.MULTILINE)
@@ -21,14 +22,14 @@ def collection_version(root: str = _ROOT) -> str:
     :raises Problem: if neither tells it.
     """
     try:
-        with open(os.path.join(root, "MANIFEST.json"), encoding="utf-8") as file:
+        with opened(os.path.join(root, "MANIFEST.json"), encoding="utf-8") as file:
             return str(json.load(file)["collection_info"]["version"])
     except FileNotFoundError:
         pass
     except (ValueError, KeyError, TypeError):
         raise _unknown(root) from None
     try:
-        with open(os.path.join(root, "galaxy.yml"), encoding="utf-8") as file:
+        with opened(os.path.join(root, "galaxy.yml"), encoding="utf-8") as file:
             match = _VERSION.search(file.read())
     except FileNotFoundError:
         match = None

@@ -20,6 +20,7 @@ from datetime import datetime, timezone
 from typing import IO, TYPE_CHECKING, Any
 
 from .._ansible.errors import Problem
+from .._ansible.files import opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,7 +116,7 @@ def _files(path: str, reading: Reading) -> list[str]:
 def _of_file(path: str, seen: set[tuple[int, int]], reading: Reading) -> Iterator[Request]:
     if not stat.S_ISREG(os.stat(path).st_mode):
         return
-    with open(path, "rb") as plain:
+    with opened(path, "rb") as plain:
         status = os.fstat(plain.fileno())
         if (status.st_dev, status.st_ino) in seen:
             return

@@ -10,6 +10,7 @@ one step. Whoever comes second reads who was first. What follows from the decisi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -21,10 +22,10 @@ from .._ansible.files import PUBLIC_DIR, PUBLIC_FILE, make_directory, sync_direc
 from .deadline import Deadline, deadline_from, in_words
 from .generation import Endpoint, endpoints_from
 from .placing import read_text
-from .shelf import ARMED, HOME
+from .shelf import ARMED, HOME, locked
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from .deadline import Moment
 
@@ -32,9 +33,10 @@ STATE = f"{HOME}/gate.transaction"
 SETTINGS = f"{ARMED}/settings.json"
 PROGRAM = f"{ARMED}/revert.pyz"
 _SNAPSHOT = f"{ARMED}/snapshot.json"
-# Room that a revert gives back to a full disk before it has to write anything.
+# Room that every end of a transaction releases before it writes anything, so that it succeeds on a full disk.
 _BALLAST = f"{ARMED}/ballast"
 _BALLAST_SIZE = 65536
+_BLOCK = 4096
 _FORMAT = 1
 
 ARMED_PHASE, COMMITTING, COMMITTED, REVERTING, REVERTED = "armed", "committing", "committed", "reverting", "reverted"
@@ -147,7 +149,7 @@ def lay_out(conf_path: str, program: bytes, settings: Mapping[str, Any], snapsho
     files = {
         PROGRAM: program,
         _SNAPSHOT: (json.dumps(asdict(snapshot), indent=1) + "\n").encode(),
-        _BALLAST: bytes(_BALLAST_SIZE),
+        _BALLAST: bytes(_room_for(snapshot)),
         SETTINGS: (json.dumps(settings, indent=1, sort_keys=True) + "\n").encode(),
     }
     for relative, data in files.items():
@@ -171,11 +173,40 @@ def read_snapshot(conf_path: str) -> Snapshot:
         ) from None
 
 
+@contextlib.contextmanager
+def locked_with_room(conf_path: str) -> Iterator[None]:
+    """Hold the lock, with the room that is reserved for the end of a transaction; the lock itself may need it on a full disk.
+
+    A transaction that still is armed afterwards gets its room back as far as the disk has it.
+    """
+    make_room(conf_path)
+    with locked(conf_path, check_mode=False):
+        try:
+            yield
+        finally:
+            _reserve_room(conf_path)
+
+
 def make_room(conf_path: str) -> None:
-    """Give back the room that was kept for a revert on a full disk."""
+    """Release the room that is reserved for the end of a transaction on a full disk."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(conf_path, _BALLAST))
+
+
+def _reserve_room(conf_path: str) -> None:
     path = os.path.join(conf_path, _BALLAST)
-    if os.path.lexists(path):
-        os.unlink(path)
+    if not os.path.isdir(os.path.dirname(path)) or os.path.lexists(path):
+        return
+    with contextlib.suppress(OSError, Problem):
+        transaction = read_transaction(conf_path)
+        if transaction is not None and not transaction.over:
+            write_atomic(path, bytes(_room_for(read_snapshot(conf_path))), PUBLIC_FILE)
+
+
+def _room_for(snapshot: Snapshot) -> int:
+    """Return how many bytes to reserve: enough to write the whole snapshot, and every file that says how far it is."""
+    sizes = [len(text.encode("utf-8", "surrogateescape")) for text in (*snapshot.files.values(), snapshot.entry or "")]
+    return _BALLAST_SIZE + sum(size + 2 * _BLOCK for size in sizes)
 
 
 def laid_out(conf_path: str) -> bool:

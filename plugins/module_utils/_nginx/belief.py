@@ -19,6 +19,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from .._ansible.errors import Problem
+from .._ansible.files import opened
 from .chain import read_chain, read_crls
 from .placing import read_text
 from .publication import FILES, read_publication
@@ -144,7 +145,7 @@ def _verify(entries: Sequence[_Entry], texts: Mapping[str, str]) -> dict[tuple[s
     published = [one for one in entries if one.certificate]
     with private_directory() as root:
         for name in ("ca.pem", "crl.pem"):
-            with open(os.path.join(root, name), "w", encoding="ascii", errors="replace") as file:
+            with opened(os.path.join(root, name), "w", encoding="ascii", errors="replace") as file:
                 file.write(texts[name])
         for start in range(0, len(published), _BATCH):
             verdicts.update(_verify_some(published[start : start + _BATCH], root))
@@ -155,7 +156,7 @@ def _verify_some(entries: Sequence[_Entry], root: str) -> Iterator[tuple[tuple[s
     paths = []
     for number, one in enumerate(entries):
         path = os.path.join(root, f"{number}.pem")
-        with open(path, "w", encoding="ascii") as file:
+        with opened(path, "w", encoding="ascii") as file:
             file.write(_pem(one.certificate))
         paths.append(path)
     argv = ["openssl", "verify", "-CAfile", os.path.join(root, "ca.pem"), "-CRLfile", os.path.join(root, "crl.pem")]

@@ -19,6 +19,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
+from .._ansible.files import opened
 from .publication import SERIAL
 from .scratch import private_directory
 from .server import run_command
@@ -307,5 +308,5 @@ def _day(moment: datetime) -> str:
 
 
 def _write(path: str, text: str) -> None:
-    with open(path, "w", encoding="ascii") as file:
+    with opened(path, "w", encoding="ascii") as file:
         file.write(text + "\n")

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from .._ansible.files import opened
+
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -35,7 +37,7 @@ class Moment:
 def read_clocks() -> Moment:
     """Return what the clocks say now."""
     try:
-        with open(_BOOT_ID, encoding="ascii") as file:
+        with opened(_BOOT_ID, encoding="ascii") as file:
             boot = file.read().strip()
     except OSError:
         boot = ""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from .._ansible.errors import Problem
+from .._ansible.files import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,7 +115,7 @@ class _Late(Exception):
 
 def _read(path: str, limit: int) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with opened(path, "rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
         raise Problem(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
 from . import transaction
-from .armed import Snapshot, laid_out, read_transaction
+from .armed import Snapshot, laid_out, locked_with_room, read_transaction
 from .arming import Change
 from .deadline import read_clocks
 from .gate_manifest import manifest_endpoints, read_manifest
@@ -101,7 +101,7 @@ def apply_gate(
                 Shelf(nginx.conf_path, "gate").tidy()
         return Outcome(Result("unchanged", "", tested=False), Survey((), (), ()), None, None, {}, {}, [])
     nginx.check()
-    with locked(nginx.conf_path, check_mode=check_mode):
+    with locked(nginx.conf_path, check_mode=True) if check_mode else locked_with_room(nginx.conf_path):
         notes = _settled(nginx, request, clock(), check_mode=check_mode)
         if arming is not None and not arming.force:
             refuse_drift(find_drift(nginx.conf_path, Shelf(nginx.conf_path, "gate")))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from .._ansible.files import PUBLIC_DIR, PUBLIC_FILE, make_directory, sync_directory, write_atomic
+from .._ansible.files import PUBLIC_DIR, PUBLIC_FILE, make_directory, opened, sync_directory, write_atomic
 from .shelf import HOME
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def write_included(conf_path: str, sites: Sequence[str]) -> None:
 def read_text(path: str) -> str | None:
     """Return a file's text, None if there is no such file."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        with opened(path, encoding="utf-8", errors="surrogateescape") as file:
             return file.read()
     except FileNotFoundError:
         return None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
+from .._ansible.files import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -91,7 +92,7 @@ def _overlapping(address: str, port: int) -> list[Socket]:
 
 def _listening() -> Iterator[Socket]:
     for name in ("tcp", "tcp6"):
-        with contextlib.suppress(OSError), open(f"/proc/net/{name}", encoding="ascii") as table:
+        with contextlib.suppress(OSError), opened(f"/proc/net/{name}", encoding="ascii") as table:
             for line in table.readlines()[1:]:
                 fields = line.split()
                 if fields[3] == _LISTENING:
@@ -132,7 +133,7 @@ def _has_open(pid: int, wanted: str) -> bool:
 
 def _process_name(pid: int) -> str:
     try:
-        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+        with opened(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
             return file.read().strip()
     except OSError:
         return "unknown"

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from .._ansible.durations import parse_duration
 from .._ansible.errors import Problem
-from .._ansible.files import PUBLIC_FILE, write_atomic
+from .._ansible.files import PUBLIC_FILE, opened, write_atomic
+from .._ansible.system_errors import problem_of
 from . import program
 from .fetch import source_from
 from .options import kept, nginx_from, seconds
@@ -91,7 +92,7 @@ def _run(settings: Mapping[str, Any], now: datetime) -> tuple[str, str]:
     except Problem as problem:
         return "settings", f"{_kept(settings)}. {problem}"
     except OSError as error:
-        return "system", f"{_kept(settings)}. {error.filename or 'A system call'}: {error.strerror or error}."
+        return "system", f"{_kept(settings)}. {problem_of(error).what}."
     reason = f": {outcome.result.reason}" if outcome.result.reason else ""
     words = [f"{outcome.result.action}: trust generation {outcome.generation}{reason}", *outcome.lapsing]
     return "", ". ".join(words)
@@ -161,5 +162,5 @@ def render_metrics(code: str, generation: int, crls: tuple[Crl, ...], now: datet
 
 
 def _read(path: str) -> str:
-    with open(path, encoding="utf-8") as file:
+    with opened(path, encoding="utf-8") as file:
         return file.read()

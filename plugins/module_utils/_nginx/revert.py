@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._ansible.errors import Problem
+from .._ansible.system_errors import problem_of
 from . import trigger
 from .armed import (
     ARMED_PHASE,
@@ -27,6 +28,7 @@ from .armed import (
     REVERTING,
     clear_away,
     laid_out,
+    locked_with_room,
     make_room,
     moved,
     read_snapshot,
@@ -37,7 +39,7 @@ from .generation import prove
 from .options import kept, nginx_from, seconds
 from .placing import ENTRY, ENTRY_TEXT, place, read_text, write_included
 from .records import prune_records
-from .shelf import HOME, Shelf, locked
+from .shelf import HOME, Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -196,8 +198,9 @@ def act(path: str) -> int:
         try:
             _say(fire(settings, read_clocks()))
         except Exception as error:  # whatever it is, people may be locked out until this is done
+            reason = problem_of(error) if isinstance(error, OSError) else error
             _say(
-                f"The gate in {settings['conf_path']} could not be taken back, and it is tried again: {error}",
+                f"The gate in {settings['conf_path']} could not be taken back, and it is tried again: {reason}",
                 failed=True,
             )
             time.sleep(pause)
@@ -212,8 +215,7 @@ def fire(settings: Mapping[str, Any], now: Moment) -> str:
     :raises Problem: if that cannot be done yet.
     """
     nginx = nginx_from(settings)
-    make_room(nginx.conf_path)
-    with locked(nginx.conf_path, check_mode=False):
+    with locked_with_room(nginx.conf_path):
         settle(nginx, now, Rules(seconds(settings, "prove_timeout"), kept(settings), own=True))
         transaction = read_transaction(nginx.conf_path)
     if transaction is None or transaction.id != settings["id"]:

@@ -19,6 +19,7 @@ import shutil
 import tempfile
 from typing import TYPE_CHECKING
 
+from .._ansible.files import naming, opened
 from .config import Unreadable, rewrite_includes
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class Scratch:
         self.root = root
         self._homes = tuple(dict.fromkeys((os.path.normpath(conf_path), os.path.realpath(conf_path))))
         _link_entries(self._homes[-1], root)
-        os.symlink("/", os.path.join(root, _OUTSIDE))
+        with naming(os.path.join(root, _OUTSIDE)):
+            os.symlink("/", os.path.join(root, _OUTSIDE))
 
     def path(self, relative: str) -> str:
         """Return where ``relative`` lies in the copy."""
@@ -70,7 +72,7 @@ class Scratch:
 
     def _redirect(self, path: str) -> list[str]:
         try:
-            with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            with opened(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
                 text = file.read()
             if "include" not in text:
                 return []
@@ -93,7 +95,7 @@ class Scratch:
     def _write(self, path: str, text: str) -> None:
         self._open(os.path.dirname(path))
         _delete(path)
-        with open(path, "x", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        with opened(path, "x", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(text)
 
     def _open(self, directory: str) -> None:
@@ -167,7 +169,8 @@ def _runs(pid: int) -> bool:
 
 def _link_entries(source: str, destination: str) -> None:
     for name in os.listdir(source) if os.path.isdir(source) else ():
-        os.symlink(os.path.join(source, name), os.path.join(destination, name))
+        with naming(os.path.join(destination, name)):
+            os.symlink(os.path.join(source, name), os.path.join(destination, name))
 
 
 def _delete(path: str) -> None:

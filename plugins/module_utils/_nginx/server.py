@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
+from .._ansible.files import opened
 from .config import Configuration, Unreadable, parse, read_dump, split_dump
 from .generation import Answer, ask
 from .version import parse_build
@@ -165,7 +166,7 @@ class Nginx:
     def main_file_alone(self) -> Configuration:
         """Return what can be read of the main file without its includes, for when nginx refuses the whole."""
         try:
-            with open(self.conf_file, encoding="utf-8", errors="surrogateescape") as file:
+            with opened(self.conf_file, encoding="utf-8", errors="surrogateescape") as file:
                 return Configuration(self.conf_file, (self.conf_file,), parse(file.read(), self.conf_file))
         except (OSError, Unreadable):
             return Configuration(self.conf_file, (), ())
@@ -213,7 +214,7 @@ class Nginx:
         if pid_file is None:
             return None
         try:
-            with open(pid_file, encoding="ascii") as file:
+            with opened(pid_file, encoding="ascii") as file:
                 pid = int(file.read())
         except (OSError, ValueError):
             return None
@@ -280,7 +281,7 @@ class LogMark:
         if self.path is None:
             return ""
         try:
-            with open(self.path, "rb") as file:
+            with opened(self.path, "rb") as file:
                 file.seek(self.size)
                 lines = _text(file.read(_LOG_BYTES)).splitlines()
         except OSError:
@@ -292,7 +293,7 @@ class LogMark:
 def _children(master: int) -> list[int]:
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open(f"/proc/{name}/stat", encoding="ascii", errors="replace") as file:
+        with contextlib.suppress(OSError), opened(f"/proc/{name}/stat", encoding="ascii", errors="replace") as file:
             # proc(5): the name in brackets may hold anything, so count from its end; the parent is the second field after it.
             if int(file.read().rpartition(")")[2].split()[1]) == master:
                 found.append(int(name))
@@ -301,7 +302,7 @@ def _children(master: int) -> list[int]:
 
 def _accepts(pid: int) -> bool:
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
+        with opened(f"/proc/{pid}/cmdline", "rb") as file:
             title = file.read(200)
     except OSError:
         return False
@@ -317,7 +318,7 @@ def is_master(pid: int) -> bool:
     except PermissionError:
         pass
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
+        with opened(f"/proc/{pid}/cmdline", "rb") as file:
             return b"master process" in file.read()
     except OSError:
         return True  # a system without /proc: the process lives, and that is all there is to know

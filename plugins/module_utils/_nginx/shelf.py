@@ -23,6 +23,7 @@ from .._ansible.files import (
     link_atomic,
     lock,
     make_directory,
+    opened,
     remove_leftovers,
     sync_directory,
     write_atomic,
@@ -107,7 +108,7 @@ class Shelf:
         for directory, _subdirectories, names in os.walk(top):
             for name in names:
                 path = os.path.join(directory, name)
-                with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+                with opened(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
                     found[os.path.relpath(path, top)] = file.read()
         return found
 
@@ -178,7 +179,7 @@ class Shelf:
 
     def _read_number(self, path: str) -> int:
         try:
-            with open(path, encoding="ascii", errors="replace") as file:
+            with opened(path, encoding="ascii", errors="replace") as file:
                 text = file.read().strip()
         except FileNotFoundError:
             return 0

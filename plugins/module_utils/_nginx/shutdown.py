@@ -13,7 +13,7 @@ import os
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from .._ansible.files import PUBLIC_FILE, sync_directory, write_atomic
+from .._ansible.files import PUBLIC_FILE, opened, sync_directory, write_atomic
 from . import transaction
 from .shelf import HOME, locked
 
@@ -96,7 +96,7 @@ def _put(path: str, text: str) -> None:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with opened(path, encoding="utf-8", errors="replace") as file:
             return file.read()
     except FileNotFoundError:
         return ""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from .armed import COMMITTED, COMMITTING, Transaction, read_transaction
+from .armed import COMMITTED, COMMITTING, Transaction, locked_with_room, read_transaction
 from .deadline import in_words
 from .gate import endpoints_of_live_gate
 from .gate_manifest import live_deadlines, manifest_endpoints
@@ -223,7 +223,9 @@ def difference(before: Mapping[str, str], after: Mapping[str, str]) -> list[dict
 
 def _at_work(nginx: Nginx, *, check_mode: bool) -> contextlib.AbstractContextManager[None]:
     nginx.check()
-    return locked(nginx.conf_path, check_mode=check_mode or not os.path.isdir(os.path.join(nginx.conf_path, HOME)))
+    if check_mode or not os.path.isdir(os.path.join(nginx.conf_path, HOME)):
+        return locked(nginx.conf_path, check_mode=True)
+    return locked_with_room(nginx.conf_path)
 
 
 def _known(nginx: Nginx, name: str) -> Transaction:

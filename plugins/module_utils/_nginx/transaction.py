@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from .._ansible.errors import Problem
+from .._ansible.system_errors import problem_of
 from .edge_certificates import SPELLINGS, file_of
 from .generation import Asks, prove, tells
 from .ports import check_free
@@ -202,7 +203,8 @@ def _undo_unfinished(nginx: Server, move: Move) -> str:
     try:
         _bring_about(nginx, move, base)
     except (Problem, OSError) as error:
-        return f". An earlier, unfinished change could not be taken back: {error}"
+        problem = error if isinstance(error, Problem) else problem_of(error)
+        return f". An earlier, unfinished change could not be taken back: {problem.what}"
     return f". An earlier, unfinished change was taken back: nginx serves {_named(shelf, base)}"
 
 
@@ -306,9 +308,9 @@ def _switch(nginx: Server, move: Move, generation: int | None) -> None:
 def _way_back(
     nginx: Server, move: Move, base: int | None, error: Problem | OSError, logged: str, hold: Hold | None
 ) -> Problem:
-    what = error.what if isinstance(error, Problem) else f"{error.filename}: {error.strerror}"
+    problem = error if isinstance(error, Problem) else problem_of(error)
+    what, mend = problem.what, problem.mend
     what += f". nginx logged: {logged}" if logged else ""
-    mend = error.mend if isinstance(error, Problem) else "Mend that and run again"
     if base == move.target:
         return Problem(f"{what}. It is what was last proven, so there is nothing to go back to", mend)
     before = _named(move.shelf, base)
@@ -316,7 +318,8 @@ def _way_back(
         _bring_about(nginx, move, base)
         if hold is not None:
             hold.release(what)
-    except (Problem, OSError) as second:
+    except (Problem, OSError) as failure:
+        second = failure if isinstance(failure, Problem) else problem_of(failure)
         again = " The armed revert tries that again when its time has come." if hold else ""
         return Problem(
             f"{what}. Going back to {before} failed as well: {second}{again}", f"{mend}, then run this again"

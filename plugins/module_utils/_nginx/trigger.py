@@ -20,7 +20,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from .._ansible.files import PUBLIC_FILE, write_atomic
+from .._ansible.files import PUBLIC_FILE, opened, write_atomic
 from .armed import PROGRAM, SETTINGS, Trigger
 from .deadline import in_words
 from .server import run_command
@@ -143,7 +143,7 @@ def command(verb: str, conf_path: str) -> list[str]:
 def started(pid: int) -> str:
     """Return when a process started, in clock ticks since the boot (proc(5), stat field 22); empty if it does not run."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+        with opened(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()
     except OSError:
         return ""

@@ -17,7 +17,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from .._ansible.errors import Problem, shown
-from .._ansible.files import PRIVATE_DIR, PRIVATE_FILE, PUBLIC_FILE, make_directory, remove_leftovers, rewrite_atomic
+from .._ansible.files import (
+    PRIVATE_DIR,
+    PRIVATE_FILE,
+    PUBLIC_FILE,
+    make_directory,
+    opened,
+    remove_leftovers,
+    rewrite_atomic,
+)
 from .._ansible.files import lock as hold
 from . import database, openssl_conf, places
 from .authority import Authority, Outcome, configuration
@@ -366,7 +374,7 @@ def _carry_out(change: _Change) -> None:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        with opened(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
             return file.read()
     except OSError as error:
         raise Problem(f"{path} cannot be read ({error.strerror})", "Run as the user who owns the authority") from None

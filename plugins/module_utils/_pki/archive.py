@@ -15,6 +15,7 @@ import tarfile
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
+from .._ansible.files import opened
 from . import manifest as manifests
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ def pack(manifest: Manifest, stream: Any) -> None:
 
 def _add(tar: tarfile.TarFile, root: str, file: File) -> None:
     path = os.path.join(root, file.path)
-    with open(path, "rb") as opened:
-        digesting = _Digesting(opened)
+    with opened(path, "rb") as content:
+        digesting = _Digesting(content)
         try:
             tar.addfile(_member(f"files/{file.path}", file.size, file.mode), digesting)
         except OSError as error:
@@ -66,7 +67,7 @@ def _add(tar: tarfile.TarFile, root: str, file: File) -> None:
             if error.errno is not None:
                 raise
             raise _changed(path) from None
-        if digesting.digest.hexdigest() != file.sha256 or opened.read(1):
+        if digesting.digest.hexdigest() != file.sha256 or content.read(1):
             raise _changed(path)
     # tarfile remembers every member, which nobody asks for.
     tar.members = []  # type: ignore[attr-defined]
@@ -98,8 +99,8 @@ class Unpacked:
         member = self._tar.next()
         if member is None or member.name != _MANIFEST or not member.isreg() or member.size > _LONGEST_MANIFEST:
             raise self._wrong()
-        opened = self._tar.extractfile(member)
-        return opened.read() if opened else b""
+        member_file = self._tar.extractfile(member)
+        return member_file.read() if member_file else b""
 
     def files(self) -> Iterator[tuple[File, Iterator[bytes]]]:
         """Yield every file with the blocks of its contents, all of which have to be taken.
@@ -119,10 +120,10 @@ class Unpacked:
         member = self._tar.next()
         if member is None or not member.isreg() or (member.name, member.size) != (f"files/{file.path}", file.size):
             raise self._wrong()
-        opened = self._tar.extractfile(member)
+        member_file = self._tar.extractfile(member)
         digest = hashlib.sha256()
-        while opened is not None:
-            block = opened.read(_BLOCK)
+        while member_file is not None:
+            block = member_file.read(_BLOCK)
             if not block:
                 break
             digest.update(block)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import io
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from .._ansible.files import lock, remove_leftovers
+from .._ansible.files import lock, opened, remove_leftovers
 from . import archive, manifest, sealed
 from .authority import refuse_other_contents
 from .clock import iso
@@ -20,7 +20,8 @@ from .inspection import LOOKED_INTO, Contents, Findings, inspect, public_key_of
 from .layout import check_path, refuse_open_work_tree, require_authority
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from datetime import datetime
     from typing import BinaryIO
 
@@ -90,17 +91,20 @@ def verify(target: str, secrets: Secrets, now: datetime) -> Backup:
     return Backup("", contents.manifest, inspect(contents, secrets.key, now), os.path.getsize(target))
 
 
-def open_archive(target: str) -> BinaryIO:
+@contextmanager
+def open_archive(target: str) -> Iterator[BinaryIO]:
     """Open an archive for reading.
 
     :raises Problem: if it cannot be read.
     """
-    try:
-        return open(target, "rb")
-    except OSError as error:
-        raise Problem(
-            f"The archive {target} cannot be read ({error.strerror})", "Give the path of an archive of this module"
-        ) from None
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(opened(target, "rb"))
+        except OSError as error:
+            raise Problem(
+                f"The archive {target} cannot be read ({error.strerror})", "Give the path of an archive of this module"
+            ) from None
+        yield file
 
 
 def unseal(target: str, file: BinaryIO, secrets: Secrets) -> archive.Unpacked:
@@ -116,7 +120,9 @@ def unseal(target: str, file: BinaryIO, secrets: Secrets) -> archive.Unpacked:
     return unpacked
 
 
-def read(unpacked: archive.Unpacked, create: Callable[[File], BinaryIO] | None = None) -> Contents:
+def read(
+    unpacked: archive.Unpacked, create: Callable[[File], AbstractContextManager[BinaryIO]] | None = None
+) -> Contents:
     """Read an archive to its end and return what is looked into of it.
 
     :param create: opens the file that a file of the archive is to be written to; without it, nothing is written.
@@ -167,7 +173,7 @@ def _contents(layout: Layout, now: datetime) -> Contents:
     files = {}
     for role in LOOKED_INTO:
         if found.names[role] in there:
-            with open(os.path.join(layout.root, found.names[role]), "rb") as file:
+            with opened(os.path.join(layout.root, found.names[role]), "rb") as file:
                 files[role] = file.read()
     return Contents(layout.root, found, files)
 

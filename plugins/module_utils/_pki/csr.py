@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem, shown
+from .._ansible.files import opened
 from .clock import BACKDATE
 from .keys import public_der
 from .names import rfc2253
@@ -67,7 +68,7 @@ def _read(path: str, client: str) -> bytes:
             f"client {client}: csr {shown(path)} is neither a CSR in PEM nor a full path", "Give the one or the other"
         )
     try:
-        with open(path, "rb") as file:
+        with opened(path, "rb") as file:
             return file.read(_LONGEST + 1)
     except OSError as error:
         raise Problem(

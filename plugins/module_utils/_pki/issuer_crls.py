@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from .._ansible.files import PUBLIC_FILE, write_atomic
+from .._ansible.files import PUBLIC_FILE, opened, write_atomic
 from .authority import load_certificate
 from .chain import load_chain
 from .clock import iso
@@ -220,7 +220,7 @@ def _read(path: str) -> list[x509.CertificateRevocationList]:
 
 def _bytes(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with opened(path, "rb") as file:
             return file.read()
     except FileNotFoundError:
         return b""

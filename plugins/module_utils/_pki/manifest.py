@@ -13,7 +13,7 @@ from dataclasses import asdict, astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._ansible.errors import Problem, shown
-from .._ansible.files import is_leftover
+from .._ansible.files import is_leftover, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,7 +116,7 @@ def _target(path: str) -> str:
 
 def _digest(path: str) -> tuple[int, str]:
     digest, size = hashlib.sha256(), 0
-    with open(path, "rb") as file:
+    with opened(path, "rb") as file:
         while True:
             block = file.read(_BLOCK)
             if not block:

@@ -10,6 +10,8 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
+from .._ansible.files import opened
+
 if TYPE_CHECKING:
     from .layout import Layout
 
@@ -106,5 +108,5 @@ def is_ours(path: str) -> bool:
     """Tell whether the configuration ``path`` was written by this collection."""
     if not os.path.isfile(path):
         return False
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with opened(path, encoding="utf-8", errors="replace") as file:
         return file.readline().startswith(_MARK)

@@ -14,7 +14,7 @@ import re
 from dataclasses import asdict, dataclass
 
 from .._ansible.errors import Problem, shown
-from .._ansible.files import read_file
+from .._ansible.files import opened, read_file
 
 FILE = "quietdoor.json"
 INDEX = "index.txt"
@@ -76,14 +76,14 @@ def candidates(root: str, known: tuple[str, ...]) -> list[str]:
     for name in known:
         path = os.path.join(root, name)
         if os.path.isfile(path):
-            with open(path, "rb") as file:
+            with opened(path, "rb") as file:
                 contents.setdefault(file.read(1 << 20), name)
     return list(contents.values())
 
 
 def new_certificates(root: str) -> str:
     """Return the directory that holds the issued certificates by serial; the usual one if none does."""
-    with open(os.path.join(root, INDEX), "rb") as file:
+    with opened(os.path.join(root, INDEX), "rb") as file:
         fields = [line.split(b"\t") for line in file]
     names = {f"{line[3].decode('ascii', 'replace')}.pem" for line in fields if len(line) > 3}
     for directory in _NEW_CERTIFICATES:

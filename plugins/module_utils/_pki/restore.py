@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
-from .._ansible.files import PRIVATE_DIR, make_parents, require_writable, sync_directory
+from .._ansible.files import PRIVATE_DIR, created, make_parents, naming, require_writable, sync_directory
 from . import manifest
 from .authority import open_authority, put_in_order
 from .backup import Backup, check_archive, open_archive, read, unseal
@@ -131,7 +131,8 @@ def _build(layout: Layout, building: Layout, unpacked: Unpacked, secrets: Secret
             raise Problem(f"{layout.root} was restored by another run just now", "Start this one again")
         _clear(building)
         contents = _write(building.root, unpacked, secrets, now)
-        os.rename(building.root, _place(layout.root))
+        with naming(layout.root):
+            os.rename(building.root, _place(layout.root))
     except BaseException:
         shutil.rmtree(building.root, ignore_errors=True)
         raise
@@ -157,22 +158,17 @@ def _write(root: str, unpacked: Unpacked, secrets: Secrets, now: datetime) -> Ba
         if path:
             os.mkdir(os.path.join(root, path), PRIVATE_DIR)
 
-    def create(file: File) -> BinaryIO:
-        return _create(os.path.join(root, file.path), file.mode)
+    def create(file: File) -> contextlib.AbstractContextManager[BinaryIO]:
+        return created(os.path.join(root, file.path), file.mode)
 
     contents = read(unpacked, create)
     findings = inspect(contents, secrets.key, now)
     for path, link in found.links.items():
-        os.symlink(link, os.path.join(root, path))
+        with naming(os.path.join(root, path)):
+            os.symlink(link, os.path.join(root, path))
     # Innermost first: a directory that its owner may not write into could not be filled otherwise.
     for path in sorted(found.directories, reverse=True):
         os.chmod(os.path.join(root, path), found.directories[path])
     # One for all files: a fsync for each of 50,000 takes minutes. Linux waits until it is done.
     os.sync()
     return Backup("", found, findings, os.path.getsize(unpacked.path))
-
-
-def _create(path: str, mode: int) -> BinaryIO:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    os.fchmod(handle, mode)
-    return os.fdopen(handle, "wb")

@@ -9,6 +9,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from .._ansible.errors import Problem
+from .._ansible.files import opened
 
 if TYPE_CHECKING:
     from .wire import Connection, Identity, Target
@@ -91,7 +92,7 @@ def require_readable(what: str, path: str) -> None:
     :raises Problem: if that is not possible.
     """
     try:
-        with open(path, "rb"):
+        with opened(path, "rb"):
             pass
     except OSError as error:
         raise _unreadable(what, error) from error

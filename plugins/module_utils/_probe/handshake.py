@@ -9,6 +9,7 @@ import re
 import ssl
 from typing import TYPE_CHECKING
 
+from .._ansible.files import opened
 from .check import Check, Expectation, Finding, Step, describe, judge
 from .hello import offer_weak_ciphers, subject_of, told_ca_names
 from .wire import CLOSED, HTTP, NO_ANSWER, NOBODY, REJECTED, Answer
@@ -51,7 +52,7 @@ def _ca_names(inquiry: Inquiry) -> Iterator[Finding]:
 
 
 def _certificates(path: str) -> list[bytes]:
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with opened(path, encoding="utf-8", errors="replace") as file:
         return [ssl.PEM_cert_to_DER_cert(block) for block in _PEM.findall(file.read())]
 
 

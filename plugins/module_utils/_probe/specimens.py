@@ -15,6 +15,7 @@ import subprocess
 from dataclasses import dataclass
 
 from .._ansible.errors import Problem
+from .._ansible.files import opened
 from .wire import Identity
 
 FOREIGN = "foreign CA"
@@ -161,7 +162,7 @@ class Workshop:
 
 
 def _write(path: str, text: str) -> None:
-    with open(path, "w", encoding="ascii") as file:
+    with opened(path, "w", encoding="ascii") as file:
         file.write(text)
 
 

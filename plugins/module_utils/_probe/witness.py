@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._ansible.errors import Problem
+from .._ansible.files import opened
 from .client import ask, ask_resumed, take_session
 from .held import Held
 from .inquiry import GENERATION, STATUS_PATH, VERDICT
@@ -205,7 +206,7 @@ def published_generation(publication: str) -> int:
 
 
 def _read(publication: str, name: str) -> dict[str, Any]:
-    with open(os.path.join(publication, name), encoding="utf-8") as file:
+    with opened(os.path.join(publication, name), encoding="utf-8") as file:
         return dict(json.load(file))
 
 

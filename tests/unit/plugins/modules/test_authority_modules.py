@@ -250,7 +250,7 @@ def test_a_full_disk_loses_nothing_and_the_next_run_completes(made: Directory) -
         result = made.sign(ALEX)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    refused(result, "File too large. Mend that and run again")
+    refused(result, "File too large. Correct that and run again")
     assert index.read_text() == rows
     again = made.sign(ALEX)
     assert again["clients"][0]["action"] in ("issued", "updated")

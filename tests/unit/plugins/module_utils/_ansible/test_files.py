@@ -5,12 +5,18 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
+import errno
+import itertools
 import os
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import files
@@ -220,3 +226,167 @@ def test_a_file_of_somebody_else_is_written_through_its_link_and_keeps_its_mode(
         files.rewrite_atomic(str(path), b"new", 0o644)
     assert (link.is_symlink(), there.read_text(), there.stat().st_mode & 0o777) == (True, "new", 0o600)
     assert (lost.is_symlink(), lost.read_text(), (tmp_path / "nothing").exists()) == (False, "new", False)
+
+
+# --- system errors ---
+
+CALLS = ("open", "fstat", "fchmod", "fsync", "close", "rename", "symlink", "mkdir", "ftruncate", "pwrite", "pread")
+
+
+def failing(call: Callable[..., Any], number: int, moment: int) -> Callable[..., Any]:
+    """Return the call, which fails at its ``moment``-th time as Python reports it: with its path, if it has one."""
+    counter = itertools.count()
+
+    def guard(*arguments: Any, **options: Any) -> Any:
+        if next(counter) != moment:
+            return call(*arguments, **options)
+        if call is CLOSE:
+            call(*arguments)
+        raise OSError(number, os.strerror(number), *(path for path in arguments[:1] if isinstance(path, str)))
+
+    return guard
+
+
+CLOSE = os.close
+
+
+class FailingFile:
+    """An open file that can be neither read nor written."""
+
+    def __init__(self, file: Any, number: int) -> None:
+        self._file, self._number = file, number
+
+    def __enter__(self) -> FailingFile:
+        return self
+
+    def __exit__(self, *_arguments: object) -> None:
+        self._file.close()
+
+    def fileno(self) -> int:
+        return int(self._file.fileno())
+
+    def fails(self, *_arguments: Any) -> Any:
+        raise OSError(self._number, os.strerror(self._number))
+
+    read = write = flush = fails
+
+
+def use_everything(place: Path) -> None:
+    """Use every function that touches files."""
+    files.make_directory(str(place / "sub"), 0o700)
+    files.make_parents(str(place / "deep" / "file"))
+    files.write_atomic(str(place / "file"), b"text", 0o600)
+    files.rewrite_atomic(str(place / "file"), b"text", 0o600)
+    files.link_atomic("file", str(place / "link"))
+    files.put_all([files.NewFile(str(place / f"many{index}"), b"text", 0o600) for index in range(3)])
+    with files.writing(str(place / "stream"), 0o600) as file:
+        file.write(b"text")
+    with files.created(str(place / "created"), 0o600) as file:
+        file.write(b"text")
+    with files.opened(str(place / "file"), encoding="utf-8") as text:
+        assert text.read() == "text"
+    assert files.read_file(str(place / "file")) == b"text"
+    files.sync_directory(str(place))
+    with files.lock(str(place / ".lock")):
+        files.remove_leftovers(str(place))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("name", [*CALLS, "flock"])
+def test_a_system_error_names_its_file(name: str, number: int, tmp_path: Path) -> None:
+    """At every single call, by whichever function it is made."""
+    module = files.fcntl if name == "flock" else os
+    for moment in itertools.count():
+        place = tmp_path / str(moment)
+        place.mkdir()
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(module, name, failing(getattr(module, name), number, moment))
+            try:
+                use_everything(place)
+            except OSError as error:
+                found = error
+            else:
+                break
+        assert found.errno == number
+        assert str(found.filename).startswith(str(place)), found
+        assert ".quietdoor-tmp-" not in str(found.filename)
+    assert moment > 0, f"{name} is not called any more"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("opener", ["open", "fdopen"])
+def test_an_error_of_an_open_file_names_it(opener: str, number: int, tmp_path: Path) -> None:
+    """Reading and writing name no file by themselves."""
+    call = getattr(os if opener == "fdopen" else builtins, opener)
+    for moment in itertools.count():
+        place, counter = tmp_path / str(moment), itertools.count()
+        place.mkdir()
+
+        def opens(*arguments: Any, _now: Any = counter, _moment: int = moment, **options: Any) -> Any:
+            file = call(*arguments, **options)
+            return FailingFile(file, number) if next(_now) == _moment else file
+
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(*((os, "fdopen") if opener == "fdopen" else (files, "open")), opens, raising=False)
+            try:
+                use_everything(place)
+            except OSError as error:
+                found = error
+            else:
+                break
+        assert found.errno == number
+        assert str(found.filename).startswith(str(place)), found
+        assert ".quietdoor-tmp-" not in str(found.filename)
+    assert moment > 2
+
+
+def test_errors_of_the_kernel_name_their_file() -> None:
+    with (
+        pytest.raises(OSError, match="No space left on device: '/dev/full'"),
+        files.opened("/dev/full", "wb") as file,
+    ):
+        file.write(b"text")
+    with (
+        pytest.raises(OSError, match="Input/output error: '/proc/self/mem'"),
+        files.opened("/proc/self/mem", "rb") as file,
+    ):
+        file.read(1)
+
+
+def test_an_error_of_another_file_keeps_its_name(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OSError, match="'/other'"),
+        files.writing(str(tmp_path / "file"), 0o600),
+    ):
+        raise OSError(errno.EIO, "Input/output error", "/other")
+    assert os.listdir(tmp_path) == []
+
+
+UNNAMED = {"open", "fdopen", "read", "write", "pread", "pwrite", "close", "fsync", "ftruncate", "fchmod"}
+PIPES = {"workers.py": {"read", "write", "close"}, "revert.py": {"read", "write", "close", "open", "fdopen"}}
+
+
+def test_files_are_opened_in_one_place_alone() -> None:
+    """Where else they are, an error of reading or writing names no file. Pipes have no name."""
+    found = []
+    for path in Path(files.__file__).parents[2].rglob("*.py"):
+        if path == Path(files.__file__):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            unnamed = {f"os.{name}" for name in UNNAMED - PIPES.get(path.name, set())}
+            if called == "open" or called in unnamed or called.endswith((".read_text", ".write_text", "fcntl.flock")):
+                found.append(f"{path}:{node.lineno} {called}")
+    assert found == []
+
+
+def test_a_lock_that_was_released_keeps_its_block(tmp_path: Path) -> None:
+    """On a full disk the next holder writes into that block: an empty file would need a new one."""
+    path = tmp_path / ".lock"
+    with files.lock(str(path)):
+        assert path.read_text() == f"{os.getpid()}\n"
+    assert path.read_text() == "\n"
+    with files.lock(str(path)) as died:
+        assert not died

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import types
+from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import dependencies
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import dependencies, system_errors
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
 
@@ -53,6 +56,38 @@ def test_what_the_system_says_is_named_with_its_file() -> None:
         raise PermissionError(13, "Permission denied", "/ca/index.txt")
 
     assert ended(work)["msg"].startswith("/ca/index.txt: Permission denied.")
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (
+            errno.ENOSPC,
+            "No space left on device on the file system that is mounted at {}. Free space on that file system",
+        ),
+        (errno.EDQUOT, "Disk quota exceeded on the file system that is mounted at {}. Free space in that quota"),
+        (errno.EIO, "Input/output error. Look into the kernel log"),
+    ],
+)
+def test_a_full_disk_is_named_with_its_file_system(number: int, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "not" / "there" / "file"
+
+    def work(_module: object) -> dict[str, Any]:
+        raise OSError(number, os.strerror(number), str(path))
+
+    mounted = next(str(one) for one in path.parents if one.is_mount())
+    assert ended(work)["msg"].startswith(f"{path}: {words.format(mounted)}")
+
+
+def test_a_file_system_without_inodes_is_named_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda _path: types.SimpleNamespace(f_files=1000, f_favail=0))
+    problem = system_errors.problem_of(OSError(errno.ENOSPC, "No space left on device", "/etc/nginx/file"))
+    assert problem.mend == "Remove files from that file system because it has no inode left, and run again"
+
+
+def test_of_two_files_the_new_one_is_named() -> None:
+    error = OSError(errno.EIO, "Input/output error", "/old", None, "/new")
+    assert system_errors.problem_of(error).what == "/new: Input/output error"
 
 
 def test_a_missing_library_is_named_with_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
