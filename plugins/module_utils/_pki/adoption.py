@@ -237,7 +237,7 @@ def _crls(authority: Authority) -> list[_Crl]:
 
 def _crls_in(authority: Authority, path: str) -> list[_Crl]:
     """Return the CRLs of this authority in a file: one in DER, or any number in PEM, with text or other things around them."""
-    with open(path, "rb") as file:
+    with opened(path, "rb") as file:
         data = file.read()
     found = (_crl(authority, path, encoded) for encoded in _PEM_CRL.findall(data) or [data])
     return [crl for crl in found if crl]
