@@ -454,11 +454,11 @@ def test_attempts_at_the_side_door_are_limited_and_certificates_are_not(world: S
 
 _FORGOTTEN = (
     "trust/http.conf",
-    r"(?s)(\$quietdoor_denied \{\n    default 0;\n).*?\}",
+    r"(?s)(\$quietdoor_denied \{\n    default 1;\n).*?\}",
     "$quietdoor_denied {\n    default 0;\n}",
 )
-_DENIED_TOO = (OPEN_SITE, r":0:(?=\(\?!revoked:\))", ":[01]:")
-_BLIND = (OPEN_SITE, r"\(\?!revoked:\)", "")
+_DENIED_TOO = (OPEN_SITE, r":0:(?=\(\?:accepted\|)", ":[01]:")
+_BLIND = (OPEN_SITE, r"\(\?:accepted\|", "(?:accepted|revoked|")
 
 
 @pytest.mark.parametrize(
@@ -466,7 +466,7 @@ _BLIND = (OPEN_SITE, r"\(\?!revoked:\)", "")
     [
         ("denied", LISTED, (_DENIED_TOO,), _BLIND),
         ("revoked", LISTED, (_FORGOTTEN,), _BLIND),
-        ("none", ELSEWHERE, (), (OPEN_SITE, r"\+:1:1\\z", r"+:1:[01]\z")),
+        ("none", ELSEWHERE, (), (OPEN_SITE, r"\):1:1\\z", r"):1:[01]\z")),
         ("none", ELSEWHERE, (), (OPEN_SITE, r"\$realip_remote_addr", "$remote_addr")),
     ],
 )

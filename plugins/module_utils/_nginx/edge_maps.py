@@ -30,6 +30,8 @@ _SAME_BASE64 = (
     r'"~^(?<quietdoor_edge_text>[A-Za-z0-9+/]{43})=\\k<quietdoor_edge_text>='
     rf'(?<quietdoor_edge_of_text>{_KEY})\\z" $quietdoor_edge_of_text'
 )
+# A map takes its default if nginx cannot evaluate an expression, so that a certificate was never revoked is a match.
+_NOT_DENIED = '"~^[0-9]+:" 0'
 _FOUND = rf'"~^(?<quietdoor_edge_found>{_KEY})\\z" $quietdoor_edge_found'
 
 
@@ -82,7 +84,9 @@ def render_edge_maps(publication: Publication, revoked: Iterable[str] = ()) -> s
                 '"$quietdoor_edge_issuer:$quietdoor_edge_serial"',
                 [_FOUND],
             ),
-            _about("denied", "0", [f"{key} 1" for key in dict.fromkeys((*publication.denied, *revoked))]),
+            _about(
+                "denied", "1", [*(f"{key} 1" for key in dict.fromkeys((*publication.denied, *revoked))), _NOT_DENIED]
+            ),
             _about("name", '""', [f"{one.key} {quote(one.name)}" for one in people]),
             _about("email", '""', [f"{one.key} {quote(','.join(one.email))}" for one in people if one.email]),
             _about("roles", '""', [f"{one.key} {quote(','.join(one.roles))}" for one in people if one.roles]),

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 _KNOWN = "$quietdoor_known"
 _HOLDER = "$quietdoor_holder"
+# A map takes its default if nginx cannot evaluate an expression, so what is not refused is a match: one of these, the last key.
+# nginx compares no expression with an empty value.
+_ANY_NUMBER = '"~^[1-9]"'
+_ANY_ISSUER = '"~^[0-9]+:"'
+_ANY_TEXT = '"~^"'
 
 
 def render_maps(publication: Publication, revoked: Iterable[str] = ()) -> str:
@@ -41,7 +46,7 @@ def render_maps(publication: Publication, revoked: Iterable[str] = ()) -> str:
             _map("$ssl_client_fingerprint", "known", '""', {one.sha1: number for number, one in known.items()}),
             *_about_issuers(publication, known),
             *_about_certificates(known),
-            *_judging(denied),
+            *_judging(known, denied),
             *_about_people("name", known, others, lambda one: one.name),
             *_about_people("email", known, others, lambda one: ",".join(one.email)),
             *_about_people("roles", known, others, lambda one: ",".join(one.roles)),
@@ -67,13 +72,13 @@ def _about_issuers(publication: Publication, known: Mapping[str, Identity]) -> t
     """Return the maps that say which CA it was: its number, the same of a verified certificate, and its name."""
     names = {str(issuer.id): _word(issuer.subject, "$ssl_client_i_dn") for issuer in publication.issuers}
     by_dn = {regex_exact(issuer.subject): str(issuer.id) for issuer in publication.issuers}
-    # Nearly all come from one CA. It is the default, so that not everybody has to stand here.
+    # Nearly all certificates come from one CA. It needs one entry, and the others one for each certificate.
     usual = next((issuer for issuer, _count in Counter(one.issuer for one in known.values()).most_common(1)), "0")
     unusual = {number: one.issuer for number, one in known.items() if one.issuer != usual}
     named = {number: names[issuer] for number, issuer in unusual.items()}
     return (
-        _map("$ssl_client_i_dn", "issuer_by_dn", "0", by_dn),
-        _map(_KNOWN, "presented_issuer", usual, {'""': "$quietdoor_issuer_by_dn", **unusual}),
+        _map("$ssl_client_i_dn", "issuer_by_dn", '""', {'""': "0", **by_dn, _ANY_TEXT: "0"}),
+        _map(_KNOWN, "presented_issuer", "0", {'""': "$quietdoor_issuer_by_dn", **unusual, _ANY_NUMBER: usual}),
         _map("$ssl_client_verify", "issuer", "0", {"SUCCESS": "$quietdoor_presented_issuer"}),
         _map(_KNOWN, "issuer_dn", names.get(usual, "$ssl_client_i_dn"), {'""': "$ssl_client_i_dn", **named}),
     )
@@ -88,18 +93,22 @@ def _about_certificates(known: Mapping[str, Identity]) -> tuple[str, str]:
     )
 
 
-def _judging(denied: Iterable[str]) -> tuple[str, ...]:
+def _judging(known: Iterable[str], denied: Iterable[str]) -> tuple[str, ...]:
     """Return the maps that say whether it was ever revoked, and whether it is good: verified, of a CA of ours, not revoked.
 
     The holder is 0 where it is not verified, a number where it is known, and empty where issuer and serial have to tell.
     """
     return (
-        _map('"$quietdoor_issuer_by_dn:$ssl_client_serial"', "denied_by_serial", "0", dict.fromkeys(denied, "1")),
-        _map(_KNOWN, "denied", "0", {'""': "$quietdoor_denied_by_serial"}),
+        _map('"$quietdoor_issuer_by_dn:$ssl_client_serial"', "denied_by_serial", "1", _denied(denied)),
+        _map(_KNOWN, "denied", "1", {'""': "$quietdoor_denied_by_serial", _ANY_NUMBER: "0"}),
         _map("$ssl_client_verify", "holder", "0", {"SUCCESS": _KNOWN}),
-        _map(_HOLDER, "good", "1", {"0": "0", '""': "$quietdoor_good_by_serial"}),
+        _map(_HOLDER, "good", "0", {'""': "$quietdoor_good_by_serial", **dict.fromkeys(known, "1")}),
         _map('"$quietdoor_issuer:$quietdoor_denied"', "good_by_serial", "0", {r'"~^[1-9][0-9]*:0\z"': "1"}),
     )
+
+
+def _denied(denied: Iterable[str]) -> dict[str, str]:
+    return {**dict.fromkeys(denied, "1"), _ANY_ISSUER: "0"}
 
 
 def _about_people(

@@ -403,7 +403,7 @@ def test_snippets_of_a_path_ask_in_both_phases() -> None:
     panel, public = (render("location.conf.j2", handler=number, **BY_PATH) for number in (0, 1))
     assert "if ($quietdoor_site_panel_verdict_now != cert) {" in panel
     assert "auth_request /.well-known/quietdoor/verdict;" in panel
-    assert "if ($quietdoor_site_panel_verdict_now = deny) {" in public
+    assert 'if ($quietdoor_site_panel_verdict_now !~ "^(?:public|cert)\\z") {' in public
     assert "auth_request /.well-known/quietdoor/public;" in public
     assert "proxy_set_header X-Client-Name $quietdoor_name;" in panel
     assert "proxy_set_header X-Client-Name $quietdoor_site_panel_identity_" in public

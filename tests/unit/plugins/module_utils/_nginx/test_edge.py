@@ -356,7 +356,7 @@ def test_maps() -> None:
         "~^CN=a\\z": "12",
     }
     assert found["$quietdoor_edge_presented"][1]["default"] == "$quietdoor_edge_issuer:$quietdoor_edge_serial"
-    assert found["$quietdoor_edge_denied"] == (presented, {"default": "0", "12:FF": "1"})
+    assert found["$quietdoor_edge_denied"] == (presented, {"default": "1", "12:FF": "1", "~^[0-9]+:": "0"})
     assert found["$quietdoor_edge_name"] == (presented, {"default": "", "1:0A1B": "alex", "1:0A1C": "bea"})
     assert found["$quietdoor_edge_email"] == (presented, {"default": "", "1:0A1B": "a@b.test,c@b.test"})
     assert found["$quietdoor_edge_client_serial"][1]["1:0A1C"] == "0A1C"

@@ -73,20 +73,28 @@ def test_maps() -> None:
         "$quietdoor_issuer_by_dn": (
             "$ssl_client_i_dn",
             {
-                "default": "0",
+                "default": "",
+                "": "0",
                 "~^CN=A\\x5c, \\x22B\\x22 \\x7bx\\x7d \\x24y\\x3bO=Ops\\z": "1",
                 "~^CN=a\\z": "12",
+                "~^": "0",
             },
         ),
-        "$quietdoor_presented_issuer": ("$quietdoor_known", {"default": "0", "": "$quietdoor_issuer_by_dn"}),
+        "$quietdoor_presented_issuer": (
+            "$quietdoor_known",
+            {"default": "0", "": "$quietdoor_issuer_by_dn", "~^[1-9]": "0"},
+        ),
         "$quietdoor_issuer": ("$ssl_client_verify", {"default": "0", "SUCCESS": "$quietdoor_presented_issuer"}),
         "$quietdoor_issuer_dn": ("$quietdoor_known", {"default": "$ssl_client_i_dn", "": "$ssl_client_i_dn"}),
         "$quietdoor_serial": ("$quietdoor_known", {"default": "$ssl_client_serial"}),
         "$quietdoor_subject_dn": ("$quietdoor_known", {"default": "$ssl_client_s_dn"}),
-        by_serial["denied"]: ("$quietdoor_issuer_by_dn:$ssl_client_serial", {"default": "0", "12:FF": "1"}),
-        "$quietdoor_denied": ("$quietdoor_known", {"default": "0", "": by_serial["denied"]}),
+        by_serial["denied"]: (
+            "$quietdoor_issuer_by_dn:$ssl_client_serial",
+            {"default": "1", "12:FF": "1", "~^[0-9]+:": "0"},
+        ),
+        "$quietdoor_denied": ("$quietdoor_known", {"default": "1", "": by_serial["denied"], "~^[1-9]": "0"}),
         "$quietdoor_holder": ("$ssl_client_verify", {"default": "0", "SUCCESS": "$quietdoor_known"}),
-        "$quietdoor_good": ("$quietdoor_holder", {"default": "1", "0": "0", "": by_serial["good"]}),
+        "$quietdoor_good": ("$quietdoor_holder", {"default": "0", "": by_serial["good"]}),
         by_serial["good"]: (
             "$quietdoor_issuer:$quietdoor_denied",
             {"default": "0", "~^[1-9][0-9]*:0\\z": "1"},
@@ -124,11 +132,13 @@ def test_a_certificate_that_is_described_is_known_by_its_fingerprint() -> None:
     """Nothing of it is looked up by its serial, which somebody else may have, of another CA."""
     found = maps(render_maps(read_publication(texts(identities=[ALEX, BEA, CARL, DORA]))))
     entries = {
-        name: found[f"$quietdoor_{name}"][1] for name in ("presented_issuer", "serial", "subject_dn", "name", "email")
+        name: found[f"$quietdoor_{name}"][1]
+        for name in ("presented_issuer", "good", "serial", "subject_dn", "name", "email")
     }
     assert found["$quietdoor_known"][1] == {"default": "", BEA["sha1"]: "1", CARL["sha1"]: "2", DORA["sha1"]: "3"}
     assert entries == {
-        "presented_issuer": {"default": "1", "": "$quietdoor_issuer_by_dn", "2": "12"},
+        "presented_issuer": {"default": "0", "": "$quietdoor_issuer_by_dn", "2": "12", "~^[1-9]": "1"},
+        "good": {"default": "0", "": "$quietdoor_good_by_serial", **dict.fromkeys("123", "1")},
         "serial": {"default": "$ssl_client_serial", "1": "0A1C", "2": "0A1C", "3": "0A1D"},
         "subject_dn": {"default": "$ssl_client_s_dn", "1": 'O=a\\,"b,CN=Bea', "2": "$ssl_client_s_dn"},
         "name": {"default": "", "": "$quietdoor_name_by_serial", "1": "bea", "2": "carl", "3": "dora"},

@@ -66,11 +66,13 @@ def test_what_only_a_crl_knows_is_denied_and_so_is_everything_of_a_ca_that_was_r
     assert keys == ("1:AA", "1:CC", "3:02", '"~^2:"', '"~^1:"')
     maps = render_maps(found, keys).partition("$quietdoor_denied_by_serial {\n")[2].partition("}")[0]
     assert maps.split() == [
-        *["default", "0;", "1:AA", "1;", "4:BB", "1;", "1:CC", "1;", "3:02", "1;"],
+        *["default", "1;", "1:AA", "1;", "4:BB", "1;", "1:CC", "1;", "3:02", "1;"],
         '"~^2:"',
         "1;",
         '"~^1:"',
         "1;",
+        '"~^[0-9]+:"',
+        "0;",
     ]
 
 

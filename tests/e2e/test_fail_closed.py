@@ -1,0 +1,227 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Check that a gate refuses what nginx cannot evaluate, on a real nginx.
+
+Clients come from 127.0.0.1, or from 127.0.0.9, which the windows list.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+import shutil
+import ssl
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from nginx_instance import RELEASES, NginxInstance, free_port
+from test_gate import Application, World, _pair
+from test_stages import PASSWORD, StagesWorld
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LISTED, ELSEWHERE = "127.0.0.9", "127.0.0.1"
+# PCRE2 gives up on the first with its match limit, and on the second with the stack of pcre_jit.
+BOMB = "/SECRET//" + ("%c3%a9" * 14 + "q") * 16
+SLASHES = "/" * 1600 + "ADMIN/"
+
+
+class ClosedWorld(StagesWorld):
+    """One nginx with a site of each kind."""
+
+    jit = "off"
+
+    def serve(self, texts: dict[Path, str] | None = None, http: str = "", jit: str = "") -> None:
+        """Serve the live files with other texts, and with lines at http level."""
+        self.jit = jit or self.jit
+        self.nginx.configure(http=f"{self.http} {http}", main=f"pcre_jit {self.jit};")
+        self.nginx.serve(texts or {})
+
+    def reached(self, who: str, path: str, host: str, source: str) -> bool:
+        """Return whether a request reaches the application."""
+        count = len(self.application.reached)
+        try:
+            self.ask(who, path, host=host, source=source)
+        except (ssl.SSLError, OSError):
+            return False
+        return len(self.application.reached) > count
+
+
+def _sites(world: World) -> list[dict[str, Any]]:
+    own, users = world.ports["own"], world.root / "users"
+    hashed = subprocess.run(["openssl", "passwd", "-apr1", PASSWORD], capture_output=True, text=True, check=True).stdout
+    users.write_text(f"guest:{hashed}")
+    until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=7)
+    window = {"networks": [LISTED], "until": until.isoformat(timespec="seconds")}
+    door = {**window, "basic_auth": {"user_file": str(users), "rate": "100r/s", "burst": 3000}}
+    path = {"mode": "path", "paths": ["/admin"]}
+    twin = {"mode": "path", "paths": ["/administration", "/secret"]}
+    allow = {"allow": {"names": ["alex"], "emails": ["bea@example.org"]}}
+    limit = {"rate_limit": {"rate": "100r/s", "burst": 3000}}
+    return [
+        world.site("shop", ["shop.test"], own, **path, client_max_body_size="300k"),
+        world.site("twin", ["twin.test"], own, **twin),
+        world.site("club", ["club.test"], own, **allow),
+        world.site("open", ["open.test"], own, stage="fallback", window=window),
+        world.site("lane", ["lane.test"], own, stage="fallback", window=window, **path),
+        world.site("side", ["side.test"], own, stage="fallback", window=door, **allow),
+        world.site("gate", ["gate.test"], own, stage="fallback", window=door, **path, **limit),
+    ]
+
+
+@pytest.fixture(scope="module", params=RELEASES)
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClosedWorld]:
+    """The sites, with both roles applied."""
+    root = tmp_path_factory.mktemp("closed")
+    application = Application(free_port(24700, 24749))
+    foreign = _pair(root / "foreign-ca", "Foreign", is_ca=True)
+    ports = {"own": free_port(24750, 24799), "shared": free_port(24800, 24849)}
+    http = f"server {{ listen 127.0.0.1:{free_port(24850, 24899)}; }}"
+    try:
+        with NginxInstance(root / "nginx", http=http, version=request.param) as nginx:
+            world = ClosedWorld(root, nginx, ports, application, foreign)
+            world.http = http
+            world.authority.publish()
+            world.sites = _sites(world)
+            first = world.play()
+            assert first.code == 0, first.output
+            yield world
+    finally:
+        application.stop()
+        shutil.rmtree(root / "ansible", ignore_errors=True)
+
+
+def _texts(world: ClosedWorld) -> dict[Path, str]:
+    home = world.nginx.prefix / "quietdoor"
+    paths = [
+        home / "trust" / "http.conf",
+        home / "gate" / "http.conf",
+        *sorted((home / "gate" / "sites").glob("*.conf")),
+    ]
+    return {path: path.read_text() for path in paths}
+
+
+# --- expressions that nginx cannot evaluate ---
+
+
+@pytest.mark.parametrize("jit", ["off", "on"])
+def test_an_address_that_pcre_gives_up_on_is_refused(world: ClosedWorld, jit: str) -> None:
+    world.serve(jit=jit)
+    seen = {}
+    for number, (path, *hosts) in enumerate(
+        (
+            (BOMB, "twin.test"),
+            (SLASHES, "shop.test", "lane.test", "gate.test"),
+            (f"/{BOMB[9:]}/..\\administration/", "twin.test"),
+        )
+    ):
+        for who in ("none", "valid", "expired"):
+            for host in hosts:
+                written = f"{path}?{jit}{number}{who}"
+                count = len(world.application.reached)
+                answer = world.ask(who, written, host=host, source=LISTED)
+                assert (answer.status, len(world.application.reached)) == (403, count), (host, who, number)
+                entry = world.last(host.removesuffix(".test"), written)
+                assert entry["verdict"] == "deny"
+                seen[number] = entry["reason"]
+    assert set(seen.values()) <= {"undecided", "spelling"}
+    # These were the defaults that opened.
+    assert seen[0 if jit == "off" else 1] == "undecided"
+    for who in ("none", "valid", "expired"):
+        for path in ("/", "/x/y", "/a%2Fb//c/../d;x?y=/admin/", "/administrations", "/blog/admin"):
+            assert world.ask(who, path, host="shop.test").status == 200, path
+    assert world.ask("valid", "/secret/x", host="twin.test").status == 200
+
+
+def test_the_former_default_lets_that_address_through(world: ClosedWorld) -> None:
+    """Without this the test above could pass because nginx evaluates the expressions after all."""
+    texts = _texts(world)
+    former = {
+        path: re.sub(r"(_spelling \{\n)    default undecided;", r"\1    default public;", text)
+        for path, text in texts.items()
+    }
+    try:
+        world.serve(former, jit="off")
+        assert world.reached("none", BOMB, "twin.test", ELSEWHERE)
+        world.serve(jit="on")
+        assert world.reached("none", SLASHES, "shop.test", ELSEWHERE)
+    finally:
+        world.serve(texts, jit="off")
+    assert not world.reached("none", BOMB, "twin.test", ELSEWHERE)
+
+
+_EXPRESSION = re.compile(r'^(map .* (\$quietdoor_\w+) \{)|^    "~(?=\*?(\S*))', re.MULTILINE)
+_GIVES_UP = "(*NO_JIT)(*NO_START_OPT)(*LIMIT_MATCH=0)"
+# An error in one of these changes only words of the log and of pages, the port of a Host header, an upgrade, or a size.
+_WORDS = ("refusal", "site_S_refusal", "host_port", "upgrade", "connection", "site_S_told", "site_S_oversized")
+
+
+def _expressions(texts: dict[Path, str]) -> dict[tuple[str, int], dict[Path, list[int]]]:
+    """Return where the expressions of a map begin: name of the map and number -> file -> offsets, the same for all sites."""
+    found: dict[tuple[str, int], dict[Path, list[int]]] = {}
+    for path, text in texts.items():
+        name, number = "", 0
+        for match in _EXPRESSION.finditer(text):
+            if match[1]:
+                slug = path.stem if path.parent.name == "sites" else ""
+                name, number = match[2].removeprefix("$quietdoor_").replace(f"site_{slug}_", "site_S_"), 0
+            else:
+                number += 1
+                offset = match.end() + (text[match.end()] == "*")
+                found.setdefault((name, number), {}).setdefault(path, []).append(offset)
+    return found
+
+
+def _giving_up(texts: dict[Path, str], places: dict[Path, list[int]]) -> dict[Path, str]:
+    """Return the files with expressions that end in an error whatever they are compared with."""
+    changed = dict(texts)
+    for path, offsets in places.items():
+        for offset in sorted(offsets, reverse=True):
+            changed[path] = changed[path][:offset] + _GIVES_UP + changed[path][offset:]
+    return changed
+
+
+def _opened(world: ClosedWorld) -> set[tuple[str, str, str, str]]:
+    """Return the requests that reach the application."""
+    people = ("none", "valid", "unlisted", "revoked", "denied", "expired", "foreign")
+    requests = [
+        *((who, "/admin/x", host, ELSEWHERE) for who in people for host in ("shop.test", "club.test")),
+        *((who, "/admin/x", "open.test", LISTED) for who in people),
+        *((who, "/admin/x", "lane.test", LISTED) for who in ("none", "revoked")),
+        ("none", "/admin/x", "open.test", ELSEWHERE),
+        *((who, path, "shop.test", ELSEWHERE) for who in ("none", "expired") for path in ("/", "/ADMIN/", "/admin/..")),
+        *(("none", path, "twin.test", ELSEWHERE) for path in ("/secret/", "//x;/Secret", "/%2561dministration", "/x")),
+        ("none", "/", "side.test", ELSEWHERE),
+        ("none", "/", "side.test", LISTED),
+    ]
+    return {one for one in requests if world.reached(*one)}
+
+
+def test_no_expression_that_ends_in_an_error_opens_anything(world: ClosedWorld) -> None:
+    texts = _texts(world)
+    world.serve(jit="on")
+    whole = _opened(world)
+    assert ("none", "/", "shop.test", ELSEWHERE) in whole
+    assert ("valid", "/admin/x", "club.test", ELSEWHERE) in whole
+    assert not [one for one in whole if one[0] in ("revoked", "denied")]
+    expressions = _expressions(texts)
+    assert len(expressions) >= 40
+    closed = set()
+    try:
+        for (name, number), places in expressions.items():
+            world.serve(_giving_up(texts, places))
+            left = _opened(world)
+            assert left <= whole, (name, number, left - whole)
+            if left < whole:
+                closed.add(name)
+            if name in ("site_S_spelling", "site_S_place"):  # for the public part that is everybody
+                assert not [one for one in left if one[2] == "shop.test" and one[0] == "none"], (name, number)
+                answer = world.ask("none", "/x", host="shop.test")
+                assert (answer.status, "could not check" in answer.body) == (403, True)
+    finally:
+        world.serve(texts, jit="off")
+    assert {name for name, _number in expressions} - closed <= {*_WORDS}
