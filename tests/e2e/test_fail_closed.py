@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check that a gate refuses what nginx cannot evaluate, on a real nginx.
+"""Check that a gate refuses what nginx cannot evaluate, and that access rules around it open nothing, on a real nginx.
 
 Clients come from 127.0.0.1, or from 127.0.0.9, which the windows list.
 """
@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from nginx_instance import RELEASES, NginxInstance, free_port
-from test_gate import Application, World, _pair
-from test_stages import PASSWORD, StagesWorld
+from test_gate import Answer, Application, World, _pair
+from test_stages import PASSWORD, StagesWorld, _password
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 LISTED, ELSEWHERE = "127.0.0.9", "127.0.0.1"
+# Access rules around the sites name this one.
+NAMED = "127.0.0.66"
 # PCRE2 gives up on the first with its match limit, and on the second with the stack of pcre_jit.
 BOMB = "/SECRET//" + ("%c3%a9" * 14 + "q") * 16
 SLASHES = "/" * 1600 + "ADMIN/"
@@ -225,3 +227,61 @@ def test_no_expression_that_ends_in_an_error_opens_anything(world: ClosedWorld) 
     finally:
         world.serve(texts, jit="off")
     assert {name for name, _number in expressions} - closed <= {*_WORDS}
+
+
+# --- access rules around a site with a password ---
+
+
+@pytest.mark.parametrize(
+    ("rules", "allowed", "refused"),
+    [
+        (f"deny {NAMED}; allow all;", ELSEWHERE, NAMED),
+        (f"allow {NAMED}; deny all;", NAMED, ELSEWHERE),
+        (f"allow {NAMED}; deny all; satisfy any;", NAMED, ELSEWHERE),
+    ],
+)
+@pytest.mark.parametrize("host", ["side.test", "gate.test"])
+def test_access_rules_of_http_open_nothing_and_go_on_refusing(
+    world: ClosedWorld, host: str, rules: str, allowed: str, refused: str
+) -> None:
+    site = host.removesuffix(".test")
+    number = 0
+
+    def ask(who: str, source: str, headers: dict[str, str]) -> tuple[Answer, dict[str, Any]]:
+        nonlocal number
+        number += 1
+        path = f"/admin/{number}?{rules.partition(' ')[0]}{len(rules)}"
+        answer = world.ask(who, path, host=host, source=source, headers=headers)
+        return answer, world.last(site, path)
+
+    world.serve(http=rules)
+    try:
+        count = len(world.application.reached)
+        for who in ("none", "expired", "unlisted"):
+            for headers in ({}, _password("wrong"), {"Authorization": "Bearer x"}):
+                answer, entry = ask(who, allowed, headers)
+                assert (answer.status, entry["verdict"]) == (401, "deny"), (who, headers)
+                assert answer.headers["www-authenticate"] == 'Basic realm="Side door"'
+                assert answer.headers["x-quietdoor-verdict"] == "deny"
+                assert "opens only with your certificate" in answer.body
+        for who in ("none", "expired", "unlisted", "valid", "revoked"):
+            for headers in ({}, _password("wrong"), _password()):
+                answer, entry = ask(who, refused, headers)
+                assert (answer.status, answer.headers["x-quietdoor-verdict"]) == (403, "deny"), (who, headers)
+                assert entry["verdict"] == ("cert" if who == "valid" else "deny")
+                assert "opens only with your certificate" in answer.body
+        answer, _entry = ask("revoked", allowed, _password())
+        assert answer.status == 403
+        assert len(world.application.reached) == count
+        for who in ("none", "expired", "unlisted", "valid"):
+            answer, entry = ask(who, allowed, _password())
+            assert (answer.status, "authorization" in answer.seen()) == (200, False), who
+            assert entry["verdict"] == ("cert" if who == "valid" else "fallback")
+        answer, entry = ask("valid", allowed, {})
+        assert (answer.status, answer.seen()["x-client-name"], entry["verdict"]) == (200, "alex", "cert")
+        if host == "gate.test":
+            for who in ("none", "expired", "valid"):
+                assert world.ask(who, "/public", host=host, source=allowed).status == 200
+                assert world.ask(who, "/public", host=host, source=refused).status == 403
+    finally:
+        world.serve()

@@ -165,8 +165,8 @@ DEFAULTS: dict[str, set[str]] = {
     "S_oversized": {"1"},
     "S_counted": {"$binary_remote_addr", "$S_visitor"},
     "S_attempt": {"$binary_remote_addr"},
-    # The verdict decides alone: satisfy any, and no password.
-    "S_realm": {"off"},
+    # nginx asks for a password, which verdicts that need none switch off by a match.
+    "S_realm": {"Side door"},
     # Where the connection comes from, not what a header says.
     "S_visitor": {"$realip_remote_addr"},
     # Nothing is upgraded; a Host without its port; a header less.
@@ -259,6 +259,14 @@ def test_a_default_that_opens_is_found() -> None:
     text = render("site.conf.j2", **_PATH)
     assert text.count("default undecided;") == 3
     assert _wrong_defaults(text.replace("default undecided;", "default public;", 1)) == [("S_spelling", "public")]
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_no_rule_of_others_can_take_the_place_of_a_verdict(site: str) -> None:
+    for text in _texts(SITES[site]):
+        rules = [one.args for one in _blocks(parse(text, "x.conf"), "satisfy")]
+        assert set(rules) <= {("all",)}
+        assert len(rules) == sum(1 for line in text.splitlines() if line.strip() == "satisfy all;")
 
 
 # A condition of one of these pages chooses a text; every one of them refuses.
