@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -697,3 +698,60 @@ def test_a_mount_point_is_refused_before_a_key_is_written_beside_it(
             str(tmp_path / "file" / "ca"), str(tmp_path / "archive"), secrets, door.now, check_mode=check_mode
         )
     assert sorted(path for path in tmp_path.iterdir() if path.name != "file") == before
+
+
+# --- without the collection -----------------------------------------------------------------------------------------
+
+OPENER = Path(backup.__file__).parents[3] / "docs" / "open_backup.py"
+
+
+def open_alone(*arguments: Path, passphrase: str = PASSPHRASE) -> subprocess.CompletedProcess[str]:
+    """Run the program of the documentation as it is, without the collection and without a terminal."""
+    return subprocess.run(
+        [sys.executable, "-I", "-W", "ignore", str(OPENER), *map(str, arguments)],
+        input=f"{passphrase}\n", capture_output=True, text=True, check=False, start_new_session=True,
+    )  # fmt: skip
+
+
+def test_a_backup_is_opened_without_the_collection(shelf: Shelf, tree: Callable[[Path], Any], tmp_path: Path) -> None:
+    source = Path(shelf.door.path)
+    # More than one chunk, and a directory that is empty.
+    (source / "notes").write_bytes(os.urandom(600_000))
+    (source / "empty").mkdir()
+    shelf.create()
+    done = open_alone(shelf.archive, tmp_path / "opened")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    files = {name: what for name, what in tree(source).items() if "directory" not in what}
+    opened = tree(tmp_path / "opened")
+    assert {name: what for name, what in opened.items() if "directory" not in what} == files
+    assert opened.keys() == tree(source).keys()
+    assert any("link" in what for what in files.values())
+    again = open_alone(shelf.archive, tmp_path / "opened")
+    assert again.returncode != 0
+    assert tree(tmp_path / "opened") == opened
+
+
+def test_the_program_that_opens_a_backup_is_short_and_needs_little() -> None:
+    text = OPENER.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 40
+    imported = {line.split()[1].partition(".")[0] for line in text.splitlines() if line.startswith(("import", "from"))}
+    assert imported - set(sys.stdlib_module_names) == {"cryptography"}
+
+
+@pytest.mark.parametrize("change", ["passphrase", "cut off", "header", "chunk"])
+def test_the_program_writes_nothing_of_an_archive_that_is_not_whole(shelf: Shelf, tmp_path: Path, change: str) -> None:
+    shelf.create()
+    data = bytearray(shelf.archive.read_bytes())
+    if change == "cut off":
+        del data[-1]
+    elif change != "passphrase":
+        data[60 if change == "header" else -1] ^= 1
+    copy = tmp_path / "copy"
+    copy.write_bytes(data)
+    done = open_alone(copy, tmp_path / "opened", passphrase="another one" if change == "passphrase" else PASSPHRASE)
+    assert done.returncode != 0
+    says = {"cut off": "is not a whole archive", "chunk": "InvalidTag"}.get(
+        change, "The passphrase is wrong, or the header"
+    )
+    assert says in done.stderr
+    assert not (tmp_path / "opened").exists()
