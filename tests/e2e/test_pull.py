@@ -330,7 +330,7 @@ def test_a_root_that_was_renewed_with_the_same_key(host: Host) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("applied: trust generation"), done.stdout
     assert host.status(host.lab.roster[0]["name"]) == 200
-    # What was denied under the former certificate of the root is still denied.
+    # Serials that were denied under the former certificate of the root stay denied.
     _newer(host)
     host.rewrite("denied.json", '{"format": 1, "denied": []}')
     host.refused("foreign", "does not deny the serial")

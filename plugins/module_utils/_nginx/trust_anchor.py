@@ -45,7 +45,7 @@ def parse_anchor(text: str, option: str) -> str:
 def check_anchors(conf_path: str, ca_pem: object, replace_anchor: str, now: datetime) -> str:
     """Return which root the publication would replace, in words; an empty text if it shares an anchor with the installed trust.
 
-    :param ca_pem: the publication's ``ca.pem``. What is not text is left to ``read_publication``.
+    :param ca_pem: the publication's ``ca.pem``. Left to ``read_publication`` if it is not text.
     :param replace_anchor: the anchor that is accepted in addition to the installed ones; empty for none.
     :raises Problem: if the publication has no accepted anchor, or its chain is not sound.
     """
