@@ -9,7 +9,6 @@ import contextlib
 import http.client
 import json
 import os
-import shutil
 import signal
 import socket
 import ssl
@@ -30,6 +29,8 @@ from test_transaction import NAME, Pki, World, call, deadly, openssl, scratch_co
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Every file of an armed transaction is in both.
+SPARES = ("armed", "gate.revert")
 PORTS = (24400, 24499)
 pytestmark = pytest.mark.usefixtures("own_temporary_directory")
 # Runs a module, and kills it -9 before the n-th time that it changes a name in a directory, or ends a process.
@@ -120,7 +121,8 @@ class Host(World):
 
     def sooner(self, seconds: float) -> None:
         """Move the deadline, as if the transaction had begun earlier: what the tests have for a clock."""
-        for path in (self.quietdoor / name for name in ("gate.transaction", "armed/settings.json")):
+        names = ("gate.transaction", "armed/settings.json", "gate.revert/settings.json")
+        for path in (self.quietdoor / name for name in names):
             if not path.exists():
                 continue  # it was being taken away
             data = json.loads(path.read_text())
@@ -133,22 +135,26 @@ class Host(World):
 
     def knows(self, **options: Any) -> None:
         """Change by what commands the armed revert knows nginx."""
-        path = self.quietdoor / "armed/settings.json"
-        new = path.with_name("settings.json.new")
-        new.write_text(json.dumps({**json.loads(path.read_text()), **options}))
-        new.replace(path)
+        for path in (self.quietdoor / directory / "settings.json" for directory in SPARES):
+            new = path.with_name("settings.json.new")
+            new.write_text(json.dumps({**json.loads(path.read_text()), **options}))
+            new.replace(path)
+
+    def laid_out(self) -> list[str]:
+        """Which directories of an armed transaction are there."""
+        return [name for name in SPARES if (self.quietdoor / name).exists()]
 
     def waits_for(self, phase: str) -> None:
         """Wait until somebody else has brought the transaction there, and nothing of it is left."""
         deadline = time.monotonic() + 60
-        while self.state["phase"] != phase or (self.quietdoor / "armed").exists():
+        while self.state["phase"] != phase or self.laid_out():
             assert time.monotonic() < deadline, self.state
             time.sleep(0.05)
         self.disarmed()
 
     def disarmed(self) -> None:
         """Nothing of it is left: no file, no process, no unit."""
-        assert not (self.quietdoor / "armed").exists()
+        assert self.laid_out() == []
         known = self.state["trigger"]
         gone = time.monotonic() + 10
         while known["started"] and trigger.started(known["pid"]) == known["started"]:
@@ -181,7 +187,8 @@ def running(prefix: Path, pki: Pki) -> Iterator[Host]:
         host = Host(nginx, pki, free_port(*PORTS), pki.home / "server.pem")
         assert host.trust(pki.publication(100))["action"] == "applied"
         yield host
-        shutil.rmtree(host.quietdoor / "armed", ignore_errors=True)
+        for name in ("gate.transaction", *SPARES):  # a process that waits for a failed test sees that they are gone
+            subprocess.run(["rm", "-rf", str(host.quietdoor / name)], check=True)
         assert scratch_copies() == []
 
 
@@ -534,6 +541,115 @@ class TestFaults:
         host.says("one", 1)
 
 
+class TestCleaned:
+    """A cleaner, or a purge of configuration management, removes what lies there while a transaction is armed."""
+
+    @pytest.mark.parametrize(
+        "gone",
+        [
+            *[["armed"], ["gate.revert"], [*SPARES]],
+            *[[f"armed/{name}"] for name in ("revert.pyz", "settings.json", "snapshot.json")],
+            *[[f"{place}/{name}" for place in SPARES] for name in ("revert.pyz", "settings.json", "snapshot.json")],
+        ],
+        ids=" ".join,
+    )
+    def test_gate_goes_back_at_its_deadline(self, host: Host, gone: list[str]) -> None:
+        """The process that waits needs none of these files."""
+        begun = host.begin()
+        clean(host, *gone)
+        time.sleep(2)
+        host.sooner(0)
+        host.waits_for("reverted")
+        host.says("one", 1)
+        assert "nobody had committed it by" in host.state["why"]
+        assert "went back to generation 1" in host.do("commit", transaction=begun["transaction"])["msg"]
+
+    @pytest.mark.parametrize("end", ["commit", "revert", "rollback", "begin"])
+    @pytest.mark.parametrize("due", [False, True])
+    def test_every_step_works(self, host: Host, end: str, due: bool) -> None:
+        """With both directories gone, and the process too: the record holds the texts of the generation to go back to."""
+        begun = host.begin()
+        os.kill(host.state["trigger"]["pid"], signal.SIGKILL)
+        if due:
+            host.sooner(0)
+        # A rollback needs the generation that it goes to; for the others the record is enough.
+        clean(host, *SPARES, *(() if end == "rollback" else ("gates/1",)))
+        name = begun["transaction"]
+        if end == "commit":
+            done = host.do("commit", transaction=name)
+            assert "went back to generation 1" in done["msg"] if due else done["action"] == "committed", done
+        elif end == "revert":
+            assert host.do("revert", transaction=name)["action"] == "reverted"
+        else:
+            done = host.begin(host.candidate("three")) if end == "begin" else host.do("rollback", generation=1)
+            if not due:
+                assert f"held by transaction {name}" in done["msg"]
+                assert host.do("revert")["action"] == "reverted"
+            elif end == "begin":
+                assert (done["armed"], done["previous_generation"]) == (True, 1), done
+                assert host.do("revert")["action"] == "reverted"
+            else:  # generation 1 is what the overdue transaction went back to
+                assert (done["action"], host.state["phase"]) == ("unchanged", "reverted"), done
+        host.disarmed()
+        host.says(*(("two", 2) if end == "commit" and not due else ("one", 1)))
+
+    def test_first_gate_goes_away(self, bare: Host) -> None:
+        """There was none before: no snapshot is needed."""
+        bare.begin()
+        clean(bare, *SPARES)
+        bare.sooner(0)
+        bare.waits_for("reverted")
+        assert bare.told().gate is None
+        assert not (bare.nginx.prefix / "conf.d/quietdoor.conf").exists()
+
+    @pytest.mark.parametrize("gone", ["armed", "gate.revert", "armed/revert.pyz", "armed/settings.json"])
+    def test_unit_finds_the_other_copy(self, host: Host, gone: str) -> None:
+        """The command that the unit of systemd runs after a reboot, or at the deadline."""
+        host.begin()
+        os.kill(host.state["trigger"]["pid"], signal.SIGKILL)
+        clean(host, gone)
+        host.sooner(0)
+        argv = trigger.command("act", str(host.nginx.prefix))
+        assert subprocess.run(argv, check=False, timeout=60).returncode == 0
+        host.waits_for("reverted")
+        host.says("one", 1)
+
+    @pytest.mark.parametrize("name", ["revert.pyz", "settings.json"])
+    def test_unit_that_finds_none_fails(self, host: Host, name: str) -> None:
+        """It is seen, and tried again; the next step of the module takes the gate back."""
+        host.begin()
+        os.kill(host.state["trigger"]["pid"], signal.SIGKILL)
+        clean(host, *(f"{place}/{name}" for place in SPARES))
+        host.sooner(0)
+        argv = trigger.command("act", str(host.nginx.prefix))
+        assert subprocess.run(argv, check=False, timeout=60, capture_output=True).returncode == 1
+        assert host.do("revert")["action"] == "reverted"
+        host.disarmed()
+        host.says("one", 1)
+
+    def test_nothing_is_known_of_the_old_generation(self, host: Host) -> None:
+        """Its files, its record and both snapshots are gone: the message says the way out, and that way works."""
+        assert host.gate(host.candidate("two"))["generation"] == 2
+        host.begin(host.candidate("three"))
+        os.kill(host.state["trigger"]["pid"], signal.SIGKILL)
+        clean(host, *SPARES, "gates/2", "gate.records/2.json")
+        refused = host.do("revert")["msg"]
+        assert "is gone, and so are the generation and its record" in refused
+        assert f"Move {host.quietdoor}/gate.transaction away, and run step rollback with a kept generation" in refused
+        clean(host, "gate.transaction")
+        begun = host.do("rollback", generation=1)
+        assert begun["armed"], begun
+        assert host.do("commit", transaction=begun["transaction"])["action"] == "committed"
+        host.says("one", begun["generation"])
+
+
+def clean(host: Host, *names: str) -> None:
+    """Remove files and directories below quietdoor/."""
+    for name in names:
+        assert (host.quietdoor / name).exists(), name
+        subprocess.run(["rm", "-r", str(host.quietdoor / name)], check=True)
+
+
 class TestFullDisk:
     """The file system of the configuration is full while a transaction is armed; nothing but its reserved room is left."""
 
@@ -580,11 +696,11 @@ class TestFullDisk:
     def test_failed_commit_keeps_the_room(self, cramped: Host) -> None:
         """A commit that is refused reserves the room again, so that the end of the transaction succeeds afterwards."""
         cramped.begin()
-        room = (cramped.quietdoor / "armed/ballast").stat().st_size
+        room = (cramped.quietdoor / "gate.revert/ballast").stat().st_size
         fill(cramped)
         for _turn in range(2):
             assert "There is no transaction" in cramped.do("commit", transaction="0123456789abcdef")["msg"]
-            assert (cramped.quietdoor / "armed/ballast").stat().st_size == room
+            assert (cramped.quietdoor / "gate.revert/ballast").stat().st_size == room
         assert cramped.do("revert")["action"] == "reverted"
         cramped.says("one", 1)
 
@@ -603,7 +719,7 @@ class TestFullDisk:
         refused = cramped.begin()
         assert refused["msg"].startswith(f"{cramped.quietdoor}/"), refused
         assert f"is mounted at {cramped.nginx.prefix.parent}. Free space on that file system" in refused["msg"]
-        assert not (cramped.quietdoor / "armed").exists()
+        assert cramped.laid_out() == []
         cramped.says("one", 1)
 
 

@@ -73,7 +73,8 @@ class Door:
 
     def sooner(self) -> None:
         """Move the deadline to now, as if the transaction had begun earlier."""
-        for path in (self.quietdoor / name for name in ("gate.transaction", "armed/settings.json")):
+        names = ("gate.transaction", "armed/settings.json", "gate.revert/settings.json")
+        for path in (self.quietdoor / name for name in names):
             data = json.loads(path.read_text())
             data["deadline"]["wall"] = time.time() - data["deadline"]["term"]
             data["deadline"]["uptime"] = time.clock_gettime(time.CLOCK_BOOTTIME) - data["deadline"]["term"]
@@ -124,7 +125,8 @@ class Door:
     @property
     def at_rest(self) -> bool:
         """Whether nothing is armed."""
-        return not (self.quietdoor / "armed").exists() and self.transaction.get("phase") in ("committed", "reverted")
+        left = [name for name in ("armed", "gate.revert") if (self.quietdoor / name).exists()]
+        return not left and self.transaction.get("phase") in ("committed", "reverted")
 
     def rests(self) -> None:
         """Wait until nothing is armed; the files and the running nginx agree."""
@@ -193,7 +195,10 @@ def door(rolled_out: Door) -> Iterator[Door]:
         welcomed, door.welcomed = door.welcomed, {200}
         door.site.entry.clear()
         door.site.entry.update(entry, contact=served)
-        shutil.rmtree(door.quietdoor / "armed", ignore_errors=True)
+        if not door.at_rest:  # a failed test: a process that waits sees that all of this is gone, and ends
+            shutil.rmtree(door.quietdoor / "armed", ignore_errors=True)
+            shutil.rmtree(door.quietdoor / "gate.revert", ignore_errors=True)
+            (door.quietdoor / "gate.transaction").unlink(missing_ok=True)
     counts = {one.name: sum(one.answers.values()) for one in (certified, listed, stranger)}
     print(f"visits: {counts}")
     assert (certified.other_than(*welcomed), listed.other_than(*welcomed)) == ({}, {})

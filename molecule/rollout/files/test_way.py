@@ -74,7 +74,9 @@ class Host:
     @property
     def at_rest(self) -> bool:
         """Whether nothing is armed: no file, no unit."""
-        armed = "/etc/nginx/quietdoor/armed /etc/systemd/system/quietdoor-gate-revert-*"
+        armed = (
+            "/etc/nginx/quietdoor/armed /etc/nginx/quietdoor/gate.revert /etc/systemd/system/quietdoor-gate-revert-*"
+        )
         return not self.run(
             f'for one in {armed}; do if [ -e "$one" ]; then echo "$one"; fi; done'
         ) and self.transaction.get("phase", "reverted") in ("committed", "reverted")

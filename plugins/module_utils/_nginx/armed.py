@@ -21,20 +21,22 @@ from .._ansible.errors import Problem
 from .._ansible.files import PUBLIC_DIR, PUBLIC_FILE, make_directory, sync_directory, write_atomic
 from .deadline import Deadline, deadline_from, in_words
 from .generation import Endpoint, endpoints_from
-from .placing import read_text
-from .shelf import ARMED, HOME, locked
+from .placing import ENTRY_TEXT, read_text
+from .records import read_record
+from .shelf import ARMED, HOME, SPARE, Shelf, locked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from .deadline import Moment
 
 STATE = f"{HOME}/gate.transaction"
-SETTINGS = f"{ARMED}/settings.json"
-PROGRAM = f"{ARMED}/revert.pyz"
-_SNAPSHOT = f"{ARMED}/snapshot.json"
+# Each of these is in two directories; the first one that can be read counts.
+SETTINGS = (f"{ARMED}/settings.json", f"{SPARE}/settings.json")
+PROGRAM = (f"{ARMED}/revert.pyz", f"{SPARE}/revert.pyz")
+_SNAPSHOT = (f"{ARMED}/snapshot.json", f"{SPARE}/snapshot.json")
 # Room that every end of a transaction releases before it writes anything, so that it succeeds on a full disk.
-_BALLAST = f"{ARMED}/ballast"
+_BALLAST = f"{SPARE}/ballast"
 _BALLAST_SIZE = 65536
 _BLOCK = 4096
 _FORMAT = 1
@@ -145,32 +147,61 @@ def moved(conf_path: str, transaction: Transaction, phase: str, why: str = "") -
 
 def lay_out(conf_path: str, program: bytes, settings: Mapping[str, Any], snapshot: Snapshot) -> None:
     """Write what the revert needs: its program, its settings, the snapshot, and some room on the disk."""
-    make_directory(os.path.join(conf_path, ARMED), PUBLIC_DIR)
+    for directory in (ARMED, SPARE):
+        make_directory(os.path.join(conf_path, directory), PUBLIC_DIR)
     files = {
         PROGRAM: program,
         _SNAPSHOT: (json.dumps(asdict(snapshot), indent=1) + "\n").encode(),
-        _BALLAST: bytes(_room_for(snapshot)),
+        (_BALLAST,): bytes(_room_for(snapshot)),
         SETTINGS: (json.dumps(settings, indent=1, sort_keys=True) + "\n").encode(),
     }
-    for relative, data in files.items():
-        write_atomic(os.path.join(conf_path, relative), data, PUBLIC_FILE)
+    for places, data in files.items():
+        for relative in places:
+            write_atomic(os.path.join(conf_path, relative), data, PUBLIC_FILE)
     sync_directory(os.path.join(conf_path, HOME))
 
 
-def read_snapshot(conf_path: str) -> Snapshot:
-    """Return the snapshot.
+def read_snapshot(conf_path: str, base: int | None) -> Snapshot:
+    """Return the snapshot, or where it is gone, what is known of the generation that it was made of.
 
-    :raises Problem: if it is gone or damaged.
+    :param base: the generation to go back to, None for no gate.
+    :raises Problem: if nothing is known of it.
     """
-    path = os.path.join(conf_path, _SNAPSHOT)
+    for relative in _SNAPSHOT:
+        try:
+            data = json.loads(_read(os.path.join(conf_path, relative)) or "")
+            return Snapshot({str(name): str(text) for name, text in data["files"].items()}, data["entry"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+    if base is None:
+        return Snapshot({}, None)
+    record = read_record(conf_path, base)
+    # The record holds the texts as they were proven; the files may have been changed since, but are better than nothing.
+    files = record.files if record else Shelf(conf_path, "gate").files(base)
+    if files:
+        return Snapshot(files, ENTRY_TEXT)
+    raise Problem(
+        f"The snapshot of gate generation {base} in {conf_path}/{ARMED} is gone, and so are the generation and its record",
+        f"Move {conf_path}/{STATE} away, and run step rollback with a kept generation, or role gate",
+    )
+
+
+def read_settings(paths: Sequence[str]) -> dict[str, Any] | None:
+    """Return the settings of the first file that can be read; None if there is none."""
+    for path in paths:
+        with contextlib.suppress(ValueError, TypeError):
+            text = _read(path)
+            if text is not None:
+                return dict(json.loads(text))
+    return None
+
+
+def _read(path: str) -> str | None:
+    """Return a file's text; None if it cannot be read, because another file or record holds the same."""
     try:
-        data = json.loads(read_text(path) or "")
-        return Snapshot({str(name): str(text) for name, text in data["files"].items()}, data["entry"])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise Problem(
-            f"{path}, the gate as it was before, is gone or damaged",
-            "Go back to a kept generation with step rollback after moving quietdoor/gate.transaction away",
-        ) from None
+        return read_text(path)
+    except OSError:
+        return None
 
 
 @contextlib.contextmanager
@@ -195,12 +226,13 @@ def make_room(conf_path: str) -> None:
 
 def _reserve_room(conf_path: str) -> None:
     path = os.path.join(conf_path, _BALLAST)
-    if not os.path.isdir(os.path.dirname(path)) or os.path.lexists(path):
+    if not laid_out(conf_path) or os.path.lexists(path):
         return
     with contextlib.suppress(OSError, Problem):
         transaction = read_transaction(conf_path)
         if transaction is not None and not transaction.over:
-            write_atomic(path, bytes(_room_for(read_snapshot(conf_path))), PUBLIC_FILE)
+            snapshot = read_snapshot(conf_path, transaction.base)
+            write_atomic(path, bytes(_room_for(snapshot)), PUBLIC_FILE)
 
 
 def _room_for(snapshot: Snapshot) -> int:
@@ -211,16 +243,18 @@ def _room_for(snapshot: Snapshot) -> int:
 
 def laid_out(conf_path: str) -> bool:
     """Return whether anything of lay_out() is there."""
-    return os.path.isdir(os.path.join(conf_path, ARMED))
+    return any(os.path.isdir(os.path.join(conf_path, directory)) for directory in (ARMED, SPARE))
 
 
 def clear_away(conf_path: str) -> None:
     """Remove what lay_out() wrote, the settings first: a program that waits sees that they are gone and ends."""
-    settings, directory = os.path.join(conf_path, SETTINGS), os.path.join(conf_path, ARMED)
-    if os.path.lexists(settings):
-        os.unlink(settings)
-    if os.path.isdir(directory):
-        shutil.rmtree(directory)
+    for settings in SETTINGS:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(conf_path, settings))
+    if laid_out(conf_path):
+        for directory in (ARMED, SPARE):
+            if os.path.isdir(os.path.join(conf_path, directory)):
+                shutil.rmtree(os.path.join(conf_path, directory))
         sync_directory(os.path.join(conf_path, HOME))
 
 

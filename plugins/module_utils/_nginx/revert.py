@@ -9,7 +9,6 @@ A revert touches the gate alone, never trust. Everything here can be done again 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import syslog
@@ -31,21 +30,22 @@ from .armed import (
     locked_with_room,
     make_room,
     moved,
+    read_settings,
     read_snapshot,
     read_transaction,
 )
 from .deadline import deadline_from, in_words, read_clocks
 from .generation import prove
 from .options import kept, nginx_from, seconds
-from .placing import ENTRY, ENTRY_TEXT, place, read_text, write_included
+from .placing import ENTRY, ENTRY_TEXT, place, write_included
 from .records import prune_records
 from .shelf import HOME, Shelf
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from .armed import Transaction
-    from .deadline import Moment
+    from .deadline import Deadline, Moment
     from .server import Nginx
 
 _TICK = 1.0
@@ -140,7 +140,7 @@ def release(nginx: Nginx, transaction: Transaction, why: str, rules: Rules) -> N
 
 
 def _put_back(nginx: Nginx, transaction: Transaction, rules: Rules) -> None:
-    snapshot = read_snapshot(nginx.conf_path)
+    snapshot = read_snapshot(nginx.conf_path, transaction.base)
     shelf, base = Shelf(nginx.conf_path, "gate"), transaction.base
     if base is not None and shelf.live() != base and shelf.files(base) != snapshot.files:
         shelf.restore(base, snapshot.files)
@@ -172,26 +172,33 @@ def _disarm(conf_path: str, transaction: Transaction | None, rules: Rules) -> No
 
 
 def main(arguments: list[str]) -> int:
-    """Run ``act SETTINGS`` or ``detach SETTINGS``, which does the same in a process of its own and prints its id."""
-    if len(arguments) != 2 or arguments[0] not in ("act", "detach"):
+    """Run ``act SETTINGS...`` or ``detach SETTINGS...``, which does the same in a process of its own and prints its id."""
+    if len(arguments) < 2 or arguments[0] not in ("act", "detach"):
         sys.stderr.write("This program is started by module quietdoor.mtls.gate_transaction alone.\n")
         return 2
-    verb, path = arguments
-    return _detach(path) if verb == "detach" else act(path)
+    verb, *paths = arguments
+    return _detach(paths) if verb == "detach" else act(*paths)
 
 
-def act(path: str) -> int:
+def act(*paths: str) -> int:
     """Wait until the revert is due, then bring the transaction to its end; again until that is done.
 
-    It ends without having done anything as soon as its settings are gone or are those of another transaction.
+    It ends without having done anything as soon as there is nothing to revert.
+
+    :param paths: the files that hold the settings, all of them the same. Once they were read, they may be gone.
     """
-    first = _settings(path)
+    settings = read_settings(paths)
+    if settings is None:
+        return _report_missing_settings(paths)
     pause = _FIRST_PAUSE
     while True:
-        settings = _settings(path)
-        if first is None or settings is None or settings["id"] != first["id"]:
+        found = read_settings(paths)
+        if found is not None and found["id"] == settings["id"]:
+            settings = found
+        deadline = _deadline(settings, found)
+        if deadline is None:
             return 0
-        left = deadline_from(settings["deadline"]).remaining(read_clocks())
+        left = deadline.remaining(read_clocks())
         if left > 0:
             time.sleep(min(left, _TICK))
             continue
@@ -223,12 +230,40 @@ def fire(settings: Mapping[str, Any], now: Moment) -> str:
     return f"{transaction} is {transaction.phase}{': ' if transaction.why else ''}{transaction.why}"
 
 
-def _settings(path: str) -> dict[str, Any] | None:
-    text = read_text(path)
-    return None if text is None else dict(json.loads(text))
+def _deadline(settings: Mapping[str, Any], found: Mapping[str, Any] | None) -> Deadline | None:
+    """Return when the revert of a transaction is due, None if there is nothing to revert.
+
+    The file of the transaction decides, so settings that a cleaner removed disarm nothing. Before that file holds the
+    transaction, the settings decide: they are removed where it could not be armed.
+
+    :param found: the settings that are on disk now.
+    """
+    kept = found is not None and found["id"] == settings["id"]
+    try:
+        transaction = read_transaction(settings["conf_path"])
+    except (Problem, OSError):
+        return deadline_from(settings["deadline"])  # fire() reports it
+    if transaction is not None and transaction.id == settings["id"]:
+        # Where a killed run has ended it, what that run left is cleared away at the deadline.
+        return None if transaction.over and not kept else transaction.deadline
+    return deadline_from(settings["deadline"]) if kept else None
 
 
-def _detach(path: str) -> int:
+def _report_missing_settings(paths: Sequence[str]) -> int:
+    """Return 1 if the transaction needs the settings, so that the failure is seen and tried again."""
+    conf_path = os.path.dirname(os.path.dirname(os.path.dirname(paths[0])))
+    transaction = read_transaction(conf_path)
+    if transaction is None or transaction.over:
+        return 0
+    _say(
+        f"The settings of {transaction} are gone from {' and '.join(paths)}, so the gate in {conf_path} does not go back by "
+        "itself. Run module gate_transaction with step revert",
+        failed=True,
+    )
+    return 1
+
+
+def _detach(paths: list[str]) -> int:
     """Start act() in a process that nobody's end takes with it: not a child of this one, in a session of its own."""
     read_end, write_end = os.pipe()
     middle = os.fork()
@@ -238,7 +273,7 @@ def _detach(path: str) -> int:
         if pid:
             os.write(write_end, str(pid).encode())
             os._exit(0)
-        _act_alone(path)
+        _act_alone(paths)
     os.close(write_end)
     with os.fdopen(read_end, "rb") as pipe:
         sys.stdout.write(f"{pipe.read().decode()}\n")
@@ -246,14 +281,14 @@ def _detach(path: str) -> int:
     return 0
 
 
-def _act_alone(path: str) -> None:
+def _act_alone(paths: list[str]) -> None:
     try:
         os.chdir("/")
         nothing = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(nothing, stream)
         os.closerange(3, 256)
-        act(path)
+        act(*paths)
     finally:
         os._exit(0)
 

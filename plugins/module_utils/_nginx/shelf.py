@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 HOME = "quietdoor"
 RECORDS = f"{HOME}/gate.records"
 ARMED = f"{HOME}/armed"
+# The same files once more: a cleaner that removes one of both directories does not disarm.
+SPARE = f"{HOME}/gate.revert"
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
@@ -54,7 +56,7 @@ def locked(conf_path: str, *, check_mode: bool) -> Iterator[None]:
     with lock(path):
         if not check_mode:
             remove_left_over()
-            for relative in (HOME, RECORDS, ARMED, "conf.d"):
+            for relative in (HOME, RECORDS, ARMED, SPARE, "conf.d"):
                 directory = os.path.join(conf_path, relative)
                 if os.path.isdir(directory):
                     remove_leftovers(directory)

@@ -32,6 +32,11 @@ UNITS = "/etc/systemd/system"
 _RUNNING = "/run/systemd/system"
 _PREFIX = "quietdoor-gate-revert-"
 _ENDINGS = ("timer", "service")
+# Runs the first of two programs that is a whole one, with the arguments after both; without any, Python reports an error.
+_START = (
+    "import runpy, sys, zipfile; found = [path for path in sys.argv[1:3] if zipfile.is_zipfile(path)]; "
+    "sys.argv[:3] = [*found, sys.argv[1]][:1]; runpy.run_path(sys.argv[0], run_name='__main__')"
+)
 _PAUSE = 0.05
 _PATIENCE = 5.0
 
@@ -135,9 +140,10 @@ def render_units(conf_path: str, deadline: Deadline) -> dict[str, str]:
 
 
 def command(verb: str, conf_path: str) -> list[str]:
-    """Return the command that runs the program that lies there."""
+    """Return the command that runs the program, from the first directory that has it, with the settings of both."""
     python = sys.executable or "/usr/bin/python3"
-    return [python, "-I", os.path.join(conf_path, PROGRAM), verb, os.path.join(conf_path, SETTINGS)]
+    programs, settings = ([os.path.join(conf_path, path) for path in paths] for paths in (PROGRAM, SETTINGS))
+    return [python, "-I", "-c", _START, *programs, verb, *settings]
 
 
 def started(pid: int) -> str:

@@ -69,8 +69,8 @@ def test_units_of_an_odd_place() -> None:
     units = trigger.render_units('/srv/my "n%i$x\\y', ARMED)
     timer, service = units.values()
     assert [Path(path).suffix for path in units] == [".timer", ".service"]
-    program = '"/srv/my \\"n%%i$$x\\\\y/quietdoor/armed/revert.pyz"'
-    assert f' "-I" {program} "act" ' in service
+    home = '"/srv/my \\"n%%i$$x\\\\y/quietdoor'
+    assert f' {home}/armed/revert.pyz" {home}/gate.revert/revert.pyz" "act" ' in service
     assert "OnCalendar=1970-01-12 13:51:40 UTC\nOnActiveSec=300s\n" in timer
     assert "WantedBy=multi-user.target" in service
     assert "WantedBy=timers.target" in timer
@@ -131,7 +131,8 @@ class TestProgram:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = tmp_path / "settings.json"
-        path.write_text(json.dumps({"id": "one", "deadline": Deadline(read_clocks(), 300).as_dict()}))
+        settings = {"id": "one", "conf_path": str(tmp_path), "deadline": Deadline(read_clocks(), 300).as_dict()}
+        path.write_text(json.dumps(settings))
         monkeypatch.setattr(time, "sleep", lambda _seconds: path.write_text(path.read_text().replace("one", "two")))
         monkeypatch.setattr(revert, "fire", lambda *_args: pytest.fail("it was not due"))
         assert revert.act(str(path)) == 0
