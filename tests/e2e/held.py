@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from support import programs
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -39,22 +41,28 @@ def wait_for(condition: Callable[[], object], words: Callable[[], object], patie
 class Held:
     """A run that waits at the beginning of a task. Its own session, as a terminal of its own would give it."""
 
-    def __init__(self, argv: list[str], environment: Mapping[str, str], place: Path, task: str) -> None:
+    def __init__(
+        self, argv: list[str], environment: Mapping[str, str], place: Path, task: str, forked: bool = False
+    ) -> None:
+        """Start it.
+
+        :param forked: by a fork server, with the settings of Ansible that are in programs.ansible_environment().
+        """
         place.mkdir()
         self.task = task
         self._place = place
         self._log = place / "output"
-        callback = {"ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS), "ANSIBLE_CALLBACKS_ENABLED": "hold"}
-        hold = {"HOLD_AT": task, "HOLD_PATH": str(place)}
-        with self._log.open("wb") as log:
-            self._run = subprocess.Popen(
-                argv,
-                env={**environment, **callback, **hold},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        settings = {"ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS), "ANSIBLE_CALLBACKS_ENABLED": "hold"}
+        environment = {**environment, **settings, "HOLD_AT": task, "HOLD_PATH": str(place)}
+        self._run: programs.Program | subprocess.Popen[bytes]
+        with self._log.open("wb") as log, Path(os.devnull).open("rb") as nothing:
+            if forked:
+                files = [nothing.fileno(), log.fileno(), log.fileno()]
+                self._run = programs.server("command", **settings).start(argv, environment, files, session=True)
+            else:
+                self._run = subprocess.Popen(
+                    argv, env=environment, stdin=nothing, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                )
 
     @property
     def output(self) -> str:
@@ -97,8 +105,12 @@ class Held:
         self._run.wait(timeout=_PATIENCE)
 
     def interrupt(self) -> None:
-        """Press Ctrl-C: the whole group of the terminal hears it."""
+        """Press Ctrl-C: the whole group of the terminal hears it, and modules, which would be in it without a fork server."""
+        modules = [int(path.read_text()) for path in self._place.glob("module-of-*")]
         os.killpg(self._run.pid, signal.SIGINT)
+        for pid in modules:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGINT)
 
     def _family(self) -> list[int]:
         """Return its process ids, stopped so that none has another child meanwhile."""
@@ -108,8 +120,13 @@ class Held:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGSTOP)
             family += new
-            new = [child for pid in new for child in _children(pid)]
+            new = [child for pid in new for child in (*_children(pid), *self._module_of(pid))]
         return family
+
+    def _module_of(self, pid: int) -> list[int]:
+        """Return the process id of the module that a fork server has started for a process."""
+        path = self._place / f"module-of-{pid}"
+        return [int(path.read_text())] if path.exists() else []
 
 
 def _children(pid: int) -> list[int]:

@@ -165,7 +165,7 @@ class Lab:
     def _variables(self) -> dict:
         return {
             "ansible_connection": "local",
-            "ansible_python_interpreter": sys.executable,
+            "ansible_python_interpreter": programs.module_interpreter(),
             "ansible_become": False,
             "authority_path": str(self.authority),
             "authority_passphrase": self._word() * 2,
@@ -217,25 +217,12 @@ class Lab:
 
     def play(self, *arguments: str, playbook: str = "quietdoor.mtls.site", **overrides: object) -> Run:
         """Run a playbook on the inventory."""
-        overrides.setdefault("ansible_python_interpreter", programs.module_interpreter())
-        done = programs.ansible_playbook("-i", str(self.write_inventory(**overrides)), playbook, *arguments)
+        done = programs.ansible_playbook(*self.arguments(playbook, *arguments, **overrides))
         return Run(done.returncode, done.stdout + done.stderr)
 
-    def command(self, playbook: str, *arguments: str, **overrides: object) -> tuple[list[str], dict[str, str]]:
-        """Write the inventory; return the command that runs a playbook on it, and its environment.
-
-        This is for runs that a test holds or kills: no fork server is between the test and the processes.
-        """
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
-            "ANSIBLE_HOME": str(self.root / "ansible"),
-            "ANSIBLE_LOCAL_TEMP": str(self.root / "ansible" / "tmp"),
-            "ANSIBLE_REMOTE_TEMP": str(self.root / "ansible" / "tmp"),
-            "ANSIBLE_NOCOLOR": "1",
-            "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
-        }
-        return [str(PLAYBOOK), "-i", str(self.write_inventory(**overrides)), playbook, *arguments], environment
+    def arguments(self, playbook: str, *arguments: str, **overrides: object) -> list[str]:
+        """Write the inventory; return the arguments of ansible-playbook that run a playbook on it."""
+        return ["-i", str(self.write_inventory(**overrides)), playbook, *arguments]
 
     # --- looking ---
 

@@ -16,7 +16,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from nginx_instance import RELEASES, nginx_binary
+from support import programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -786,23 +786,12 @@ def test_openssl_is_absent(
 # --- the module ------------------------------------------------------------------------------------------------------
 
 
-def module(papers: Papers, wanted: dict[str, Any], *arguments: str) -> dict[str, Any]:
+def module(wanted: dict[str, Any], *arguments: str) -> dict[str, Any]:
     """Run the module through ansible on this machine, and return its result."""
     given = {name: value for name, value in wanted.items() if value is not None}
-    environment = {
-        **os.environ,
-        "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1",
-        "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.oneline",
-        "ANSIBLE_HOME": papers.path("ansible"),
-        "ANSIBLE_REMOTE_TEMP": papers.path("ansible-tmp"),
-        "ANSIBLE_COLLECTIONS_PATH": os.environ.get("ANSIBLE_COLLECTIONS_PATH", os.environ["PYTHONPATH"]),
-    }
-    argv = [sys.executable, "-m", "ansible", "adhoc", "localhost", "-c", "local", "-i", "localhost,"]
-    argv += ["-e", f"ansible_python_interpreter={sys.executable}", "-m", "quietdoor.mtls.gate_probe"]
-    done = subprocess.run(
-        [*argv, "-a", json.dumps(given), *arguments],
-        capture_output=True, text=True, timeout=120, check=False, env=environment,
-    )  # fmt: skip
+    argv = ["localhost", "-c", "local", "-i", "localhost,"]
+    argv += ["-e", f"ansible_python_interpreter={programs.module_interpreter()}", "-m", "quietdoor.mtls.gate_probe"]
+    done = programs.ansible(*argv, "-a", json.dumps(given), *arguments)
     assert "=>" in done.stdout, done.stdout + done.stderr
     result: dict[str, Any] = json.loads(done.stdout.split("=>", 1)[1])
     return result
@@ -810,30 +799,30 @@ def module(papers: Papers, wanted: dict[str, Any], *arguments: str) -> dict[str,
 
 def test_the_module_reports_and_changes_nothing(start: Callable[..., Nginx], papers: Papers) -> None:
     port = start().port
-    result = module(papers, options(papers, port))
+    result = module(options(papers, port))
     assert (result["changed"], result["deviations"]) == (False, 0), result
     assert result["msg"] == f"The gate did as expected in all {result['passed']} cases."
     assert result["address"] == f"127.0.0.1 port {port}"
     assert result["table"].count("\nok ") == result["passed"]
     assert result["application_down"] == []
     assert "PRIVATE KEY" not in json.dumps(result)
-    checked = module(papers, options(papers, port), "--check")
+    checked = module(options(papers, port), "--check")
     assert checked["checks"] == result["checks"]
 
 
 def test_the_module_fails_with_the_whole_report(start: Callable[..., Nginx], papers: Papers) -> None:
     port = start(*BROKEN["no CRL"][0]).port
-    result = module(papers, options(papers, port))
+    result = module(options(papers, port))
     assert result["msg"].startswith("The gate deviates in 2 of ")
     assert "revoked (carl): GET /panel/: 200 without the gate's verdict" in result["msg"]
     assert result["deviations"] == 2
     assert result["checks"]
-    lenient = module(papers, options(papers, port, fail_on_deviation=False))
+    lenient = module(options(papers, port, fail_on_deviation=False))
     assert "failed" not in lenient
     assert lenient["checks"] == result["checks"]
 
 
 def test_the_module_says_what_is_wrong_in_one_sentence(papers: Papers) -> None:
-    result = module(papers, options(papers, free_port()))
+    result = module(options(papers, free_port()))
     assert result["msg"].startswith("Nothing listens at 127.0.0.1")
     assert "checks" not in result

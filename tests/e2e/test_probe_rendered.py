@@ -15,12 +15,8 @@ import dataclasses
 import hashlib
 import http.server
 import json
-import os
-import pathlib
 import re
 import shutil
-import subprocess
-import sys
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,7 +25,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from nginx_instance import NginxInstance, free_port
-from test_gate import COLLECTION, DAY, NOW, Authority, Pair, World, _pair
+from support import programs
+from test_gate import DAY, NOW, Authority, Pair, World, _pair
 from test_probe import _Echo, probe, red
 
 if TYPE_CHECKING:
@@ -373,17 +370,8 @@ def play(world: Rendered, report: Path, *arguments: str, **variables: object) ->
             f"{kind}key": f"{world.root}/chain/{name}.key",
         }
     known |= variables
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTION.parents[2]),
-        "ANSIBLE_HOME": str(world.root / "ansible"),
-        "ANSIBLE_LOCAL_TEMP": str(world.root / "ansible" / "tmp"),
-        "ANSIBLE_REMOTE_TEMP": str(world.root / "ansible" / "tmp"),
-        "ANSIBLE_NOCOLOR": "1",
-    }
-    argv = [str(pathlib.Path(sys.executable).with_name("ansible-playbook")), "quietdoor.mtls.probe", "-i", "localhost,"]
-    argv += ["-e", json.dumps({f"probe_{name}": value for name, value in known.items()}), *arguments]
-    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    extra = json.dumps({f"probe_{name}": value for name, value in known.items()})
+    done = programs.ansible_playbook("quietdoor.mtls.probe", "-i", "localhost,", "-e", extra, *arguments)
     return done.returncode, done.stdout + done.stderr
 
 

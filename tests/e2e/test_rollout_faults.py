@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from held import Held, Visitor, wait_for
 from lab import Application, Lab, built, make_certificate, write_pair
+from support import programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,9 +67,9 @@ class Door:
 
     def held(self, task: str, **overrides: object) -> Held:
         """Begin a rollout that waits at a task, and wait until it does."""
-        argv, environment = self.lab.command("quietdoor.mtls.rollout", "--diff", **overrides)
+        argv = ["ansible-playbook", *self.lab.arguments("quietdoor.mtls.rollout", "--diff", **overrides)]
         place = self.lab.root / f"run-{len(self.runs)}"
-        self.runs.append(Held(argv, environment, place, task))
+        self.runs.append(Held(argv, programs.ansible_environment(), place, task, forked=True))
         return self.runs[-1].waits()
 
     def sooner(self) -> None:

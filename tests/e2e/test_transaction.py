@@ -24,12 +24,12 @@ from typing import Any
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.generation import Answer, Endpoint, ask
 from nginx_instance import RELEASES, NginxInstance, free_port
+from support import programs
 
 PORTS = (20000, 20999)
 pytestmark = pytest.mark.usefixtures("own_temporary_directory")
 NAME = "admin.test"
 FILES = ("ca.pem", "crl.pem", "identities.json", "denied.json")
-MODULES = "ansible_collections.quietdoor.mtls.plugins.modules"
 
 CA_CONF = """\
 [ca]
@@ -322,13 +322,7 @@ class World:
 
 def call(module: str, options: dict[str, Any]) -> dict[str, Any]:
     """Run a module as a process of its own, with its options as Ansible hands them over; return what it returns."""
-    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
-        json.dump({"ANSIBLE_MODULE_ARGS": options}, file)
-        file.flush()
-        done = subprocess.run(
-            [sys.executable, "-m", f"{MODULES}.{module}", file.name], capture_output=True, text=True, check=False
-        )
-    return result(done)
+    return result(programs.module(module, options))
 
 
 def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -343,7 +337,7 @@ def start(module: str, options: dict[str, Any], directory: Path) -> subprocess.P
     """Start a module and do not wait."""
     file = directory / f"options-{time.monotonic_ns()}.json"
     file.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": options}))
-    argv = [sys.executable, "-m", f"{MODULES}.{module}", str(file)]
+    argv = [sys.executable, "-m", f"{programs.MODULES}.{module}", str(file)]
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -400,19 +394,9 @@ def gated(world: World) -> World:
 
 def ansible(world: World, module: str, options: dict[str, Any], *flags: str) -> tuple[dict[str, Any], str]:
     """Run a module through the ansible command; return its result and the whole output."""
-    argv = [sys.executable, "-m", "ansible", "adhoc", "localhost", "-i", "localhost,", "-c", "local", *flags]
-    argv += [
-        "-e",
-        f"ansible_python_interpreter={sys.executable}",
-        "-m",
-        f"quietdoor.mtls.{module}",
-        "-a",
-        json.dumps(options),
-    ]
-    environment = {**os.environ, "ANSIBLE_LOCAL_TEMP": str(world.nginx.prefix.parent / "tmp"), "ANSIBLE_NOCOLOR": "1"}
-    collections = os.environ.get("PYTHONPATH", "").split(os.pathsep)[0]
-    environment.setdefault("ANSIBLE_COLLECTIONS_PATH", collections)
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
+    argv = ["localhost", "-i", "localhost,", "-c", "local", *flags]
+    argv += ["-e", f"ansible_python_interpreter={programs.module_interpreter()}"]
+    done = programs.ansible(*argv, "-m", f"quietdoor.mtls.{module}", "-a", json.dumps(options))
     found = re.search(r"localhost \| [A-Z]+!? => (\{.*^\})", done.stdout, re.DOTALL | re.MULTILINE)
     assert found, done.stdout + done.stderr
     return json.loads(found[1]), done.stdout

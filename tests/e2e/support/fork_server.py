@@ -5,9 +5,11 @@
 
     fork_server.py KIND SOCKET
 
-KIND is ``playbook`` (the command ansible-playbook), ``module`` (the module files that Ansible sends to a host) or ``direct``
-(a module of the installed collection, started as ``python -m``). A request on SOCKET is one message: a marshalled tuple of
-arguments, environment, working directory and umask, with the three standard file descriptors. The reply is the exit code.
+KIND is ``command`` (the commands ansible and ansible-playbook), ``module`` (the module files that Ansible sends to a host) or
+``direct`` (a module of the installed collection, started as ``python -m``). A request on SOCKET is one message: a marshalled
+tuple of arguments, environment, working directory, umask and whether to begin a session, with the three standard file
+descriptors. The reply is the process id, and at the end the exit code. With HOLD_PATH in the environment, the process id is also
+in a file of that directory whose name is the process id of the client, for a test that kills a run with everything it started.
 
 Each program runs in a process of its own, which is made by fork instead of exec: the import of Ansible, one second for
 ansible-playbook and 0.3 s for a module, is paid once. The code of the collection in a module file comes from that file;
@@ -29,7 +31,9 @@ import runpy
 import select
 import signal
 import socket
+import struct
 import sys
+import tempfile
 import threading
 import traceback
 import types
@@ -58,7 +62,8 @@ _MODULE_IMPORTS = (
     "tempfile",
     "zipfile",
 )
-_PLAYBOOK_IMPORTS = (
+_COMMAND_IMPORTS = (
+    "ansible.cli.adhoc",
     "ansible.cli.playbook",
     "ansible.executor.module_common",
     "ansible.executor.playbook_executor",
@@ -79,11 +84,13 @@ _PLAYBOOK_IMPORTS = (
 _COLLECTION = "ansible_collections.quietdoor.mtls.plugins.module_utils"
 
 
-def _run_playbook(arguments: list[str]) -> None:
-    from ansible.cli.playbook import main  # noqa: PLC0415
+def _run_command(arguments: list[str]) -> None:
+    """Run the command ``ansible`` or ``ansible-playbook``."""
+    from ansible.cli import adhoc, playbook  # noqa: PLC0415
 
     random.seed()
-    main(["ansible-playbook", *arguments])
+    command = {"ansible": adhoc, "ansible-playbook": playbook}[arguments[0]]
+    command.main(arguments)
 
 
 def _run_module(arguments: list[str]) -> None:
@@ -151,13 +158,13 @@ def _load_plugins() -> None:
 
 def _prepare(kind: str, directory: Path) -> Callable[[list[str]], None]:
     """Import what programs of the kind import; return what runs one."""
-    names = _PLAYBOOK_IMPORTS if kind == "playbook" else _MODULE_IMPORTS
+    names = _COMMAND_IMPORTS if kind == "command" else _MODULE_IMPORTS
     for name in names:
         importlib.import_module(name)
-    if kind == "playbook":
+    if kind == "command":
         _load_plugins()
         gc.freeze()
-        return _run_playbook
+        return _run_command
     if kind == "direct":
         package = importlib.import_module(_COLLECTION)
         for module in pkgutil.walk_packages(package.__path__, f"{_COLLECTION}."):
@@ -196,14 +203,23 @@ def _answer(connection: socket.socket, run: Callable[[list[str]], None]) -> None
     # What the import registered is the server's: the temporary directory of Ansible, with its cache of built modules.
     atexit._clear()  # type: ignore[attr-defined]
     data, descriptors, _flags, _address = socket.recv_fds(connection, 1 << 20, 3)
-    arguments, environment, directory, umask = marshal.loads(data)
+    arguments, environment, directory, umask, session = marshal.loads(data)
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
         os.close(descriptor)
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None
     os.chdir(directory)
     os.umask(umask)
+    if session:
+        os.setsid()
+    elif "HOLD_PATH" in environment:
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        client, _user, _group = struct.unpack("3i", credentials)
+        Path(environment["HOLD_PATH"], f"module-of-{client}").write_text(str(os.getpid()))
+    with contextlib.suppress(OSError):
+        connection.send(b"%d" % os.getpid())
     code = _exit_code(run, arguments)
     with contextlib.suppress(OSError):
         connection.send(b"%d" % code)

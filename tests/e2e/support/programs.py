@@ -1,27 +1,37 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start ansible-playbook and modules by a fork server (see fork_server.py)."""
+"""Start the commands of Ansible, and modules, by a fork server (see fork_server.py)."""
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import importlib.util
+import json
 import marshal
 import os
+import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 COLLECTION = Path(importlib.util.find_spec("ansible_collections.quietdoor.mtls").submodule_search_locations[0])
 COLLECTIONS = COLLECTION.parents[2]
+MODULES = "ansible_collections.quietdoor.mtls.plugins.modules"
 _SERVER = Path(__file__).with_name("fork_server.py")
 # Started for each module, so it imports nothing but modules that are part of the interpreter.
 _INTERPRETER = """\
 #!{python} -ISE
+import json
 import marshal, os, sys, _socket
 arguments = sys.argv[1:]
 if len(arguments) > 1 or (arguments and not os.path.basename(arguments[0]).startswith("AnsiballZ_")):
@@ -30,9 +40,10 @@ connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
 connection.connect({address!r})
 umask = os.umask(0)
 os.umask(umask)
-data = marshal.dumps((arguments, dict(os.environ), os.getcwd(), umask))
+data = marshal.dumps((arguments, dict(os.environ), os.getcwd(), umask, False))
 files = b"".join(number.to_bytes(4, sys.byteorder) for number in (0, 1, 2))
 connection.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, files)])
+connection.recv(16)
 os._exit(int(connection.recv(16) or b"137"))
 """
 
@@ -64,20 +75,27 @@ class ForkServer:
             path.chmod(0o755)
         return path
 
-    def run(self, arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-        """Run a program; return what it printed and its exit code."""
+    def start(
+        self, arguments: list[str], environment: Mapping[str, str], files: list[int], session: bool = False
+    ) -> Program:
+        """Start a program with these three files as standard input, output and error."""
         umask = os.umask(0)
         os.umask(umask)
-        data = marshal.dumps((arguments, environment, os.getcwd(), umask))
+        data = marshal.dumps((arguments, dict(environment), os.getcwd(), umask, session))
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection.connect(self._address)
+        socket.send_fds(connection, [data], files)
+        return Program(connection)
+
+    def run(self, arguments: list[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        """Run a program; return what it printed and its exit code."""
         with (
             tempfile.TemporaryFile() as output,
             tempfile.TemporaryFile() as errors,
             Path(os.devnull).open("rb") as nothing,
-            socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection,
         ):
-            connection.connect(self._address)
-            socket.send_fds(connection, [data], [nothing.fileno(), output.fileno(), errors.fileno()])
-            code = int(connection.recv(16) or b"-9")
+            files = [nothing.fileno(), output.fileno(), errors.fileno()]
+            code = self.start(arguments, environment, files).wait()
             texts = []
             for file in (output, errors):
                 file.seek(0)
@@ -85,14 +103,55 @@ class ForkServer:
         return subprocess.CompletedProcess(arguments, code, *texts)
 
 
-_servers: dict[str, ForkServer] = {}
+class Program:
+    """A program that a fork server runs; the methods are those of subprocess.Popen."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.pid = int(connection.recv(16))
+        self.returncode: int | None = None
+        self._end: int | None = None
+        with contextlib.suppress(ProcessLookupError):
+            self._end = os.pidfd_open(self.pid)
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None while it runs. The code of a killed program is -9."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it has ended; return its exit code."""
+        if self.returncode is None:
+            if self._end is not None:
+                if not select.select([self._end], [], [], timeout)[0]:
+                    raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
+                os.close(self._end)
+            # Processes that it has started may have the connection open, so there is not always an end to read.
+            self._connection.setblocking(False)
+            try:
+                code = self._connection.recv(16)
+            except BlockingIOError:
+                code = b""
+            self._connection.close()
+            self.returncode = int(code or -signal.SIGKILL)
+        return self.returncode
+
+    def kill(self) -> None:
+        """Kill it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
 
 
-def server(kind: str) -> ForkServer:
-    """Return this process's fork server of a kind: playbook, module or direct."""
-    if kind not in _servers:
-        _servers[kind] = ForkServer(kind, ansible_environment() if kind == "playbook" else dict(os.environ))
-    return _servers[kind]
+_servers: dict[tuple[object, ...], ForkServer] = {}
+
+
+def server(kind: str, **settings: str) -> ForkServer:
+    """Return this process's fork server of a kind: command (with these settings of Ansible), module or direct."""
+    key = (kind, *sorted(settings.items()))
+    if key not in _servers:
+        _servers[key] = ForkServer(kind, {**(ansible_environment() if kind == "command" else os.environ), **settings})
+    return _servers[key]
 
 
 def module_interpreter() -> str:
@@ -117,4 +176,17 @@ def ansible_environment() -> dict[str, str]:
 
 def ansible_playbook(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run ansible-playbook."""
-    return server("playbook").run(list(arguments), ansible_environment())
+    return server("command").run(["ansible-playbook", *arguments], ansible_environment())
+
+
+def ansible(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command ansible."""
+    return server("command").run(["ansible", *arguments], ansible_environment())
+
+
+def module(name: str, options: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """Run a module of the installed collection without Ansible, with its options as Ansible hands them over."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
+        json.dump({"ANSIBLE_MODULE_ARGS": options}, file)
+        file.flush()
+        return server("direct").run([f"{MODULES}.{name}", file.name], dict(os.environ))
