@@ -36,7 +36,7 @@ options:
       - What to do.
       - V(apply) makes the candidate live, and commits it as soon as it is proven. Work by hand in the live gate is overwritten.
       - V(test) does what check mode does of V(begin), whether in check mode or not. It changes nothing; C(changed) says whether
-        V(begin) would.
+        V(begin) would. It also checks the server certificates that the candidate uses, see RV(server_certificates).
       - V(begin) refuses where somebody changed the live gate by hand, arms the way back, and makes the candidate live. Where
         nothing differs, nothing is armed.
       - V(commit) disarms; the gate stays. It fails if the gate went back, and if nginx serves anything else.
@@ -275,6 +275,26 @@ sites:
   type: list
   elements: str
   sample: [admin]
+manifest:
+  description:
+    - The C(manifest.json) of the gate that is live when the module ends, read. An empty dictionary without a gate, none if the
+      file is not valid JSON.
+  returned: O(step) is not V(status)
+  type: dict
+  sample: {"format": 1, "sites": {"admin": {"stage": "enforce"}}}
+server_certificates:
+  description:
+    - The server certificates that the candidate uses, each with C(file), C(server_name), C(problem) and C(detail).
+    - C(problem) is V(name) if the certificate is not for this name, V(end) if it has ended, V(unreadable) if C(openssl) cannot
+      read it, and empty if browsers accept it.
+  returned: O(step=test)
+  type: list
+  elements: dict
+  sample:
+    - file: /etc/ssl/admin.pem
+      server_name: admin.example.com
+      problem: ""
+      detail: ""
 snapshots:
   description:
     - The generations that are kept, the newest first.
@@ -324,6 +344,7 @@ held_by:
 
 import difflib
 import getpass
+import json
 import os
 from dataclasses import asdict
 from typing import Any
@@ -343,8 +364,10 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.options impo
     nginx_from,
     seconds,
 )
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.placing import read_text
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.records import Drifted
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.revert import Rules
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.server_certificates import check_server_certificates
 
 ENDPOINT = {
     "site": {"type": "str", "required": True},
@@ -383,7 +406,21 @@ def change(module: Any, step: str) -> dict[str, Any]:
         module.warn(warning)
     for finding in outcome.survey.findings:
         module.warn(f"{finding}. {finding.mend}.")
-    return told(outcome)
+    checked = check_server_certificates(module.params["candidate"], nginx.conf_path) if step == "test" else None
+    return {
+        **told(outcome),
+        "manifest": live_manifest(nginx.conf_path),
+        **({} if checked is None else {"server_certificates": [asdict(one) for one in checked]}),
+    }
+
+
+def live_manifest(conf_path: str) -> Any:
+    """Return the manifest of the live gate: an empty dictionary without a gate, None if it is not valid JSON."""
+    text = read_text(os.path.join(conf_path, "quietdoor", "gate", "manifest.json"))
+    try:
+        return {} if text is None else json.loads(text)
+    except ValueError:
+        return None
 
 
 def request_from(params: dict[str, Any], conf_path: str, step: str) -> Request:
@@ -469,6 +506,7 @@ def end(module: Any, step: str) -> dict[str, Any]:
         "transaction": ended.transaction.id if ended.transaction else "",
         "deadline": in_iso(ended.transaction.deadline.wall) if ended.transaction and seen.held else "",
         "tested": False,
+        "manifest": live_manifest(nginx.conf_path),
     }
 
 
