@@ -20,8 +20,30 @@ options:
     description:
       - The log, as role P(quietdoor.mtls.gate#role) has it, C(quietdoor-NAME.log) in C(gate_nginx_log_path). Rotated files beside
         it, whose names begin with this one and a dot or a hyphen, are read too; C(.gz), C(.bz2) and C(.xz) are unpacked.
+      - Exactly one of O(path) and O(logs) is required.
     type: path
-    required: true
+  logs:
+    description:
+      - The logs of several sites, read in one call. The result of each is in RV(logs), and there is no other.
+    type: list
+    elements: dict
+    suboptions:
+      site:
+        description: The name of the site.
+        type: str
+        required: true
+      path:
+        description: Its log, as for O(path). It may be missing.
+        type: path
+        required: true
+      from_files:
+        description: As O(from_files).
+        type: bool
+        default: false
+      expected:
+        description: Whether the log has to exist, which is returned as it is given.
+        type: bool
+        default: false
   since:
     description:
       - How far to look back, a duration as in V(7d), the longest if there are several. Everything that is there unless given.
@@ -70,7 +92,7 @@ people:
       application.
     - C(serials) are those of the certificates, in upper-case hexadecimal digits, the latest 16 of a person, the last one at the
       end.
-  returned: success
+  returned: O(path) is given
   type: list
   elements: dict
   sample:
@@ -82,19 +104,19 @@ people:
       serials: [0A1B2C3D]
 unanswered:
   description: The same, where the application did not answer.
-  returned: success
+  returned: O(path) is given
   type: list
   elements: dict
 excluded:
   description: The same of the clients in O(exclude).
-  returned: success
+  returned: O(path) is given
   type: list
   elements: dict
 would_deny:
   description:
     - Who was let in in stage C(observe) and would not be in stage C(enforce), the most frequent first. C(name) is that of the
       certificate, if there was one that verified.
-  returned: success
+  returned: O(path) is given
   type: list
   elements: dict
   sample:
@@ -106,60 +128,73 @@ would_deny:
       last_seen: "2026-11-24T16:40:31Z"
 fallback:
   description: Who came in through the window of stage C(fallback), likewise.
-  returned: success
+  returned: O(path) is given
   type: list
   elements: dict
 denied:
   description: Who was refused, likewise.
-  returned: success
+  returned: O(path) is given
   type: list
   elements: dict
 probed:
   description:
     - How many requests without a good certificate were those of M(quietdoor.mtls.gate_probe), by their C(User-Agent). They count
       as nobody.
-  returned: success
+  returned: O(path) is given
   type: int
   sample: 18
 last_fallback:
   description: When somebody last came in through the window; none if nobody did.
-  returned: success
+  returned: O(path) is given
   type: str
   sample: "2026-11-24T16:40:31Z"
 last_would_deny:
   description: When somebody was last let in who would not be in stage C(enforce); none if nobody was.
-  returned: success
+  returned: O(path) is given
   type: str
 beyond:
   description:
     - How many requests of people, and through the window, came from more people or addresses than are told apart, which is
       10,000 of each kind. An address with the certificate of somebody who is known always is.
-  returned: success
+  returned: O(path) is given
   type: int
   sample: 0
 files:
   description: How many files were read.
-  returned: success
+  returned: O(path) is given
   type: int
   sample: 8
 lines:
   description: How many lines they had.
-  returned: success
+  returned: O(path) is given
   type: int
   sample: 120455
 damaged:
   description: How many of them say nothing of a gate, because they are cut off or of another format.
-  returned: success
+  returned: O(path) is given
   type: int
   sample: 0
 unread:
   description: Rotated files whose compression is not known here.
-  returned: success
+  returned: O(path) is given
   type: list
   elements: str
   sample: []
+logs:
+  description:
+    - One entry for each of O(logs), with C(site), C(expected), C(found), whether the log exists, and C(log), which holds
+      everything that is returned for O(path), or none if the log does not exist.
+  returned: O(logs) is given
+  type: list
+  elements: dict
+  sample:
+    - site: panel
+      expected: true
+      found: false
+      log: null
 """
 
+import os
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -172,8 +207,15 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.evidence imp
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-ARGUMENTS = {
+_LOG = {
+    "site": {"type": "str", "required": True},
     "path": {"type": "path", "required": True},
+    "from_files": {"type": "bool", "default": False},
+    "expected": {"type": "bool", "default": False},
+}
+ARGUMENTS = {
+    "path": {"type": "path"},
+    "logs": {"type": "list", "elements": "dict", "options": _LOG},
     "since": {"type": "list", "elements": "str"},
     "exclude": {"type": "list", "elements": "str", "default": ["door-probe"]},
     "from_files": {"type": "bool", "default": False},
@@ -181,19 +223,36 @@ ARGUMENTS = {
 
 
 def work(module: Any) -> dict[str, Any]:
-    """Read the log."""
+    """Read the log, or all logs."""
+    params = module.params
+    if params["logs"] is None:
+        return {"changed": False, **read_log(module, params["path"], from_files=params["from_files"])}
+    return {"changed": False, "logs": [_read_if_found(module, log) for log in params["logs"]]}
+
+
+def read_log(module: Any, path: str, *, from_files: bool) -> dict[str, Any]:
+    """Return what one log shows, as plain data.
+
+    :raises Problem: if it cannot be read.
+    """
     reading = Reading()
     evidence = weigh(
-        requests(module.params["path"], reading),
+        requests(path, reading),
         beginning(module.params["since"] or [], datetime.now(timezone.utc)),
         frozenset(module.params["exclude"]),
-        from_files=module.params["from_files"],
+        from_files=from_files,
     )
     for name in reading.unread:
         module.warn(f"{name} was not read, because its compression is not known here")
     if reading.damaged:
-        module.warn(f"{reading.damaged} of {reading.lines} lines of {module.params['path']} say nothing of a gate")
-    return {"changed": False, **told(evidence), **_about(reading)}
+        module.warn(f"{reading.damaged} of {reading.lines} lines of {path} say nothing of a gate")
+    return {**told(evidence), **_about(reading)}
+
+
+def _read_if_found(module: Any, log: dict[str, Any]) -> dict[str, Any]:
+    found = os.path.exists(log["path"])
+    read = read_log(module, log["path"], from_files=log["from_files"]) if found else None
+    return {"site": log["site"], "expected": log["expected"], "found": found, "log": read}
 
 
 def beginning(since: Sequence[str], now: datetime) -> datetime | None:
@@ -259,7 +318,11 @@ def _iso(moment: datetime | None) -> str:
 
 def main() -> None:
     """Entry point."""
-    run(AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True), work)
+    one_of = [("path", "logs")]
+    module = AnsibleModule(
+        argument_spec=ARGUMENTS, mutually_exclusive=one_of, required_one_of=one_of, supports_check_mode=True
+    )
+    run(module, work)
 
 
 if __name__ == "__main__":
