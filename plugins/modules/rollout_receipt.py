@@ -26,7 +26,7 @@ options:
     required: true
   things:
     description:
-      - What they are about, as filter P(quietdoor.mtls.gate_digests#filter) returns it.
+      - What they are about, as action M(quietdoor.mtls.rollout_plan) returns them with C(step=rollout).
       - Required for O(state=present) and O(state=required), and without effect in O(state=absent).
     type: list
     elements: dict
@@ -58,8 +58,7 @@ options:
 extends_documentation_fragment:
   - quietdoor.mtls.attributes
 seealso:
-  - plugin: quietdoor.mtls.gate_digests
-    plugin_type: filter
+  - module: quietdoor.mtls.rollout_plan
 author:
   - quietdoor.mtls authors (@quietdoor)
 """
@@ -70,13 +69,13 @@ EXAMPLES = r"""
     path: /srv/quietdoor/receipts
     environment: staging
     state: required
-    things: "{{ gate_sites | quietdoor.mtls.gate_digests }}"
+    things: "{{ my_plan.required_receipts }}"
 
 - name: Note that production has it
   quietdoor.mtls.rollout_receipt:
     path: /srv/quietdoor/receipts
     environment: production
-    things: "{{ gate_sites | quietdoor.mtls.gate_digests }}"
+    things: "{{ my_plan.provable }}"
 
 - name: Let nothing follow what staging has gone back from
   quietdoor.mtls.rollout_receipt:

@@ -292,7 +292,7 @@ def test_a_gate_that_leads_nowhere_is_taken_back(lab: Lab) -> None:
     finally:
         site.entry["upstream"] = right
     assert done.code != 0
-    assert f"Nothing answers behind the gate of {site.name}" in " ".join(done.output.split())
+    assert f"The application behind the gate of {site.name} does not respond" in " ".join(done.output.split())
     assert status(lab, lab.roster[0]["name"]) == 200
     assert not armed(lab)
 
@@ -319,4 +319,4 @@ def test_a_dead_application_is_no_failure_of_the_gate(lab: Lab) -> None:
     site.entry["contact"] = f"somebody else, {datetime.datetime.now(datetime.timezone.utc):%H:%M}"
     done = rollout(lab, "fallback")
     assert done.code == 0, done.output
-    assert "the application behind it does not answer" in " ".join(done.output.split())
+    assert "the application behind it does not respond" in " ".join(done.output.split())

@@ -34,7 +34,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 CANARY = {"name": "door-probe", "common_name": "Door probe"}
-BEGIN, KNOCK, COMMIT = "Make it what nginx serves, armed", "Knock", "Let it stay"
+BEGIN, KNOCK, COMMIT = (
+    "Activate the candidate gate, armed",
+    "Probe the gates from outside",
+    "Commit the gate transaction",
+)
+TEST, RECEIPTS = "Test the candidate gate in a scratch copy", "Collect what every host has rolled out"
 SOON = {"rollout_revert_after": "10s"}
 AT_LEISURE = {"rollout_revert_after": "30m"}
 
@@ -229,17 +234,16 @@ class TestKilled:
     @pytest.mark.parametrize(
         ("task", "stays"),
         [
-            ("Test the candidate in a scratch copy", False),
+            (TEST, False),
             (BEGIN, False),
             (KNOCK, False),
             (COMMIT, False),
-            ("Note that it is done", True),
-            ("Write receipts", True),
+            (RECEIPTS, True),
         ],
     )
     def test_when_a_task_begins(self, door: Door, task: str, stays: bool) -> None:
         # On a busy machine more than ten seconds can pass before the last question is answered.
-        at_once = task in ("Test the candidate in a scratch copy", BEGIN, KNOCK)
+        at_once = task in (TEST, BEGIN, KNOCK)
         door.held(task, **(SOON if at_once else AT_LEISURE)).kill()
         if task == COMMIT:
             door.sooner()
@@ -352,7 +356,7 @@ class TestNginx:
             assert run.go().ends() == 0, run.output
         finally:
             door.site.application = Application(door.site.application.port)
-        assert "the application behind it does not answer" in run.words
+        assert "the application behind it does not respond" in run.words
         door.is_at(door.wanted)
 
 
@@ -389,7 +393,7 @@ class TestTrust:
 
     def test_expired_since_it_was_looked_at(self, door: Door, put: Callable[[bytes], None]) -> None:
         """A fleet takes its time: what was good when the run began may not be so any more when it comes to a host."""
-        run = door.held("Note that it begins")
+        run = door.held("Verify every valid certificate once more")
         put(expired_crl(door.lab))
         door.fails(run, "nobody could get in", "Nothing was changed on this host")
 
@@ -453,7 +457,7 @@ class TestRollback:
         assert is_armed(door)
         done = door.lab.play(playbook="quietdoor.mtls.rollback")
         assert done.code == 0, done.output
-        assert "it is as it was before that" in " ".join(done.output.split())
+        assert "The gate is as it was before that" in " ".join(done.output.split())
         door.is_at(door.before)
 
     def test_a_generation_that_is_named_while_something_is_armed(self, door: Door) -> None:

@@ -116,7 +116,7 @@ def thing_from(item: object) -> Thing:
     values = item if isinstance(item, dict) else {}
     site, stage, digest = (str(values.get(key, "")) for key in ("site", "stage", "digest"))
     if not (_SITE.fullmatch(site) and stage and _DIGEST.fullmatch(digest)):
-        raise Problem(f"{item!r} is nothing that a receipt can be about", "Take it from filter gate_digests")
+        raise Problem(f"{item!r} is nothing that a receipt can be about", "Take it from action rollout_plan")
     return Thing(site, stage, digest)
 
 

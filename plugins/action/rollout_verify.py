@@ -1,0 +1,189 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action rollout_verify: judge the results of a rollout or rollback, on the control node."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.receipts import Thing
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import parse_sites
+from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout import plan, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_SPEC = {
+    "step": {
+        "type": "str",
+        "choices": ["earlier_hosts", "trust", "probes", "failure", "receipts", "withdrawals", "unfinished"],
+        "required": True,
+    },
+    "sites": {"type": "raw"},
+    "trust": {"type": "dict"},
+    "probe_client": {"type": "str"},
+    "probe_from": {"type": "str", "default": "localhost"},
+    "probe_certificate": {"type": "str", "default": ""},
+    "probe_key": {"type": "str", "default": "", "no_log": False},
+    "probe_files": {"type": "dict", "default": {}},
+    "probes": {"type": "list", "elements": "dict", "default": []},
+    "results": {"type": "list", "elements": "dict", "default": []},
+    "begun": {"type": "dict", "default": {}},
+    "reverted": {"type": "dict", "default": {}},
+    "former_manifest": {"type": "raw"},
+    "provable": {"type": "list", "elements": "dict", "default": []},
+    "only_back": {"type": "bool", "default": False},
+    "force": {"type": "bool", "default": False},
+    "target": {"type": "int"},
+    "receipts_path": {"type": "str", "default": ""},
+    "authority_path": {"type": "str", "default": ""},
+    "revert_after": {"type": "str", "default": "5m"},
+}
+
+
+class ActionModule(ActionBase):
+    """The action."""
+
+    _supports_check_mode = True
+    _supports_diff = True
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Judge, or fail with what is wrong."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        options = self.validate_argument_spec(argument_spec=_SPEC)[1]
+        step = _Step(options, task_vars or {}, check_mode=self._task.check_mode)
+        steps: dict[str, Callable[[], dict[str, Any]]] = {
+            "earlier_hosts": step.earlier_hosts,
+            "trust": step.trust,
+            "probes": step.probes,
+            "failure": step.failure,
+            "receipts": step.receipts,
+            "withdrawals": step.withdrawals,
+            "unfinished": step.unfinished,
+        }
+        try:
+            return {**result, "changed": False, **steps[options["step"]]()}
+        except Problem as problem:
+            return {**result, "changed": False, "failed": True, "msg": str(problem)}
+
+
+class _Step:
+    """One step, with its options as Ansible gives them."""
+
+    def __init__(self, options: Mapping[str, Any], variables: Mapping[str, Any], *, check_mode: bool) -> None:
+        self.options = options
+        self.variables = variables
+        self.host = str(variables["inventory_hostname"])
+        self.check_mode = check_mode
+
+    def earlier_hosts(self) -> dict[str, Any]:
+        """Fail if the rollout of an earlier host has not come to its end."""
+        unfinished = verify.unfinished(self._hosts())
+        if unfinished:
+            raise Problem(
+                f"{', '.join(unfinished)} did not come to an end, so {self.host} was left as it is",
+                "Correct that, and run the rollout again",
+            )
+        return {}
+
+    def trust(self) -> dict[str, Any]:
+        """Fail if the installed trust would refuse clients, or the probe client."""
+        options = self.options
+        files = options["probe_files"]
+        client = plan.ProbeClient(
+            name=options["probe_client"] or "",
+            host=options["probe_from"],
+            certificate=options["probe_certificate"],
+            key=options["probe_key"],
+            found=(bool(files.get("certificate_found")), bool(files.get("key_found"))),
+            serial=str(files.get("serial", "")),
+        )
+        if not options["only_back"]:
+            plan.check_trust(parse_sites(options["sites"]), options["trust"] or {}, client, self.host)
+        return {}
+
+    def probes(self) -> dict[str, Any]:
+        """Judge the probe results of a gate that is armed; fail if it has to be reverted."""
+        options = self.options
+        begun = options["begun"]
+        verdict = verify.judge_probes(
+            [one["site"] for one in options["probes"]],
+            options["results"],
+            options["former_manifest"],
+            begun.get("manifest"),
+            only_back=options["only_back"],
+            force=options["force"],
+        )
+        digests = [Thing(**one) for one in options["provable"]]
+        proven = verify.provable(digests, begun.get("unguarded", ()), verdict.down)
+        found = {"messages": list(verdict.messages), "proven": [asdict(one) for one in proven]}
+        if options["target"] is not None:
+            found["summary"] = plan.rollback_summary(
+                self.host, options["target"], begun.get("generation"), check_mode=self.check_mode
+            )
+        return {**found, "failed": True, "msg": verdict.failure} if verdict.failure else found
+
+    def failure(self) -> dict[str, Any]:
+        """Return why the rollout of this host failed, and in what state the host is."""
+        task, options = self.variables["ansible_failed_task"], self.options
+        text = verify.failure_text(
+            str(task["name"]),
+            self.variables["ansible_failed_result"],
+            options["begun"] or None,
+            options["reverted"] or None,
+            options["results"],
+        )
+        return {"text": f"{self.host}: {text}"}
+
+    def receipts(self) -> dict[str, Any]:
+        """Return what receipts are written of: nothing unless every web host has finished."""
+        hosts = self._hosts()
+        complete = bool(hosts) and all(verify.has_finished(found) for found in hosts.values())
+        directory = self._receipts_path()
+        if not complete or not directory:
+            return {"things": [], "path": directory}
+        proven = dict.fromkeys(Thing(**one) for found in hosts.values() for one in self._proven(found))
+        return {"things": [asdict(one) for one in proven], "path": directory}
+
+    def withdrawals(self) -> dict[str, Any]:
+        """Return the sites whose receipts are withdrawn, of all web hosts that went back."""
+        sites = {site for found in self._hosts().values() for site in self._rolled_back(found)}
+        directory = self._receipts_path()
+        return {"sites": sorted(sites) if directory else [], "path": directory}
+
+    def unfinished(self) -> dict[str, Any]:
+        """Warn of the hosts that have not come to their end."""
+        unfinished = verify.unfinished(self._hosts())
+        if not unfinished:
+            return {}
+        after = self._hosts()[unfinished[0]].get("rollout_revert_after", self.options["revert_after"])
+        return {
+            "warnings": [
+                f"{', '.join(unfinished)} did not come to an end. An armed gate reverts by itself, with or without this machine, "
+                f"at the latest {after} after it was activated. Then run the rollout again."
+            ]
+        }
+
+    def _rolled_back(self, found: Mapping[str, Any]) -> tuple[str, ...]:
+        target = found.get("rollout__rollback")
+        if not target or not target.get("needed") or not verify.has_finished(found):
+            return ()
+        status = found["rollout__status"]
+        return verify.rolled_back_sites(
+            status["snapshots"], status["generation"], target["generation"], found["rollout__begun"]
+        )
+
+    def _proven(self, found: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return list((found.get("rollout__verified") or {}).get("proven", ()))
+
+    def _receipts_path(self) -> str:
+        return plan.default_receipts(self.options["receipts_path"], self.options["authority_path"])
+
+    def _hosts(self) -> dict[str, Mapping[str, Any]]:
+        names = self.variables["groups"].get("mtls_web", ())
+        return {str(name): self.variables["hostvars"][name] for name in names}

@@ -1,0 +1,110 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: probe_client_info
+short_description: Report whether a host has the certificate and key of the probe client
+version_added: 0.1.0
+description:
+  - Looks for the certificate and the private key with which gates are probed, and reads the serial of the certificate. Changes
+    nothing, and does not read the key.
+  - A file that does not exist is no error, because a rollback does not need them.
+  - Needs no library.
+options:
+  certificate:
+    description: Path of the certificate, PEM, followed by its chain. Empty if it is not known.
+    type: str
+    required: true
+  key:
+    description: Path of the private key. Empty if it is not known.
+    type: str
+    required: true
+extends_documentation_fragment:
+  - quietdoor.mtls.attributes.info
+seealso:
+  - module: quietdoor.mtls.gate_probe
+author:
+  - quietdoor.mtls authors (@quietdoor)
+"""
+
+EXAMPLES = r"""
+- name: Check the files of the probe client
+  quietdoor.mtls.probe_client_info:
+    certificate: /srv/quietdoor/authority/clients/door-probe/door-probe.chain.pem
+    key: /srv/quietdoor/authority/clients/door-probe/door-probe.key
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+certificate_found:
+  description: Whether the certificate exists.
+  returned: success
+  type: bool
+  sample: true
+key_found:
+  description: Whether the private key exists.
+  returned: success
+  type: bool
+  sample: true
+serial:
+  description: The serial of the certificate, upper-case hex as nginx writes it. Empty if it does not exist.
+  returned: success
+  type: str
+  sample: 2B6C0DE1
+"""
+
+import os
+import re
+import ssl
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.certificate import read_certificate
+
+_FIRST = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+def work(module: Any) -> dict[str, Any]:
+    """Report on the files."""
+    certificate, key = module.params["certificate"], module.params["key"]
+    found = os.path.exists(certificate)
+    return {
+        "changed": False,
+        "certificate_found": found,
+        "key_found": os.path.exists(key),
+        "serial": serial_of(certificate) if found else "",
+    }
+
+
+def serial_of(path: str) -> str:
+    """Return the serial of the first certificate of a PEM file.
+
+    :raises Problem: if there is none.
+    """
+    with open(path, encoding="utf-8", errors="replace") as file:
+        first = _FIRST.search(file.read())
+    try:
+        return read_certificate(ssl.PEM_cert_to_DER_cert(first[0])).serial if first else _refuse(path)
+    except (ValueError, IndexError):
+        return _refuse(path)
+
+
+def _refuse(path: str) -> str:
+    raise Problem(f"{path} does not begin with a certificate in PEM", "Give the certificate with its chain")
+
+
+def main() -> None:
+    """Entry point."""
+    # Paths are no secret.
+    spec = {"certificate": {"type": "str", "required": True}, "key": {"type": "str", "required": True, "no_log": False}}
+    run(AnsibleModule(argument_spec=spec, supports_check_mode=True), work)
+
+
+if __name__ == "__main__":
+    main()

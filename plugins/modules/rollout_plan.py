@@ -1,0 +1,259 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rollout_plan
+short_description: Plan the rollout or rollback of a host
+version_added: 0.1.0
+description:
+  - Decides what a rollout of role P(quietdoor.mtls.rollout#role) does on a host, from the results of other modules and from the
+    variables of all hosts of the run. Fails with the reason where the rollout is refused.
+  - It is an action. It runs on the control node, connects to no host, and changes nothing.
+  - The tasks of role P(quietdoor.mtls.rollout#role) use it. Its options are theirs, and may change with any release.
+options:
+  step:
+    description:
+      - What to decide.
+      - V(changes) returns the stage changes of the host and what has to be read before they are judged.
+      - V(enforced) returns only the sites that would refuse clients whom they admit today.
+      - V(logs) returns only the access logs of the host.
+      - V(readiness) returns what the access logs of all hosts show about the sites of this host, and V(summary) merges that of
+        all hosts.
+      - V(rollout) returns messages, the receipts that are required, and what a receipt may be written of. Fails if the rollout
+        is refused.
+      - V(probes) returns the options of module M(quietdoor.mtls.gate_probe) for each gate.
+      - V(rollback) returns the generation to go back to. Fails rather than refuse clients who are admitted today.
+    type: str
+    choices: [changes, enforced, logs, readiness, rollout, probes, rollback, summary]
+    required: true
+  sites:
+    description: The variable C(gate_sites) of role P(quietdoor.mtls.gate#role).
+    type: raw
+  manifest:
+    description: The manifest of the live gate, as module M(quietdoor.mtls.gate_transaction) returns it.
+    type: raw
+  test:
+    description: The result of module M(quietdoor.mtls.gate_transaction) with C(step=test).
+    type: dict
+  trust:
+    description: The result of module M(quietdoor.mtls.trust_info).
+    type: dict
+    default: {}
+  force:
+    description: The variable C(rollout_force).
+    type: bool
+    default: false
+  log_path:
+    description: The variable C(gate_nginx_log_path).
+    type: str
+    default: /var/log/nginx
+  min_remaining:
+    description: The variable C(trust_min_remaining), for a host on which a site is enforced.
+    type: str
+    default: 7d
+  confirmations:
+    description: The variable C(rollout_confirmations).
+    type: int
+    default: 2
+  quiet_for:
+    description: The variable C(rollout_quiet_for).
+    type: str
+    default: 24h
+  exclude:
+    description: The names of clients that confirm nothing.
+    type: list
+    elements: str
+    default: []
+  environment:
+    description: The variable C(rollout_environment).
+    type: str
+    default: production
+  previous_environment:
+    description: The variable C(rollout_after).
+    type: str
+    default: ""
+  receipts_host:
+    description: The variable C(rollout_receipts_host).
+    type: str
+    default: localhost
+  receipts_path:
+    description: The variable C(rollout_receipts_path).
+    type: str
+    default: ""
+  authority_path:
+    description: The variable C(authority_path) of the host that stores the receipts, if it is the CA host.
+    type: str
+    default: ""
+  probe_client:
+    description: The name of the probe client.
+    type: str
+  probe_from:
+    description: The variable C(rollout_probe_from).
+    type: str
+    default: localhost
+  probe_certificate:
+    description: The variable C(rollout_probe_certificate).
+    type: str
+    default: ""
+  probe_key:
+    description: The variable C(rollout_probe_key).
+    type: str
+    default: ""
+  probe_files:
+    description: The result of module M(quietdoor.mtls.probe_client_info).
+    type: dict
+    default: {}
+  probe_address:
+    description: The variable C(rollout_probe_address).
+    type: str
+    default: ""
+  connection:
+    description: The connection plugin of the host.
+    type: str
+    default: ssh
+  ansible_host:
+    description: Where Ansible reaches the host. Its name in the inventory unless given.
+    type: str
+    default: ""
+  probe_ports:
+    description: The variable C(rollout_probe_ports).
+    type: dict
+    default: {}
+  probe_checks:
+    description: The variable C(rollout_probe_checks).
+    type: list
+    elements: str
+    default: []
+  generation_only:
+    description: Whether the gates are asked for their generation only.
+    type: bool
+    default: false
+  only_back:
+    description: Whether this is a rollback.
+    type: bool
+    default: false
+  skip:
+    description: The sites that no server includes yet.
+    type: list
+    elements: str
+    default: []
+  status:
+    description: The result of module M(quietdoor.mtls.gate_transaction) with C(step=status).
+    type: dict
+  reverted:
+    description: Whether an armed transaction has just been reverted.
+    type: bool
+    default: false
+  generation:
+    description: The generation that the operator asked for. Empty for the one before, V(0) for no gate.
+    type: str
+    default: ""
+extends_documentation_fragment:
+  - quietdoor.mtls.attributes.info
+seealso:
+  - module: quietdoor.mtls.rollout_verify
+  - module: quietdoor.mtls.gate_transaction
+author:
+  - quietdoor.mtls authors (@quietdoor)
+"""
+
+EXAMPLES = r"""
+- name: Plan the stage changes
+  quietdoor.mtls.rollout_plan:
+    step: changes
+    sites: "{{ gate_sites }}"
+    manifest: "{{ my_test.manifest }}"
+    test: "{{ my_test }}"
+    probe_client: door-probe
+"""
+
+RETURN = r"""
+changes:
+  description: The stage change of each site, with C(site), C(from), C(to) and C(kind) (V(stay), V(forward), V(back) or V(jump)).
+  returned: O(step=changes)
+  type: list
+  elements: dict
+  sample: [{"site": "panel", "from": "observe", "to": "fallback", "kind": "forward"}]
+enforced:
+  description: The sites that refuse clients whom they admit without a certificate today.
+  returned: O(step=changes) or O(step=enforced)
+  type: list
+  elements: str
+only_back:
+  description: Whether something changes, and every change goes back to an earlier stage.
+  returned: O(step=changes)
+  type: bool
+guarded:
+  description: Whether a site has a gate.
+  returned: O(step=changes)
+  type: bool
+min_remaining:
+  description: For module M(quietdoor.mtls.trust_info).
+  returned: O(step=changes)
+  type: str
+needs_probe_client:
+  description: Whether the files of the probe client are required.
+  returned: O(step=changes)
+  type: bool
+probe_certificate:
+  description: The certificate of the probe client, given or where role P(quietdoor.mtls.authority#role) keeps it.
+  returned: O(step=changes) or O(step=rollback)
+  type: str
+probe_key:
+  description: Its private key, likewise.
+  returned: O(step=changes) or O(step=rollback)
+  type: str
+logs:
+  description: The access logs, for module M(quietdoor.mtls.gate_log_info).
+  returned: O(step=changes) or O(step=logs)
+  type: list
+  elements: dict
+sites:
+  description:
+    - Each with C(site), C(allowed) (whether the site may be enforced), C(reasons) (why not), C(ready), C(former), C(never),
+      C(strangers), C(without), C(admitted) (the names of the clients that may be admitted) and C(table), lines of text.
+  returned: O(step=readiness) or O(step=summary)
+  type: list
+  elements: dict
+table:
+  description: All sites as lines of text.
+  returned: O(step=summary)
+  type: list
+  elements: str
+messages:
+  description: For the operator.
+  returned: O(step=rollout) or O(step=rollback)
+  type: list
+  elements: str
+required_receipts:
+  description: The receipts of the previous environment that have to exist, with C(site), C(stage) and C(digest).
+  returned: O(step=rollout)
+  type: list
+  elements: dict
+provable:
+  description: What this host has once it is rolled out, likewise.
+  returned: O(step=rollout)
+  type: list
+  elements: dict
+receipts_path:
+  description: The directory of the receipts, empty if it is not known.
+  returned: O(step=rollout)
+  type: str
+probes:
+  description: The options of module M(quietdoor.mtls.gate_probe) for each gate, with C(site) and C(label).
+  returned: O(step=probes)
+  type: list
+  elements: dict
+needed:
+  description: Whether there is anything to go back to.
+  returned: O(step=rollback)
+  type: bool
+generation:
+  description: The generation to go back to, V(0) for no gate.
+  returned: O(step=rollback)
+  type: int
+"""
