@@ -29,8 +29,7 @@ options:
       - Without this option deadlines are not judged, for whoever only wants to know where the sites are.
     type: dict
 seealso:
-  - plugin: quietdoor.mtls.gate_default_servers
-    plugin_type: filter
+  - module: quietdoor.mtls.gate_render
 """
 
 EXAMPLES = r"""
@@ -73,6 +72,7 @@ from typing import TYPE_CHECKING
 from ansible.errors import AnsibleFilterError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import parse_sites, settle_windows
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.template_context import describe_site
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +83,7 @@ def gate_sites(value: object, manifest: object = None) -> list[dict[str, object]
     try:
         sites = parse_sites(value)
         judged = sites if manifest is None else settle_windows(sites, manifest, time.time())
-        return [site.as_dict() for site in judged]
+        return [describe_site(site) for site in judged]
     except Problem as problem:
         raise AnsibleFilterError(str(problem)) from problem
 

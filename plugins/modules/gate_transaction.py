@@ -132,17 +132,15 @@ author:
 """
 
 EXAMPLES = r"""
+- name: Render the gates
+  quietdoor.mtls.gate_render:
+    sites: "{{ gate_sites }}"
+  register: rendered
+
 - name: Make the rendered gate live
   quietdoor.mtls.gate_transaction:
-    candidate:
-      http.conf: "{{ lookup('template', 'http.conf.j2') }}"
-      manifest.json: "{{ lookup('template', 'manifest.json.j2') }}"
-      sites/admin.conf: "{{ lookup('template', 'site.conf.j2') }}"
-    endpoints:
-      - site: admin
-        address: 127.0.0.1
-        port: 443
-        server_name: admin.example.com
+    candidate: "{{ rendered.candidate }}"
+    endpoints: "{{ rendered.endpoints }}"
 
 - name: Bring it, armed
   quietdoor.mtls.gate_transaction:

@@ -103,6 +103,13 @@ listens:
       server_names: [admin.example.com]
       file: /etc/nginx/conf.d/admin.conf
       line: 3
+gate_manifest:
+  description:
+    - The content of C(quietdoor/gate/manifest.json), which describes the gate that is live on the host; an empty mapping without
+      a gate, none if the file cannot be read as JSON.
+  returned: success
+  type: dict
+  sample: {"format": 1, "endpoints": [], "sites": {}}
 running:
   description: Whether a master process runs with this configuration, as its pid file says.
   returned: success
@@ -110,6 +117,7 @@ running:
   sample: true
 """
 
+import json
 import os
 from dataclasses import asdict
 from typing import Any
@@ -119,6 +127,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors imp
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config import Configuration
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.options import NGINX, nginx_from
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.placing import read_text
 
 
 def work(module: Any) -> dict[str, Any]:
@@ -142,8 +151,18 @@ def work(module: Any) -> dict[str, Any]:
         "configuration_error": error,
         "includes": [] if error else includes(configuration),
         "listens": [] if error else listens(configuration),
+        "gate_manifest": live_manifest(nginx.conf_path),
         "running": nginx.master(configuration) is not None,
     }
+
+
+def live_manifest(conf_path: str) -> Any:
+    """Return the manifest of the live gate, empty without a gate, None if it cannot be read: that is not the same as none."""
+    text = read_text(os.path.join(conf_path, "quietdoor", "gate", "manifest.json"))
+    try:
+        return {} if text is None else json.loads(text.encode())
+    except ValueError:
+        return None
 
 
 def includes(configuration: Configuration) -> list[dict[str, Any]]:

@@ -23,27 +23,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import crossplane
-import jinja2
 import pytest
-import yaml
-from ansible.errors import AnsibleFilterError
-from ansible_collections.quietdoor.mtls.plugins.filter.gate_sites import gate_sites
-from ansible_collections.quietdoor.mtls.plugins.filter.nginx_quote import nginx_quote
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.gate import generation_conf
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.gate_renderer import GateSettings, render_gate
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.identity_headers import BLANKED_HEADERS
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.publication import DATA_FILES, read_publication
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import parse_sites
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.template_context import handlers_of
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust_maps import render_maps
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from nginx_instance import NginxInstance
-from test_gate import COLLECTION, _authority, _pair
+from test_gate import _authority, _pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROLE = COLLECTION / "roles" / "gate"
-VARIABLES = yaml.safe_load((ROLE / "vars" / "main.yml").read_text(encoding="utf-8"))
+    from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import Site
+
 # An example found is short enough: making it shorter would take minutes.
 RULES = settings(max_examples=12, derandomize=True, deadline=None, database=None, phases=[Phase.generate])
 Tree = list[Any]
@@ -90,13 +89,6 @@ class Bench:
         told = subprocess.run([nginx.binary, "-v"], capture_output=True, text=True, check=True).stderr
         self.version = tuple(int(part) for part in re.findall(r"\d+", told)[:3])
         self.references: dict[str, dict[str, str]] = {}
-        self.environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(ROLE / "templates"),
-            trim_blocks=True,
-            keep_trailing_newline=True,
-            undefined=jinja2.StrictUndefined,
-        )
-        self.environment.filters["quietdoor.mtls.nginx_quote"] = nginx_quote
 
     def maps(self, changes: dict[str, object]) -> str:
         """Return the maps of trust for a publication whose identities.json is changed."""
@@ -106,9 +98,8 @@ class Bench:
         texts["trust.json"] = json.dumps({"format": 1, "generation": 1, "files": digests})
         return render_maps(read_publication(texts))
 
-    def render(self, site: dict[str, Any]) -> dict[str, str]:
-        """Return the files of a gate for one site that the filter has judged."""
-        tokens = [listen["token"] for listen in site["listen"]]
+    def render(self, site: Site) -> dict[str, str]:
+        """Return the files of a gate for one site."""
         directive = self.version >= (1, 25, 1)
         capabilities = {
             "http2": True,
@@ -116,31 +107,10 @@ class Bench:
             "ssl_conf_command": True,
             "ssl_reject_handshake": True,
         }
-        values = {
-            **VARIABLES,
-            "gate__site": site,
-            "gate__sites": [site],
-            "gate__part": "whole",
-            "gate__nginx": {"capabilities": capabilities},
-            "gate__http2_by_listen": not directive,
-            "gate__default": {"owned": tokens, "http2": tokens},
-            "gate_log_format": "json",
-            "gate_nginx_log_path": str(self.nginx.prefix),
-        }
-        files = {
-            "generation.conf": generation_conf(1),
-            "http.conf": self._text("http.conf.j2", values),
-            f"sites/{site['name']}.conf": self._text("site.conf.j2", values),
-        }
-        for handler in site["handlers"]:
-            name = f"snippets/{site['name']}-{handler['key']}.conf"
-            files[name] = self._text(f"{handler['kind']}.conf.j2", {**values, "gate__handler": handler})
-        if site["auth_request"]:
-            files[f"snippets/{site['name']}-decision.conf"] = self._text("decision.conf.j2", values)
-        return files
-
-    def _text(self, template: str, values: dict[str, Any]) -> str:
-        return self.environment.get_template(template).render(**values)
+        nginx = {"configuration_error": None, "listens": [], "capabilities": capabilities}
+        files = render_gate([site], nginx, GateSettings(str(self.nginx.prefix))).candidate
+        del files["manifest.json"]
+        return {"generation.conf": generation_conf(1), **files}
 
     def write(self, files: dict[str, str]) -> Path:
         """Put the files where the live gate is, and return that directory."""
@@ -230,9 +200,7 @@ PORTS = st.integers(1, 65535)
 LOCAL = st.builds("127.77.{}.{}:{}".format, st.integers(0, 255), st.integers(1, 254), PORTS)
 PEM = st.from_regex(r"/?[A-Za-z0-9 ;{}'\"\\#~().-]{1,40}", fullmatch=True)
 URL_PATH = st.from_regex(r"(/[A-Za-z0-9._~/-]{0,20})?", fullmatch=True)
-HEADER = st.from_regex(r"[A-Z](-?[A-Za-z0-9]){1,20}", fullmatch=True) | st.sampled_from(
-    VARIABLES["gate__blanked_headers"]
-)
+HEADER = st.from_regex(r"[A-Z](-?[A-Za-z0-9]){1,20}", fullmatch=True) | st.sampled_from(BLANKED_HEADERS)
 PHP = {"upstream": "fastcgi://127.0.0.1:9"}
 SOON = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
 UNTIL = (SOON + datetime.timedelta(days=3)).isoformat()
@@ -511,8 +479,8 @@ def blanked(directive: list[Any], header: str) -> bool:
     return args[0].lower().removeprefix("http_").replace("_", "-") == header.lower()
 
 
-def judged(bench: Bench, one: Field, mode: str, value: str) -> dict[str, Any] | None:
-    """Return the site as the filter completes it, None if it refuses the value by name."""
+def judged(bench: Bench, one: Field, mode: str, value: str) -> Site | None:
+    """Return the site, None if the value is refused by name."""
     base = {
         "name": "panel",
         "stage": "enforce",
@@ -529,8 +497,8 @@ def judged(bench: Bench, one: Field, mode: str, value: str) -> dict[str, Any] | 
         **one.changes(value),
     }
     try:
-        return gate_sites([base])[0]
-    except AnsibleFilterError as error:
+        return parse_sites([base])[0]
+    except Problem as error:
         refusal = str(error)
     site = "entry 1" if one.changes("x") == {"name": "x"} else "site panel"
     named = (rf"(?:\w+: )*{one.key}: .", rf"identity_headers: {re.escape(value.lower())} stands there twice")
@@ -561,12 +529,12 @@ def test_a_value_is_refused_by_name_or_stands_where_it_belongs(bench: Bench, one
     assert min(outcomes["refused"], outcomes["taken"]) >= 1, outcomes
 
 
-def check(bench: Bench, one: Field, mode: str, value: str, site: dict[str, Any]) -> None:
+def check(bench: Bench, one: Field, mode: str, value: str, site: Site) -> None:
     """Compare with the harmless rendering, and ask nginx."""
     harmless = judged(bench, one, mode, one.harmless)
     assert harmless
-    kinds = [(handler["kind"], handler["tls"]) for handler in harmless["handlers"]]
-    if [(handler["kind"], handler["tls"]) for handler in site["handlers"]] != kinds:
+    kinds = [(handler["kind"], handler["tls"]) for handler in handlers_of(harmless)]
+    if [(handler["kind"], handler["tls"]) for handler in handlers_of(site)] != kinds:
         return  # it became another kind of upstream, which is a case of its own
     name = f"{one.key} {one.harmless} {mode}"
     if name not in bench.references:

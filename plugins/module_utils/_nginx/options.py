@@ -25,6 +25,13 @@ CHANGE: dict[str, Any] = {
     "prove_timeout": {"type": "str", "default": "15s"},
     "keep": {"type": "int", "default": 5},
 }
+RENDER: dict[str, Any] = {
+    # Not a list: a conversion of its entries would hide what is wrong with them.
+    "sites": {"type": "raw", "required": True},
+    "log_path": {"type": "str", "default": "/var/log/nginx"},
+    "log_format": {"type": "str", "choices": ["json", "combined"], "default": "json"},
+    "default_server": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
+}
 
 
 def nginx_from(params: Mapping[str, Any]) -> Nginx:

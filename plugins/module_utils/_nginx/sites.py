@@ -5,30 +5,27 @@
 
 from __future__ import annotations
 
-import html
 import ipaddress
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from .._ansible.errors import Problem
 from .access import (
-    IDENTITY_HEADERS,
     Allow,
     RateLimit,
-    larger_than,
     parse_allow,
     parse_hsts,
     parse_identity_headers,
     parse_rate_limit,
 )
-from .edge import Edge, parse_edge, variable
+from .edge import Edge, parse_edge
 from .entry import Entry, first_double, kind
 from .gate_manifest import live_deadlines
-from .spelling import ENCODED_IN_PIECES, exact, exact_as_written, otherwise
+from .spelling import otherwise
 from .upstreams import Upstream, parse_decision_service, parse_path, parse_port, parse_upstream
-from .window import Window, before, parse_window, settle
+from .window import Window, parse_window, settle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -163,118 +160,6 @@ class Site:
     def comes_again(self) -> bool:
         """Whether a visitor with a bad certificate comes a second time, without one, so that somebody else's locations answer."""
         return self.manage == "snippets" and (self.mode == "path" or self.stage in OPEN)
-
-    @property
-    def _own(self) -> str:
-        """How a variable of this site begins."""
-        return f"$quietdoor_site_{self.slug}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Everything that a template needs, as plain data.
-
-        ``contact_html`` is safe inside HTML and holds no dollar sign. ``endpoints`` are the places where the host
-        itself can ask the site.
-        """
-        return {
-            "name": self.name,
-            "slug": self.slug,
-            "stage": self.stage,
-            "manage": self.manage,
-            "mode": self.mode,
-            "comes_again": self.comes_again,
-            "server_names": list(self.server_names),
-            "listen": [
-                {"address": listen.address, "port": listen.port, "token": listen.token} for listen in self.listen
-            ],
-            "endpoints": [
-                {
-                    "site": self.name,
-                    "address": listen.reachable_at,
-                    "port": listen.port,
-                    "server_name": self.server_names[0],
-                }
-                for listen in self.listen
-            ],
-            "handlers": self._handlers(),
-            "paths": [path.path for path in self.paths],
-            "path_keys": self._path_keys(),
-            "allow": self.allow.as_keys() if self.allow.restricted else {},
-            "identity_headers": self._identity_headers(),
-            "user": f"{self._own}_told_name" if self.stage in OPEN else variable(self.edge, "$quietdoor_name"),
-            "window": self._window(),
-            "edge": self.edge.as_dict() if self.edge else {},
-            "edge_headers": self.edge.header_names() if self.edge else [],
-            "visitor": self._visitor(),
-            "auth_request": self.auth_request,
-            "hsts": self.hsts,
-            "rate_limit": asdict(self.rate_limit) if self.rate_limit else {},
-            "revocation": self.revocation,
-            "certificate": self.certificate,
-            "certificate_key": self.certificate_key,
-            "contact": self.contact,
-            "contact_html": html.escape(self.contact).replace("$", "&#36;").replace("\\", "&#92;"),
-            "client_max_body_size": self.client_max_body_size,
-            "larger_body_key": larger_than(self.client_max_body_size) if self.client_max_body_size else "",
-            "websocket": self.websocket,
-            "rehearsal": self.rehearsal,
-        }
-
-    def _visitor(self) -> dict[str, str]:
-        """Variables that speak of the visitor: of the certificate, and ``address``, from where he came."""
-        told = {key: variable(self.edge, value) for key, (_header, value) in IDENTITY_HEADERS.items()}
-        return {**told, "address": f"$quietdoor_site_{self.slug}_visitor" if self.edge else "$remote_addr"}
-
-    def _handlers(self) -> list[dict[str, Any]]:
-        """What answers where: ``key`` is part of a file's name, ``identity`` whether the application learns who it is."""
-        whole = {"path": "/", **self.upstream.as_dict()}
-        if self.mode == "host":
-            return [{"key": "location" if self.manage == "snippets" else "proxy", "identity": True, **whole}]
-        panels = [
-            {
-                "key": f"panel-{number}",
-                "identity": True,
-                "path": guarded.path,
-                "matches": exact(guarded.path),
-                **guarded.upstream.as_dict(),
-            }
-            for number, guarded in enumerate(self.paths, start=1)
-        ]
-        return [*panels, {"key": "public", "identity": False, **whole}]
-
-    def _identity_headers(self) -> list[dict[str, str]]:
-        """Each with the variable whose ``value`` it carries, and where that comes from.
-
-        Where requests without a good certificate get through, a variable of the site's own says nothing about those: nginx
-        knows the subject of a certificate that it does not trust too.
-        """
-        told = f"{self._own}_told_" if self.stage in OPEN else ""
-        found = [(name, key, variable(self.edge, value)) for name, key, value in self.identity_headers]
-        return [
-            {"name": name, "key": key, "source": source, "value": f"{told}{key}" if told else source}
-            for name, key, source in found
-        ]
-
-    def _window(self) -> dict[str, Any]:
-        """Who gets in without a certificate; ``before`` is a key for ``map $msec``. Empty but in stage ``fallback``."""
-        if self.stage != "fallback":
-            return {}
-        return {
-            "networks": list(self.window.networks),
-            "until": self.window.until,
-            "before": before(self.window.until) if self.window.until else "",
-            "basic_auth": asdict(self.window.basic_auth) if self.window.basic_auth else {},
-        }
-
-    def _path_keys(self) -> dict[str, list[str]]:
-        """Keys for a map: ``guarded`` on ``$uri``, ``odd`` on ``$request_uri``."""
-        strict = bool(self.paths) and self.path_spelling == "strict"
-        return {
-            "guarded": [exact(guarded.path) for guarded in self.paths],
-            "raw": [exact_as_written(guarded.path) for guarded in self.paths],
-            "odd": [ENCODED_IN_PIECES, *(key for guarded in self.paths for key in otherwise(guarded.path))]
-            if strict
-            else [],
-        }
 
 
 def parse_sites(raw: object) -> tuple[Site, ...]:

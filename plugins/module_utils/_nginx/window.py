@@ -19,7 +19,6 @@ from .networks import parse_networks
 from .upstreams import parse_path
 
 if TYPE_CHECKING:
-
     from .entry import Entry
 
 USUAL = timedelta(days=7)

@@ -13,6 +13,7 @@ from .._ansible.errors import Problem
 from .._nginx.moves import BACK, STAY, live_stages, plan_moves, refuse_moves
 from .._nginx.readiness import judge, people_of, rehearsal_of
 from .._nginx.sites import OPEN
+from .._nginx.template_context import handlers_of
 from .._nginx.way_back import choose
 
 if TYPE_CHECKING:
@@ -329,7 +330,7 @@ def with_default_files(client: ProbeClient, authority_path: str) -> ProbeClient:
 
 def _answers_itself(site: Site) -> bool:
     """Whether a request of an authorized client may be answered without an upstream. A server of the operator may do so, too."""
-    handlers = site.as_dict()["handlers"]
+    handlers = handlers_of(site)
     kinds = [handler["kind"] for handler in handlers if handler["identity"]]
     return site.manage == "snippets" or "static" in kinds
 

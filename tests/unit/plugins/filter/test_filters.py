@@ -8,7 +8,6 @@ from __future__ import annotations
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.quietdoor.mtls.plugins.filter import (
-    gate_default_servers,
     gate_sites,
     nginx_quote,
 )
@@ -21,11 +20,10 @@ SITE = {
     "certificate": "a",
     "certificate_key": "b",
 }
-NGINX = {"configuration_error": None, "listens": [], "capabilities": {"ssl_reject_handshake": True}}
 
 
 def test_each_file_holds_the_filter_of_its_name() -> None:
-    for module in (gate_default_servers, gate_sites, nginx_quote):
+    for module in (gate_sites, nginx_quote):
         assert list(module.FilterModule().filters()) == [module.__name__.rpartition(".")[2]]
 
 
@@ -43,19 +41,6 @@ def test_gate_sites_completes_and_refuses() -> None:
     assert gate_sites.gate_sites([SITE])[0]["listen"] == [{"address": "*", "port": 443, "token": "443"}]
     with pytest.raises(AnsibleFilterError, match="site panel: stage"):
         gate_sites.gate_sites([{**SITE, "stage": False}])
-
-
-def test_gate_default_servers_decides_and_refuses() -> None:
-    decided = gate_default_servers.gate_default_servers([SITE], NGINX)
-    assert (decided["owned"], decided["http2"], len(decided["reasons"])) == (["443"], ["443"], 1)
-    unknown = {**NGINX, "configuration_error": "unknown directive"}
-    assert gate_default_servers.gate_default_servers([SITE], unknown)["owned"] == []
-    with pytest.raises(AnsibleFilterError, match="'sometimes' is unknown"):
-        gate_default_servers.gate_default_servers([SITE], NGINX, "sometimes")
-    with pytest.raises(AnsibleFilterError, match="always cannot be had"):
-        gate_default_servers.gate_default_servers(
-            [SITE], {**NGINX, "capabilities": {"ssl_reject_handshake": False}}, "always"
-        )
 
 
 def test_deadlines_are_judged_only_with_the_manifest_of_the_live_gate() -> None:

@@ -33,6 +33,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.publication 
     read_publication,
 )
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import parse_sites
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.template_context import describe_site
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_der import certificate, pem
@@ -56,7 +57,7 @@ def parse(**changes: Any) -> dict[str, Any]:
         "edge": {**PEER, "profile": "nginx"},
         **changes,
     }
-    return parse_sites([{key: value for key, value in site.items() if value is not ...}])[0].as_dict()
+    return describe_site(parse_sites([{key: value for key, value in site.items() if value is not ...}])[0])
 
 
 def test_what_templates_are_told() -> None:

@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.quoting import quote
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import KEYS, parse_sites
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.template_context import describe_site
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,7 +45,7 @@ def test_a_long_name_is_short_in_nginx_and_like_no_other() -> None:
 
 
 def test_what_is_left_out_is_filled_in() -> None:
-    assert parse_sites([site()])[0].as_dict() == {
+    assert describe_site(parse_sites([site()])[0]) == {
         "name": "panel",
         "slug": "panel",
         "stage": "enforce",
@@ -133,7 +134,7 @@ def test_listen(listen: object, token: str, asked_at: str) -> None:
     for given_as in ([listen], listen):
         parsed = parse_sites([site(listen=given_as)])[0]
         assert [one.token for one in parsed.listen] == [token]
-        assert parsed.as_dict()["endpoints"][0]["address"] == asked_at
+        assert describe_site(parsed)["endpoints"][0]["address"] == asked_at
 
 
 @pytest.mark.parametrize(
@@ -306,7 +307,7 @@ def test_every_known_key_is_accepted_and_none_is_forgotten() -> None:
     assert sorted([*full, "fastcgi_script"]) == sorted(KEYS)
     parsed = parse_sites([full])[0]
     assert (parsed.client_max_body_size, parsed.websocket, parsed.upstream.ca) == ("0", True, "ca.pem")
-    told = parsed.as_dict()
+    told = describe_site(parsed)
     assert [(one["key"], one["path"], one["kind"], one["identity"]) for one in told["handlers"]] == [
         ("panel-1", "/admin", "proxy", True),
         ("panel-2", "/rpc", "fastcgi", True),
@@ -428,7 +429,7 @@ def test_a_decision_service_is_taken_as_it_stands(address: str) -> None:
 
 @given(st.text(max_size=200).filter(str.isprintable))
 def test_a_contact_is_harmless_in_html_and_in_nginx(contact: str) -> None:
-    shown = parse_sites([site(contact=contact)])[0].as_dict()["contact_html"]
+    shown = describe_site(parse_sites([site(contact=contact)])[0])["contact_html"]
     assert not set(shown) & set("<>\"'$\\")
     assert quote(shown) == f'"{shown}"'
 
@@ -444,7 +445,7 @@ def test_whatever_stands_in_a_path_nginx_can_quote_it_or_it_is_refused(path: str
 
 def test_snippets_stand_in_a_server_that_says_the_rest_itself() -> None:
     bare = site(manage="snippets", certificate=..., certificate_key=..., upstream="fastcgi://unix:/run/app.sock")
-    told = parse_sites([bare])[0].as_dict()
+    told = describe_site(parse_sites([bare])[0])
     assert [(one["key"], one["kind"], one["identity"]) for one in told["handlers"]] == [("location", "fastcgi", True)]
     assert told["certificate"] == ""
 
@@ -452,7 +453,7 @@ def test_snippets_stand_in_a_server_that_says_the_rest_itself() -> None:
 def test_snippets_of_a_path_are_one_for_each_part() -> None:
     paths = ["/admin/", {"path": "/php", "upstream": "fastcgi://unix:/run/app.sock"}]
     bare = site(manage="snippets", mode="path", paths=paths, certificate=..., certificate_key=...)
-    told = parse_sites([bare])[0].as_dict()
+    told = describe_site(parse_sites([bare])[0])
     handlers = [(one["key"], one["kind"], one["identity"]) for one in told["handlers"]]
     assert handlers == [("panel-1", "proxy", True), ("panel-2", "fastcgi", True), ("public", "proxy", False)]
     assert (told["client_max_body_size"], told["larger_body_key"]) == ("", "")
@@ -501,7 +502,7 @@ def test_another_port_is_a_gate_of_its_own_enforced_whatever_the_stage() -> None
             "enforce",
             ["8443", "[::]:8443"],
         )
-        assert (first.as_dict()["rehearsal"], second.as_dict()["rehearsal"]) == (False, True)
+        assert (describe_site(first)["rehearsal"], describe_site(second)["rehearsal"]) == (False, True)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,94 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Render the gates of a host on the control node."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.gate_renderer import GateSettings, render_gate
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.nginx_requirements import require_capabilities
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.options import NGINX, RENDER
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import parse_sites, settle_windows
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.template_context import describe_site, endpoints_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import Site
+
+
+class _SitesError(AnsibleActionFail):
+    """A mistake in the variables, shown once.
+
+    With an exception in the result Ansible shows the sentence twice, and lines of the role, which are not at fault.
+    """
+
+    @property
+    def omit_exception_key(self) -> bool:
+        """Leave the exception out of the result."""
+        return True
+
+
+class ActionModule(ActionBase):
+    """The action."""
+
+    _supports_check_mode = True
+    _supports_diff = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Render the gates."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        options = self.validate_argument_spec(argument_spec={**NGINX, **RENDER})[1]
+        try:
+            # Before anything is asked of the host: a mistake in the list needs no connection.
+            sites = parse_sites(options["sites"])
+            nginx = self._nginx_info(task_vars)
+            if nginx.get("failed"):
+                return {**result, **nginx}
+            return {**result, **render(sites, nginx, options)}
+        except Problem as problem:
+            raise _SitesError(str(problem)) from None
+
+    def _nginx_info(self, task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        found: dict[str, Any] = self._execute_module(
+            module_name="quietdoor.mtls.nginx_info",
+            # As they were written: a path means a path of the host.
+            module_args={name: self._task.args[name] for name in NGINX if name in self._task.args},
+            task_vars=task_vars,
+        )
+        return found
+
+
+def render(sites: tuple[Site, ...], nginx: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the result of the action.
+
+    :param nginx: what module nginx_info returned.
+    :raises Problem: if the sites cannot be rendered for this nginx.
+    """
+    manifest = nginx["gate_manifest"]
+    settled = settle_windows(sites, manifest, time.time())
+    present = [site for site in settled if site.stage != "absent"]
+    require_capabilities(present, options["nginx_binary"], nginx["version"], nginx["capabilities"])
+    settings = GateSettings(options["log_path"], options["log_format"], options["default_server"])
+    gate = render_gate(settled, nginx, settings)
+    return {
+        "changed": False,
+        "candidate": gate.candidate,
+        "endpoints": [asdict(endpoint) for site in gate.sites for endpoint in endpoints_of(site)],
+        "sites": [describe_site(site) for site in gate.sites],
+        "default_servers": {
+            "owned": [listen.token for listen in gate.default_servers.owned],
+            "http2": [listen.token for listen in gate.default_servers.http2],
+            "reasons": list(gate.default_servers.reasons),
+        },
+        "bypasses": list(gate.bypasses),
+        "live_manifest": manifest,
+        "nginx": {key: nginx[key] for key in ("version", "capabilities", "configuration_error", "running")},
+    }
