@@ -26,7 +26,7 @@ from demo_rollout_timeline import CERTIFICATE, LISTED, STRANGER, Step, Timeline
 
 PEOPLE = {"alex": CERTIFICATE, "bea": CERTIFICATE, "dana": LISTED, "stranger": STRANGER}
 WINDOW = 20.0  # seconds that it is to be seen open, at least
-QUIET = 3.0  # as rollout_quiet_for says, in the inventory
+QUIET = 3.0  # as rollout_quiet_period says, in the inventory
 LOOK = 4.0  # how long a stage is looked at when it has come
 PROCESSES = ("clients", "nginx", "panel")
 
@@ -119,7 +119,7 @@ class Walk:
         self.start_clients()
         self.play("trust", "trust")
         # The panel is open beside the gate, so far: without that, observe would be no first stage.
-        observe = self.play("observe", "rollout", demo_stage="observe", gate_other_ways="warn")
+        observe = self.play("observe", "rollout", demo_stage="observe", gate_on_bypass="warn")
         self.go_to(ports["gate"])
         self.stay()
         self.close_yesterday()

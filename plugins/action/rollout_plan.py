@@ -213,7 +213,7 @@ class _Step:
     def _readiness(self, sites: tuple[Any, ...]) -> tuple[plan.SiteReadiness, ...]:
         options = self.options
         rules = rules_from(
-            options["confirmations"], parse_duration(options["quiet_for"], "rollout_quiet_for"), options["exclude"]
+            options["confirmations"], parse_duration(options["quiet_for"], "rollout_quiet_period"), options["exclude"]
         )
         rows = [
             {"site": log["site"], "host": host, "log": log["log"]}

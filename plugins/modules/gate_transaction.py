@@ -78,14 +78,14 @@ options:
         description: The name to ask for, in SNI and in the header C(Host).
         type: str
         required: true
-  other_ways:
+  on_bypass:
     description:
       - What to do where the panel of a site is open through another server of this nginx, which hands requests on to the same
         application, serves the same files, or has the same name on the same address.
-      - V(refuse) fails and changes nothing, V(warn) only says so.
+      - V(fail) fails and changes nothing, V(warn) only says so.
     type: str
-    choices: [refuse, warn]
-    default: refuse
+    choices: [fail, warn]
+    default: fail
   transaction:
     description:
       - The id that O(step=begin) or O(step=rollback) returned as RV(transaction). Required for O(step=commit).
@@ -101,7 +101,7 @@ options:
       - It has to be long enough for the probes from outside, and short enough to wait for when locked out.
     type: str
     default: 5m
-  revert_by:
+  revert_mechanism:
     description:
       - What takes the gate back. V(systemd) is a unit and a timer, and survives a reboot. V(process) is a process of its own, and
         does not; after a reboot the next run of this module brings it to its end.
@@ -333,7 +333,7 @@ held_by:
   description:
     - The transaction that holds this host, or the last one that did; empty if there was none.
     - It has C(id), C(phase) (V(armed), V(committing), V(committed), V(reverting) or V(reverted)), C(operator), C(since),
-      C(deadline), C(base) and C(target) (generations), C(why) (it went back), C(revert_by), and C(triggered), whether what takes
+      C(deadline), C(base) and C(target) (generations), C(why) (it went back), C(revert_mechanism), and C(triggered), whether what takes
       it back is there.
   returned: O(step=status)
   type: dict
@@ -434,7 +434,7 @@ def request_from(params: dict[str, Any], conf_path: str, step: str) -> Request:
         endpoints=endpoints,
         prove_timeout=seconds(params, "prove_timeout"),
         keep=kept(params),
-        lenient=params["other_ways"] == "warn",
+        lenient=params["on_bypass"] == "warn",
         restores=params["generation"] if step == "rollback" else None,
     )
 
@@ -444,7 +444,7 @@ def arming_from(params: dict[str, Any]) -> Arming:
     return Arming(
         operator=operator_from(params),
         term=term_from(params["revert_after"], "revert_after"),
-        kind=trigger.choose(params["revert_by"]),
+        kind=trigger.choose(params["revert_mechanism"]),
         settings={name: params[name] for name in (*NGINX, *CHANGE)},
         clock=read_clocks,
         force=params["force"],
@@ -555,7 +555,7 @@ def transaction_as_dict(seen: steps.Status) -> dict[str, Any]:
         "base": transaction.base,
         "target": transaction.target,
         "why": transaction.why,
-        "revert_by": transaction.trigger.kind,
+        "revert_mechanism": transaction.trigger.kind,
         "triggered": seen.triggered,
     }
 
@@ -583,11 +583,11 @@ def main() -> None:
         },
         "candidate": {"type": "dict"},
         "endpoints": {"type": "list", "elements": "dict", "default": [], "options": ENDPOINT},
-        "other_ways": {"type": "str", "choices": ["refuse", "warn"], "default": "refuse"},
+        "on_bypass": {"type": "str", "choices": ["fail", "warn"], "default": "fail"},
         "transaction": {"type": "str", "default": ""},
         "generation": {"type": "int"},
         "revert_after": {"type": "str", "default": "5m"},
-        "revert_by": {"type": "str", "choices": ["auto", "systemd", "process"], "default": "auto"},
+        "revert_mechanism": {"type": "str", "choices": ["auto", "systemd", "process"], "default": "auto"},
         "operator": {"type": "str", "default": ""},
         "force": {"type": "bool", "default": False},
     }

@@ -69,7 +69,7 @@ options:
         type: str
         default: ""
       cut_after:
-        description: The C(trust_cut_connections_after) of that host, as in V(10s); empty if it has none.
+        description: The C(trust_worker_shutdown_timeout) of that host, as in V(10s); empty if it has none.
         type: str
         default: ""
   publish_path:

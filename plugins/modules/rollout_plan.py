@@ -60,7 +60,7 @@ options:
     type: int
     default: 2
   quiet_for:
-    description: The variable C(rollout_quiet_for).
+    description: The variable C(rollout_quiet_period).
     type: str
     default: 24h
   exclude:
@@ -73,7 +73,7 @@ options:
     type: str
     default: production
   previous_environment:
-    description: The variable C(rollout_after).
+    description: The variable C(rollout_requires_environment).
     type: str
     default: ""
   receipts_host:

@@ -44,7 +44,7 @@ options:
         prints it on the CA host.
     type: str
     default: ""
-  cut_connections_after:
+  worker_shutdown_timeout:
     description:
       - How long after a reload former workers of nginx may go on serving connections that are open, WebSockets above all, as in
         V(10s). Without it they live on until either side closes them.
@@ -158,7 +158,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust import
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust_anchor import check_anchors, parse_anchor
 
 _CUT = {
-    "cut_connections_after": {"type": "str"},
+    "worker_shutdown_timeout": {"type": "str"},
     "main_file": {"type": "str", "default": "modules-enabled/quietdoor.conf"},
 }
 
@@ -177,7 +177,7 @@ def work(module: Any) -> dict[str, Any]:
     now = datetime.now(timezone.utc)
     # Before anything changes, the limit for connections included.
     check_anchors(nginx.conf_path, request.publication.get("ca.pem"), request.replace_anchor, now)
-    after = seconds(params, "cut_connections_after") if params["cut_connections_after"] else None
+    after = seconds(params, "worker_shutdown_timeout") if params["worker_shutdown_timeout"] else None
     # Before the trust: a worker obeys what was in force when it started.
     cutting = keep_cutting(nginx, params["main_file"], after, request.prove_timeout, check_mode=module.check_mode)
     outcome = install_trust(nginx, request, now, check_mode=module.check_mode)

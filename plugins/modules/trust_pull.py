@@ -59,7 +59,7 @@ options:
     description: A file for metrics in the text format of Prometheus, written at each run; empty for none.
     type: str
     default: ""
-  cut_connections_after:
+  worker_shutdown_timeout:
     description: See M(quietdoor.mtls.trust_install).
     type: str
     default: ""
@@ -134,7 +134,7 @@ _SETTINGS = {
     "roots": {"type": "list", "elements": "str", "default": []},
     "min_remaining": {"type": "str", "default": "7d"},
     "metrics_path": {"type": "str", "default": ""},
-    "cut_connections_after": {"type": "str", "default": ""},
+    "worker_shutdown_timeout": {"type": "str", "default": ""},
     "main_file": {"type": "str", "default": "modules-enabled/quietdoor.conf"},
 }
 

@@ -102,7 +102,7 @@ class Host(World):
         options = {
             **self.nginx.options(),
             "prove_timeout": "6s",
-            "revert_by": "process",
+            "revert_mechanism": "process",
             "operator": "kim",
             "step": step,
         }

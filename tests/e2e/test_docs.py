@@ -171,7 +171,7 @@ def environments(tmp_path: Path) -> Iterator[tuple[Lab, Lab, Path]]:
                 "rollout_probe_certificate": "{{ inventory_dir }}/../../ci/door-probe.chain.pem",
                 "rollout_probe_key": "{{ lookup('ansible.builtin.env', 'DOOR_PROBE_KEY') }}",
                 "rollout_probe_server_ca": site.entry["certificate"],
-                "rollout_revert_by": "process",
+                "rollout_revert_mechanism": "process",
                 "gate_sites": [site.entry],
                 **{key: value for key, value in lab.variables.items() if key.startswith("gate_")},
             }

@@ -29,7 +29,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     print(f"seed {seed}")
     # nginx's workers run as another user and have to reach the directory.
     with built(tmp_path_factory.mktemp("lab"), seed, clients=3, sites=1) as made:
-        made.variables["revoke_server_ca"] = str(made.root / "tls" / f"{made.sites[0].name}.crt")
+        made.variables["rollout_probe_server_ca"] = str(made.root / "tls" / f"{made.sites[0].name}.crt")
         for client in made.roster:
             client["valid_for"] = "365d"
         yield made

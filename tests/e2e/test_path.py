@@ -108,7 +108,7 @@ class PathWorld(World):
 
     def play(self, *arguments: str, **overrides: object) -> Run:
         """Apply roles, although the gate from an article on the same nginx leads to the same application."""
-        return super().play(*arguments, **{"gate_other_ways": "warn", **overrides})
+        return super().play(*arguments, **{"gate_on_bypass": "warn", **overrides})
 
     def people(self) -> dict[str, Pair | None]:
         """Who comes, by what is the matter with the certificate."""

@@ -162,7 +162,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         options = lab.nginx.options()
         settings = {
             **options, "url": server.url, "url_ca": str(crt), "timeout": "10s", "roots": [], "min_remaining": "7d",
-            "prove_timeout": "15s", "keep": 5, "metrics_path": str(home / "quietdoor.prom"), "cut_connections_after": "",
+            "prove_timeout": "15s", "keep": 5, "metrics_path": str(home / "quietdoor.prom"), "worker_shutdown_timeout": "",
             "main_file": "modules-enabled/quietdoor.conf",
         }  # fmt: skip
         host = Host(lab, server, settings, program, home / "served", home)

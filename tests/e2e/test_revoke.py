@@ -93,8 +93,8 @@ class TwoHosts(Lab):
         self.more_hosts: dict[str, dict] = {}
         bundle = root / "tls" / "all.pem"
         bundle.write_text("".join((root / "tls" / f"{site.name}.crt").read_text() for site in self.sites))
-        self.variables["revoke_server_ca"] = str(bundle)
-        self.variables["revoke_websocket_path"] = "/chat"
+        self.variables["rollout_probe_server_ca"] = str(bundle)
+        self.variables["rollout_probe_websocket_path"] = "/chat"
 
     def write_inventory(self, **overrides: object) -> Path:
         """Write the inventory of the CA host and the web hosts."""
@@ -108,7 +108,7 @@ class TwoHosts(Lab):
                 "gate_nginx_reload_argv": nginx.reload_argv,
             }
         if "web2" in web:
-            web["web2"]["trust_cut_connections_after"] = "1s"
+            web["web2"]["trust_worker_shutdown_timeout"] = "1s"
         inventory = {
             "all": {"vars": {**self.variables, "authority_roster": self.roster, **overrides}},
             "mtls_ca": {"hosts": {"localhost": {}}},
@@ -261,7 +261,7 @@ def test_carl_is_out_everywhere_and_nobody_else_notices(lab: TwoHosts) -> None:
         assert all(b" 403 " in line for line in intruder.resumed())
         assert intruder.on_kept() == b""
     assert lab.reached() == reached
-    # web2 has trust_cut_connections_after, web1 does not, and the play says so.
+    # web2 has trust_worker_shutdown_timeout, web1 does not, and the play says so.
     assert [intruder.websocket_ends() for intruder in inside] == [False, True]
     seen = proofs(run.output)
     assert not [line for line in seen if line.startswith("WRONG")]
@@ -393,7 +393,7 @@ def test_without_the_key_it_says_which_proof_was_made(lab: TwoHosts) -> None:
 def test_a_witness_that_cannot_see_delays_nothing_and_proves_nothing(lab: TwoHosts) -> None:
     lab.roster.append({"name": "hugo", "common_name": "hugo", "email": ["hugo@example.org"]})
     assert lab.play().code == 0
-    run = lab.play("-e", "revoke_client=hugo", "-e", "revoke_server_ca=/nowhere.pem", playbook=REVOKE)
+    run = lab.play("-e", "revoke_client=hugo", "-e", "rollout_probe_server_ca=/nowhere.pem", playbook=REVOKE)
     assert run.code != 0
     assert "not proven that they are refused on web1, web2" in run.output, run.output[-6000:]
     assert "server_ca /nowhere.pem cannot be read" in run.output

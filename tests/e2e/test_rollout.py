@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-QUICK = {"rollout_quiet_for": "1s", "rollout_after": "", "gate_other_ways": "warn", "rollout_revert_by": "process"}
+QUICK = {"rollout_quiet_period": "1s", "rollout_requires_environment": "", "gate_on_bypass": "warn", "rollout_revert_mechanism": "process"}
 CANARY = {"name": "door-probe", "common_name": "Door probe"}
 
 
@@ -141,7 +141,7 @@ def test_confirm_says_who_is_ready(lab: Lab) -> None:
 
 def test_enforce_waits_until_the_window_is_quiet(lab: Lab) -> None:
     assert status(lab) == 200
-    done = rollout(lab, "enforce", rollout_quiet_for="1h")
+    done = rollout(lab, "enforce", rollout_quiet_period="1h")
     assert done.code != 0
     assert "somebody came in without a good certificate through the window in the last 1h" in " ".join(
         done.output.split()
@@ -183,41 +183,41 @@ def test_site_does_not_close_what_a_rollout_opened(lab: Lab) -> None:
 
 
 def test_going_back_to_nothing_waits_for_nobody(lab: Lab) -> None:
-    done = rollout(lab, "absent", rollout_after="staging")
+    done = rollout(lab, "absent", rollout_requires_environment="staging")
     assert done.code == 0, done.output
     assert status(lab) == 0
 
 
 def test_production_waits_for_staging(lab: Lab) -> None:
-    done = rollout(lab, "fallback", rollout_after="staging")
+    done = rollout(lab, "fallback", rollout_requires_environment="staging")
     assert done.code != 0
     assert "staging has not had this yet" in " ".join(done.output.split())
     assert status(lab) == 0
-    staging = rollout(lab, "fallback", rollout_after="staging", rollout_environment="staging")
+    staging = rollout(lab, "fallback", rollout_requires_environment="staging", rollout_environment="staging")
     assert staging.code == 0, staging.output
     assert rollout(lab, "absent").code == 0
-    done = rollout(lab, "fallback", rollout_after="staging")
+    done = rollout(lab, "fallback", rollout_requires_environment="staging")
     assert done.code == 0, done.output
 
 
 def test_what_staging_went_back_from_does_not_reach_production(lab: Lab) -> None:
     """A rollback says that it was wrong; a rollout that went back by one word in the inventory, as above, does not."""
     lab.sites[0].entry["contact"] = "somebody else"
-    staging = {"rollout_after": "staging", "rollout_environment": "staging"}
+    staging = {"rollout_requires_environment": "staging", "rollout_environment": "staging"}
     assert rollout(lab, "fallback", **staging).code == 0
     back = lab.play(playbook="quietdoor.mtls.rollback", **staging)
     assert back.code == 0, back.output
-    done = rollout(lab, "fallback", rollout_after="staging")
+    done = rollout(lab, "fallback", rollout_requires_environment="staging")
     assert done.code != 0
     assert "staging has not had this yet" in " ".join(done.output.split())
     assert rollout(lab, "fallback", **staging).code == 0
     # It is there already, so this is about the receipt alone.
-    assert rollout(lab, "fallback", rollout_after="staging").code == 0
+    assert rollout(lab, "fallback", rollout_requires_environment="staging").code == 0
     # The generation that is there already is none to go back from.
     live = (lab.nginx.prefix / "quietdoor" / "gate").readlink().name
     same = lab.play("-e", f"rollback_generation={live}", playbook="quietdoor.mtls.rollback", **staging)
     assert (same.code, same.changed) == (0, 0), same.output
-    assert rollout(lab, "fallback", rollout_after="staging").code == 0
+    assert rollout(lab, "fallback", rollout_requires_environment="staging").code == 0
     # Whoever has to go back does, wherever the receipts are.
     back = lab.play(playbook="quietdoor.mtls.rollback", **staging, rollout_receipts_path="/etc/hostname")
     said = " ".join(back.output.split())
@@ -274,9 +274,9 @@ def test_a_manifest_that_is_cut_off_closes_nothing(lab: Lab) -> None:
     assert "manifest.json does not say where the running nginx can be asked" in " ".join(alone.output.split())
     assert "quietdoor/gate/manifest.json is not as the last transaction left it" in " ".join(whole.output.split())
     live = (lab.nginx.prefix / "quietdoor" / "gate").readlink().name
-    assert f"-e rollback_generation={live} -e rollout_overwrite=true" in " ".join(alone.output.split())
+    assert f"-e rollback_generation={live} -e rollout_overwrite_manual_changes=true" in " ".join(alone.output.split())
     mended = lab.play(
-        "-e", f"rollback_generation={live}", "-e", "rollout_overwrite=true", playbook="quietdoor.mtls.rollback"
+        "-e", f"rollback_generation={live}", "-e", "rollout_overwrite_manual_changes=true", playbook="quietdoor.mtls.rollback"
     )
     assert mended.code == 0, mended.output
     assert path.read_text() == text

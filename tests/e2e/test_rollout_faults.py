@@ -168,8 +168,8 @@ def rolled_out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
         lab.variables.update(
             rollout_probe_server_ca=str(lab.root / "tls" / f"{lab.sites[0].name}.crt"),
             rollout_probe_timeout=30,
-            rollout_revert_by="process",
-            rollout_after="",
+            rollout_revert_mechanism="process",
+            rollout_requires_environment="",
             rollout_operator="kim",
             gate_prove_timeout="30s",
         )

@@ -93,7 +93,7 @@ def test_from_observe_to_enforce_and_back(lab: Lab) -> None:
     alex, bea = (client["name"] for client in lab.roster[:2])
     assert status(lab, bea) == 200
     with Poller(lab, alex) as certified:
-        done = rollout(lab, "enforce", "-e", "rollout_confirmations=2", rollout_quiet_for="0s")
+        done = rollout(lab, "enforce", "-e", "rollout_confirmations=2", rollout_quiet_period="0s")
         assert done.code == 0, done.output
         assert status(lab) == 403
         back = lab.play(playbook="quietdoor.mtls.rollback")

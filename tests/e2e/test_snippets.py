@@ -311,7 +311,7 @@ def test_the_panel_really_is_open_through_another_server_and_the_role_says_so(
     run = world.play(roles=("gate",))
     assert run.code != 0
     assert "the server old.test hands requests on" in run.output
-    lenient = world.play(roles=("gate",), gate_other_ways="warn")
+    lenient = world.play(roles=("gate",), gate_on_bypass="warn")
     assert lenient.code == 0, lenient.output
     assert "the server old.test hands requests on" in lenient.output
 

@@ -81,7 +81,7 @@ class Observed:
     def becomes(self, stage: str) -> None:
         """Have the role take the site to another stage; the lines in the server stay as they are."""
         self.world.sites[0]["stage"] = stage
-        run = self.world.play(roles=("gate",), gate_close_without_evidence=True)
+        run = self.world.play(roles=("gate",), gate_allow_unverified_enforce=True)
         assert run.code == 0, run.output
 
 

@@ -994,7 +994,7 @@ class TestTrust:
         before = gated.tree()
         for replace_anchor in ("", other.issuing.anchor, other.root.facts["sha256"]):
             for mode in ({}, {"_ansible_check_mode": True}):
-                options = {"replace_anchor": replace_anchor, "cut_connections_after": "5s", "main_file": "main.conf"}
+                options = {"replace_anchor": replace_anchor, "worker_shutdown_timeout": "5s", "main_file": "main.conf"}
                 message = gated.trust(publication, **options, **mode)["msg"]
                 assert all(text in message for text in (anchor, gated.pki.root.anchor, str(gated.quietdoor / "trust")))
                 assert "set trust_replace_anchor" in message

@@ -84,7 +84,7 @@ def _run(settings: Mapping[str, Any], now: datetime) -> tuple[str, str]:
         nginx = nginx_from(settings)
         source = source_from(settings["url"], settings["url_ca"], seconds(settings, "timeout"))
         rules = _rules(settings)
-        after = seconds(settings, "cut_connections_after") if settings["cut_connections_after"] else None
+        after = seconds(settings, "worker_shutdown_timeout") if settings["worker_shutdown_timeout"] else None
         keep_cutting(nginx, settings["main_file"], after, rules.prove_timeout, check_mode=False)
         outcome = pull(nginx, source, rules, now)
     except PullProblem as problem:

@@ -75,7 +75,7 @@ class Drifted(Problem):
             f"Somebody changed the live gate by hand: {listed} {'is' if len(paths) == 1 else 'are'} not as the last "
             "transaction left it. Nothing was changed",
             "Look at the difference, put what is wanted of it into the inventory, and set force (of role rollout, "
-            "rollout_overwrite) to overwrite it",
+            "rollout_overwrite_manual_changes) to overwrite it",
         )
         self.drift = drift
 

@@ -166,7 +166,7 @@ class Witness:
             seen = (
                 "closed"
                 if gone
-                else "lives on until it is closed by either side: no trust_cut_connections_after is set"
+                else "lives on until it is closed by either side: no trust_worker_shutdown_timeout is set"
             )
             return self._proof(tried, seen, ok=True if gone else None)
         gone = self._websocket.ends_within(self.door.cut_after + _MARGIN)

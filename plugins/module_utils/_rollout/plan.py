@@ -354,7 +354,7 @@ def _check_probe_client(people: Iterable[Mapping[str, Any]], client: ProbeClient
         raise Problem(
             f"{client.name} holds no valid certificate, so nothing could be proven from outside",
             f"Add {{name: {client.name}, common_name: Door probe}} to authority_roster and run playbook quietdoor.mtls.trust, "
-            "or name another client with rollout_canary",
+            "or name another client with rollout_probe_client",
         )
     if client.found != (True, True):
         certificate = client.certificate or "rollout_probe_certificate is not set"
@@ -386,7 +386,7 @@ def _check_admitted(sites: Sequence[Site], readiness: Iterable[SiteReadiness], c
     if closed:
         raise Problem(
             f"{', '.join(closed)}: {client.name} is not admitted by allow, so nothing could be proven from outside",
-            "Add it to allow.names, or name another client with rollout_canary",
+            "Add it to allow.names, or name another client with rollout_probe_client",
         )
 
 
@@ -425,7 +425,7 @@ def _required_receipts(
     if required and not receipts.directory:
         raise Problem(
             f"rollout_receipts_path: the directory of the receipts on {receipts.host} is not known",
-            f'Set rollout_receipts_path, or rollout_after to "" if no environment comes before {receipts.environment}',
+            f'Set rollout_receipts_path, or rollout_requires_environment to "" if no environment comes before {receipts.environment}',
         )
     return required
 
