@@ -333,8 +333,8 @@ held_by:
   description:
     - The transaction that holds this host, or the last one that did; empty if there was none.
     - It has C(id), C(phase) (V(armed), V(committing), V(committed), V(reverting) or V(reverted)), C(operator), C(since),
-      C(deadline), C(base) and C(target) (generations), C(why) (it went back), C(revert_mechanism), and C(triggered), whether what takes
-      it back is there.
+      C(deadline), C(base) and C(target) (generations), C(why) (it went back), C(revert_mechanism), and C(triggered), whether what
+      takes it back is there.
   returned: O(step=status)
   type: dict
   sample: {}

@@ -60,6 +60,10 @@ options:
         description: Where to connect instead of the gates' own addresses, a host or host:port.
         type: str
         default: ""
+      ports:
+        description: For each port of a gate the one to connect to, where ports are translated on the way.
+        type: dict
+        default: {}
       server_ca:
         description: PEM file of the CA that signed the web servers' certificates, by default the CAs that this system knows.
         type: path
@@ -205,6 +209,7 @@ _HOST = {
     "name": {"type": "str", "required": True},
     "endpoints": {"type": "list", "elements": "dict", "required": True},
     "address": {"type": "str", "default": ""},
+    "ports": {"type": "dict", "default": {}},
     "server_ca": {"type": "path", "default": ""},
     "websocket_path": {"type": "str", "default": ""},
     "cut_after": {"type": "str", "default": ""},

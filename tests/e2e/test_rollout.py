@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-QUICK = {"rollout_quiet_period": "1s", "rollout_requires_environment": "", "gate_on_bypass": "warn", "rollout_revert_mechanism": "process"}
+QUICK = {
+    "rollout_quiet_period": "1s",
+    "rollout_requires_environment": "",
+    "gate_on_bypass": "warn",
+    "rollout_revert_mechanism": "process",
+}
 CANARY = {"name": "door-probe", "common_name": "Door probe"}
 
 
@@ -276,7 +281,11 @@ def test_a_manifest_that_is_cut_off_closes_nothing(lab: Lab) -> None:
     live = (lab.nginx.prefix / "quietdoor" / "gate").readlink().name
     assert f"-e rollback_generation={live} -e rollout_overwrite_manual_changes=true" in " ".join(alone.output.split())
     mended = lab.play(
-        "-e", f"rollback_generation={live}", "-e", "rollout_overwrite_manual_changes=true", playbook="quietdoor.mtls.rollback"
+        "-e",
+        f"rollback_generation={live}",
+        "-e",
+        "rollout_overwrite_manual_changes=true",
+        playbook="quietdoor.mtls.rollback",
     )
     assert mended.code == 0, mended.output
     assert path.read_text() == text

@@ -332,8 +332,8 @@ def endpoints_of_live_gate(conf_path: str) -> Sequence[Endpoint] | None:
         raise Problem(
             f"{conf_path}/{HOME}/gate/manifest.json does not say where the running nginx can be asked, so somebody has "
             "changed it",
-            f"Run playbook quietdoor.mtls.rollback with -e rollback_generation={live} -e rollout_overwrite_manual_changes=true, which "
-            "writes what was there",
+            f"Run playbook quietdoor.mtls.rollback with -e rollback_generation={live} "
+            "-e rollout_overwrite_manual_changes=true, which writes what was there",
         ) from None
     snippets = {site.name for site in read_manifest(manifest).checked().sites if site.manage == "snippets"}
     waiting = snippets - included_sites(conf_path)

@@ -83,7 +83,9 @@ def choose(wanted: str) -> str:
     """
     runs = os.path.isdir(_RUNNING)
     if wanted == "systemd" and not runs:
-        raise Problem("systemd does not run on this host, so no unit could take the gate back", "Set revert_mechanism to auto")
+        raise Problem(
+            "systemd does not run on this host, so no unit could take the gate back", "Set revert_mechanism to auto"
+        )
     return wanted if wanted != "auto" else ("systemd" if runs else "process")
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 KINDS = ("valid", "revoked", "expired", "server_auth", "foreign", "other")
 
 _HTTPS_PORT = 443
-_LAST_PORT = 65535
+LAST_PORT = 65535
 _LONGEST_TIMEOUT = 300  # seconds
 _LARGEST_BURST = 1000
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
@@ -158,7 +158,7 @@ def address_from(text: str, default_host: str, default_port: int) -> tuple[str, 
         return text, default_port
     match = _ADDRESS.fullmatch(text)
     port = int(match["port"] or default_port) if match else 0
-    if not match or not 0 < port <= _LAST_PORT:
+    if not match or not 0 < port <= LAST_PORT:
         raise Problem(
             f"address: {text!r} is no host or host:port", "Write for example 192.0.2.7, web1:8443 or [2001:db8::7]:443"
         )
@@ -167,8 +167,8 @@ def address_from(text: str, default_host: str, default_port: int) -> tuple[str, 
 
 def _ports(numbers: Sequence[int]) -> tuple[int, ...]:
     for number in numbers:
-        if not 0 < number <= _LAST_PORT:
-            raise Problem(f"plain_ports: {number} is not a TCP port", f"Choose from 1 to {_LAST_PORT}")
+        if not 0 < number <= LAST_PORT:
+            raise Problem(f"plain_ports: {number} is not a TCP port", f"Choose from 1 to {LAST_PORT}")
     return tuple(numbers)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .._ansible.durations import parse_duration
 from .._ansible.errors import Problem
 from .client import resolve
-from .options import address_from
+from .options import LAST_PORT, address_from
 from .wire import Identity, Target
 from .witness import Door, Proof, Witness, ask_trust, judge_bundle, published_generation, unproven_hosts
 
@@ -120,7 +120,8 @@ def _door(host: Mapping[str, Any], endpoint: Mapping[str, Any], timeout: float) 
             f"hosts: {host['name']}: {str(endpoint)[:200]!r} is not an endpoint",
             "Give every endpoint a site, an address, a port and a server_name",
         ) from None
-    reached, reached_port = address_from(str(host.get("address") or ""), _LOOPBACK.get(own, own).strip("[]"), port)
+    default_host, default_port = _LOOPBACK.get(own, own).strip("[]"), _translated(host, port)
+    reached, reached_port = address_from(str(host.get("address") or ""), default_host, default_port)
     cut_after = str(host.get("cut_after") or "")
     return Door(
         host=str(host["name"]),
@@ -131,6 +132,22 @@ def _door(host: Mapping[str, Any], endpoint: Mapping[str, Any], timeout: float) 
         websocket_path=str(host.get("websocket_path") or ""),
         cut_after=parse_duration(cut_after, "cut_after").total_seconds() if cut_after else None,
     )
+
+
+def _translated(host: Mapping[str, Any], port: int) -> int:
+    """Return the port to connect to for a port of a gate.
+
+    :raises Problem: if ``ports`` of the host gives it anything but a TCP port.
+    """
+    written = {str(key): value for key, value in (host.get("ports") or {}).items()}.get(str(port), port)
+    try:
+        translated = int(written)
+    except (TypeError, ValueError):
+        translated = 0
+    if not 0 < translated <= LAST_PORT:
+        what = f"hosts: {host['name']}: ports: {str(written)[:200]!r} for port {port} is not a TCP port"
+        raise Problem(what, f"Choose from 1 to {LAST_PORT}; playbook revoke takes it from rollout_probe_ports")
+    return translated
 
 
 def _line(proof: Proof) -> str:
