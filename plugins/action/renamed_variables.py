@@ -1,0 +1,42 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fail on the control node if any host of the inventory has a variable with a former name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.renamed_variables import refuse_former_names
+
+_GROUPS = ("mtls_ca", "mtls_web")
+
+
+class ActionModule(ActionBase):
+    """Action renamed_variables."""
+
+    _supports_check_mode = True
+    _supports_diff = True
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Look at every host of the collection's groups and of the play, also those that ``--limit`` leaves out."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        self.validate_argument_spec(argument_spec={})
+        given = task_vars or {}
+        groups = given.get("groups", {})
+        names = [host for group in _GROUPS for host in groups.get(group, ())] + list(
+            given.get("ansible_play_hosts_all", ())
+        )
+        # Raw: a variable is found whatever it amounts to, and nothing is templated for it.
+        hosts = {str(host): given["hostvars"].raw_get(str(host)) for host in names}
+        # Variables of the task, of roles and of blocks are not in hostvars.
+        hosts[str(given["inventory_hostname"])] = given
+        try:
+            refuse_former_names(hosts)
+        except Problem as problem:
+            raise AnsibleActionFail(str(problem)) from None
+        return {**result, "changed": False}

@@ -1,0 +1,48 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Test which hosts and variables action renamed_variables looks at."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleActionFail
+from ansible_collections.quietdoor.mtls.plugins.action import renamed_variables as action
+
+RAW = {"ca": {}, "web1": {}, "web2": {}, "localhost": {}}
+FORMER = {"rollout_canary": "{{ nothing_of_that_name }}"}
+
+
+def run(monkeypatch: pytest.MonkeyPatch, hosts: dict[str, dict[str, Any]], **variables: Any) -> dict[str, Any]:
+    """Return the result of the action on host ca, of which ``variables`` are those of the task."""
+    module = object.__new__(action.ActionModule)
+    module._task = SimpleNamespace(args={}, async_val=0)
+    monkeypatch.setattr(action.ActionBase, "run", lambda *_given: {})
+    given = {
+        "inventory_hostname": "ca",
+        "groups": {"mtls_ca": ["ca"], "mtls_web": ["web1", "web2"], "all": list(RAW)},
+        "ansible_play_hosts_all": ["ca"],
+        "hostvars": SimpleNamespace(raw_get={**RAW, **hosts}.__getitem__),
+    }
+    result: dict[str, Any] = module.run(None, {**given, **variables})
+    return result
+
+
+@pytest.mark.parametrize("host", ["ca", "web1", "web2"])
+def test_every_host_of_the_groups_is_looked_at_without_templating(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    with pytest.raises(AnsibleActionFail, match=rf"rollout_canary is now rollout_probe_client \(set for {host}\)"):
+        run(monkeypatch, {host: FORMER} if host != "ca" else {}, **(FORMER if host == "ca" else {}))
+
+
+def test_hosts_of_the_play_are_looked_at_whatever_their_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = {"localhost": FORMER}
+    assert run(monkeypatch, hosts) == {"changed": False}, "it has nothing to do with this collection"
+    with pytest.raises(AnsibleActionFail, match="set for localhost"):
+        run(monkeypatch, hosts, ansible_play_hosts_all=["ca", "localhost"], groups={})
+
+
+def test_present_names_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, {"web1": {"rollout_probe_client": "x"}}) == {"changed": False}
