@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import json
 import lzma
 import os
 import re
@@ -21,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from .._ansible.errors import Problem
 from .._ansible.files import opened
+from .log_format import parse_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,19 +28,6 @@ if TYPE_CHECKING:
 # Longer than any line of ours: nginx takes 8 KiB of request line and 8 KiB of each header, and JSON writes a byte as six at most.
 _LONGEST = 1 << 18
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-_COMBINED = re.compile(
-    r'(?P<remote_addr>\S+) - - \[(?P<time>[^\]]+)\] "(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) \d+ '
-    r'"(?:[^"\\]|\\.)*" "(?P<user_agent>(?:[^"\\]|\\.)*)" '
-    r'stage="(?P<stage>[^"]*)" verdict="(?P<verdict>[^"]*)" reason="(?P<reason>[^"]*)" verify="[^"]*" '
-    r'serial="(?P<serial>[^"]*)" '
-    r'subject="[^"]*" issuer="[^"]*" name="(?P<name>[^"]*)" email="(?P<email>[^"]*)" peer="(?P<peer>[^"]*)" '
-    r'upstream_status="(?P<upstream_status>[^"]*)" request_id="[^"]*"(?: edge="(?P<edge>[^"]*)")?'
-)
-_NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_MONTHS = {name: number for number, name in enumerate(_NAMES, 1)}
-_LOCAL = re.compile(r"(\d{2})/([A-Z][a-z]{2})/(\d{4}):(\d{2}):(\d{2}):(\d{2}) ([+-]\d{4})")
-# What nginx makes of a byte in a log that is no JSON.
-_ESCAPED = re.compile(r"\\x([0-9A-F]{2})")
 
 
 @dataclass(frozen=True)
@@ -150,34 +137,9 @@ def _of_lines(file: IO[bytes], reading: Reading) -> Iterator[Request]:
 def parse(line: str) -> Request | None:
     """Return what a line of either format says, None if it is no line of a gate."""
     try:
-        fields = json.loads(line) if line.startswith("{") else _combined(line)
-        return _request(fields)
+        return _request(parse_line(line))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-
-
-def _combined(line: str) -> dict[str, str]:
-    match = _COMBINED.match(line)
-    if match is None:
-        raise ValueError(line)
-    # nginx writes what is empty as a hyphen there.
-    found = {key: value for key, value in match.groupdict().items() if value is not None}
-    fields = {key: "" if value == "-" else _unescaped(value) for key, value in found.items()}
-    # Method, address and protocol; of an address with spaces in it, all of it.
-    uri = fields["request"].partition(" ")[2].rpartition(" ")[0]
-    return {**fields, "uri": uri, "time": _local(match["time"])}
-
-
-def _unescaped(text: str) -> str:
-    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
-
-
-def _local(text: str) -> str:
-    match = _LOCAL.fullmatch(text)
-    if match is None:
-        raise ValueError(text)
-    day, month, year, hour, minute, second, offset = match.groups()
-    return f"{year}-{_MONTHS[month]:02d}-{day}T{hour}:{minute}:{second}{offset[:3]}:{offset[3:]}"
 
 
 def _request(fields: dict[str, str]) -> Request:

@@ -14,6 +14,7 @@ import jinja2
 
 from .._ansible.errors import Problem
 from .identity_headers import BLANKED_HEADERS
+from .log_format import LOG_FORMATS, render_log_format
 from .neighbours import POLICIES, neighbours_from, plan_default_servers
 from .quoting import quote
 from .template_context import describe_site, manifest_of
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from .sites import Site
 
 TEMPLATES = os.path.join(os.path.dirname(os.path.abspath(__file__)), *[os.pardir] * 3, "roles", "gate", "templates")
-LOG_FORMATS = ("json", "combined")
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,9 @@ def _files(
     yield "manifest.json", manifest_of(sites).render()
     for site in described:
         name, snippets = site["name"], site["manage"] == "snippets"
-        yield f"sites/{name}.conf", rendered("site", gate__site=site, gate__part="http" if snippets else "whole")
+        log_format = functools.partial(_log_format, site, settings.log_format)
+        part = "http" if snippets else "whole"
+        yield f"sites/{name}.conf", rendered("site", gate__site=site, gate__part=part, log_format=log_format)
         if snippets:
             yield f"snippets/{name}-server.conf", rendered("site", gate__site=site, gate__part="server")
         if site["comes_again"]:
@@ -125,6 +127,12 @@ def _files(
             yield f"snippets/{name}-{handler['key']}.conf", text
         if site["auth_request"]:
             yield f"snippets/{name}-decision.conf", rendered("decision", gate__site=site)
+
+
+def _log_format(site: Mapping[str, Any], kind: str, decided: Mapping[str, str]) -> str:
+    values = {**site["visitor"], **decided, "site": site["name"]}
+    values["edge_signal"] = f"$quietdoor_site_{site['slug']}_edge_signal"
+    return render_log_format(kind, values, edge=bool(site["edge"]))
 
 
 def _shared(
@@ -140,6 +148,5 @@ def _shared(
             "http2": [listen.token for listen in plan.http2],
         },
         "gate__blanked_headers": list(BLANKED_HEADERS),
-        "gate_log_format": settings.log_format,
         "gate_nginx_log_path": settings.log_path,
     }
