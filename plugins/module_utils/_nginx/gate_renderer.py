@@ -14,9 +14,10 @@ import jinja2
 
 from .._ansible.errors import Problem
 from .identity_headers import BLANKED_HEADERS
-from .log_format import LOG_FORMATS, render_log_format
+from .log_format import LOG_FORMATS
 from .neighbours import POLICIES, neighbours_from, plan_default_servers
 from .quoting import quote
+from .site_context import site_context
 from .template_context import describe_site, manifest_of
 from .ways import ways_round
 
@@ -86,7 +87,7 @@ def template_environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["quietdoor.mtls.nginx_quote"] = quote
+    environment.filters["nginx_quote"] = quote
     return environment
 
 
@@ -112,13 +113,17 @@ def _files(
 
     yield "http.conf", rendered("http")
     yield "manifest.json", manifest_of(sites).render()
-    for site in described:
+    for one, site in zip(sites, described):
         name, snippets = site["name"], site["manage"] == "snippets"
-        log_format = functools.partial(_log_format, site, settings.log_format)
-        part = "http" if snippets else "whole"
-        yield f"sites/{name}.conf", rendered("site", gate__site=site, gate__part=part, log_format=log_format)
-        if snippets:
-            yield f"snippets/{name}-server.conf", rendered("site", gate__site=site, gate__part="server")
+        for part, path in _site_files(one):
+            context = site_context(
+                one,
+                part,
+                log_path=settings.log_path,
+                log_format=settings.log_format,
+                http2_tokens=shared["gate__default"]["http2"] if shared["gate__http2_by_listen"] else (),
+            )
+            yield path, rendered("site", **context)
         if site["comes_again"]:
             yield f"snippets/{name}-again.conf", rendered("again", gate__site=site)
         for handler in site["handlers"]:
@@ -129,10 +134,12 @@ def _files(
             yield f"snippets/{name}-decision.conf", rendered("decision", gate__site=site)
 
 
-def _log_format(site: Mapping[str, Any], kind: str, decided: Mapping[str, str]) -> str:
-    values = {**site["visitor"], **decided, "site": site["name"]}
-    values["edge_signal"] = f"$quietdoor_site_{site['slug']}_edge_signal"
-    return render_log_format(kind, values, edge=bool(site["edge"]))
+def _site_files(site: Site) -> list[tuple[str, str]]:
+    """Return part and path of each file that template site.conf.j2 renders."""
+    path = f"sites/{site.name}.conf"
+    if site.manage == "vhost":
+        return [("whole", path)]
+    return [("http", path), ("server", f"snippets/{site.name}-server.conf")]
 
 
 def _shared(
@@ -140,7 +147,7 @@ def _shared(
 ) -> dict[str, Any]:
     return {
         "gate__sites": described,
-        "gate__nginx": {"capabilities": capabilities},
+        "capabilities": capabilities,
         # Before 1.25.1 HTTP/2 belongs to an address, since then to a server.
         "gate__http2_by_listen": capabilities["http2"] and not capabilities["http2_directive"],
         "gate__default": {
