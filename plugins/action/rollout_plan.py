@@ -34,7 +34,7 @@ _SPEC = {
     **_CLIENT,
     "step": {
         "type": "str",
-        "choices": ["changes", "enforced", "logs", "readiness", "rollout", "probes", "rollback", "summary"],
+        "choices": ["changes", "enforced", "gates", "logs", "readiness", "rollout", "probes", "rollback", "summary"],
         "required": True,
     },
     "sites": {"type": "raw"},
@@ -80,6 +80,7 @@ class ActionModule(ActionBase):
         steps: dict[str, Callable[[], dict[str, Any]]] = {
             "changes": step.changes,
             "enforced": step.enforced,
+            "gates": step.gates,
             "logs": step.logs,
             "readiness": step.readiness,
             "rollout": step.rollout,
@@ -115,6 +116,7 @@ class _Step:
             ],
             "enforced": list(changes.enforced),
             "only_back": changes.only_back,
+            "differs": changes.differs,
             "guarded": guarded,
             # Once the fallback window is gone, nothing admits clients when a CRL ends.
             "min_remaining": self.options["min_remaining"] if changes.enforced else "0s",
@@ -128,6 +130,15 @@ class _Step:
         options = self.options
         changes = plan_moves(parse_sites(options["sites"]), options["manifest"], force=True)
         return {"enforced": [change.site for change in changes if change.shuts]}
+
+    def gates(self) -> dict[str, Any]:
+        """Return where the gates of this host are that refuse clients, and which sites refuse none yet."""
+        sites = parse_sites(self.options["sites"])
+        return {
+            "address": self._address(),
+            "endpoints": plan.refusing_endpoints(sites),
+            "observed": [site.name for site in sites if site.stage == "observe"],
+        }
 
     def logs(self) -> dict[str, Any]:
         """Return the logs of every site."""
@@ -168,15 +179,13 @@ class _Step:
         """Return the options of module gate_probe for each gate."""
         options = self.options
         policy = probes.ProbePolicy(options["probe_checks"], options["generation_only"], options["only_back"])
-        reached_at = options["ansible_host"] or self.host
-        address = probes.probe_address(options["probe_address"], options["connection"], reached_at)
         if options["manifest"] is None:
             raise Problem(
                 f"{self.host}: quietdoor/gate/manifest.json is not valid JSON, so the gate cannot be probed",
                 "Roll back to a kept generation with playbook quietdoor.mtls.rollback",
             )
         planned = probes.plan_probes(
-            options["manifest"], address, options["probe_ports"], self._client(), policy, skip=options["skip"]
+            options["manifest"], self._address(), options["probe_ports"], self._client(), policy, skip=options["skip"]
         )
         return {"probes": planned}
 
@@ -231,6 +240,11 @@ class _Step:
             if "logs" in result:
                 found[host] = result["logs"]
         return found
+
+    def _address(self) -> str:
+        options = self.options
+        reached_at = options["ansible_host"] or self.host
+        return probes.probe_address(options["probe_address"], options["connection"], reached_at)
 
     def _group(self) -> list[str]:
         return list(self.variables["groups"].get("mtls_web", ()))

@@ -21,10 +21,10 @@ description:
   - No private key leaves this host, and none is used for anything but TLS handshakes with the gates.
 options:
   certificates:
-    description: The certificates that are about to be revoked.
+    description:
+      - The certificates that are about to be revoked. Required unless O(revoked) is given.
     type: list
     elements: dict
-    required: true
     suboptions:
       name:
         description: What to call it in the result.
@@ -41,6 +41,17 @@ options:
       key:
         description: The PEM file of its private key, if that is at hand.
         type: path
+  revoked:
+    description:
+      - In place of O(certificates), what is about to be revoked, as RV(quietdoor.mtls.revocation#module:revoked). Certificates that
+        have ended are left out.
+    type: list
+    elements: dict
+  issued:
+    description:
+      - The results of module M(quietdoor.mtls.certs_info) for each authority, in which the files of O(revoked) are found.
+    type: list
+    elements: dict
   hosts:
     description: The web hosts and the gates on each.
     type: list
@@ -131,6 +142,12 @@ unproven:
   type: list
   elements: str
   sample: [web2]
+unlisted:
+  description: The directories of authorities in O(revoked) that could not be listed, so that nothing is proven of them.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 failures:
   description: What went wrong, one sentence a host.
   returned: success
@@ -195,6 +212,10 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations 
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.files import PRIVATE_FILE, opened, write_atomic
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.revoked_certificates import (
+    find_certificates,
+    unlisted_authorities,
+)
 from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.testimony import Certificate, Testimony
 
 _PAUSE = 0.2
@@ -215,7 +236,9 @@ _HOST = {
     "cut_after": {"type": "str", "default": ""},
 }
 _SPEC = {
-    "certificates": {"type": "list", "elements": "dict", "required": True, "options": _CERTIFICATE},
+    "certificates": {"type": "list", "elements": "dict", "options": _CERTIFICATE},
+    "revoked": {"type": "list", "elements": "dict"},
+    "issued": {"type": "list", "elements": "dict"},
     "hosts": {"type": "list", "elements": "dict", "required": True, "options": _HOST},
     "publish_path": {"type": "path", "required": True},
     "rendezvous": {"type": "path", "required": True},
@@ -227,14 +250,21 @@ _SPEC = {
 def _work(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     patience = parse_duration(params["patience"], "patience").total_seconds()
-    certificates = [
-        Certificate(one["name"], one["serial"], one["certificate"], one["key"] or "") for one in params["certificates"]
-    ]
-    testimony = Testimony(certificates, params["hosts"], params["timeout"])
+    testimony = Testimony(certificates_from(params), params["hosts"], params["timeout"])
     testimony.open()
     write_atomic(os.path.join(params["rendezvous"], "ready"), b"", PRIVATE_FILE)
     failures = _wait_for(os.path.join(params["rendezvous"], "go"), patience)
-    return {"changed": False, **testimony.judge(params["publish_path"], failures)}
+    unlisted = unlisted_authorities(params["revoked"] or (), params["issued"] or ())
+    return {"changed": False, "unlisted": list(unlisted), **testimony.judge(params["publish_path"], failures)}
+
+
+def certificates_from(params: dict[str, Any]) -> list[Certificate]:
+    """Return the certificates that the options name."""
+    if params["certificates"] is None:
+        return list(find_certificates(params["revoked"], params["issued"]))
+    return [
+        Certificate(one["name"], one["serial"], one["certificate"], one["key"] or "") for one in params["certificates"]
+    ]
 
 
 def _wait_for(path: str, patience: float) -> dict[str, str]:
@@ -253,7 +283,15 @@ def _wait_for(path: str, patience: float) -> dict[str, str]:
 
 def main() -> None:
     """Run the module."""
-    run(AnsibleModule(argument_spec=_SPEC, supports_check_mode=False), _work)
+    one_of = [("certificates", "revoked")]
+    module = AnsibleModule(
+        argument_spec=_SPEC,
+        mutually_exclusive=one_of,
+        required_one_of=one_of,
+        required_together=[("revoked", "issued")],
+        supports_check_mode=False,
+    )
+    run(module, _work)
 
 
 if __name__ == "__main__":

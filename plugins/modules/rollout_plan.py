@@ -21,6 +21,7 @@ options:
       - V(changes) returns the stage changes of the host and what has to be read before they are judged.
       - V(enforced) returns only the sites that would refuse clients whom they admit today.
       - V(logs) returns only the access logs of the host.
+      - V(gates) returns where the gates are that refuse clients, for module M(quietdoor.mtls.revocation_proof).
       - V(readiness) returns what the access logs of all hosts show about the sites of this host, and V(summary) merges that of
         all hosts.
       - V(rollout) returns messages, the receipts that are required, and what a receipt may be written of. Fails if the rollout
@@ -28,7 +29,7 @@ options:
       - V(probes) returns the options of module M(quietdoor.mtls.gate_probe) for each gate.
       - V(rollback) returns the generation to go back to. Fails rather than refuse clients who are admitted today.
     type: str
-    choices: [changes, enforced, logs, readiness, rollout, probes, rollback, summary]
+    choices: [changes, enforced, gates, logs, readiness, rollout, probes, rollback, summary]
     required: true
   sites:
     description: The variable C(gate_sites) of role P(quietdoor.mtls.gate#role).
@@ -187,6 +188,10 @@ only_back:
   description: Whether something changes, and every change goes back to an earlier stage.
   returned: O(step=changes)
   type: bool
+differs:
+  description: Whether the candidate is not what the host serves.
+  returned: O(step=changes)
+  type: bool
 guarded:
   description: Whether a site has a gate.
   returned: O(step=changes)
@@ -207,6 +212,20 @@ probe_key:
   description: Its private key, likewise.
   returned: O(step=changes) or O(step=rollback)
   type: str
+address:
+  description: Where the host is reached; empty for the addresses that its sites listen on.
+  returned: O(step=gates)
+  type: str
+endpoints:
+  description: Where the gates listen that refuse clients, a list of C(site), C(address), C(port) and C(server_name).
+  returned: O(step=gates)
+  type: list
+  elements: dict
+observed:
+  description: The sites that refuse no client yet.
+  returned: O(step=gates)
+  type: list
+  elements: str
 logs:
   description: The access logs, for module M(quietdoor.mtls.gate_log_info).
   returned: O(step=changes) or O(step=logs)

@@ -403,7 +403,7 @@ def test_a_witness_that_cannot_see_delays_nothing_and_proves_nothing(lab: TwoHos
 def test_a_witness_that_fails_delays_nothing_and_is_named(lab: TwoHosts) -> None:
     lab.roster.append({"name": "ines", "common_name": "ines", "email": ["ines@example.org"]})
     assert lab.play().code == 0
-    run = lab.play("-e", "revoke_client=ines", "-e", "revoke__certificates=nonsense", playbook=REVOKE)
+    run = lab.play("-e", "revoke_client=ines", "-e", "revoke__listings=nonsense", playbook=REVOKE)
     assert run.code != 0
     assert "nothing proves that they are refused: the witness failed" in run.output, run.output[-6000:]
     assert "nginx serves the new trust" in run.output

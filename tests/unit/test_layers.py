@@ -25,6 +25,7 @@ RULES: dict[str, set[str]] = {
     "_nginx": {"_ansible"},
     "_pki": {"_ansible"},
     "_probe": {"_ansible"},
+    "_rollout": {"_ansible", "_nginx"},
 }
 # Package -> what it may import that is not in the standard library. Web hosts have the standard library only.
 THIRD_PARTY: dict[str, set[str]] = {"_pki": {"cryptography"}}

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .._nginx.receipts import Thing
     from .._nginx.sites import Site
 
+REFUSING = ("fallback", "enforce")
 _ENVIRONMENT = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _AGAIN = "run playbook quietdoor.mtls.rollout again"
 
@@ -226,6 +227,11 @@ def merge_readiness(found: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any
         if one["site"] not in merged or not one["allowed"]:
             merged[one["site"]] = one
     return list(merged.values())
+
+
+def refusing_endpoints(sites: Iterable[Site]) -> list[dict[str, Any]]:
+    """Return where the gates listen that refuse clients without a certificate."""
+    return [endpoint for site in sites if site.stage in REFUSING for endpoint in site.as_dict()["endpoints"]]
 
 
 def trust_problems(trust: Mapping[str, Any]) -> list[str]:

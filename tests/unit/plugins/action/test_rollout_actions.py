@@ -96,6 +96,15 @@ class TestPlan:
         assert result["enforced"] == ["panel"]
         assert run(rollout_plan, {"step": "enforced", "sites": [SITE], "manifest": {}})["enforced"] == []
 
+    def test_gates_that_refuse_clients(self, run: Any) -> None:
+        watched = {**SITE, "name": "watched", "stage": "observe", "server_names": ["watched.example"]}
+        found = run(rollout_plan, {"step": "gates", "sites": [SITE, watched], "ansible_host": "192.0.2.7"})
+        assert (found["address"], found["observed"]) == ("192.0.2.7", ["watched"])
+        assert found["endpoints"] == [
+            {"site": "panel", "address": "127.0.0.1", "port": 443, "server_name": "panel.example"}
+        ]
+        assert run(rollout_plan, {"step": "gates", "sites": [], "connection": "local"})["address"] == ""
+
     def test_rollout(self, run: Any) -> None:
         result = self.rollout(run, {"web1": read()}, previous_environment="staging", receipts_path="/r", force=True)
         assert "failed" not in result, result
