@@ -14,6 +14,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations 
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.version import collection_version
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.moves import plan_moves
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.probe_client_files import read_probe_client_files
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.readiness import rules_from
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.receipts import things_of
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import parse_sites
@@ -120,9 +121,7 @@ class _Step:
             "guarded": guarded,
             # Once the fallback window is gone, nothing admits clients when a CRL ends.
             "min_remaining": self.options["min_remaining"] if changes.enforced else "0s",
-            "needs_probe_client": guarded and not changes.only_back and plan.needs_probe_client(sites),
-            "probe_certificate": client.certificate,
-            "probe_key": client.key,
+            **self._probe_client(client, needed=guarded and not changes.only_back and plan.needs_probe_client(sites)),
         }
 
     def enforced(self) -> dict[str, Any]:
@@ -204,8 +203,7 @@ class _Step:
             "needed": planned.generation is not None,
             "generation": planned.generation,
             "messages": list(planned.messages),
-            "probe_certificate": client.certificate,
-            "probe_key": client.key,
+            **self._probe_client(client, needed=planned.generation is not None, only_if_usable=True),
         }
 
     def summary(self) -> dict[str, Any]:
@@ -262,6 +260,19 @@ class _Step:
         )
         return plan.with_default_files(client, options["authority_path"])
 
+    def _probe_client(self, client: plan.ProbeClient, *, needed: bool, only_if_usable: bool = False) -> dict[str, Any]:
+        """Return where the files of the probe client are, and what is known of them if they are on the control node.
+
+        :param only_if_usable: whether files that cannot be read are no error.
+        """
+        found = {"probe_certificate": client.certificate, "probe_key": client.key}
+        if not needed:
+            return {**found, "probe_files": {}, "read_probe_files": False}
+        localhost = self.variables["hostvars"].get(client.host) or {}
+        if client.host != "localhost" or localhost.get("ansible_connection", "local") != "local":
+            return {**found, "probe_files": {}, "read_probe_files": True}
+        return {**found, "probe_files": _files_of(client, only_if_usable), "read_probe_files": False}
+
     def _receipts(self) -> plan.Receipts:
         options = self.options
         return plan.Receipts(
@@ -270,3 +281,14 @@ class _Step:
             environment=options["environment"],
             previous=options["previous_environment"],
         )
+
+
+def _files_of(client: plan.ProbeClient, only_if_usable: bool) -> dict[str, Any]:
+    try:
+        return read_probe_client_files(client.certificate, client.key)
+    except (Problem, OSError) as error:
+        if only_if_usable:
+            return {"certificate_found": False, "key_found": False, "serial": ""}
+        if isinstance(error, Problem):
+            raise
+        raise Problem(f"{client.certificate} cannot be read: {error.strerror}", "Let this user read it") from None

@@ -57,46 +57,16 @@ serial:
   sample: 2B6C0DE1
 """
 
-import os
-import re
-import ssl
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.certificate import read_certificate
-
-_FIRST = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.probe_client_files import read_probe_client_files
 
 
 def work(module: Any) -> dict[str, Any]:
     """Report on the files."""
-    certificate, key = module.params["certificate"], module.params["key"]
-    found = os.path.exists(certificate)
-    return {
-        "changed": False,
-        "certificate_found": found,
-        "key_found": os.path.exists(key),
-        "serial": serial_of(certificate) if found else "",
-    }
-
-
-def serial_of(path: str) -> str:
-    """Return the serial of the first certificate of a PEM file.
-
-    :raises Problem: if there is none.
-    """
-    with open(path, encoding="utf-8", errors="replace") as file:
-        first = _FIRST.search(file.read())
-    try:
-        return read_certificate(ssl.PEM_cert_to_DER_cert(first[0])).serial if first else _refuse(path)
-    except (ValueError, IndexError):
-        return _refuse(path)
-
-
-def _refuse(path: str) -> str:
-    raise Problem(f"{path} does not begin with a certificate in PEM", "Give the certificate with its chain")
+    return {"changed": False, **read_probe_client_files(module.params["certificate"], module.params["key"])}
 
 
 def main() -> None:

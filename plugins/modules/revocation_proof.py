@@ -43,8 +43,8 @@ options:
         type: path
   revoked:
     description:
-      - In place of O(certificates), what is about to be revoked, as RV(quietdoor.mtls.revocation#module:revoked). Certificates that
-        have ended are left out.
+      - In place of O(certificates), what is about to be revoked, as RV(quietdoor.mtls.revocation#module:revoked).
+      - Certificates that have ended are left out.
     type: list
     elements: dict
   issued:

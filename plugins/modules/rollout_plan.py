@@ -200,10 +200,14 @@ min_remaining:
   description: For module M(quietdoor.mtls.trust_info).
   returned: O(step=changes)
   type: str
-needs_probe_client:
-  description: Whether the files of the probe client are required.
-  returned: O(step=changes)
+read_probe_files:
+  description: Whether module M(quietdoor.mtls.probe_client_info) has to read the files of the probe client on another host.
+  returned: O(step=changes) or O(step=rollback)
   type: bool
+probe_files:
+  description: The same result, if they are on the control node; else empty.
+  returned: O(step=changes) or O(step=rollback)
+  type: dict
 probe_certificate:
   description: The certificate of the probe client, given or where role P(quietdoor.mtls.authority#role) keeps it.
   returned: O(step=changes) or O(step=rollback)

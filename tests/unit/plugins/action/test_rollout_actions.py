@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from ansible_collections.quietdoor.mtls.plugins.action import rollout_plan, rollout_verify
 from ansible_collections.quietdoor.mtls.plugins.modules import rollout_plan as plan_module
 from ansible_collections.quietdoor.mtls.plugins.modules import rollout_verify as verify_module
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SITE = {
     "name": "panel",
@@ -87,9 +90,17 @@ class TestPlan:
     def test_changes(self, run: Any) -> None:
         result = run(rollout_plan, self.options(step="changes", force="yes", min_remaining="9d", authority_path="/ca"))
         assert result["changes"] == [{"site": "panel", "from": "observe", "to": "enforce", "kind": "jump"}]
-        assert (result["enforced"], result["min_remaining"], result["needs_probe_client"]) == (["panel"], "9d", True)
+        assert (result["enforced"], result["min_remaining"]) == (["panel"], "9d")
+        assert (result["probe_files"]["key_found"], result["read_probe_files"]) == (False, False)
         assert result["probe_key"] == "/ca/clients/door-probe/door-probe.key"
         assert result["logs"][0]["expected"]
+
+    def test_the_files_of_the_probe_client_are_elsewhere(self, run: Any) -> None:
+        options = self.options(step="changes", force=True, probe_from="bastion")
+        assert run(rollout_plan, options)["read_probe_files"]
+        hosts = {"web1": {}, "localhost": {"ansible_connection": "ssh"}}
+        assert run(rollout_plan, {**options, "probe_from": "localhost"}, hosts)["read_probe_files"]
+        assert not run(rollout_plan, self.options(step="changes", sites=[]))["read_probe_files"]
 
     def test_sites_that_would_be_enforced(self, run: Any) -> None:
         result = run(rollout_plan, {"step": "enforced", "sites": [SITE], "manifest": OBSERVED})
@@ -151,6 +162,21 @@ class TestPlan:
         manifest = {"sites": {"panel": {"stage": "enforce", "server_names": ["panel.example"], "listen": listen}}}
         result = run(rollout_plan, {"step": "probes", "manifest": manifest, "probe_client": "p"})
         assert [one["address"] for one in result["probes"]] == ["web1:443"]
+
+    def test_a_rollback_does_not_wait_for_the_files_of_the_probe_client(self, run: Any, tmp_path: Path) -> None:
+        broken = tmp_path / "c.pem"
+        broken.write_text("not a certificate")
+        kept = {"generation": 1, "stages": {}, "live": False, "intact": True, "closed": []}
+        options = {
+            "step": "rollback",
+            "status": {"generation": 2, "snapshots": [kept]},
+            "probe_certificate": str(broken),
+        }
+        result = run(rollout_plan, options)
+        assert (result["generation"], result["probe_files"]["certificate_found"]) == (1, False)
+        changes = self.options(step="changes", force=True, probe_certificate=str(broken))
+        assert "does not begin with a certificate" in run(rollout_plan, changes)["msg"]
+        assert "cannot be read" in run(rollout_plan, {**changes, "probe_certificate": str(tmp_path)})["msg"]
 
     def test_rollback(self, run: Any) -> None:
         status = {"generation": 1, "snapshots": []}
