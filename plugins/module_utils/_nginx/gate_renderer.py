@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from .._ansible.errors import Problem
-from .identity_headers import BLANKED_HEADERS
+from .http_context import http_context
 from .log_format import LOG_FORMATS
 from .neighbours import POLICIES, neighbours_from, plan_default_servers
 from .quoting import quote
 from .site_context import site_context
 from .template_context import describe_site, manifest_of
+from .upstream_context import decision_context, location_context, reproxy_context, upstream_context
 from .ways import ways_round
 
 if TYPE_CHECKING:
@@ -105,13 +106,15 @@ def _files(
 ) -> Iterator[tuple[str, str]]:
     """Yield path and text of each file."""
     described = [describe_site(site) for site in sites]
-    shared = _shared(described, capabilities, settings, plan)
+    # Before 1.25.1 HTTP/2 belongs to an address, since then to a server.
+    by_listen = capabilities["http2"] and not capabilities["http2_directive"]
+    http2_tokens = [listen.token for listen in plan.http2] if by_listen else []
     environment = template_environment()
 
     def rendered(template: str, **more: Any) -> str:
-        return environment.get_template(f"{template}.conf.j2").render(**shared, **more)
+        return environment.get_template(f"{template}.conf.j2").render(capabilities=capabilities, **more)
 
-    yield "http.conf", rendered("http")
+    yield "http.conf", rendered("http", **http_context(described, plan, http2_tokens=http2_tokens))
     yield "manifest.json", manifest_of(sites).render()
     for one, site in zip(sites, described):
         name, snippets = site["name"], site["manage"] == "snippets"
@@ -121,17 +124,22 @@ def _files(
                 part,
                 log_path=settings.log_path,
                 log_format=settings.log_format,
-                http2_tokens=shared["gate__default"]["http2"] if shared["gate__http2_by_listen"] else (),
+                http2_tokens=http2_tokens,
             )
             yield path, rendered("site", **context)
         if site["comes_again"]:
-            yield f"snippets/{name}-again.conf", rendered("again", gate__site=site)
+            yield (
+                f"snippets/{name}-again.conf",
+                rendered("upstream/reproxy", **reproxy_context(site, settings.log_path)),
+            )
         for handler in site["handlers"]:
-            template = "location" if snippets else handler["kind"]
-            text = rendered(template, gate__site=site, gate__handler=handler)
+            if snippets:
+                text = rendered("upstream/location", **location_context(site, handler))
+            else:
+                text = rendered(f"upstream/{handler['kind']}", **upstream_context(site, handler))
             yield f"snippets/{name}-{handler['key']}.conf", text
         if site["auth_request"]:
-            yield f"snippets/{name}-decision.conf", rendered("decision", gate__site=site)
+            yield f"snippets/{name}-decision.conf", rendered("upstream/decision_service", **decision_context(site))
 
 
 def _site_files(site: Site) -> list[tuple[str, str]]:
@@ -140,20 +148,3 @@ def _site_files(site: Site) -> list[tuple[str, str]]:
     if site.manage == "vhost":
         return [("whole", path)]
     return [("http", path), ("server", f"snippets/{site.name}-server.conf")]
-
-
-def _shared(
-    described: Sequence[Mapping[str, Any]], capabilities: Mapping[str, bool], settings: GateSettings, plan: Plan
-) -> dict[str, Any]:
-    return {
-        "gate__sites": described,
-        "capabilities": capabilities,
-        # Before 1.25.1 HTTP/2 belongs to an address, since then to a server.
-        "gate__http2_by_listen": capabilities["http2"] and not capabilities["http2_directive"],
-        "gate__default": {
-            "owned": [listen.token for listen in plan.owned],
-            "http2": [listen.token for listen in plan.http2],
-        },
-        "gate__blanked_headers": list(BLANKED_HEADERS),
-        "gate_nginx_log_path": settings.log_path,
-    }

@@ -108,4 +108,4 @@ def test_the_logs_are_where_the_settings_say() -> None:
 
 def test_a_name_that_the_context_does_not_have_is_an_error() -> None:
     with pytest.raises(jinja2.UndefinedError):
-        template_environment().get_template("static.conf.j2").render()
+        template_environment().get_template("upstream/static.conf.j2").render()
