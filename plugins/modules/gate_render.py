@@ -65,7 +65,7 @@ candidate:
   type: dict
   sample: {"http.conf": "...", "manifest.json": "...", "sites/admin.conf": "..."}
 endpoints:
-  description: Where the host itself can ask the sites, as module M(quietdoor.mtls.gate_transaction) takes them.
+  description: The addresses at which the host itself can ask the sites, as module M(quietdoor.mtls.gate_transaction) takes them.
   returned: success
   type: list
   elements: dict

@@ -35,7 +35,7 @@ class ListenAddress:
 
 @dataclass(frozen=True)
 class ManifestSite:
-    """What the manifest says about one site.
+    """One site as the manifest describes it.
 
     :param stage: empty if the manifest does not say it.
     :param upstreams: the addresses of the applications behind the gate.
@@ -136,7 +136,7 @@ def manifest_from(data: object) -> GateManifest:
 def manifest_endpoints(text: str) -> tuple[Endpoint, ...]:
     """Return the endpoints that the text of a manifest.json names.
 
-    :raises Problem: if it is no such manifest.
+    :raises Problem: if it is not such a manifest.
     """
     try:
         data = json.loads(text)

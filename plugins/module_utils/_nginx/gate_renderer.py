@@ -33,7 +33,7 @@ TEMPLATES = os.path.join(os.path.dirname(os.path.abspath(__file__)), *[os.pardir
 
 @dataclass(frozen=True)
 class GateSettings:
-    """What holds for all sites of a host.
+    """Settings for all sites of a host.
 
     :param log_path: the directory of the access logs.
     :param log_format: ``json`` or ``combined``.

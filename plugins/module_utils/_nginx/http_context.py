@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compute what template `http.conf.j2` needs, which renders what all sites share."""
+"""Compute the data of template `http.conf.j2`, which all sites share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # A longer key does not fit into the default map_hash_bucket_size.
 _LONGEST_KEY = 46
-# What a site behind a TLS-terminating proxy takes from its headers -> the default.
+# A value of a site behind a TLS-terminating proxy -> its default; the others are empty.
 _EDGE_VALUES = {"peer": "0", "signal": "none"}
 _EDGE_NAMES = ("peer", "signal", "serial", "issuer_dn", "sha256", "sha256_base64", "sha1")
 

@@ -112,7 +112,7 @@ def render_log_format(kind: str, values: Mapping[str, str], *, edge: bool) -> st
     """Return the arguments of directive ``log_format`` after its name, without the semicolon.
 
     :param kind: ``json`` or ``combined``.
-    :param values: what the fields of a site need; of ``edge_signal`` only sites behind a TLS-terminating proxy.
+    :param values: the values of the site that the fields name; of ``edge_signal`` only sites behind a TLS-terminating proxy.
     :param edge: whether the site is behind one.
     """
     lines = _json_lines(edge=edge) if kind == "json" else _combined_lines(edge=edge)
@@ -139,7 +139,7 @@ def _json_lines(*, edge: bool) -> list[str]:
 def _combined_lines(*, edge: bool) -> list[str]:
     fields = [field for line in _fields(edge=edge) for field in line if field.combined]
     lines, rest = [f"{_PREFIX} "], ""
-    # What only some sites have comes last.
+    # Fields of some sites only come last.
     for field in sorted(fields, key=lambda field: field.edge):
         rest += f'{field.key}="{field.value}" '
         if field.key in _LINE_ENDS:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compute what template `site.conf.j2` needs: verdict sets, conditions, variable names and keys of maps."""
+"""Compute the data of template `site.conf.j2`: verdict sets, conditions, variable names and keys of maps."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ class _Decisions:
         self.admitted = f"{self.own}_admitted" if site.allow.restricted else "$quietdoor_verdict"
         self.verdict = f"{self.own}_verdict" if self.by_path or self.is_open else self.admitted
         self.reason = f"{self.own}_reason" if self.by_path or site.allow.restricted else "$quietdoor_reason"
-        # Where a rewrite in the operator's server makes a guarded address of a public one, only the log of stage observe can
-        # report it.
+        # A rewrite in the operator's server can make a guarded address of a public one. In stage observe only the log
+        # reports that.
         self.rewritten = self.by_path and not self.is_whole and site.stage == "observe"
         self.logged_reason = f"{self.own}_reason_now" if self.rewritten else self.reason
         self.outsider = {"observe": "would-deny", "fallback": f"{self.own}_window"}.get(site.stage, "deny")
@@ -151,7 +151,7 @@ class _Decisions:
         }
 
     def invalid_certificate_handlers(self, handlers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Return where requests go on whose certificate nginx answers with an error: the location and who is refused."""
+        """Return the locations for requests whose certificate nginx answers with an error, and the refused verdicts."""
         found = []
         for handler in handlers if self.is_whole else ():
             identity = handler["identity"]

@@ -131,7 +131,7 @@ def _visitor(site: Site) -> dict[str, str]:
 def _identity_headers(site: Site) -> list[dict[str, str]]:
     """Return each identity header with the variable ``value`` that it carries, and the ``source`` of that variable.
 
-    Where requests without a valid certificate get through, a variable of the site is empty for them: nginx reports the
+    In a stage that lets requests without a valid certificate through, a variable of the site is empty for them: nginx reports the
     subject of a certificate that it does not trust too.
     """
     told = f"{_own(site)}_told_" if site.stage in OPEN else ""

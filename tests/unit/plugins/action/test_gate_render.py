@@ -73,7 +73,7 @@ def test_a_mistake_in_the_list_is_one_sentence_and_asks_nothing_of_the_host(monk
     with pytest.raises(AnsibleActionFail) as error:
         run(monkeypatch, [{**SITE, "stage": "of"}])
     assert str(error.value).startswith("gate_sites: site panel: stage: ")
-    # What keeps Ansible from showing it a second time, with lines of the role.
+    # Without this Ansible shows the sentence twice, with lines of the role.
     assert error.value.omit_exception_key
     assert error.value.result_contribution == {"failed": True, "msg": str(error.value)}
     assert calls == []
