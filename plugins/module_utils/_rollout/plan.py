@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .._ansible.errors import Problem
 from .._nginx.moves import BACK, STAY, live_stages, plan_moves, refuse_moves
 from .._nginx.readiness import judge, people_of, rehearsal_of
 from .._nginx.sites import OPEN
-from .._nginx.template_context import handlers_of
+from .._nginx.template_context import endpoints_of, handlers_of
 from .._nginx.way_back import choose
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def merge_readiness(found: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any
 
 def refusing_endpoints(sites: Iterable[Site]) -> list[dict[str, Any]]:
     """Return where the gates listen that refuse clients without a certificate."""
-    return [endpoint for site in sites if site.stage in REFUSING for endpoint in site.as_dict()["endpoints"]]
+    return [asdict(endpoint) for site in sites if site.stage in REFUSING for endpoint in endpoints_of(site)]
 
 
 def trust_problems(trust: Mapping[str, Any]) -> list[str]:
