@@ -25,7 +25,6 @@ import hashlib
 import importlib
 import marshal
 import os
-import pkgutil
 import random
 import runpy
 import select
@@ -81,7 +80,7 @@ _COMMAND_IMPORTS = (
     "jinja2.nativetypes",
     "yaml",
 )
-_COLLECTION = "ansible_collections.quietdoor.mtls.plugins.module_utils"
+_COLLECTION = "ansible_collections.quietdoor.mtls"
 
 
 def _run_command(arguments: list[str]) -> None:
@@ -154,6 +153,21 @@ def _load_plugins() -> None:
     ):
         for _plugin in plugins.all(class_only=True):
             pass
+    # The loader of collections keeps no compiled code, so each worker of each play would compile what its filters import.
+    home = _import_library()
+    for kind, plugins in {"action": loader.action_loader, "filter": loader.filter_loader}.items():
+        for path in sorted((home / "plugins" / kind).glob("[!_]*.py")):
+            plugins.get(f"quietdoor.mtls.{path.stem}", class_only=True)
+
+
+def _import_library() -> Path:
+    """Import all module_utils of the installed collection; return the directory of the collection."""
+    library = Path(next(iter(importlib.import_module(f"{_COLLECTION}.plugins.module_utils").__path__)))
+    home = library.parents[1]
+    for path in sorted(library.rglob("*.py")):
+        names = path.relative_to(home).with_suffix("").parts
+        importlib.import_module(".".join((_COLLECTION, *names)).removesuffix(".__init__"))
+    return home
 
 
 def _prepare(kind: str, directory: Path) -> Callable[[list[str]], None]:
@@ -166,9 +180,7 @@ def _prepare(kind: str, directory: Path) -> Callable[[list[str]], None]:
         gc.freeze()
         return _run_command
     if kind == "direct":
-        package = importlib.import_module(_COLLECTION)
-        for module in pkgutil.walk_packages(package.__path__, f"{_COLLECTION}."):
-            importlib.import_module(module.name)
+        _import_library()
         return _run_direct
     _cache_compilation(directory)
     return _run_module
@@ -200,7 +212,7 @@ def _exit_code(run: Callable[[list[str]], None], arguments: list[str]) -> int:
 def _answer(connection: socket.socket, run: Callable[[list[str]], None]) -> None:
     """Become the program that one request asks for."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    # What the import registered is the server's: the temporary directory of Ansible, with its cache of built modules.
+    # The functions that imports registered for the exit would remove the cache of built modules, which belongs to the server.
     atexit._clear()  # type: ignore[attr-defined]
     data, descriptors, _flags, _address = socket.recv_fds(connection, 1 << 20, 3)
     arguments, environment, directory, umask, session = marshal.loads(data)
@@ -244,7 +256,7 @@ def main() -> None:
     kind, address = sys.argv[1:]
     directory = Path(address).parent
     run = _prepare(kind, directory)
-    # The directory of this file is no part of the path of a program.
+    # Programs must not import from the directory of this file.
     sys.path = [one for one in sys.path if one != str(Path(__file__).parent)]
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(address)
