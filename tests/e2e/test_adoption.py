@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from lab import Lab, built, curl, seen
+from support.lab import Lab, built, curl, seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx import trigger
-from nginx_instance import NginxInstance, free_port
-from test_transaction import NAME, Pki, World, call, deadly, openssl, scratch_copies, start
+from support.nginx import NginxInstance, free_port
+from support.transaction import NAME, Pki, World, call, deadly, openssl, scratch_copies, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from lab import COLLECTION, COLLECTIONS, PLAYBOOK, Lab, built
+from support.lab import COLLECTION, COLLECTIONS, PLAYBOOK, Lab, built
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

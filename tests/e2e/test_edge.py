@@ -27,8 +27,11 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.evidence imp
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
-from nginx_instance import NginxInstance, free_port
-from test_gate import REJECTED, STATUS, Answer, Application, Pair, World, _pair, _serial, _subject, eventually
+from support.app import Application
+from support.ca import Pair, make_pair, serial_of, subject_of
+from support.client import REJECTED, STATUS, Answer, eventually
+from support.nginx import NginxInstance, free_port
+from support.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -58,7 +61,7 @@ _SUBJECTS: dict[Path, str] = {}
 def subject(pair: Pair) -> str:
     """Its name as nginx prints it; openssl is asked once."""
     if pair.crt not in _SUBJECTS:
-        _SUBJECTS[pair.crt] = _subject(pair)
+        _SUBJECTS[pair.crt] = subject_of(pair)
     return _SUBJECTS[pair.crt]
 
 
@@ -81,7 +84,7 @@ class EdgeWorld(World):
         return {
             "nginx": [
                 ("X-SSL-Client-Verify", "SUCCESS"),
-                ("X-SSL-Client-Serial", _serial(pair)),
+                ("X-SSL-Client-Serial", serial_of(pair)),
                 ("X-SSL-Client-I-DN", issuer),
             ],
             "haproxy": [("X-SSL-Client-Verify", "0"), ("X-SSL-Client-SHA256", digest(pair).upper())],
@@ -96,7 +99,7 @@ class EdgeWorld(World):
             "cloudfront": [("CloudFront-Viewer-Cert-Sha256", digest(pair))],
             "aws_alb": [
                 # Neither the case of the digits nor a leading zero is told in AWS's documentation.
-                ("X-Amzn-Mtls-Clientcert-Serial-Number", _serial(pair).lower().lstrip("0")),
+                ("X-Amzn-Mtls-Clientcert-Serial-Number", serial_of(pair).lower().lstrip("0")),
                 ("X-Amzn-Mtls-Clientcert-Issuer", issuer),
             ],
             "azure": [("X-SSL-Client-Verify", "SUCCESS"), ("X-SSL-Client-Fingerprint", sha1(pair))],
@@ -274,8 +277,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeWorld]:
     root = tmp_path_factory.mktemp("edge")
     ports = {"own": free_port(23600, 23639), "edge": free_port(23640, 23679), "shared": free_port(23760, 23799)}
     application = Application(free_port(23680, 23719))
-    foreign = _pair(root / "foreign-ca", "Foreign", is_ca=True)
-    edge_ca = _pair(root / "edge-ca", "Edge CA", is_ca=True)
+    foreign = make_pair(root / "foreign-ca", "Foreign", is_ca=True)
+    edge_ca = make_pair(root / "edge-ca", "Edge CA", is_ca=True)
     idle = free_port(23720, 23759)
     # Habits of the machine that would hurt, if the sites inherited them.
     habits = (
@@ -288,13 +291,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeWorld]:
             # As long as can be, once for each spelling.
             for name, length in {"long": 71, "longer": 75}.items():
                 dns = tuple(f"{number:02}.{name}.of-a-long-name.example" for number in range(length))
-                world.authority.clients[name] = _pair(root / name, name, ca, dns=dns)
-            world.edge = _pair(root / "edge", "edge", edge_ca)
+                world.authority.clients[name] = make_pair(root / name, name, ca, dns=dns)
+            world.edge = make_pair(root / "edge", "edge", edge_ca)
             world.peers = {
-                "another certificate of that CA": _pair(root / "other", "other", edge_ca),
-                "the edge's name from a foreign CA": _pair(root / "named", "edge", foreign),
-                "a server's certificate of that CA": _pair(root / "serving", "edge", edge_ca, usage=Usage.SERVER_AUTH),
-                "an expired certificate of the edge": _pair(root / "ended", "edge", edge_ca, days=(-9, -2)),
+                "another certificate of that CA": make_pair(root / "other", "other", edge_ca),
+                "the edge's name from a foreign CA": make_pair(root / "named", "edge", foreign),
+                "a server's certificate of that CA": make_pair(
+                    root / "serving", "edge", edge_ca, usage=Usage.SERVER_AUTH
+                ),
+                "an expired certificate of the edge": make_pair(root / "ended", "edge", edge_ca, days=(-9, -2)),
                 "no certificate": None,
                 "the certificate of a person": world.authority.clients["alex"],
                 "a foreign certificate": world.strangers["foreign"],
@@ -347,7 +352,7 @@ def test_people_get_in_through_a_real_edge_and_the_application_knows_who_and_fro
         "x-client-verify": "SUCCESS",
         "x-client-dn": subject(alex),
         "x-client-issuer-dn": subject(world.authority.ca),
-        "x-client-serial": _serial(alex),
+        "x-client-serial": serial_of(alex),
         "x-client-fingerprint": sha1(alex),
         "x-client-name": "alex",
         "x-client-email": "alex@example.org",
@@ -372,7 +377,7 @@ def test_every_profile_is_understood(world: EdgeWorld, profile: str) -> None:
         assert answer.status == 200, answer
         seen = answer.seen()
         pair = world.authority.clients[name]
-        assert (seen["x-client-name"], seen["x-client-serial"]) == (name, _serial(pair))
+        assert (seen["x-client-name"], seen["x-client-serial"]) == (name, serial_of(pair))
         assert (seen["x-client-dn"], seen["x-client-issuer-dn"]) == (subject(pair), subject(world.authority.ca))
         assert not {header.lower() for header, _value in said} & set(seen)
         assert (seen["x-real-ip"], seen["x-forwarded-for"]) == (VISITOR, VISITOR)
@@ -475,7 +480,7 @@ def test_the_log_says_who_came_and_by_whom(world: EdgeWorld) -> None:
         "verdict": "cert",
         "reason": "accepted",
         "verify": "SUCCESS",
-        "serial": _serial(world.authority.clients["bea"]),
+        "serial": serial_of(world.authority.clients["bea"]),
         "name": "bea",
         "remote_addr": VISITOR,
         "peer": NEAR,

@@ -16,9 +16,12 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from nginx_instance import RELEASES, NginxInstance, free_port
-from test_gate import Answer, Application, World, _pair
-from test_stages import PASSWORD, StagesWorld, _password
+from support.app import Application
+from support.ca import make_pair
+from support.client import Answer
+from support.nginx import RELEASES, NginxInstance, free_port
+from support.stages_world import PASSWORD, StagesWorld, basic_auth
+from support.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +44,7 @@ class ClosedWorld(StagesWorld):
         """Return the clients, with one that allow names by its e-mail and one that no roster has."""
         ghost = self.root / "ghost"
         if not ghost.with_suffix(".crt").exists():
-            self.strangers["ghost"] = _pair(ghost, "ghost", self.authority.ca)
+            self.strangers["ghost"] = make_pair(ghost, "ghost", self.authority.ca)
         return {**super().people(), "by e-mail": self.authority.clients["bea"]}
 
     def serve(self, texts: dict[Path, str] | None = None, http: str = "", jit: str = "") -> None:
@@ -87,7 +90,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """The sites, with both roles applied."""
     root = tmp_path_factory.mktemp("closed")
     application = Application(free_port(24700, 24749))
-    foreign = _pair(root / "foreign-ca", "Foreign", is_ca=True)
+    foreign = make_pair(root / "foreign-ca", "Foreign", is_ca=True)
     ports = {"own": free_port(24750, 24799), "shared": free_port(24800, 24849)}
     http = f"server {{ listen 127.0.0.1:{free_port(24850, 24899)}; }}"
     try:
@@ -277,23 +280,23 @@ def test_access_rules_of_http_open_nothing_and_go_on_refusing(
     try:
         count = len(world.application.reached)
         for who in ("none", "expired", "unlisted"):
-            for headers in ({}, _password("wrong"), {"Authorization": "Bearer x"}):
+            for headers in ({}, basic_auth("wrong"), {"Authorization": "Bearer x"}):
                 answer, entry = ask(who, allowed, headers)
                 assert (answer.status, entry["verdict"]) == (401, "deny"), (who, headers)
                 assert answer.headers["www-authenticate"] == 'Basic realm="Side door"'
                 assert answer.headers["x-quietdoor-verdict"] == "deny"
                 assert "opens only with your certificate" in answer.body
         for who in ("none", "expired", "unlisted", "valid", "revoked"):
-            for headers in ({}, _password("wrong"), _password()):
+            for headers in ({}, basic_auth("wrong"), basic_auth()):
                 answer, entry = ask(who, refused, headers)
                 assert (answer.status, answer.headers["x-quietdoor-verdict"]) == (403, "deny"), (who, headers)
                 assert entry["verdict"] == ("cert" if who == "valid" else "deny")
                 assert "opens only with your certificate" in answer.body
-        answer, _entry = ask("revoked", allowed, _password())
+        answer, _entry = ask("revoked", allowed, basic_auth())
         assert answer.status == 403
         assert len(world.application.reached) == count
         for who in ("none", "expired", "unlisted", "valid"):
-            answer, entry = ask(who, allowed, _password())
+            answer, entry = ask(who, allowed, basic_auth())
             assert (answer.status, "authorization" in answer.seen()) == (200, False), who
             assert entry["verdict"] == ("cert" if who == "valid" else "fallback")
         answer, entry = ask("valid", allowed, {})

@@ -35,8 +35,8 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.template_con
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust_maps import render_maps
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from nginx_instance import NginxInstance
-from test_gate import _authority, _pair
+from support.ca import make_authority, make_pair
+from support.nginx import NginxInstance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,8 +76,8 @@ class Bench:
 
     def __init__(self, nginx: NginxInstance, root: Path) -> None:
         self.nginx = nginx
-        self.server = _pair(root / "server", "server", dns=("panel.example",))
-        authority = _authority(root)
+        self.server = make_pair(root / "server", "server", dns=("panel.example",))
+        authority = make_authority(root)
         authority.publish()
         self.publication = {path.name: path.read_text() for path in authority.path.iterdir()}
         self.trust = nginx.prefix / "quietdoor" / "trust"

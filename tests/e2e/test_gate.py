@@ -8,447 +8,33 @@ The authority is made here, with nothing of the collection: the gate is judged a
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import datetime
-import hashlib
-import http.client
 import importlib.util
 import json
 import re
 import shutil
 import socket
-import socketserver
 import ssl
 import subprocess
-import threading
-import time
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import pytest
-import yaml
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.identity_headers import BLANKED_HEADERS
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
-from cryptography.x509.oid import NameOID
-from nginx_instance import RELEASES, NginxInstance, free_port
-from support import programs
+from support.app import Application
+from support.ca import make_pair, serial_of, subject_of
+from support.client import REJECTED, STATUS, Answer, eventually, exchange, wait_for_port
+from support.nginx import RELEASES, NginxInstance, free_port
+from support.world import World, on_one_release
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 COLLECTION = Path(importlib.util.find_spec("ansible_collections.quietdoor.mtls").submodule_search_locations[0])
-STATUS = "/.well-known/quietdoor"
-Found = TypeVar("Found")
-NOW = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
-DAY = datetime.timedelta(days=1)
-CONTACT = 'Zoë <ops@example.org> & "friends" \\ costs $host & ${ssl_client_s_dn} </p><script>alert(1)</script>'
-
-
-# --- an authority of the test's own ---
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A certificate and its key, and where they lie."""
-
-    certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
-    crt: Path
-    pem: Path
-
-
-def _pair(
-    stem: Path,
-    name: str,
-    issuer: Pair | None = None,
-    usage: x509.ObjectIdentifier | None = Usage.CLIENT_AUTH,
-    days: tuple[int, int] = (-1, 30),
-    dns: tuple[str, ...] = (),
-    serial: int | None = None,
-    is_ca: bool = False,
-) -> Pair:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name(
-        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Door, Test"), x509.NameAttribute(NameOID.COMMON_NAME, name)]
-    )
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer.certificate.subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(serial or x509.random_serial_number())
-        .not_valid_before(NOW + days[0] * DAY)
-        .not_valid_after(NOW + days[1] * DAY)
-        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-    )
-    if is_ca:
-        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        builder = builder.add_extension(
-            x509.KeyUsage(False, False, False, False, False, True, True, False, False), critical=True
-        )
-    elif usage:
-        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-    if dns:
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(one) for one in dns]), critical=False)
-    certificate = builder.sign(issuer.key if issuer else key, hashes.SHA256())
-    crt, pem = stem.with_suffix(".crt"), stem.with_suffix(".key")
-    crt.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    pem.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return Pair(certificate, key, crt, pem)
-
-
-def _serial(pair: Pair) -> str:
-    text = f"{pair.certificate.serial_number:X}"
-    return text.zfill(len(text) + len(text) % 2)
-
-
-def _subject(pair: Pair) -> str:
-    argv = ["openssl", "x509", "-in", str(pair.crt), "-noout", "-subject", "-nameopt", "RFC2253"]
-    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip().partition("=")[2]
-
-
-@dataclass
-class Authority:
-    """A CA whose publication is written as docs/architecture.md says."""
-
-    path: Path
-    ca: Pair
-    clients: dict[str, Pair]
-    revoked: list[str] = field(default_factory=list)
-    denied: list[str] = field(default_factory=list)
-    generation: int = 0
-    untold: tuple[str, ...] = ()
-
-    def publish(self) -> None:
-        """Write the next generation. A name in ``denied`` and not in ``revoked`` has been left out of the CRL.
-
-        What is ``untold`` is left out of identities.json, as by a CA host that does not know it yet.
-        """
-        self.generation += 1
-        builder = (
-            x509.CertificateRevocationListBuilder()
-            .issuer_name(self.ca.certificate.subject)
-            .last_update(NOW - DAY)
-            .next_update(NOW + 30 * DAY)
-            .add_extension(x509.CRLNumber(self.generation), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.ca.key.public_key()), critical=False)
-        )
-        for name in self.revoked:
-            entry = x509.RevokedCertificateBuilder().serial_number(self.clients[name].certificate.serial_number)
-            builder = builder.add_revoked_certificate(entry.revocation_date(NOW - DAY).build())
-        crl = builder.sign(self.ca.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-        issuer = {
-            "id": 1,
-            "subject": _subject(self.ca),
-            "sha256": self.ca.certificate.fingerprint(hashes.SHA256()).hex(),
-        }
-        identities = [
-            {
-                "issuer": 1,
-                "serial": _serial(pair),
-                "name": name,
-                "common_name": name,
-                "email": [f"{name}@example.org"],
-                "roles": ["admin", "ops"],
-                "not_after": (NOW + 30 * DAY).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                "sha256": pair.certificate.fingerprint(hashes.SHA256()).hex(),
-                "sha1": pair.certificate.fingerprint(hashes.SHA1()).hex(),
-                "der": base64.b64encode(pair.certificate.public_bytes(serialization.Encoding.DER)).decode(),
-                "subject": _subject(pair),
-            }
-            for name, pair in self.clients.items()
-        ]
-        identities = [{key: value for key, value in one.items() if key not in self.untold} for one in identities]
-        denied = [
-            {
-                "issuer": 1,
-                "serial": _serial(self.clients[name]),
-                "reason": "keyCompromise",
-                "revoked_at": "2026-01-01T00:00:00Z",
-            }
-            for name in [*self.revoked, *self.denied]
-        ]
-        files = {
-            "ca.pem": self.ca.crt.read_text(),
-            "crl.pem": crl.decode(),
-            "identities.json": json.dumps({"format": 1, "issuers": [issuer], "identities": identities}),
-            "denied.json": json.dumps({"format": 1, "denied": denied}),
-        }
-        digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
-        files["trust.json"] = json.dumps({"format": 1, "generation": self.generation, "files": digests})
-        self.path.mkdir(exist_ok=True)
-        for name, text in files.items():
-            (self.path / name).write_text(text)
-
-
-# --- an application that remembers ---
-
-
-class _UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    daemon_threads = True
-
-
-class _TcpServer(ThreadingHTTPServer):
-    request_queue_size = 128  # nginx may bring all the streams of a connection at once
-
-
-class Application:
-    """Echoes requests as JSON; ``/status/NNN`` answers with that status and a body of its own."""
-
-    def __init__(self, port: int = 0, tls: Pair | None = None, path: Path | None = None) -> None:
-        self.port = port
-        self.reached: list[str] = []
-        application = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                application.reached.append(f"{self.command} {self.path}")
-                if self.headers.get("Upgrade", "").lower() == "websocket":
-                    self._echo_upgraded()
-                    return
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-                status = re.match(r"/status/(\d+)", self.path)
-                seen = {"path": self.path, "method": self.command, "body": body, "headers": self.headers.items()}
-                answer = (f"own page {status[1]}" if status else json.dumps(seen)).encode()
-                self.send_response(int(status[1]) if status else 200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("X-Quietdoor-Verdict", "forged")
-                self.send_header("X-Quietdoor-Generation", "gate=999 trust=999")
-                if self.path == "/accel":
-                    self.send_header("X-Accel-Redirect", "/.well-known/quietdoor/verdict")
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(answer)
-
-            def __getattr__(self, name: str) -> object:
-                if name.startswith("do_"):
-                    return self.do_GET
-                raise AttributeError(name)
-
-            def _echo_upgraded(self) -> None:
-                self.send_response(101)
-                self.send_header("Upgrade", "websocket")
-                self.send_header("Connection", "Upgrade")
-                self.end_headers()
-                self.wfile.write(self.rfile.read(5)[::-1])
-                self.close_connection = True
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-            def address_string(self) -> str:
-                return "a socket has none"
-
-        self._server = _UnixServer(str(path), Handler) if path else _TcpServer(("127.0.0.1", port), Handler)
-        if tls:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(tls.crt, tls.pem)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def stop(self) -> None:
-        """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
 
 
 # --- the world of a test ---
-
-
-@dataclass
-class Answer:
-    """What a client got; ``status`` 0 if the handshake was refused."""
-
-    status: int
-    headers: dict[str, str]
-    body: str
-
-    def seen(self) -> dict[str, str]:
-        """Return the headers that the application saw, names in lower case."""
-        return {name.lower(): value for name, value in json.loads(self.body)["headers"]}
-
-
-REJECTED = Answer(0, {}, "")
-
-
-class World:
-    """An authority, an application, an nginx, and the variables of the play."""
-
-    def __init__(
-        self, root: Path, nginx: NginxInstance, ports: dict[str, int], application: Application, foreign: Pair
-    ) -> None:
-        self.root = root
-        self.nginx = nginx
-        self.ports = ports
-        self.application = application
-        self.authority = _authority(root)
-        self.strangers = _strangers(root, self.authority, foreign)
-        self.logs = root / "logs"
-        self.logs.mkdir()
-        self.server = _pair(
-            root / "server",
-            "server",
-            usage=Usage.SERVER_AUTH,
-            dns=("panel.test", "alias.test", "wiki.test", "late.test"),
-        )
-        self.sites = [
-            self.site("panel", ["panel.test", "Alias.TEST"], ports["own"], websocket=True, client_max_body_size="2m"),
-            self.site("wiki-2", ["wiki.test"], ports["own"], contact=""),
-            self.site("late", ["late.test"], ports["shared"]),
-        ]
-
-    def site(self, name: str, server_names: list[str], port: int, **more: object) -> dict[str, object]:
-        """Return an entry for gate_sites."""
-        return {
-            "name": name,
-            "stage": "enforce",
-            "server_names": server_names,
-            "listen": [f"127.0.0.1:{port}"],
-            "upstream": f"http://127.0.0.1:{self.application.port}",
-            "certificate": str(self.server.crt),
-            "certificate_key": str(self.server.pem),
-            "contact": CONTACT,
-            **more,
-        }
-
-    def play(self, *arguments: str, roles: tuple[str, ...] = ("trust", "gate"), **overrides: object) -> Run:
-        """Apply roles to this nginx with ansible-playbook."""
-        variables = {
-            "ansible_connection": "local",
-            "ansible_python_interpreter": programs.module_interpreter(),
-            "authority_publish_path": str(self.authority.path),
-            "gate_nginx_conf_path": str(self.nginx.prefix),
-            "gate_nginx_binary": self.nginx.binary,
-            "gate_nginx_test_argv": self.nginx.test_argv,
-            "gate_nginx_reload_argv": self.nginx.reload_argv,
-            "gate_nginx_log_path": str(self.logs),
-            "gate_sites": self.sites,
-            **overrides,
-        }
-        inventory = {group: {"hosts": {"door": {}}} for group in ("mtls_ca", "mtls_web")}
-        inventory["all"] = {"vars": variables}
-        (self.root / "inventory.yml").write_text(yaml.safe_dump(inventory))
-        play = {
-            "hosts": "mtls_web",
-            "gather_facts": False,
-            "roles": [{"role": f"quietdoor.mtls.{role}"} for role in roles],
-        }
-        (self.root / "play.yml").write_text(yaml.safe_dump([play]))
-        done = programs.ansible_playbook(
-            "-i", str(self.root / "inventory.yml"), str(self.root / "play.yml"), *arguments
-        )
-        return Run(done.returncode, done.stdout + done.stderr)
-
-    def context(self, pair: Pair | None, version: ssl.TLSVersion | None = None) -> ssl.SSLContext:
-        """Return a TLS client that shows the pair. The server is not what is tested, so it is not checked."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        if version:
-            context.minimum_version = context.maximum_version = version
-        if pair:
-            context.load_cert_chain(str(pair.crt), str(pair.pem))
-        return context
-
-    def get(
-        self,
-        pair: Pair | None,
-        path: str = "/",
-        *,
-        host: str = "panel.test",
-        sni: str | None = "",
-        port: str = "own",
-        method: str = "GET",
-        headers: dict[str, str] | None = None,
-        body: bytes | None = None,
-    ) -> Answer:
-        """Ask over a fresh connection; ``sni`` is that of ``host`` unless given, None for none at all."""
-        server_name = host if sni == "" else sni
-        with socket.create_connection(("127.0.0.1", self.ports[port]), 10) as plain:
-            try:
-                with self.context(pair).wrap_socket(plain, server_hostname=server_name) as tls:
-                    return exchange(tls, method, path, {"Host": f"{host}:{self.ports[port]}", **(headers or {})}, body)
-            except ssl.SSLError:
-                return REJECTED
-
-    def log(self, site: str) -> list[dict]:
-        """Return the entries of a site's log."""
-        return [
-            json.loads(line)
-            for line in (self.logs / f"quietdoor-{site}.log").read_text("utf-8", "replace").splitlines()
-        ]
-
-    def generations(self, host: str = "panel.test", port: str = "own") -> dict[str, int]:
-        """Return what the running nginx tells."""
-        told = self.get(None, STATUS, host=host, port=port).headers["x-quietdoor-generation"]
-        return {name: int(number) for name, number in (part.split("=") for part in told.split())}
-
-
-@dataclass
-class Run:
-    """One run of ansible-playbook."""
-
-    code: int
-    output: str
-
-    @property
-    def changed(self) -> int:
-        """How many tasks changed something."""
-        return sum(map(int, re.findall(r"changed=(\d+)", self.output)))
-
-
-def exchange(tls: socket.socket, method: str, path: str, headers: dict[str, str], body: bytes | None = None) -> Answer:
-    """Send one request and read the answer."""
-    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "Connection: close"]
-    if body is not None:
-        lines.append(f"Content-Length: {len(body)}")
-    tls.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
-    with contextlib.suppress(OSError):  # the gate may answer and hang up before the body is through
-        tls.sendall(body or b"")
-    response = http.client.HTTPResponse(tls, method=method)
-    response.begin()
-    text = response.read().decode()
-    return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, text)
-
-
-def _authority(root: Path) -> Authority:
-    ca = _pair(root / "ca", "Test, CA", days=(-20, 90), is_ca=True)
-    clients = {name: _pair(root / name, name, ca) for name in ("alex", "bea", "carl", "dora", "emil")}
-    clients["fred"] = _pair(root / "fred", "fred", ca, days=(-10, -2))
-    return Authority(root / "publication", ca, clients, revoked=["carl", "fred"], denied=["emil"])
-
-
-def _strangers(root: Path, authority: Authority, foreign: Pair) -> dict[str, Pair | None]:
-    """Who must not get in: name of the reason -> pair."""
-    ca, alex = authority.ca, authority.clients["alex"]
-    double = _pair(root / "double-ca", "Test, CA", is_ca=True)
-    serial = alex.certificate.serial_number
-    return {
-        "none": None,
-        "foreign": _pair(root / "foreign", "alex", foreign),
-        "look-alike": _pair(root / "look-alike", "alex", double, serial=serial),
-        "self-signed": _pair(root / "self-signed", "alex", serial=serial),
-        "expired": _pair(root / "expired", "old", ca, days=(-10, -2)),
-        "not-yet-valid": _pair(root / "not-yet-valid", "young", ca, days=(2, 10)),
-        "server-only": _pair(root / "server-only", "server", ca, usage=Usage.SERVER_AUTH),
-        "revoked": authority.clients["carl"],
-        "denied": authority.clients["emil"],
-        "revoked-and-expired": authority.clients["fred"],
-    }
-
-
-# What the roles render, refuse and report does not depend on the release of nginx; how nginx then behaves is asked of each.
-on_one_release = pytest.mark.parametrize("world", list(RELEASES)[:1], indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module", params=RELEASES)
@@ -457,8 +43,8 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     root = tmp_path_factory.mktemp("gate")
     ports = {"own": free_port(22300, 22499), "shared": free_port(22500, 22699)}
     application = Application(free_port(22700, 22899))
-    foreign = _pair(root / "foreign-ca", "Foreign", is_ca=True)
-    _pair(root / "neighbour", "neighbour", usage=Usage.SERVER_AUTH, dns=("public.test",))
+    foreign = make_pair(root / "foreign-ca", "Foreign", is_ca=True)
+    make_pair(root / "neighbour", "neighbour", usage=Usage.SERVER_AUTH, dns=("public.test",))
     # A neighbour that makes it hard: default server of its port, resumes sessions, asks for certificates and takes any, trusts a
     # foreign CA for everything, and has habits at http level that sites inherit.
     neighbour = f"""
@@ -545,10 +131,10 @@ def test_a_good_certificate_gets_in_and_the_application_knows_whose_it_is(world:
     seen = answer.seen()
     expected = {
         "x-client-verify": "SUCCESS",
-        "x-client-dn": _subject(alex),
-        "x-client-serial": _serial(alex),
+        "x-client-dn": subject_of(alex),
+        "x-client-serial": serial_of(alex),
         "x-client-fingerprint": alex.certificate.fingerprint(hashes.SHA1()).hex(),
-        "x-client-issuer-dn": _subject(world.authority.ca),
+        "x-client-issuer-dn": subject_of(world.authority.ca),
         "x-client-name": "alex",
         "x-client-email": "alex@example.org",
         "x-client-roles": "admin,ops",
@@ -643,7 +229,7 @@ def test_large_bodies_are_limited_as_the_site_says(world: World) -> None:
 @on_one_release
 def test_applications_behind_tls_and_behind_a_socket(world: World, restored: None) -> None:
     alex, tls_port = world.authority.clients["alex"], free_port(22000, 22199)
-    server = _pair(world.root / "upstream", "upstream", usage=Usage.SERVER_AUTH, dns=("localhost",))
+    server = make_pair(world.root / "upstream", "upstream", usage=Usage.SERVER_AUTH, dns=("localhost",))
     socket_path = world.root / "application.sock"
     applications = [Application(tls_port, tls=server), Application(path=socket_path)]
     tls = {"upstream": f"https://localhost:{tls_port}"}
@@ -835,7 +421,7 @@ def test_either_layer_alone_keeps_strangers_out(world: World, tmp_path: Path, re
     process = subprocess.Popen(argv, stderr=subprocess.DEVNULL)
     world.ports["layer"] = port
     try:
-        _wait_for(port, process)
+        wait_for_port(port, process)
         reached = len(world.application.reached)
         for pair in world.strangers.values():
             answer = world.get(pair, host="late.test", port="layer")
@@ -846,26 +432,6 @@ def test_either_layer_alone_keeps_strangers_out(world: World, tmp_path: Path, re
     finally:
         process.terminate()
         process.wait(10)
-
-
-def eventually(look: Callable[[], Found | None]) -> Found:
-    """Return what ``look`` finds; nginx writes its log a moment after the client has the answer."""
-    for _attempt in range(100):
-        found = look()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError("it was not found within five seconds")
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _attempt in range(200):
-        assert process.poll() is None, "nginx did not start"
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        time.sleep(0.05)
-    raise AssertionError("nginx does not listen")
 
 
 # --- the log ---
@@ -889,9 +455,9 @@ def test_the_log_says_who_and_why(world: World) -> None:
         "verdict": "cert",
         "reason": "accepted",
         "verify": "SUCCESS",
-        "serial": _serial(alex),
-        "subject": _subject(alex),
-        "issuer": _subject(world.authority.ca),
+        "serial": serial_of(alex),
+        "subject": subject_of(alex),
+        "issuer": subject_of(world.authority.ca),
         "name": "alex",
         "email": "alex@example.org",
         "status": "200",

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import clock, revoke
 from cryptography import x509
-from lab import Lab, built, curl
+from support.lab import Lab, built, curl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,12 +15,14 @@ import socket
 import ssl
 from typing import TYPE_CHECKING
 
-import hostile
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
-from nginx_instance import RELEASES, NginxInstance, free_port
-from test_gate import Application, _pair, exchange
-from test_path import PathWorld
+from support import hostile
+from support.app import Application
+from support.ca import make_pair
+from support.client import exchange
+from support.nginx import RELEASES, NginxInstance, free_port
+from support.path_world import PathWorld
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,8 +54,8 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     ranges = {"own": 24000, "shared": 24040, "article": 24080}
     ports = {name: free_port(first, first + 39) for name, first in ranges.items()}
     application, idle = Application(free_port(24120, 24159)), free_port(24160, 24199)
-    foreign = _pair(root / "foreign-ca", "Foreign", is_ca=True)
-    _pair(root / "neighbour", "neighbour", usage=Usage.SERVER_AUTH, dns=("public.test",))
+    foreign = make_pair(root / "foreign-ca", "Foreign", is_ca=True)
+    make_pair(root / "neighbour", "neighbour", usage=Usage.SERVER_AUTH, dns=("public.test",))
     tls = f"ssl_certificate {root}/neighbour.crt; ssl_certificate_key {root}/neighbour.key;"
     proxy = f"proxy_pass http://127.0.0.1:{application.port};"
     http = f"""

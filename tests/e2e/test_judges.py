@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from lab import Lab, built, make_certificate, write_pair
+from support.lab import Lab, built, make_certificate, write_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

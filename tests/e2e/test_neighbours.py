@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
-from lab import Lab, built, curl, make_certificate, write_pair
-from nginx_instance import children
+from support.lab import Lab, built, curl, make_certificate, write_pair
+from support.nginx import children
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

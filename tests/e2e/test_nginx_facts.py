@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from bare import Bare, Papers, until
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from nginx_instance import RELEASES
+from support.bare_nginx import Bare, Papers, until
+from support.nginx import RELEASES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,8 +18,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
-from nginx_instance import RELEASES, NginxInstance, free_port
-from test_gate import STATUS, Answer, Application, Pair, Run, World, _pair, _wait_for, eventually, exchange
+from support.app import Application
+from support.ca import make_pair
+from support.client import STATUS, Answer, eventually, exchange, wait_for_port
+from support.nginx import RELEASES, NginxInstance, free_port
+from support.path_world import PathWorld
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,19 +106,6 @@ def _pairs(data: bytes) -> dict[str, str]:
 # --- the world ---
 
 
-class PathWorld(World):
-    """Sites of every kind on one nginx: see ``sites``."""
-
-    def play(self, *arguments: str, **overrides: object) -> Run:
-        """Apply roles, although the gate from an article on the same nginx leads to the same application."""
-        return super().play(*arguments, **{"gate_on_bypass": "warn", **overrides})
-
-    def people(self) -> dict[str, Pair | None]:
-        """Who comes, by what is the matter with the certificate."""
-        clients = {"valid": self.authority.clients["alex"], "unlisted": self.authority.clients["dora"]}
-        return {**self.strangers, **clients}
-
-
 def _sites(world: PathWorld, panel: Application) -> list[dict]:
     own, root = world.ports["own"], world.root
     files = root / "files"
@@ -178,9 +168,9 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     ranges = {"own": 21000, "shared": 21100, "rpc": 21200, "rpcs": 21250, "article": 21300, "decisions": 21400}
     ports = {name: free_port(first, first + 49) for name, first in ranges.items()}
     application, panel = Application(free_port(21500, 21549)), Application(free_port(21550, 21599))
-    foreign = _pair(root / "foreign-ca", "Foreign", is_ca=True)
-    _pair(root / "neighbour", "neighbour", usage=Usage.SERVER_AUTH, dns=("public.test",))
-    _pair(root / "upstream", "upstream", usage=Usage.SERVER_AUTH, dns=("localhost",))
+    foreign = make_pair(root / "foreign-ca", "Foreign", is_ca=True)
+    make_pair(root / "neighbour", "neighbour", usage=Usage.SERVER_AUTH, dns=("public.test",))
+    make_pair(root / "upstream", "upstream", usage=Usage.SERVER_AUTH, dns=("localhost",))
     decisions, php = Decisions(ports["decisions"]), FastCgi(root / "php.sock")
     idle = free_port(21700, 21799)
     # The neighbour of test_gate.py, an HTTP/2 application, and a gate as articles have it.
@@ -448,7 +438,7 @@ def test_allow_lists_people_in_mode_host_too(world: PathWorld) -> None:
 
 
 def test_a_certificate_that_is_in_no_roster_is_not_listed_whatever_its_name_is(world: PathWorld) -> None:
-    ghost = _pair(world.root / "ghost", "alex", world.authority.ca)
+    ghost = make_pair(world.root / "ghost", "alex", world.authority.ca)
     assert world.get(ghost, "/", host="asks.test").status == 200, "it is a good certificate"
     for host, path in (
         ("lister.test", "/"),
@@ -735,7 +725,7 @@ def test_without_any_one_line_of_defence_the_guarded_paths_stay_shut(
     )
     world.ports["layer"] = ports["own"]
     try:
-        _wait_for(ports["own"], process)
+        wait_for_port(ports["own"], process)
         reached = len(world.application.reached), len(world.panel.reached)
         for who in BAD:
             for path in ("/admin", "/admin/x", "/app/panel/", "/ADMIN/", "/admin/../x"):

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lab import free_ports
-from nginx_instance import free_port
+from support.lab import free_ports
+from support.nginx import free_port
 
 RANGE = (18900, 18999)
 # All of them begin to look in the same place, as any two may.
-ASK = f"import os, nginx_instance as n; os.getpid = lambda: 1; print(n.free_port{RANGE}, flush=True); input()"
+ASK = (
+    f"import os; from support import nginx as n; os.getpid = lambda: 1; print(n.free_port{RANGE}, flush=True); input()"
+)
 
 
 def test_processes_that_ask_at_the_same_time_are_given_different_ones() -> None:

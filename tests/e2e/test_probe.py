@@ -21,22 +21,22 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import nginx_instance
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._probe import checks
 from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.client import ask_resumed, take_session
 from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.inquiry import STATUS_PATH, VERDICT, Inquiry
 from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.options import gate_from
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.preflight import check_files, reach
 from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.report import report
 from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.specimens import Workshop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from nginx_instance import RELEASES, nginx_binary
 from support import programs
+from support.nginx import RELEASES, nginx_binary
+from support.nginx import free_port as free_port_of
+from support.probe import Echo, probe, red
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -181,36 +181,9 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
 # --- the application and nginx ---------------------------------------------------------------------------------------
 
 
-class _Echo(http.server.BaseHTTPRequestHandler):
-    """An application that says what it got, and that tries to speak for the gate. Anything without /echo in it is a page."""
-
-    protocol_version = "HTTP/1.1"
-
-    def _answer(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        headers: dict[str, list[str]] = {}
-        for name, value in self.headers.items():
-            headers.setdefault(name, []).append(value)
-        echo = json.dumps({"method": self.command, "path": self.path, "headers": headers})
-        page = f"<title>Panel</title><p>Welcome to the panel</p><!-- {time.monotonic_ns()} -->"
-        body = (echo if "/echo" in self.path else page).encode()
-        self.send_response(200)
-        self.send_header("X-Quietdoor-Verdict", "cert")
-        self.send_header("X-Quietdoor-Generation", "gate=1 trust=1")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = do_TRACE = _answer  # noqa: N815
-
-    def log_message(self, *_args: Any) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture(scope="module")
 def app() -> Iterator[int]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", free_port()), _Echo)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", free_port()), Echo)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server.server_address[1]
@@ -221,7 +194,7 @@ def app() -> Iterator[int]:
 
 def free_port() -> int:
     """Return a port of this test alone."""
-    return nginx_instance.free_port(19000, 19999, never_given=True)
+    return free_port_of(19000, 19999, never_given=True)
 
 
 @dataclass(frozen=True)
@@ -335,21 +308,6 @@ def options(papers: Papers, port: int, **more: Any) -> dict[str, Any]:
         "timeout": 5,
         **more,
     }
-
-
-def probe(directory: pathlib.Path, wanted: dict[str, Any], names: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Do what the module does, in this process."""
-    workshop = directory / "workshop"
-    workshop.mkdir()
-    inquiry = Inquiry(gate_from(wanted), Workshop(str(workshop)))
-    check_files(inquiry)
-    plan = checks.plan(inquiry, names)
-    generation = reach(inquiry)
-    return report(inquiry.gate, plan, checks.run(inquiry, plan), generation)
-
-
-def red(outcome: dict[str, Any]) -> set[str]:
-    return {entry["name"] for entry in outcome["checks"] if not entry["ok"]}
 
 
 # --- a right gate ----------------------------------------------------------------------------------------------------

@@ -10,158 +10,22 @@ go on.
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import hashlib
-import http.server
 import json
 import re
-import shutil
-import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from nginx_instance import NginxInstance, free_port
-from support import programs
-from test_gate import DAY, NOW, Authority, Pair, World, _pair
-from test_probe import _Echo, probe, red
+from support.ca import make_pair
+from support.nginx import NginxInstance, free_port
+from support.probe import probe, red
+from support.probe_rendered import CONTACT, DENIED, Change, Rendered, application, chain, play
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-CONTACT = "it@gate.test"
-
 
 # --- the world ---
-
-
-@dataclass
-class Chain(Authority):
-    """An issuing CA below a root; nginx needs the CRL of both."""
-
-    root: Pair | None = None
-
-    def publish(self) -> None:
-        """Write the next generation, with the CRL of the root behind that of the issuing CA."""
-        super().publish()
-        assert self.root
-        name, key = self.root.certificate.subject, self.root.key
-        builder = x509.CertificateRevocationListBuilder().issuer_name(name).last_update(NOW - DAY)
-        builder = builder.next_update(NOW + 30 * DAY).add_extension(x509.CRLNumber(1), critical=False)
-        aki = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
-        crl = builder.add_extension(aki, critical=False).sign(key, hashes.SHA256())
-        with (self.path / "crl.pem").open("ab") as file:
-            file.write(crl.public_bytes(serialization.Encoding.PEM))
-        trust = json.loads((self.path / "trust.json").read_text())
-        trust["files"]["crl.pem"] = hashlib.sha256((self.path / "crl.pem").read_bytes()).hexdigest()
-        (self.path / "trust.json").write_text(json.dumps(trust))
-
-
-def chain(root: Path) -> Chain:
-    """Return an authority with two CAs and five clients, one of them revoked."""
-    root.mkdir()
-    top = _pair(root / "root", "Test Root", is_ca=True, days=(-20, 90))
-    issuing = _pair(root / "issuing", "Test Issuing", top, is_ca=True, days=(-20, 90))
-    both = root / "both.crt"
-    both.write_text(issuing.crt.read_text() + top.crt.read_text())
-    clients = {name: _pair(root / name, name, issuing) for name in ("alex", "bea", "carl", "dora")}
-    _pair(root / "eve", "eve", issuing, days=(-10, -2))
-    ca = dataclasses.replace(issuing, crt=both)
-    return Chain(root / "publication", ca, clients, revoked=["carl"], root=top)
-
-
-class _Application(_Echo):
-    """Echoes, and takes WebSockets."""
-
-    def do_GET(self) -> None:  # noqa: N802
-        if self.headers.get("Upgrade", "").lower() != "websocket":
-            self._answer()
-            return
-        self.send_response(101)
-        self.send_header("Upgrade", "websocket")
-        self.send_header("Connection", "Upgrade")
-        self.end_headers()
-        self.close_connection = True
-
-
-@contextlib.contextmanager
-def application(root: Path, port: int) -> Iterator[http.server.ThreadingHTTPServer]:
-    """The application behind every site, as long as the block lasts; then what Ansible left below ``root`` goes as well."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), _Application)
-    server.port = port
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        shutil.rmtree(root / "ansible", ignore_errors=True)
-
-
-class Rendered(World):
-    """Three sites of one nginx: guarded whole, guarded in part, and one that limits refusals."""
-
-    def go_live(self) -> None:
-        """Publish, apply both roles, and remember what they wrote."""
-        self.authority.publish()
-        done = self.play()
-        assert done.code == 0, done.output
-        self.rendered = self.original()
-
-    def original(self) -> dict[Path, str]:
-        """Return the files that the role wrote."""
-        files = [*(self.nginx.prefix / "quietdoor").rglob("*.conf"), self.nginx.prefix / "quietdoor/trust/crl.pem"]
-        return {path.resolve(): path.read_text() for path in files}
-
-    def serve(self, changes: tuple[Change, ...]) -> None:
-        """Have nginx serve the gate with some changes, and nothing else."""
-        texts = dict(self.rendered)
-        for change in changes:
-            change.apply(texts, self.ports)
-        self.nginx.serve(texts)
-
-    def options(self, site: str, **more: Any) -> dict[str, Any]:
-        """Return the options of the probe for one of the sites."""
-        host = {"door": "panel.test", "shop": "wiki.test", "limits": "late.test"}[site]
-        names = {"alex": ("cert", "valid"), "carl": ("deny", "revoked"), "eve": ("deny", "expired")}
-        if site != "limits":
-            names["dora"] = ("deny", "valid")
-        directory = self.root / "chain"
-        return {
-            "url": f"https://{host}:{self.ports['own']}/admin/",
-            "address": "127.0.0.1",
-            "server_ca": str(self.server.crt),
-            "client_ca": str(self.authority.path / "ca.pem"),
-            "other_server_name": "alias.test",
-            "clients": [
-                {
-                    "name": name,
-                    "certificate": str(directory / f"{name}.crt"),
-                    "key": str(directory / f"{name}.key"),
-                    "expect": expect,
-                    "kind": kind,
-                }
-                for name, (expect, kind) in names.items()
-            ],
-            "echo_path": "/admin/echo.php" if site == "shop" else "/echo",
-            "contact": CONTACT,
-            "generation": {"gate": 1, "trust": self.authority.generation},
-            "expect_http2": True,
-            "timeout": 10,
-            **_MORE[site],
-            **more,
-        }
-
-
-_MORE: dict[str, dict[str, Any]] = {
-    "door": {"websocket_path": "/socket", "expect_hsts": "present"},
-    "shop": {"guarded_paths": ["/admin"], "public_echo_path": "/echo", "expect_hsts": "absent"},
-    "limits": {"rate_limit_burst": 4},
-}
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +33,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rendered]:
     """The three sites, with both roles applied."""
     root = tmp_path_factory.mktemp("rendered")
     ports = {"own": free_port(23000, 23099), "shared": free_port(23100, 23199), "plain": free_port(23200, 23299)}
-    foreign = _pair(root / "foreign-ca", "Foreign", is_ca=True)
+    foreign = make_pair(root / "foreign-ca", "Foreign", is_ca=True)
     idle = free_port(23400, 23499)
     with (
         application(root, free_port(23300, 23399)) as server,
@@ -193,28 +57,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rendered]:
 # --- what is taken out ---
 
 
-@dataclass(frozen=True)
-class Change:
-    """One guard that is taken out of a rendered file; ``old`` is a regular expression."""
-
-    file: str
-    old: str
-    new: str = ""
-
-    def apply(self, texts: dict[Path, str], ports: dict[str, int]) -> None:
-        """Change the text of every file of that name."""
-        pattern = re.compile(self.old, re.DOTALL)
-        found = [path for path, text in texts.items() if path.match(self.file) and pattern.search(text)]
-        assert found, f"{self.old} is in no {self.file} any more"
-        for path in found:
-            new = self.new.replace("PLAIN", str(ports["plain"])).replace("APP", _upstream(texts))
-            texts[path] = pattern.sub(lambda _match, new=new: new, texts[path])
-
-
-def _upstream(texts: dict[Path, str]) -> str:
-    return next(match[1] for text in texts.values() if (match := re.search(r"proxy_pass \"?(http://[^;\"]+)", text)))
-
-
 DOOR, SHOP, LIMITS = ("sites/door.conf", "sites/shop.conf", "sites/limits.conf")
 REWRITE = Change(
     DOOR,
@@ -223,7 +65,6 @@ REWRITE = Change(
 ACCESS = Change(DOOR, r"auth_request /\.well-known/quietdoor/verdict;")
 VERIFY = Change(DOOR, r"ssl_verify_client on;", "ssl_verify_client optional_no_ca;")
 CRL = Change(DOOR, r"ssl_crl [^;]+;")
-DENIED = Change("trusts/*/http.conf", r"(?<=\[0-9\]\*:)0(?=\\z)", "[01]")
 SNI = Change("gates/*/http.conf", r"(?<=\$quietdoor_sni \{\n)    default 0", "    default 1")
 DEFAULT = Change(
     "gates/*/http.conf",
@@ -357,22 +198,6 @@ def test_what_is_taken_out_turns_exactly_its_checks_red(world: Rendered, tmp_pat
 
 
 # --- the playbook ---
-
-
-def play(world: Rendered, report: Path, *arguments: str, **variables: object) -> tuple[int, str]:
-    """Run playbook probe as an operator does, and return its exit code and what it said."""
-    own = world.options("door")
-    known = {name: own[name] for name in ("url", "address", "server_ca", "client_ca", "contact")}
-    known["json"] = str(report)
-    for kind, name in {"": "alex", "revoked_": "carl", "unlisted_": "dora", "expired_": "eve"}.items():
-        known |= {
-            f"{kind}certificate": f"{world.root}/chain/{name}.crt",
-            f"{kind}key": f"{world.root}/chain/{name}.key",
-        }
-    known |= variables
-    extra = json.dumps({f"probe_{name}": value for name, value in known.items()})
-    done = programs.ansible_playbook("quietdoor.mtls.probe", "-i", "localhost,", "-e", extra, *arguments)
-    return done.returncode, done.stdout + done.stderr
 
 
 def test_the_playbook_prints_the_table_and_writes_the_report(world: Rendered, tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from nginx_instance import NginxInstance, free_port
-from test_gate import Usage, _pair
-from test_probe import probe, red
-from test_probe_rendered import CONTACT, Change, Rendered, application, chain, play
+from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
+from support.ca import make_pair
+from support.nginx import NginxInstance, free_port
+from support.probe import probe, red
+from support.probe_rendered import CONTACT, Change, Rendered, application, chain, play
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +92,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Staged]:
     """The sites, with both roles applied."""
     root = tmp_path_factory.mktemp("probe-stages")
     ports = {"own": free_port(24700, 24749), "shared": free_port(24750, 24779), "plain": free_port(24780, 24799)}
-    foreign = _pair(root / "foreign-ca", "Foreign", is_ca=True)
+    foreign = make_pair(root / "foreign-ca", "Foreign", is_ca=True)
     idle = free_port(24850, 24899)
     with (
         application(root, free_port(24800, 24849)) as server,
@@ -99,7 +100,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Staged]:
     ):
         world = Staged(root, nginx, ports, server, foreign)
         names = tuple(f"{site}.test" for site in (*TOLD, "limits"))
-        world.server = _pair(root / "staged", "staged", usage=Usage.SERVER_AUTH, dns=names)
+        world.server = make_pair(root / "staged", "staged", usage=Usage.SERVER_AUTH, dns=names)
         world.authority = chain(root / "chain")
         world.sites = _sites(world)
         world.go_live()

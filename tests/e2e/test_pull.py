@@ -26,7 +26,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.puller impor
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from lab import Lab, built, curl
+from support.lab import Lab, built, curl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -21,7 +21,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.quoting impo
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from nginx_instance import NginxInstance, free_port
+from support.nginx import NginxInstance, free_port
 
 AWKWARD = st.text(st.sampled_from("\"'\\;{}#~^*.|()[]+? :\u00e9\u20ac\U0001f6aaaZ\u00a0%&<>`!="), max_size=12)
 ANY = st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="$"), max_size=60)

@@ -23,11 +23,12 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.options impo
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust import Request, install_trust
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from made_der import described
-from nginx_instance import NginxInstance, children, free_port
-from test_gate import DAY, NOW, Authority, Pair, _pair, _serial, _subject, eventually
-from test_probe import probe, red
-from test_probe_rendered import CONTACT, DENIED, Rendered, application
+from support.ca import DAY, NOW, Authority, Pair, make_pair, serial_of, subject_of
+from support.client import eventually
+from support.made_der import described
+from support.nginx import NginxInstance, children, free_port
+from support.probe import probe, red
+from support.probe_rendered import CONTACT, DENIED, Rendered, application
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,13 +52,13 @@ class Hierarchy(Authority):
         self.generation += 1
         cas = {"issuing": self.ca, "root": self.root}
         issuers = [
-            {"id": number, "subject": _subject(ca), "sha256": ca.certificate.fingerprint(hashes.SHA256()).hex()}
+            {"id": number, "subject": subject_of(ca), "sha256": ca.certificate.fingerprint(hashes.SHA256()).hex()}
             for number, ca in enumerate(cas.values(), 1)
         ]
         people = [
             {
                 "issuer": 2 if pair.certificate.issuer == self.root.certificate.subject else 1,
-                "serial": _serial(pair),
+                "serial": serial_of(pair),
                 "name": name,
                 "common_name": name,
                 "email": [f"{name}@example.org"],
@@ -88,7 +89,7 @@ class Hierarchy(Authority):
         """Return by what a certificate is known without its issuer and serial, and its name; of these it is not told."""
         if name in ("bea", "dora"):
             return {}
-        return {**described(pair.certificate.public_bytes(serialization.Encoding.DER)), "subject": _subject(pair)}
+        return {**described(pair.certificate.public_bytes(serialization.Encoding.DER)), "subject": subject_of(pair)}
 
     def crl(self, ca: Pair, serials: list[int]) -> str:
         """Return the CRL of a CA."""
@@ -108,7 +109,7 @@ def _hex(serial: int) -> str:
 
 def _with_long_serial(stem: Path, issuer: Pair) -> Pair:
     """A certificate with a serial of 160 bits, which the library does not make."""
-    made = _pair(stem, "long", issuer)
+    made = make_pair(stem, "long", issuer)
     request = subprocess.run(
         ["openssl", "req", "-new", "-key", str(made.pem), "-subj", "/CN=long"], check=True, capture_output=True
     ).stdout
@@ -121,16 +122,16 @@ def _with_long_serial(stem: Path, issuer: Pair) -> Pair:
 def hierarchy(root: Path) -> Hierarchy:
     """Return two CAs and their clients; carl, rex and the odd serials of both kinds are revoked."""
     root.mkdir()
-    top = _pair(root / "root", "Test Root", is_ca=True, days=(-20, 90))
-    issuing = _pair(root / "issuing", "Test Issuing", top, is_ca=True, days=(-20, 90))
-    clients = {name: _pair(root / name, name, issuing) for name in ("alex", "bea", "carl", "dora", "emil")}
-    clients["rex"] = _pair(root / "rex", "rex", issuing, days=(-10, -2))
-    clients["short"] = _pair(root / "short", "short", issuing, serial=0x0A1B)
-    clients["high"] = _pair(root / "high", "high", issuing, serial=0xFF)
+    top = make_pair(root / "root", "Test Root", is_ca=True, days=(-20, 90))
+    issuing = make_pair(root / "issuing", "Test Issuing", top, is_ca=True, days=(-20, 90))
+    clients = {name: make_pair(root / name, name, issuing) for name in ("alex", "bea", "carl", "dora", "emil")}
+    clients["rex"] = make_pair(root / "rex", "rex", issuing, days=(-10, -2))
+    clients["short"] = make_pair(root / "short", "short", issuing, serial=0x0A1B)
+    clients["high"] = make_pair(root / "high", "high", issuing, serial=0xFF)
     clients["long"] = _with_long_serial(root / "long", issuing)
-    clients["again"] = _pair(root / "again", "again", issuing, serial=AGAIN)
-    clients["direct"] = _pair(root / "direct", "direct", top, serial=AGAIN)
-    _pair(root / "eve", "eve", issuing, days=(-10, -2))
+    clients["again"] = make_pair(root / "again", "again", issuing, serial=AGAIN)
+    clients["direct"] = make_pair(root / "direct", "direct", top, serial=AGAIN)
+    make_pair(root / "eve", "eve", issuing, days=(-10, -2))
     made = Hierarchy(root / "publication", issuing, clients, root=top)
     # Each of them in only one of the two places; the map holds both.
     made.gone["issuing"] = [clients[name].certificate.serial_number for name in ("carl", "short", "long", "again")]
@@ -169,7 +170,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
     root = tmp_path_factory.mktemp("map")
     own = free_port(24350, 24369)
     ports = {"own": own, "shared": own, "plain": free_port(24370, 24379)}
-    foreign = _pair(root / "foreign-ca", "Foreign", is_ca=True)
+    foreign = make_pair(root / "foreign-ca", "Foreign", is_ca=True)
     nobodys = Hierarchy(root, foreign, {}, root=foreign, crl_end=-DAY)
     (root / "nobodys.pem").write_text(nobodys.crl(foreign, []))
     idle = free_port(24390, 24399)
@@ -227,10 +228,10 @@ def test_who_it_is_said_the_same_whether_known_by_fingerprint_or_by_serial(world
     pair = world.authority.clients[name]
     issuer = world.authority.root if name == "direct" else world.authority.ca
     expected = {
-        "x-client-dn": _subject(pair),
-        "x-client-serial": _serial(pair),
+        "x-client-dn": subject_of(pair),
+        "x-client-serial": serial_of(pair),
         "x-client-fingerprint": pair.certificate.fingerprint(hashes.SHA1()).hex(),
-        "x-client-issuer-dn": _subject(issuer),
+        "x-client-issuer-dn": subject_of(issuer),
         "x-client-name": name,
         "x-client-email": f"{name}@example.org",
     }
@@ -247,7 +248,7 @@ def test_who_was_revoked_is_told_so(world: Doors, name: str) -> None:
     for site, host in HOSTS.items():
         body = world.get(pair, "/admin/x", host=host).body
         assert "has been revoked" in body, (site, body)
-    entry = eventually(lambda: [one for one in world.log("door") if one["serial"] == _serial(pair)])[-1]
+    entry = eventually(lambda: [one for one in world.log("door") if one["serial"] == serial_of(pair)])[-1]
     assert (entry["verdict"], entry["reason"]) == ("deny", "revoked")
 
 
@@ -269,17 +270,17 @@ def _chained(stem: Path, leaf: Pair, *cas: Pair) -> Pair:
 
 def test_a_ca_that_only_the_client_knows_of_opens_nothing(world: Doors, tmp_path: Path) -> None:
     """Below our own root, unrevoked, and nobody's: without a CRL nothing but the depth of zero stops it."""
-    other = _pair(tmp_path / "other", "Other", world.authority.root, is_ca=True)
+    other = make_pair(tmp_path / "other", "Other", world.authority.root, is_ca=True)
     alex = world.authority.clients["alex"]
-    leaf = _pair(tmp_path / "leaf", "alex", other, serial=alex.certificate.serial_number)
+    leaf = make_pair(tmp_path / "leaf", "alex", other, serial=alex.certificate.serial_number)
     assert world.statuses(_chained(tmp_path / "leaf", leaf, other)) == [403] * 3
 
 
 def test_a_revoked_namesake_of_the_issuing_ca_opens_nothing(world: Doors, tmp_path: Path, restored: None) -> None:
     """Its former key was stolen and the root revoked it; the successor has the same name. To the map they look alike."""
-    former = _pair(tmp_path / "former", "Test Issuing", world.authority.root, is_ca=True)
+    former = make_pair(tmp_path / "former", "Test Issuing", world.authority.root, is_ca=True)
     alex = world.authority.clients["alex"]
-    leaf = _pair(tmp_path / "leaf", "alex", former, serial=alex.certificate.serial_number)
+    leaf = make_pair(tmp_path / "leaf", "alex", former, serial=alex.certificate.serial_number)
     world.authority.gone["root"] = [former.certificate.serial_number]
     world.install()
     assert world.statuses(_chained(tmp_path / "leaf", leaf, former)) == [403] * 3
@@ -288,13 +289,13 @@ def test_a_revoked_namesake_of_the_issuing_ca_opens_nothing(world: Doors, tmp_pa
 
 def test_foreign_and_self_made_certificates_with_a_good_serial(world: Doors, tmp_path: Path) -> None:
     alex, number = world.authority.clients["alex"], world.authority.clients["alex"].certificate.serial_number
-    foreign = _pair(tmp_path / "foreign", "Test Issuing", is_ca=True)
+    foreign = make_pair(tmp_path / "foreign", "Test Issuing", is_ca=True)
     for pair in (
-        _pair(tmp_path / "a", "alex", foreign, serial=number),
-        _chained(tmp_path / "b", _pair(tmp_path / "b", "alex", foreign, serial=number), foreign),
-        _pair(tmp_path / "c", "alex", serial=number),
-        _pair(tmp_path / "d", "alex", alex, serial=number),
-        _chained(tmp_path / "e", _pair(tmp_path / "e", "alex", alex, serial=number), alex),
+        make_pair(tmp_path / "a", "alex", foreign, serial=number),
+        _chained(tmp_path / "b", make_pair(tmp_path / "b", "alex", foreign, serial=number), foreign),
+        make_pair(tmp_path / "c", "alex", serial=number),
+        make_pair(tmp_path / "d", "alex", alex, serial=number),
+        _chained(tmp_path / "e", make_pair(tmp_path / "e", "alex", alex, serial=number), alex),
     ):
         assert world.statuses(pair) == [403] * 3
 

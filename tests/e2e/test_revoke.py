@@ -20,8 +20,8 @@ import pytest
 import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from lab import Lab, Site, curl, free_ports
-from nginx_instance import NginxInstance
+from support.lab import Lab, Site, curl, free_ports
+from support.nginx import NginxInstance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

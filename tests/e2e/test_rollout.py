@@ -7,51 +7,16 @@ from __future__ import annotations
 
 import datetime
 import json
-import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
-from lab import Lab, built, curl
+from support.lab import Lab, built
+from support.rollout import CANARY, QUICK, Poller, armed, rollout, status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-QUICK = {
-    "rollout_quiet_period": "1s",
-    "rollout_requires_environment": "",
-    "gate_on_bypass": "warn",
-    "rollout_revert_mechanism": "process",
-}
-CANARY = {"name": "door-probe", "common_name": "Door probe"}
-
-
-class Poller:
-    """Somebody with a certificate, who comes every 100 ms over a fresh connection; ``refused`` is whatever was no 200."""
-
-    def __init__(self, lab: Lab, who: str | None) -> None:
-        self.refused: list[tuple[float, int]] = []
-        self.asked = 0
-        self._lab = lab
-        self._who = ["--cert", str(lab.client(who, "chain.pem")), "--key", str(lab.client(who, "key"))] if who else []
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._poll, daemon=True)
-
-    def _poll(self) -> None:
-        while not self._end.wait(0.1):
-            status, _body = curl(self._lab.sites[0], self._lab, *self._who)
-            self.asked += 1
-            if status != 200:
-                self.refused.append((time.time(), status))
-
-    def __enter__(self) -> Poller:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._end.set()
-        self._thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +28,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         panel = f"location / {{ proxy_pass {site.entry['upstream']}; }} location = /no {{ return 403; }}"
         return f"server {{ listen 127.0.0.1:{lab.free}; {panel} }}"
 
-    from lab import free_ports  # noqa: PLC0415
+    from support.lab import free_ports  # noqa: PLC0415
 
     Lab.free = free_ports(1)[0]
     with built(tmp_path_factory.mktemp("rollout"), 5, yesterday, clients=3, sites=1) as lab:
@@ -72,26 +37,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         done = lab.play(playbook="quietdoor.mtls.trust")
         assert done.code == 0, done.output
         yield lab
-
-
-def rollout(lab: Lab, stage: str, *arguments: str, **overrides: object):
-    """Run the playbook with the site in a stage."""
-    site = lab.sites[0]
-    site.entry["stage"] = stage
-    if stage == "fallback":
-        site.entry["window"] = {"networks": ["127.0.0.1"]}
-    return lab.play(*arguments, playbook="quietdoor.mtls.rollout", **overrides)
-
-
-def status(lab: Lab, who: str | None = None) -> int:
-    """Ask once."""
-    arguments = ["--cert", str(lab.client(who, "chain.pem")), "--key", str(lab.client(who, "key"))] if who else []
-    return curl(lab.sites[0], lab, *arguments)[0]
-
-
-def armed(lab: Lab) -> bool:
-    """Whether something is left armed."""
-    return any((lab.nginx.prefix / "quietdoor" / name).exists() for name in ("armed", "gate.revert"))
 
 
 def test_a_jump_is_refused_by_name(lab: Lab) -> None:

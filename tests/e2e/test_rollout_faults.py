@@ -26,9 +26,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from held import Held, Visitor, wait_for
-from lab import Application, Lab, built, make_certificate, write_pair
 from support import programs
+from support.held_run import Held, Visitor, wait_for
+from support.lab import Application, Lab, built, make_certificate, write_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from lab import Lab, built
-from test_rollout import CANARY, QUICK, Poller, armed, rollout, status
+from support.lab import Lab, built
+from support.rollout import CANARY, QUICK, Poller, armed, rollout, status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.server import Nginx
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.shutdown import keep_cutting
-from nginx_instance import NginxInstance
+from support.nginx import NginxInstance
 
 FILE = "modules-enabled/quietdoor.conf"
 INCLUDE = "include modules-enabled/*.conf;"

@@ -18,7 +18,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from lab import Lab, built, curl, make_certificate, seen, write_pair
+from support.lab import Lab, built, curl, make_certificate, seen, write_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,108 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
-import shutil
 import socket
 import ssl
 from typing import TYPE_CHECKING
 
-import hostile
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.gate import Outcome, Request, apply_gate
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.generation import endpoints_from
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.server import Nginx
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.shelf import Shelf
-from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
-from nginx_instance import RELEASES, NginxInstance, free_port
-from test_gate import STATUS, Application, World, _pair, eventually, exchange, on_one_release
+from support import hostile
+from support.client import STATUS, eventually, exchange
+from support.nginx import RELEASES
+from support.snippets import IN_LOCATION, IN_SERVER, Brownfield, brownfield
+from support.world import on_one_release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-IN_SERVER = "include quietdoor/gate/snippets/panel-server.conf;"
-IN_LOCATION = "include quietdoor/gate/snippets/panel-location.conf;"
 STRANGERS = ("none", "revoked", "denied", "foreign", "expired", "self-signed", "not-yet-valid", "unlisted")
-
-
-class Brownfield(World):
-    """A world whose panel is in a server of the operator's own, in ``sites/panel.conf``."""
-
-    def vhost(
-        self, server: str = IN_SERVER, location: str = IN_LOCATION, first: str = "", more: str = "", beside: str = ""
-    ) -> None:
-        """Write the operator's server."""
-        upstream = f"http://127.0.0.1:{self.application.port}"
-        text = f"""
-            server {{
-                {first}
-                {server}
-                listen 127.0.0.1:{self.ports["own"]} ssl;
-                server_name panel.test alias.test;
-                ssl_certificate {self.server.crt};
-                ssl_certificate_key {self.server.pem};
-                ssl_protocols TLSv1.2 TLSv1.3;
-                location / {{
-                    {location}
-                    proxy_set_header Host $host;
-                    proxy_pass {upstream};
-                }}
-                location ~ \\.php$ {{
-                    {location}
-                    proxy_pass {upstream};
-                }}
-                location /fixed {{ return 200 "fixed"; }}
-                {more}
-            }}
-            {beside}
-        """
-        (self.nginx.prefix / "sites" / "panel.conf").write_text(text)
-
-    def look(self, **changes: object) -> Outcome:
-        """Let the module look at what lies there, without a change."""
-        shelf = Shelf(str(self.nginx.prefix), "gate")
-        files = {path: text for path, text in shelf.files(shelf.live()).items() if path != "generation.conf"}
-        listed = json.loads(files["manifest.json"])["endpoints"]
-        request = Request(files, endpoints_from(listed, "manifest.json"), 10.0, 5, **changes)
-        options = self.nginx.options()
-        nginx = Nginx(
-            options["nginx_binary"], options["conf_path"], tuple(options["test_argv"]), tuple(options["reload_argv"])
-        )
-        return apply_gate(nginx, request, check_mode=True)
-
-
-@contextlib.contextmanager
-def brownfield(root: Path, first: int, version: str, **entry: object) -> Iterator[Brownfield]:
-    """A panel that is open to everybody; then its gate, and the lines; on ports from ``first`` on."""
-    ports = {
-        name: free_port(begin, begin + 19)
-        for name, begin in {"own": first, "other": first + 20, "shared": first + 40}.items()
-    }
-    application = Application(free_port(first + 60, first + 79))
-    foreign = _pair(root / "foreign-ca", "Foreign", is_ca=True)
-    _pair(root / "neighbour", "neighbour", usage=Usage.SERVER_AUTH, dns=("public.test",))
-    try:
-        http = "satisfy any; underscores_in_headers on; include sites/*.conf;"
-        nginx = NginxInstance(root / "nginx", http=http, version=version)
-        (nginx.prefix / "sites").mkdir()
-        world = Brownfield(root, nginx, ports, application, foreign)
-        site = world.site("panel", ["panel.test", "alias.test"], ports["own"], manage="snippets", **entry)
-        world.sites = [{key: site[key] for key in site if not key.startswith("certificate")}]
-        world.sites[0]["allow"] = {"names": ["alex"]}
-        world.vhost(server="", location="")
-        with nginx:
-            world.authority.publish()
-            world.first = world.play("--diff")
-            world.open_at_first = world.get(None, "/first").status
-            world.vhost()
-            world.second = world.play()
-            world.third = world.play()
-            yield world
-    finally:
-        application.stop()
-        shutil.rmtree(root / "ansible", ignore_errors=True)
 
 
 @pytest.fixture(scope="module", params=RELEASES)

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from nginx_instance import RELEASES, children
-from test_gate import STATUS, Answer, eventually, exchange
-from test_snippets import Brownfield, brownfield
-from test_snippets_path import ABROAD, EVERYBODY, shop
+from support.client import STATUS, Answer, eventually, exchange
+from support.nginx import RELEASES, children
+from support.snippets import ABROAD, EVERYBODY, Brownfield, brownfield, shop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

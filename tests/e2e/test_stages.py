@@ -8,7 +8,6 @@ Clients come from 127.0.0.1, or from 127.0.0.9, which is the listed one.
 
 from __future__ import annotations
 
-import base64
 import datetime
 import gzip
 import json
@@ -16,7 +15,6 @@ import os
 import re
 import shutil
 import socket
-import ssl
 import subprocess
 import time
 from typing import TYPE_CHECKING, Any
@@ -28,14 +26,16 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.window impor
 from ansible_collections.quietdoor.mtls.plugins.modules.gate_log_info import told
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from nginx_instance import NginxInstance, free_port
-from test_gate import DAY, NOW, STATUS, Answer, Application, World, _pair, eventually, exchange
+from support.app import Application
+from support.ca import DAY, NOW, make_pair
+from support.client import STATUS, eventually, exchange
+from support.nginx import NginxInstance, free_port
+from support.stages_world import ELSEWHERE, LISTED, PASSWORD, StagesWorld, basic_auth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-LISTED, ELSEWHERE = "127.0.0.9", "127.0.0.1"
 # Nobody else comes from here, so nothing was counted yet.
 STRANGER = "127.0.0.77"
 EVERYBODY = (
@@ -51,44 +51,6 @@ EVERYBODY = (
 )
 REVOKED = ("revoked", "denied", "revoked-and-expired")
 WEEK = datetime.timedelta(days=7)
-PASSWORD = "correct horse"
-
-
-class StagesWorld(World):
-    """One nginx with a site for each stage: see ``_sites``."""
-
-    def people(self) -> dict[str, Any]:
-        """Who comes, by what is the matter with the certificate."""
-        clients = {"valid": self.authority.clients["alex"], "unlisted": self.authority.clients["dora"]}
-        return {**self.strangers, **clients}
-
-    def ask(
-        self,
-        who: str,
-        path: str = "/",
-        *,
-        host: str,
-        source: str = ELSEWHERE,
-        method: str = "GET",
-        headers: dict[str, str] | None = None,
-        body: bytes | None = None,
-        version: ssl.TLSVersion | None = None,
-    ) -> Answer:
-        """Ask over a fresh connection that comes from ``source``."""
-        address = ("127.0.0.1", self.ports["own"])
-        with (
-            socket.create_connection(address, 10, source_address=(source, 0)) as plain,
-            self.context(self.people()[who], version).wrap_socket(plain, server_hostname=host) as tls,
-        ):
-            return exchange(tls, method, path, {"Host": f"{host}:{address[1]}", **(headers or {})}, body)
-
-    def last(self, site: str, path: str) -> dict[str, Any]:
-        """Return the entry of the log about a path that was asked for once."""
-        return eventually(lambda: next((line for line in self.log(site) if line["uri"] == path), None))
-
-
-def _password(text: str = PASSWORD) -> dict[str, str]:
-    return {"Authorization": "Basic " + base64.b64encode(f"guest:{text}".encode()).decode()}
 
 
 def _sites(world: StagesWorld) -> list[dict[str, Any]]:
@@ -130,7 +92,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StagesWorld]:
     root = tmp_path_factory.mktemp("stages")
     ports = {"own": free_port(24500, 24549), "shared": free_port(24550, 24599)}
     application = Application(free_port(24600, 24649))
-    foreign = _pair(root / "foreign-ca", "Foreign", is_ca=True)
+    foreign = make_pair(root / "foreign-ca", "Foreign", is_ca=True)
     idle = free_port(24650, 24699)
     # Whoever comes from this machine may say where the visitor is: the window must not listen to that.
     http = f"set_real_ip_from 127.0.0.0/8; real_ip_header X-Real-IP; server {{ listen 127.0.0.1:{idle}; }}"
@@ -138,7 +100,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StagesWorld]:
         with NginxInstance(root / "nginx", http=http) as nginx:
             world = StagesWorld(root, nginx, ports, application, foreign)
             ca = world.authority.ca
-            world.authority.clients["fred"] = _pair(root / "fred", "fred", ca, days=(-10, -2))
+            world.authority.clients["fred"] = make_pair(root / "fred", "fred", ca, days=(-10, -2))
             world.authority.denied.append("fred")
             world.authority.publish()
             world.strangers["revoked-and-expired"] = world.authority.clients["fred"]
@@ -287,7 +249,7 @@ def test_fallback_lets_in_who_comes_from_a_listed_network(world: StagesWorld, ho
 def test_who_was_ever_revoked_stays_out_even_there(world: StagesWorld, host: str, who: str) -> None:
     reached = len(world.application.reached)
     for source in (LISTED, ELSEWHERE):
-        for headers in ({}, _password()):
+        for headers in ({}, basic_auth()):
             answer = world.ask(who, "/admin/revoked", host=host, source=source, headers=headers)
             assert answer.status == 403, (who, source, answer)
             assert answer.headers["x-quietdoor-verdict"] == "deny"
@@ -300,7 +262,7 @@ def test_from_elsewhere_only_a_good_certificate_opens(world: StagesWorld, host: 
     reached = len(world.application.reached)
     for headers in (
         {},
-        _password(),
+        basic_auth(),
         {"X-Real-IP": LISTED, "X-Forwarded-For": LISTED, "Forwarded": f"for={LISTED}"},
         {"X-Quietdoor-Verdict": "fallback"},
     ):
@@ -329,13 +291,13 @@ def test_the_public_part_stays_public_in_every_stage(world: StagesWorld) -> None
 def test_the_side_door_opens_to_the_password_and_the_application_does_not_learn_it(world: StagesWorld) -> None:
     for who in ("none", "expired", "unlisted"):
         path = f"/door/{who}"
-        answer = world.ask(who, path, host="side.test", headers=_password())
+        answer = world.ask(who, path, host="side.test", headers=basic_auth())
         assert answer.status == 200, answer
         assert "authorization" not in answer.seen()
         assert answer.seen()["x-client-verify"] == "NONE"
         assert world.last("side", path)["verdict"] == "fallback"
     for source, who in ((LISTED, "none"), (ELSEWHERE, "valid")):
-        answer = world.ask(who, "/", host="side.test", source=source, headers=_password())
+        answer = world.ask(who, "/", host="side.test", source=source, headers=basic_auth())
         assert (answer.status, "authorization" in answer.seen()) == (200, False)
     other = world.ask("valid", "/", host="open.test", headers={"Authorization": "Bearer mine"})
     assert other.seen()["authorization"] == "Bearer mine", "a site without a side door leaves the application its own"
@@ -344,7 +306,7 @@ def test_the_side_door_opens_to_the_password_and_the_application_does_not_learn_
 def test_a_wrong_password_and_none_are_asked_for_one(world: StagesWorld) -> None:
     reached = len(world.application.reached)
     for number, headers in enumerate(
-        ({}, _password("wrong"), _password(""), {"Authorization": "Bearer x"}, {"Authorization": "Basic !"})
+        ({}, basic_auth("wrong"), basic_auth(""), {"Authorization": "Bearer x"}, {"Authorization": "Basic !"})
     ):
         path = f"/wrong/{number}"
         answer = world.ask("none", path, host="side.test", headers=headers)
@@ -361,7 +323,7 @@ def test_a_missing_file_of_passwords_opens_nothing(world: StagesWorld) -> None:
     text = users.read_text()
     users.unlink()
     try:
-        for headers in ({}, _password()):
+        for headers in ({}, basic_auth()):
             answer = world.ask("none", "/missing", host="side.test", headers=headers)
             assert answer.status in (401, 403, 500)
         assert world.ask("valid", "/missing", host="side.test").status == 200
@@ -438,17 +400,17 @@ def _workers(world: StagesWorld) -> set[str]:
 def test_attempts_at_the_side_door_are_limited_and_certificates_are_not(world: StagesWorld) -> None:
     with Changed(world, ("gate/sites/side.conf", "burst=3000 nodelay", "burst=3 nodelay")):
         statuses = [
-            world.ask("none", "/", host="side.test", source=STRANGER, headers=_password(str(n))).status
+            world.ask("none", "/", host="side.test", source=STRANGER, headers=basic_auth(str(n))).status
             for n in range(8)
         ]
         assert statuses[-1] == 429, statuses
         assert 401 in statuses
-        answer = world.ask("none", "/", host="side.test", source=STRANGER, headers=_password())
+        answer = world.ask("none", "/", host="side.test", source=STRANGER, headers=basic_auth())
         assert (answer.status, answer.headers["x-quietdoor-verdict"]) == (429, "deny"), (
             "a right guess is not told either"
         )
         for _try in range(10):
-            assert world.ask("valid", "/", host="side.test", source=STRANGER, headers=_password()).status == 200
+            assert world.ask("valid", "/", host="side.test", source=STRANGER, headers=basic_auth()).status == 200
             assert world.ask("none", "/", host="side.test", source=LISTED).status == 200
 
 

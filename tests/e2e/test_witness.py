@@ -24,8 +24,8 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.witness impo
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from lab import free_ports, make_certificate, write_pair
-from nginx_instance import NginxInstance
+from support.lab import free_ports, make_certificate, write_pair
+from support.nginx import NginxInstance
 
 NAME = "admin.test"
 OFF = "ssl_session_cache off; ssl_session_tickets off;"

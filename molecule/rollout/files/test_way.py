@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from held import Held, Visitor, wait_for
+from support.held_run import Held, Visitor, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,9 +18,9 @@ import yaml
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.options import nginx_from
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import MODES, REVOCATIONS, STAGES
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust import Request, install_trust
-from lab import COLLECTIONS, PLAYBOOK
 from material import SERVER_NAME, Material
-from nginx_instance import NginxInstance
+from support.lab import COLLECTIONS, PLAYBOOK
+from support.nginx import NginxInstance
 
 PATH = "/admin/index.html"
 # What people write by hand around ssl_verify_client. No tickets, as in the gate: making them costs something at every handshake.

@@ -15,8 +15,8 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from lab import make_certificate, write_pair
-from made_der import certificate, described
+from support.lab import make_certificate, write_pair
+from support.made_der import certificate, described
 
 SERVER_NAME = "panel.example.org"
 NOW = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)

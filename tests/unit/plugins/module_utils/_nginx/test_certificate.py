@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
-from made_der import PRINTABLE, certificate, name, value
+from support.made_der import PRINTABLE, certificate, name, value
 
 NOW = datetime.now(timezone.utc)
 

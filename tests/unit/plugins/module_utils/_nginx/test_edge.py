@@ -36,8 +36,8 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.template_context import describe_site
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_der import certificate, pem
-from made_der import name as name_of
+from support.made_der import certificate, pem
+from support.made_der import name as name_of
 
 PEER = {"certificate_authority": "edge.pem", "certificates": ["CN=edge"]}
 CUSTOM = {**PEER, "profile": "custom"}

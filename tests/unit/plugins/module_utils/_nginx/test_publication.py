@@ -21,7 +21,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.publication 
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust_maps import render_maps
 from hypothesis import given
 from hypothesis import strategies as st
-from made_der import PRINTABLE, certificate, described, name, pem
+from support.made_der import PRINTABLE, certificate, described, name, pem
 
 CA_ONE, CA_TWELVE = (certificate(name(text), 1, subject=name(text)) for text in ("One", "Twelve"))
 ISSUERS = [

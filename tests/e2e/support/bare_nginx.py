@@ -24,9 +24,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 from cryptography.x509.oid import NameOID
-from lab import make_certificate, write_pair
-from nginx_instance import NginxInstance, children, free_port
-from test_gate import DAY, NOW, Answer, Pair, _pair, exchange
+
+from support.ca import DAY, NOW, Pair, make_pair
+from support.client import Answer, exchange
+from support.lab import make_certificate, write_pair
+from support.nginx import NginxInstance, children, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +67,7 @@ class Papers:
         self.write("ca.crl", self.crl("ca", "carl", "expired"))
 
     def _add(self, name: str, issuer: Pair | None = None, **more: object) -> Pair:
-        self.pairs[name] = _pair(self.directory / name, name, issuer, **more)
+        self.pairs[name] = make_pair(self.directory / name, name, issuer, **more)
         return self.pairs[name]
 
     def _named(self, name: str, issuer: Pair, *attributes: tuple[x509.ObjectIdentifier, str]) -> None:

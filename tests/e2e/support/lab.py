@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import hashlib
 import importlib.util
 import json
@@ -23,12 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from nginx_instance import NginxInstance, free_port
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
 from support import programs
+from support.ca import make_certificate, write_pair
+from support.nginx import NginxInstance, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -251,53 +249,6 @@ class Lab:
                 if path.name not in (".lock", "lock"):
                     total.update(f"{path} {state.st_mode}".encode() + content)
         return total.hexdigest()
-
-
-def make_certificate(
-    common_name: str,
-    *,
-    issuer: tuple[x509.Certificate, object] | None = None,
-    eku: x509.ObjectIdentifier | None = ExtendedKeyUsageOID.CLIENT_AUTH,
-    dns: tuple[str, ...] = (),
-    subject: x509.Name | None = None,
-    serial: int | None = None,
-    expired: bool = False,
-    is_ca: bool = False,
-) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    """Make a certificate that the authority under test knows nothing of (unless its own key is given as issuer)."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = subject or x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    start, end = (
-        (now - datetime.timedelta(days=9), now - datetime.timedelta(days=1))
-        if expired
-        else (now - datetime.timedelta(minutes=5), now + datetime.timedelta(days=2))
-    )
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(issuer[0].subject if issuer else name)
-        .public_key(key.public_key())
-        .serial_number(serial or x509.random_serial_number())
-        .not_valid_before(start)
-        .not_valid_after(end)
-        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-    )
-    if eku:
-        builder = builder.add_extension(x509.ExtendedKeyUsage([eku]), critical=False)
-    if dns:
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(one) for one in dns]), critical=False)
-    return builder.sign(issuer[1] if issuer else key, hashes.SHA256()), key
-
-
-def write_pair(stem: Path, certificate: x509.Certificate, key: object) -> tuple[Path, Path]:
-    """Write STEM.crt and STEM.key."""
-    crt, pem = stem.with_name(f"{stem.name}.crt"), stem.with_name(f"{stem.name}.key")
-    crt.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    pem.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return crt, pem
 
 
 def curl(site: Site, lab: Lab, *arguments: str) -> tuple[int, str]:

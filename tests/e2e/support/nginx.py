@@ -51,7 +51,7 @@ RELEASES = {"1.26": "trixie", "1.22": "bookworm"}
 def nginx_binary(version: str = "") -> str:
     """Return the path of this machine's nginx, or of one of RELEASES."""
     if version:
-        binary = Path(__file__).parents[2] / ".cache" / "nginx" / RELEASES[version] / "usr" / "sbin" / "nginx"
+        binary = Path(__file__).parents[3] / ".cache" / "nginx" / RELEASES[version] / "usr" / "sbin" / "nginx"
         assert binary.exists(), f"{binary} is not here. tools/nginx.sh puts it there"
         return str(binary)
     found = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
@@ -195,8 +195,11 @@ def _bindable(port: int) -> bool:
 
 def children(parent: int) -> list[int]:
     """Return the process ids of a master's workers."""
-    done = subprocess.run(["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True, check=False)
-    return [int(pid) for pid in done.stdout.split()]
+    children = Path(f"/proc/{parent}/task/{parent}/children")
+    try:
+        return [int(pid) for pid in children.read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def _wait(condition: Any, words: Any, seconds: float = 10.0) -> None:
