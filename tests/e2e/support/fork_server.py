@@ -13,7 +13,8 @@ in a file of that directory whose name is the process id of the client, for a te
 
 Each program runs in a process of its own, which is made by fork instead of exec: the import of Ansible, one second for
 ansible-playbook and 0.3 s for a module, is paid once. The code of the collection in a module file comes from that file;
-only its compilation is cached, by the digest of the source. The server ends when its standard input is closed.
+only its compilation is cached, by the digest of the source. The server ends, and removes the
+directory of SOCKET, when its standard input is closed.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import os
 import random
 import runpy
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -263,6 +265,7 @@ def main() -> None:
         listener.listen(64)
         print("ready", flush=True)
         _serve(listener, run)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import json
 import marshal
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -24,8 +23,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-COLLECTION = Path(importlib.util.find_spec("ansible_collections.quietdoor.mtls").submodule_search_locations[0])
-COLLECTIONS = COLLECTION.parents[2]
 MODULES = "ansible_collections.quietdoor.mtls.plugins.modules"
 _SERVER = Path(__file__).with_name("fork_server.py")
 # Started for each module, so it imports nothing but modules that are part of the interpreter.
@@ -52,7 +49,7 @@ class ForkServer:
     """A fork server of one kind; ends with this process."""
 
     def __init__(self, kind: str, environment: dict[str, str]) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="quietdoor-", dir="/tmp"))
+        self.directory = Path(tempfile.mkdtemp(prefix="fork-server-", dir="/tmp"))
         self._address = str(self.directory / "socket")
         argv = [sys.executable, str(_SERVER), kind, self._address]
         self._process = subprocess.Popen(argv, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -61,11 +58,10 @@ class ForkServer:
         assert self._process.stdout.readline() == b"ready\n", f"the fork server for {kind} did not start"
 
     def stop(self) -> None:
-        """End it and remove its directory."""
+        """End it; it removes its directory, as it does when this process is killed."""
         assert self._process.stdin
         self._process.stdin.close()
         self._process.wait(30)
-        shutil.rmtree(self.directory, ignore_errors=True)
 
     def interpreter(self) -> Path:
         """Return a program that runs modules as the Python interpreter does."""
@@ -161,10 +157,13 @@ def module_interpreter() -> str:
 
 def ansible_environment() -> dict[str, str]:
     """Return the environment of ansible-playbook; nothing of the user's own Ansible settings is in it."""
+    collection = importlib.util.find_spec("ansible_collections.quietdoor.mtls")
+    assert collection, "the collection is not installed"
+    assert collection.submodule_search_locations
     home = server("module").directory / "ansible"
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+        "ANSIBLE_COLLECTIONS_PATH": str(Path(collection.submodule_search_locations[0]).parents[2]),
         "ANSIBLE_HOME": str(home),
         "ANSIBLE_LOCAL_TEMP": str(home / "tmp"),
         "ANSIBLE_REMOTE_TEMP": str(home / "tmp"),
