@@ -60,7 +60,7 @@ demo-rollout: demo-packages install ## a gate from nothing to enforce and back w
 # --- checks ---------------------------------------------------------------------------------------------------------
 .PHONY: quick check test lint sanity units integration e2e bench bench-gate demo-check demo-rollout-check molecule images format readmes golden language changelog clean
 test: ## every check there is; logs in .cache/test-logs/
-	@tools/stages.sh lint units e2e -- molecule sanity integration demo-check demo-rollout-check
+	@tools/stages.sh e2e molecule sanity+integration units demo-rollout-check demo-check lint
 
 quick: venv install ## in a minute: style, types, language, layers, golden files, unit tests of changed packages
 	@tools/quick.sh
