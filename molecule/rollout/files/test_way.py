@@ -23,7 +23,11 @@ from support.held_run import Held, Visitor, wait_for
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BEGIN, KNOCK, COMMIT = "Make it what nginx serves, armed", "Knock", "Let it stay"
+BEGIN, KNOCK, COMMIT = (
+    "Activate the candidate gate, armed",
+    "Probe the gates from outside",
+    "Commit the gate transaction",
+)
 SOON = "10s"
 # The visitors are seen at the address of the bridge, which is another one on every machine.
 LISTED = {"networks": ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8"]}
