@@ -431,7 +431,8 @@ def _required_receipts(
     if required and not receipts.directory:
         raise Problem(
             f"rollout_receipts_path: the directory of the receipts on {receipts.host} is not known",
-            f'Set rollout_receipts_path, or rollout_requires_environment to "" if no environment comes before {receipts.environment}',
+            'Set rollout_receipts_path, or rollout_requires_environment to "" if no environment comes before '
+            f"{receipts.environment}",
         )
     return required
 
