@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.gate_renderer import GateSettings, render_gate
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.nginx_requirements import require_capabilities
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.options import NGINX, RENDER
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import parse_sites, settle_windows
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.template_context import describe_site, endpoints_of
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.module_options import NGINX, RENDER
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.gate_renderer import GateSettings, render_gate
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.nginx_requirements import require_capabilities
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.parser import parse_sites, settle_windows
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.template_context import describe_site, endpoints_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import Site
+    from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.models import Site
 
 
 class _SitesError(AnsibleActionFail):

@@ -9,8 +9,8 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.renamed_variables import refuse_former_names
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.renamed_variables import refuse_former_names
 
 _GROUPS = ("mtls_ca", "mtls_web")
 

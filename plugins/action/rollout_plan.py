@@ -10,15 +10,15 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.version import collection_version
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.moves import plan_moves
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.probe_client_files import read_probe_client_files
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.readiness import rules_from
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.receipts import things_of
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import parse_sites
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.collection_version import collection_version
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout import plan, probes
+from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.probe_client_files import read_probe_client_files
+from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.readiness import rules_from
+from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.site_digests import things_of
+from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.stage_changes import plan_moves
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.parser import parse_sites
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -9,10 +9,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.receipts import Thing
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import parse_sites
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout import plan, verify
+from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.receipts import Thing
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.parser import parse_sites
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """The options of C(module_utils/_nginx/options.py) in words."""
+    """The options of C(module_utils/_deploy/module_options.py) in words."""
 
     DOCUMENTATION = r"""
 options:

@@ -70,9 +70,9 @@ import time
 from typing import TYPE_CHECKING
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import parse_sites, settle_windows
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.template_context import describe_site
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.parser import parse_sites, settle_windows
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.template_context import describe_site
 
 if TYPE_CHECKING:
     from collections.abc import Callable

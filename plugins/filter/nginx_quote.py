@@ -40,7 +40,7 @@ _value:
 from typing import TYPE_CHECKING
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.quoting import quote
 
 if TYPE_CHECKING:

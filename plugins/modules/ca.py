@@ -252,18 +252,20 @@ from datetime import datetime
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import arguments
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import keys, names
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.adoption import Claim, adopt, refuse_unasked
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.authority import AuthoritySpec, Outcome, establish
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import iso, now
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.issuing import Issuer
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import check_path
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.predecessors import refuse_name_of
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.renewal import window
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.adoption import Claim, adopt, refuse_unasked
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.authority import Outcome
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.authority_spec import AuthoritySpec
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.create import establish
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.issuer import Issuer
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.layout import check_path
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.predecessors import refuse_name_of
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.renewal import window
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common import argument_specs
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.timestamps import iso, now
+from ansible_collections.quietdoor.mtls.plugins.module_utils._x509 import keys, names
 
 try:
     from cryptography import x509
@@ -371,16 +373,16 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
 def main() -> None:
     """Run the module."""
     spec = {
-        "path": arguments.PATH,
-        "passphrase": arguments.PASSPHRASE,
-        "previous_passphrase": arguments.PASSPHRASE,
+        "path": argument_specs.PATH,
+        "passphrase": argument_specs.PASSPHRASE,
+        "previous_passphrase": argument_specs.PASSPHRASE,
         "common_name": {"type": "str"},
         "organization": {"type": "str"},
         "country": {"type": "str"},
-        "key": arguments.key(keys.RSA_SIZES_CA, keys.CURVES_CA, {"type": "rsa", "size": 4096}),
+        "key": argument_specs.key(keys.RSA_SIZES_CA, keys.CURVES_CA, {"type": "rsa", "size": 4096}),
         "valid_for": {"type": "str", "default": "3650d"},
         "path_length": {"type": "int", "choices": [0, 1]},
-        "issuer": {"type": "dict", "options": {"path": arguments.PATH, "passphrase": arguments.PASSPHRASE}},
+        "issuer": {"type": "dict", "options": {"path": argument_specs.PATH, "passphrase": argument_specs.PASSPHRASE}},
         "predecessors": {"type": "list", "elements": "path", "default": []},
         "renew": {"type": "str", "choices": ["never", "same_key"], "default": "never"},
         "renew_before": {"type": "str", "default": "365d"},

@@ -173,12 +173,12 @@ missing:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import arguments
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.backup import Backup, Secrets, create, verify
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import now
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.keys import check_passphrase
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.restore import restore
+from ansible_collections.quietdoor.mtls.plugins.module_utils._backup.create import Backup, Secrets, create, verify
+from ansible_collections.quietdoor.mtls.plugins.module_utils._backup.restore import restore
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common import argument_specs
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.timestamps import now
+from ansible_collections.quietdoor.mtls.plugins.module_utils._x509.keys import check_passphrase
 
 
 def _created(module: AnsibleModule, secrets: Secrets) -> dict[str, Any]:
@@ -248,7 +248,7 @@ def main() -> None:
         "path": {"type": "path"},
         "archive": {"type": "path", "required": True},
         "archive_passphrase": {"type": "str", "required": True, "no_log": True},
-        "passphrase": arguments.PASSPHRASE,
+        "passphrase": argument_specs.PASSPHRASE,
         "state": {"type": "str", "choices": ["created", "verified", "restored"], "default": "created"},
     }
     module = AnsibleModule(

@@ -113,12 +113,12 @@ result:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import arguments
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import now
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import check_path
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.listing import listing
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.layout import check_path
+from ansible_collections.quietdoor.mtls.plugins.module_utils._clients.listing import listing
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common import argument_specs
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.timestamps import now
 
 try:
     import jmespath
@@ -144,7 +144,7 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
 
 def main() -> None:
     """Run the module."""
-    spec = {"path": arguments.PATH, "query": {"type": "str"}}
+    spec = {"path": argument_specs.PATH, "query": {"type": "str"}}
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     needs = ["cryptography", *(["jmespath"] if module.params["query"] is not None else [])]
     run(module, _work, needs=needs)

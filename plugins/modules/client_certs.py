@@ -321,31 +321,31 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import arguments
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import bundle, keys
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import now
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.csr import requested_key
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.enrol import Result, bring_to_desired_state, predict
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import check_path, require_authority
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.names import check_client_name
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.predecessors import (
-    Retired,
-    check_predecessors,
-    look,
-    retire,
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.layout import check_path, require_authority
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.predecessors import check_predecessors
+from ansible_collections.quietdoor.mtls.plugins.module_utils._clients.csr import requested_key
+from ansible_collections.quietdoor.mtls.plugins.module_utils._clients.enrol import (
+    Result,
+    bring_to_desired_state,
+    predict,
 )
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.roster import (
+from ansible_collections.quietdoor.mtls.plugins.module_utils._clients.predecessor_clients import Retired, look, retire
+from ansible_collections.quietdoor.mtls.plugins.module_utils._clients.roster import (
     Client,
     Rules,
     check_roster,
     enumerated,
 )
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common import argument_specs
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.timestamps import now
+from ansible_collections.quietdoor.mtls.plugins.module_utils._x509 import keys, pkcs12
+from ansible_collections.quietdoor.mtls.plugins.module_utils._x509.names import check_client_name
 
 _REASONS = ["unspecified", "keyCompromise", "affiliationChanged", "superseded", "cessationOfOperation"]
-_PROFILES = list(bundle.SUFFIXES)
+_PROFILES = list(pkcs12.SUFFIXES)
 
 
 def _client(number: int, entry: dict[str, Any], params: dict[str, Any]) -> Client:
@@ -369,7 +369,7 @@ def _client(number: int, entry: dict[str, Any], params: dict[str, Any]) -> Clien
         present=present,
         reason=entry["reason"],
         bundle_profiles=() if public_key else tuple(dict.fromkeys(profiles)),
-        bundle_passphrase=passphrase if passphrase is None else bundle.check_passphrase(passphrase, name),
+        bundle_passphrase=passphrase if passphrase is None else pkcs12.check_passphrase(passphrase, name),
         public_key=public_key,
     )
 
@@ -460,7 +460,7 @@ def main() -> None:
         "roles": {"type": "list", "elements": "str", "default": []},
         "organization": {"type": "str"},
         "valid_for": {"type": "str"},
-        "key": arguments.key(keys.RSA_SIZES_CLIENT, keys.CURVES_CLIENT, None),
+        "key": argument_specs.key(keys.RSA_SIZES_CLIENT, keys.CURVES_CLIENT, None),
         "csr": {"type": "str"},
         "bundle_profiles": profiles,
         "bundle_passphrase": {"type": "str", "no_log": True},
@@ -468,8 +468,8 @@ def main() -> None:
         "reason": {"type": "str", "choices": _REASONS, "default": "cessationOfOperation"},
     }
     spec = {
-        "path": arguments.PATH,
-        "passphrase": arguments.PASSPHRASE,
+        "path": argument_specs.PATH,
+        "passphrase": argument_specs.PASSPHRASE,
         "clients": {"type": "list", "elements": "dict", "required": True, "options": client},
         "purge": {"type": "bool", "default": False},
         "purge_limit": {"type": "int", "default": 3},
@@ -477,7 +477,7 @@ def main() -> None:
         "renew_before": {"type": "str", "default": "30d"},
         "overlap": {"type": "str", "default": "14d"},
         "predecessors": {"type": "list", "elements": "path", "default": []},
-        "key": arguments.key(keys.RSA_SIZES_CLIENT, keys.CURVES_CLIENT, {"type": "ecdsa", "curve": "P-256"}),
+        "key": argument_specs.key(keys.RSA_SIZES_CLIENT, keys.CURVES_CLIENT, {"type": "ecdsa", "curve": "P-256"}),
         "bundle_profiles": {**profiles, "default": ["modern"]},
     }
     run(AnsibleModule(argument_spec=spec, supports_check_mode=True), _work, needs=["cryptography"])

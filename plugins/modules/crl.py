@@ -170,14 +170,15 @@ from datetime import datetime
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import arguments
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import issuer_crls, keys
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import iso, now
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.crl import Rules, State, check_rules, has_ended, keep
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import check_path
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.names import rfc2253
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ca import issuer_crls
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.crl import Rules, State, check_rules, has_ended, keep
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.layout import check_path
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common import argument_specs
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.timestamps import iso, now
+from ansible_collections.quietdoor.mtls.plugins.module_utils._x509 import keys
+from ansible_collections.quietdoor.mtls.plugins.module_utils._x509.names import rfc2253
 
 
 def _shown(state: State | None) -> dict[str, Any]:
@@ -258,12 +259,12 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
 def main() -> None:
     """Run the module."""
     spec = {
-        "path": arguments.PATH,
-        "passphrase": arguments.PASSPHRASE,
+        "path": argument_specs.PATH,
+        "passphrase": argument_specs.PASSPHRASE,
         "valid_for": {"type": "str", "default": "30d"},
         "renew_before": {"type": "str", "default": "15d"},
         "min_remaining": {"type": "str", "default": "7d"},
-        "issuer": {"type": "dict", "options": {"path": arguments.PATH}},
+        "issuer": {"type": "dict", "options": {"path": argument_specs.PATH}},
         "issuer_crl": {"type": "path"},
         "predecessor": {"type": "bool", "default": False},
         "warn_before": {"type": "str", "default": "30d"},

@@ -199,10 +199,10 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.access_log import Reading, requests
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.evidence import Evidence, Sighting, Tally, weigh
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.access_log import Reading, requests
+from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.log_summary import Evidence, Sighting, Tally, weigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

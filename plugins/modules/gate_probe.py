@@ -415,15 +415,20 @@ import tempfile
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe import checks
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.inquiry import Inquiry
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.manners import HSTS
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.options import KINDS, gate_from
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.preflight import check_files, reach
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.report import report, summary
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.specimens import Workshop
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.stages import ENFORCE, STAGES, UNKNOWN, WINDOWS
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks import catalogue
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.expected_outcomes import (
+    ENFORCE,
+    STAGES,
+    UNKNOWN,
+    WINDOWS,
+)
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.options import KINDS, gate_from
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.preflight import check_files, reach
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.report import report, summary
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.response_policies import HSTS
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.session import Inquiry
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.forged_certificates import Workshop
 
 _CLIENT = {
     "name": {"type": "str", "required": True},
@@ -457,7 +462,7 @@ _SPEC = {
     "side_door": {"type": "bool", "default": False},
     "expect_application": {"type": "bool", "default": True},
     "expect_http2": {"type": "bool"},
-    "checks": {"type": "list", "elements": "str", "default": [], "choices": list(checks.NAMES)},
+    "checks": {"type": "list", "elements": "str", "default": [], "choices": list(catalogue.NAMES)},
     "timeout": {"type": "float", "default": 5},
     "fail_on_deviation": {"type": "bool", "default": True},
 }
@@ -467,9 +472,9 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="quietdoor-probe-", dir=module.tmpdir) as directory:
         inquiry = Inquiry(gate_from(module.params), Workshop(directory))
         check_files(inquiry)
-        plan = checks.plan(inquiry, module.params["checks"])
+        plan = catalogue.plan(inquiry, module.params["checks"])
         generation = reach(inquiry)
-        results = checks.run(inquiry, plan)
+        results = catalogue.run(inquiry, plan)
     outcome = report(inquiry.gate, plan, results, generation)
     if outcome["deviations"] and module.params["fail_on_deviation"]:
         module.fail_json(msg=summary(results), **outcome)

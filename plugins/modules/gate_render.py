@@ -107,9 +107,9 @@ nginx:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.options import NGINX, RENDER
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.module_options import NGINX, RENDER
 
 
 def work(_module: Any) -> dict[str, Any]:

@@ -348,23 +348,23 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx import steps, trigger
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.arming import Arming, term_from
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.deadline import in_iso, read_clocks
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.gate import Outcome, Request, apply_gate
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.generation import endpoints_from
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.options import (
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.status_protocol import endpoints_from
+from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.deadline import in_iso, read_clocks
+from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.entry_point import read_text
+from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.module_options import (
     CHANGE,
     NGINX,
     kept,
     nginx_from,
     seconds,
 )
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.placing import read_text
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.records import Drifted
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.revert import Rules
+from ansible_collections.quietdoor.mtls.plugins.module_utils._gate import operations, revert_timer
+from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.apply import Outcome, Request, apply_gate
+from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.arm import Arming, term_from
+from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.auto_revert import Rules
+from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.history import Drifted
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.server_certificates import check_server_certificates
 
 ENDPOINT = {
@@ -386,7 +386,7 @@ def work(module: Any) -> dict[str, Any]:
             return end(module, step)
         return change(module, step)
     except Drifted as drifted:
-        shown = steps.difference(drifted.drift.written, drifted.drift.found)
+        shown = operations.difference(drifted.drift.written, drifted.drift.found)
         module.fail_json(msg=f"{drifted}\n{in_text(shown)}", drift=drifted.drift.paths, diff=shown)
         raise
 
@@ -424,7 +424,7 @@ def live_manifest(conf_path: str) -> Any:
 def request_from(params: dict[str, Any], conf_path: str, step: str) -> Request:
     """Return what shall be live."""
     if step == "rollback":
-        candidate, endpoints = steps.candidate_of(conf_path, params["generation"])
+        candidate, endpoints = operations.candidate_of(conf_path, params["generation"])
     else:
         candidate, endpoints = params["candidate"], endpoints_from(params["endpoints"], "endpoints")
     if candidate is None:
@@ -444,7 +444,7 @@ def arming_from(params: dict[str, Any]) -> Arming:
     return Arming(
         operator=operator_from(params),
         term=term_from(params["revert_after"], "revert_after"),
-        kind=trigger.choose(params["revert_mechanism"]),
+        kind=revert_timer.choose(params["revert_mechanism"]),
         settings={name: params[name] for name in (*NGINX, *CHANGE)},
         clock=read_clocks,
         force=params["force"],
@@ -479,7 +479,7 @@ def told(outcome: Outcome) -> dict[str, Any]:
         "open_elsewhere": list(outcome.survey.open_elsewhere),
         "findings": [finding.as_dict() for finding in outcome.survey.findings],
         "sites": outcome.sites,
-        "diff": steps.difference(outcome.before, outcome.after),
+        "diff": operations.difference(outcome.before, outcome.after),
     }
 
 
@@ -489,11 +489,11 @@ def end(module: Any, step: str) -> dict[str, Any]:
     nginx, now = nginx_from(params), read_clocks()
     rules = Rules(seconds(params, "prove_timeout"), kept(params))
     if step == "commit":
-        ended = steps.commit(nginx, params["transaction"], now, rules, check_mode=module.check_mode)
+        ended = operations.commit(nginx, params["transaction"], now, rules, check_mode=module.check_mode)
     else:
         operator = operator_from(params)
-        ended = steps.revert(nginx, params["transaction"], operator, now, rules, check_mode=module.check_mode)
-    seen = steps.look(nginx)
+        ended = operations.revert(nginx, params["transaction"], operator, now, rules, check_mode=module.check_mode)
+    seen = operations.look(nginx)
     return {
         "changed": ended.action != "unchanged",
         "generation": seen.live,
@@ -512,7 +512,7 @@ def status(module: Any) -> dict[str, Any]:
     """Look."""
     nginx = nginx_from(module.params)
     nginx.check()
-    seen = steps.look(nginx)
+    seen = operations.look(nginx)
     transaction = seen.transaction
     deadline = in_iso(transaction.deadline.wall) if transaction else ""
     return {
@@ -537,11 +537,11 @@ def status(module: Any) -> dict[str, Any]:
             for endpoint, answer in seen.told
         ],
         "held_by": transaction_as_dict(seen),
-        "diff": steps.difference(seen.drift.written, seen.drift.found),
+        "diff": operations.difference(seen.drift.written, seen.drift.found),
     }
 
 
-def transaction_as_dict(seen: steps.Status) -> dict[str, Any]:
+def transaction_as_dict(seen: operations.Status) -> dict[str, Any]:
     """Return the transaction that holds this host, or the last one that did."""
     transaction = seen.transaction
     if transaction is None:

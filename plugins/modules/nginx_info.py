@@ -123,11 +123,11 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config import Configuration
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.options import NGINX, nginx_from
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.placing import read_text
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.entry_point import read_text
+from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.module_options import NGINX, nginx_from
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config_model import Configuration
 
 
 def work(module: Any) -> dict[str, Any]:

@@ -100,12 +100,12 @@ import hashlib
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import arguments
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import now
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import check_path
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.publication import Request, publish
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.layout import check_path
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.publish import Request, publish
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common import argument_specs
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.timestamps import now
 
 
 def _diff(name: str, before: str, after: str) -> dict[str, str]:
@@ -142,7 +142,7 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
 def main() -> None:
     """Run the module."""
     spec = {
-        "path": arguments.PATH,
+        "path": argument_specs.PATH,
         "publish_path": {"type": "path", "required": True},
         "predecessors": {"type": "list", "elements": "path", "default": []},
         "min_remaining": {"type": "str", "default": "7d"},

@@ -112,15 +112,13 @@ revoked:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import arguments
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.clock import iso, now
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import is_away
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.predecessors import (
-    check_predecessors,
-    revoke_everywhere,
-)
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.revoke import CHOICES, Revoked, Target, doubtful
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.layout import is_away
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.predecessors import check_predecessors
+from ansible_collections.quietdoor.mtls.plugins.module_utils._clients.predecessor_clients import revoke_everywhere
+from ansible_collections.quietdoor.mtls.plugins.module_utils._clients.revoke import CHOICES, Revoked, Target, doubtful
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common import argument_specs
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.timestamps import iso, now
 
 _TARGETS = ("client", "serial", "fingerprint", "certificate")
 
@@ -165,7 +163,7 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
 def main() -> None:
     """Run the module."""
     spec = {
-        "path": arguments.PATH,
+        "path": argument_specs.PATH,
         "predecessors": {"type": "list", "elements": "path", "default": []},
         "client": {"type": "str"},
         "serial": {"type": "str"},

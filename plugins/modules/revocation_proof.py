@@ -208,15 +208,15 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.files import PRIVATE_FILE, opened, write_atomic
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.revoked_certificates import (
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.revocation_proof import Certificate, Testimony
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.revoked_certificates import (
     find_certificates,
     unlisted_authorities,
 )
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.testimony import Certificate, Testimony
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.files import PRIVATE_FILE, opened, write_atomic
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
 
 _PAUSE = 0.2
 

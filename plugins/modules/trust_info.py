@@ -94,9 +94,9 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.belief import look_at_trust
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.status import look_at_trust
 
 
 def work(module: Any) -> dict[str, Any]:

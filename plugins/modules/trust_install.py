@@ -143,19 +143,19 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.chain import Crl
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.options import (
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.module_options import (
     CHANGE,
     NGINX,
     kept,
     nginx_from,
     seconds,
 )
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.shutdown import keep_cutting
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust import Request, install_trust
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust_anchor import check_anchors, parse_anchor
+from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.worker_shutdown import keep_cutting
+from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.chain_verification import Crl
+from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.install import Request, install_trust
+from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.trust_anchor import check_anchors, parse_anchor
 
 _CUT = {
     "worker_shutdown_timeout": {"type": "str"},

@@ -110,16 +110,16 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.files import (
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.files import (
     PUBLIC_DIR,
     PUBLIC_FILE,
     make_directory,
     opened,
     write_atomic,
 )
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.running import run
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.options import CHANGE, NGINX
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.puller import build_program, check_settings
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.module_options import CHANGE, NGINX
+from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.pull_program import build_program, check_settings
 
 _FILES = {
     "program": {"type": "path", "default": "/usr/local/lib/quietdoor/trust-pull.pyz"},

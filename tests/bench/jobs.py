@@ -15,9 +15,12 @@ import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import authority, bundle, crl, enrol, names
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.keys import KeySpec
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.roster import Client, Rules, check_roster
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ca import authority_spec, create, crl
+from ansible_collections.quietdoor.mtls.plugins.module_utils._clients import enrol
+from ansible_collections.quietdoor.mtls.plugins.module_utils._clients.roster import Client, Rules, check_roster
+from ansible_collections.quietdoor.mtls.plugins.module_utils._x509 import names
+from ansible_collections.quietdoor.mtls.plugins.module_utils._x509 import pkcs12 as bundle
+from ansible_collections.quietdoor.mtls.plugins.module_utils._x509.keys import KeySpec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -36,8 +39,8 @@ def now() -> datetime:
 
 def ours_make(path: str) -> None:
     """Make an authority."""
-    spec = authority.AuthoritySpec(names.build_name("Bench CA"), P256, timedelta(days=3650))
-    authority.establish(path, spec, None, now(), check_mode=False)
+    spec = authority_spec.AuthoritySpec(names.build_name("Bench CA"), P256, timedelta(days=3650))
+    create.establish(path, spec, None, now(), check_mode=False)
 
 
 def ours_enrol(path: str, kind: str, count: str) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx import trigger
+from ansible_collections.quietdoor.mtls.plugins.module_utils._gate import revert_timer
 from support.nginx import NginxInstance, free_port
 from support.transaction import NAME, Pki, World, call, deadly, openssl, scratch_copies, start
 
@@ -157,10 +157,10 @@ class Host(World):
         assert self.laid_out() == []
         known = self.state["trigger"]
         gone = time.monotonic() + 10
-        while known["started"] and trigger.started(known["pid"]) == known["started"]:
+        while known["started"] and revert_timer.started(known["pid"]) == known["started"]:
             assert time.monotonic() < gone, "the process that takes it back still runs"
             time.sleep(0.05)
-        assert not any(os.path.exists(path) for path in trigger.unit_paths(str(self.nginx.prefix)))
+        assert not any(os.path.exists(path) for path in revert_timer.unit_paths(str(self.nginx.prefix)))
 
     def says(self, word: str, generation: int) -> None:
         """Link, committed generation and the running nginx agree, and the panel says ``word``."""
@@ -488,7 +488,7 @@ class TestFaults:
         known = host.state["trigger"]
         host.sooner(0)
         deadline = time.monotonic() + 30
-        while trigger.started(known["pid"]) == known["started"]:
+        while revert_timer.started(known["pid"]) == known["started"]:
             assert time.monotonic() < deadline, "it was not killed"
             time.sleep(0.05)
         assert host.state["phase"] == "reverting"
@@ -609,7 +609,7 @@ class TestCleaned:
         os.kill(host.state["trigger"]["pid"], signal.SIGKILL)
         clean(host, gone)
         host.sooner(0)
-        argv = trigger.command("act", str(host.nginx.prefix))
+        argv = revert_timer.command("act", str(host.nginx.prefix))
         assert subprocess.run(argv, check=False, timeout=60).returncode == 0
         host.waits_for("reverted")
         host.says("one", 1)
@@ -621,7 +621,7 @@ class TestCleaned:
         os.kill(host.state["trigger"]["pid"], signal.SIGKILL)
         clean(host, *(f"{place}/{name}" for place in SPARES))
         host.sooner(0)
-        argv = trigger.command("act", str(host.nginx.prefix))
+        argv = revert_timer.command("act", str(host.nginx.prefix))
         assert subprocess.run(argv, check=False, timeout=60, capture_output=True).returncode == 1
         assert host.do("revert")["action"] == "reverted"
         host.disarmed()

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.access_log import Reading, requests
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.evidence import weigh
+from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.access_log import Reading, requests
+from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.log_summary import weigh
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage

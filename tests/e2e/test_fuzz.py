@@ -24,15 +24,18 @@ from typing import TYPE_CHECKING, Any
 
 import crossplane
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.durations import parse_duration
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.gate import generation_conf
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.gate_renderer import GateSettings, render_gate
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.identity_headers import BLANKED_HEADERS
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.publication import DATA_FILES, read_publication
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import parse_sites
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.template_context import handlers_of
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust_maps import render_maps
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.identity_headers import BLANKED_HEADERS
+from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.apply import generation_conf
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.gate_renderer import GateSettings, render_gate
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.parser import parse_sites
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.template_context import handlers_of
+from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.identity_maps import render_maps
+from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.publication_reader import (
+    DATA_FILES,
+    read_publication,
+)
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from support.ca import make_authority, make_pair
@@ -41,7 +44,7 @@ from support.nginx import NginxInstance
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import Site
+    from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.models import Site
 
 # An example found is short enough: making it shorter would take minutes.
 RULES = settings(max_examples=12, derandomize=True, deadline=None, database=None, phases=[Phase.generate])

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.identity_headers import BLANKED_HEADERS
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.identity_headers import BLANKED_HEADERS
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 from support.app import Application

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import clock, revoke
+from ansible_collections.quietdoor.mtls.plugins.module_utils._clients import revoke
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common import timestamps
 from cryptography import x509
 from support.lab import Lab, built, curl
 
@@ -128,7 +129,7 @@ def test_a_root_that_goes_offline(lab: Lab) -> None:
 
     (lab.root / "safe").rename(root)
     issuing = revoke.Target(certificate=str(lab.authority / "certs" / "ca.cert.pem"))
-    revoke.revoke(str(root), issuing, "CACompromise", clock.now(), check_mode=False)
+    revoke.revoke(str(root), issuing, "CACompromise", timestamps.now(), check_mode=False)
     run = lab.play()
     assert run.code == 0, run.output
     assert "has revoked CN=Issuing" in run.output

@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe import checks
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.client import ask_resumed, take_session
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.inquiry import STATUS_PATH, VERDICT, Inquiry
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.options import gate_from
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.report import report
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.specimens import Workshop
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks import catalogue
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.options import gate_from
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.report import report
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.session import STATUS_PATH, VERDICT, Inquiry
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.forged_certificates import Workshop
+from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.http_client import ask_resumed, take_session
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -342,7 +342,7 @@ def test_a_right_gate_passes_every_check(
     assert red(outcome) == set(), outcome["table"]
     # What only some sites have is asked in the tests with rendered gates.
     left_out = {"not_allowed", "unlisted_page", "public_part", "public_headers", "websocket", "rate_limit"}
-    assert {entry["name"] for entry in outcome["checks"]} == set(checks.NAMES) - left_out
+    assert {entry["name"] for entry in outcome["checks"]} == set(catalogue.NAMES) - left_out
     assert {entry["name"] for entry in outcome["left_out"]} == left_out
     assert outcome["left_out"][0] == {
         "name": "not_allowed",
@@ -607,7 +607,7 @@ def test_a_gate_that_dies_under_the_questions_does_not_pass(
     gate = gate_from(options(papers, start().port))
     down = dataclasses.replace(gate, target=dataclasses.replace(gate.target, port=1))
     inquiry = Inquiry(down, Workshop(str(tmp_path)))
-    outcome = report(down, checks.plan(inquiry, ()), checks.run(inquiry, checks.plan(inquiry, ())), None)
+    outcome = report(down, catalogue.plan(inquiry, ()), catalogue.run(inquiry, catalogue.plan(inquiry, ())), None)
     assert outcome["passed"] == 0, outcome["table"]
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.puller import build_program
+from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.pull_program import build_program
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat

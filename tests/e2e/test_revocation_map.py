@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.options import nginx_from
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust import Request, install_trust
+from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.module_options import nginx_from
+from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.install import Request, install_trust
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from support.ca import DAY, NOW, Authority, Pair, make_pair, serial_of, subject_of

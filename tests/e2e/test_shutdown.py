@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.server import Nginx
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.shutdown import keep_cutting
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.live_generation import LiveNginx
+from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.worker_shutdown import keep_cutting
 from support.nginx import NginxInstance
 
 FILE = "modules-enabled/quietdoor.conf"
@@ -19,22 +19,22 @@ INCLUDE = "include modules-enabled/*.conf;"
 
 
 @pytest.fixture
-def nginx(tmp_path: Path) -> Iterator[Nginx]:
+def nginx(tmp_path: Path) -> Iterator[LiveNginx]:
     instance = NginxInstance(tmp_path / "nginx", main=INCLUDE)
     (instance.prefix / "modules-enabled").mkdir()
     with instance:
-        yield Nginx(instance.binary, str(instance.prefix), tuple(instance.test_argv), tuple(instance.reload_argv))
+        yield LiveNginx(instance.binary, str(instance.prefix), tuple(instance.test_argv), tuple(instance.reload_argv))
 
 
-def keep(nginx: Nginx, after: float | None, check_mode: bool = False) -> bool:
+def keep(nginx: LiveNginx, after: float | None, check_mode: bool = False) -> bool:
     return keep_cutting(nginx, FILE, after, 10.0, check_mode=check_mode)
 
 
-def in_force(nginx: Nginx) -> tuple[str, ...] | None:
+def in_force(nginx: LiveNginx) -> tuple[str, ...] | None:
     return nginx.dump(nginx.conf_file).main("worker_shutdown_timeout")
 
 
-def test_it_comes_changes_stays_and_goes(nginx: Nginx) -> None:
+def test_it_comes_changes_stays_and_goes(nginx: LiveNginx) -> None:
     path = Path(nginx.conf_path, FILE)
     former = nginx.workers(nginx.dump(nginx.conf_file))
     assert not keep(nginx, None)
@@ -54,7 +54,7 @@ def test_it_comes_changes_stays_and_goes(nginx: Nginx) -> None:
     assert not keep(nginx, None)
 
 
-def test_a_run_that_was_killed_before_the_reload_is_completed(nginx: Nginx) -> None:
+def test_a_run_that_was_killed_before_the_reload_is_completed(nginx: LiveNginx) -> None:
     keep(nginx, 5)
     former = nginx.workers(nginx.dump(nginx.conf_file))
     Path(nginx.conf_path, "quietdoor", "shutdown.committed").unlink()
@@ -65,7 +65,7 @@ def test_a_run_that_was_killed_before_the_reload_is_completed(nginx: Nginx) -> N
 
 def test_where_it_is_not_included_it_is_not_written(tmp_path: Path) -> None:
     with NginxInstance(tmp_path / "nginx") as instance:
-        nginx = Nginx(instance.binary, str(instance.prefix), tuple(instance.test_argv), tuple(instance.reload_argv))
+        nginx = LiveNginx(instance.binary, str(instance.prefix), tuple(instance.test_argv), tuple(instance.reload_argv))
         with pytest.raises(Problem, match="does not include it at main level"):
             keep(nginx, 5)
         (instance.prefix / "modules-enabled").mkdir()
@@ -74,7 +74,7 @@ def test_where_it_is_not_included_it_is_not_written(tmp_path: Path) -> None:
         assert not list((instance.prefix / "modules-enabled").iterdir())
 
 
-def test_where_the_directive_is_there_already_nginx_says_so(nginx: Nginx) -> None:
+def test_where_the_directive_is_there_already_nginx_says_so(nginx: LiveNginx) -> None:
     (Path(nginx.conf_path) / "modules-enabled" / "own.conf").write_text("worker_shutdown_timeout 9s;\n")
     with pytest.raises(Problem, match="duplicate"):
         keep(nginx, 5)
@@ -82,7 +82,7 @@ def test_where_the_directive_is_there_already_nginx_says_so(nginx: Nginx) -> Non
     assert not Path(nginx.conf_path, FILE).exists()
 
 
-def test_a_file_of_somebody_else_is_left_alone(nginx: Nginx) -> None:
+def test_a_file_of_somebody_else_is_left_alone(nginx: LiveNginx) -> None:
     path = Path(nginx.conf_path, FILE)
     path.write_text("worker_rlimit_nofile 512;\n")
     with pytest.raises(Problem, match="not what this collection put there"):
@@ -91,8 +91,8 @@ def test_a_file_of_somebody_else_is_left_alone(nginx: Nginx) -> None:
     assert path.read_text() == "worker_rlimit_nofile 512;\n"
 
 
-def test_a_reload_that_fails_takes_it_back(nginx: Nginx) -> None:
-    broken = Nginx(nginx.binary, nginx.conf_path, nginx.test_argv, ("false",))
+def test_a_reload_that_fails_takes_it_back(nginx: LiveNginx) -> None:
+    broken = LiveNginx(nginx.binary, nginx.conf_path, nginx.test_argv, ("false",))
     with pytest.raises(Problem, match="false failed"):
         keep(broken, 5)
     assert not Path(nginx.conf_path, FILE).exists()

@@ -12,7 +12,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
 from support import hostile
 from support.client import STATUS, eventually, exchange
 from support.nginx import RELEASES

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
 from support.client import STATUS, Answer, eventually, exchange
 from support.nginx import RELEASES, children
 from support.snippets import ABROAD, EVERYBODY, Brownfield, brownfield, shop

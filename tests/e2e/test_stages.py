@@ -20,9 +20,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.access_log import Reading, parse, requests
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.evidence import weigh
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.window import before
+from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.access_log import Reading, parse, requests
+from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.log_summary import weigh
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.fallback_window import before
 from ansible_collections.quietdoor.mtls.plugins.modules.gate_log_info import told
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization

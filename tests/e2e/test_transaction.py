@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.generation import Answer
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.status_protocol import Answer
 from support import programs
 from support.nginx import RELEASES, NginxInstance, free_port
 from support.transaction import NAME, PORTS, Ca, Pki, World, call, deadly, openssl, scratch_copies, script, start

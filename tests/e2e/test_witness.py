@@ -13,14 +13,14 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.wire import Identity, Target
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.witness import (
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.revocation_witness import (
     Door,
     Proof,
     Witness,
     ask_trust,
     unproven_hosts,
 )
+from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.messages import Identity, Target
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -164,7 +164,9 @@ def test_refused_under_another_generation_is_no_proof(gate: Gate) -> None:
 
 
 def test_a_websocket_that_is_not_cut_is_found_out(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ansible_collections.quietdoor.mtls.plugins.module_utils._probe.witness._MARGIN", 0.5)
+    monkeypatch.setattr(
+        "ansible_collections.quietdoor.mtls.plugins.module_utils._checks.revocation_witness._MARGIN", 0.5
+    )
     with _chat(gate.upstream):
         proof = revoked(gate, websocket_path="/chat", cut_after=0.5)["open WebSocket, /chat"]
         assert (proof.ok, proof.seen) == (False, "still open")

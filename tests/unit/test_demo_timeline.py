@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import errors
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common import errors
 
 FILE = Path(errors.__file__).parents[3] / "playbooks" / "files" / "demo_rollout_timeline.py"
 _spec = importlib.util.spec_from_file_location("demo_rollout_timeline", FILE)

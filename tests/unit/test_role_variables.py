@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import errors
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common import errors
 
 ROLES = Path(errors.__file__).parents[3] / "roles"
 GATE = yaml.safe_load((ROLES / "gate" / "defaults" / "main.yml").read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import errors
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common import errors
 
 COLLECTION = Path(errors.__file__).parents[3]
 

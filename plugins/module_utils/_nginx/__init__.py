@@ -1,0 +1,7 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read nginx configurations and drive the nginx command.
+
+Runs on: the control node and web hosts. Standard library only. May import: _common.
+"""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import string
 import unicodedata
 
-from .._ansible.errors import Problem
+from .._common.errors import Problem
 
 # NGX_CONF_BUFFER is 4096: the text between the quotes, the closing quote and the character after it must fit.
 LONGEST_TOKEN = 4094

@@ -9,14 +9,15 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .._ansible.errors import Problem
-from .config import Unreadable, parse
-from .server import run_command
+from .._common.commands import run_command
+from .._common.errors import Problem
+from .config_lexer import Unreadable
+from .config_parser import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from .config import Directive
+    from .config_parser import Directive
 
 
 @dataclass(frozen=True)

@@ -9,21 +9,21 @@ import re
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .._ansible.errors import Problem
-from .._nginx.moves import BACK, STAY, live_stages, plan_moves, refuse_moves
-from .._nginx.readiness import judge, people_of, rehearsal_of
-from .._nginx.sites import OPEN
-from .._nginx.template_context import endpoints_of, handlers_of
-from .._nginx.way_back import choose
+from .._common.errors import Problem
+from .._sites.models import OPEN
+from .._sites.template_context import endpoints_of, handlers_of
+from .readiness import judge, people_of, rehearsal_of
+from .rollback_target import choose
+from .stage_changes import BACK, STAY, live_stages, plan_moves, refuse_moves
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from .._nginx.moves import Move
-    from .._nginx.readiness import Readiness, Rules
-    from .._nginx.receipts import Thing
-    from .._nginx.sites import Site
+    from .._sites.models import Site
+    from .readiness import Readiness, Rules
+    from .receipts import Thing
+    from .stage_changes import Move
 
 REFUSING = ("fallback", "enforce")
 _ENVIRONMENT = re.compile(r"[a-z][a-z0-9_]{0,31}")

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .._nginx.knocks import knocks_from
+from .probe_targets import knocks_from
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from .._nginx.knocks import Knock
     from .plan import ProbeClient
+    from .probe_targets import Knock
 
 # They belong to every probe, whatever rollout_probe_checks holds.
 _ALWAYS = ("generation", "valid")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from .._nginx.receipts import Thing
+    from .receipts import Thing
 
 _BACK = ("reverted", "unchanged")
 

@@ -11,12 +11,12 @@ import pathlib
 import time
 from typing import Any
 
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe import checks
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.inquiry import Inquiry
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.options import gate_from
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.preflight import check_files, reach
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.report import report
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.specimens import Workshop
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks import catalogue
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.options import gate_from
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.preflight import check_files, reach
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.report import report
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.session import Inquiry
+from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.forged_certificates import Workshop
 
 
 class Echo(http.server.BaseHTTPRequestHandler):
@@ -52,9 +52,9 @@ def probe(directory: pathlib.Path, wanted: dict[str, Any], names: tuple[str, ...
     workshop.mkdir()
     inquiry = Inquiry(gate_from(wanted), Workshop(str(workshop)))
     check_files(inquiry)
-    plan = checks.plan(inquiry, names)
+    plan = catalogue.plan(inquiry, names)
     generation = reach(inquiry)
-    return report(inquiry.gate, plan, checks.run(inquiry, plan), generation)
+    return report(inquiry.gate, plan, catalogue.run(inquiry, plan), generation)
 
 
 def red(outcome: dict[str, Any]) -> set[str]:

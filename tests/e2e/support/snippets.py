@@ -11,10 +11,10 @@ import shutil
 import socket
 from typing import TYPE_CHECKING
 
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.gate import Outcome, Request, apply_gate
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.generation import endpoints_from
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.server import Nginx
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.shelf import Shelf
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.status_protocol import endpoints_from
+from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.generation_store import Shelf
+from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.live_generation import LiveNginx
+from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.apply import Outcome, Request, apply_gate
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 
 from support.app import Application
@@ -71,7 +71,7 @@ class Brownfield(World):
         listed = json.loads(files["manifest.json"])["endpoints"]
         request = Request(files, endpoints_from(listed, "manifest.json"), 10.0, 5, **changes)
         options = self.nginx.options()
-        nginx = Nginx(
+        nginx = LiveNginx(
             options["nginx_binary"], options["conf_path"], tuple(options["test_argv"]), tuple(options["reload_argv"])
         )
         return apply_gate(nginx, request, check_mode=True)

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.generation import Answer, Endpoint, ask
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.status_protocol import Answer, Endpoint
+from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.live_generation import ask
 
 from support import programs
 from support.nginx import NginxInstance

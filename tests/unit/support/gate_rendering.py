@@ -8,11 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import errors
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx import gate_renderer
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config import parse
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import parse_sites
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.template_context import handlers_of
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common import errors
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config_parser import parse
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites import gate_renderer
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.parser import parse_sites
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.template_context import handlers_of
 
 ROLE = Path(errors.__file__).parents[3] / "roles" / "gate"
 SITE = {

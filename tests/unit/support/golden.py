@@ -10,11 +10,15 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.edge_certificates import render_certificate_maps
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.edge_maps import render_edge_maps
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.edge_profiles import PROFILES
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.publication import Identity, Issuer, Publication
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust_maps import render_maps
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.edge_profiles import PROFILES
+from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.edge_certificate_maps import render_certificate_maps
+from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.edge_maps import render_edge_maps
+from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.identity_maps import render_maps
+from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.publication_reader import (
+    Identity,
+    Issuer,
+    Publication,
+)
 from gate_rendering import SITE, render_gate
 
 GOLDEN = Path(__file__).parents[1] / "golden"

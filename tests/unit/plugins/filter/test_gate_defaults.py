@@ -13,18 +13,22 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config import parse
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.edge_certificates import render_certificate_maps
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.edge_maps import render_edge_maps
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.edge_profiles import PROFILES
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.publication import Identity, Issuer, Publication
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.trust_maps import render_maps
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config_parser import parse
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.edge_profiles import PROFILES
+from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.edge_certificate_maps import render_certificate_maps
+from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.edge_maps import render_edge_maps
+from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.identity_maps import render_maps
+from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.publication_reader import (
+    Identity,
+    Issuer,
+    Publication,
+)
 from gate_rendering import render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config import Directive
+    from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config_parser import Directive
 
 _EDGE = {
     "source": "edge",

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config import parse
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.edge import EDGE_KEYS
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.edge_profiles import CUSTOM, HEADERS, PROFILES
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.identity_headers import BLANKED_HEADERS
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import KEYS
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.identity_headers import BLANKED_HEADERS
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config_parser import parse
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.edge import EDGE_KEYS
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.edge_profiles import CUSTOM, HEADERS, PROFILES
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.models import KEYS
 from gate_rendering import ROLE, render
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -20,7 +20,7 @@ import pytest
 import yaml
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import errors
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common import errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -223,7 +223,7 @@ def test_a_revocation_does_not_wait_for_an_issue_that_fails(made: Directory, mon
     def fails(*_arguments: object) -> None:
         raise OSError(28, "No space left on device", "key")
 
-    monkeypatch.setattr("ansible_collections.quietdoor.mtls.plugins.module_utils._pki.enrol.generate", fails)
+    monkeypatch.setattr("ansible_collections.quietdoor.mtls.plugins.module_utils._clients.enrol.generate", fails)
     refused(made.sign(ALEX, {"name": "bea", "state": "revoked"}), "No space left on device")
     (entry,) = made.run("certs_info")["certificates"]
     assert (entry["name"], entry["status"]) == ("bea", "revoked")

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki import clock
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common import timestamps
 
 SECRET = "Root-Passphrase-1"
 KEY = {"type": "ecdsa"}
@@ -58,7 +58,7 @@ def issuing(root: Path, **options: Any) -> dict[str, Any]:
 def test_the_crl_of_a_predecessor_matters_no_more_once_its_ca_has_ended(
     run: Run, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended = clock.now() + timedelta(days=8000)
+    ended = timestamps.now() + timedelta(days=8000)
     monkeypatch.setattr("ansible_collections.quietdoor.mtls.plugins.modules.crl.now", lambda: ended)
     before = (root / "crl" / "ca.crl.pem").read_bytes()
     refused = run("crl", root, passphrase=SECRET)
@@ -79,7 +79,7 @@ def test_a_ca_that_is_about_to_end_is_told_with_the_days_left(
     assert made["chain"] == str(tmp_path / "issuing" / "certs" / "chain.pem")
     assert made["warned"] == []
     monkeypatch.setattr(
-        "ansible_collections.quietdoor.mtls.plugins.modules.ca.now", lambda: clock.now() + timedelta(days=70)
+        "ansible_collections.quietdoor.mtls.plugins.modules.ca.now", lambda: timestamps.now() + timedelta(days=70)
     )
     told = run("ca", tmp_path / "issuing", passphrase="x", **issuing(root, valid_for="100d"))
     assert not told["changed"]

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import errors
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common import errors
 
 COLLECTIONS = Path(errors.__file__).parents[6]
 RUNNER = """

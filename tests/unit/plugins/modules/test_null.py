@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.quietdoor.mtls.plugins import modules
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible import arguments
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._pki.layout import check_path
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.layout import check_path
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common import argument_specs
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
 
 ACTIONS = Path(modules.__path__[0]).with_name("action")
 VALUES: dict[str, Any] = {"str": "x", "path": "/nowhere/at/all", "list": [], "dict": {}}
@@ -50,7 +50,7 @@ NULLS = [
     # The work of an action is done on the control node; its module only documents it.
     if not (ACTIONS / f"{found.name}.py").exists()
     for options in [spec(found.name)]
-    if options.get("path") == arguments.PATH
+    if options.get("path") == argument_specs.PATH
     for option, told in sorted(options.items())
     if told.get("type") == "path" and told.get("required")
 ]

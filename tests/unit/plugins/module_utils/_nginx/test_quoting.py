@@ -9,8 +9,8 @@ import re
 import unicodedata
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config import tokens
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config_lexer import tokens
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.quoting import (
     LONGEST_TOKEN,
     quote,

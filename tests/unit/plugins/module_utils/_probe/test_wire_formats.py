@@ -8,11 +8,11 @@ from __future__ import annotations
 import datetime
 
 import pytest
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.guarded_paths import LOOSE, STRICT, spellings
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.response_policies import hsts_wrong
 from ansible_collections.quietdoor.mtls.plugins.module_utils._probe import hpack
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.hello import subject_of
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.manners import hsts_wrong
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.paths import LOOSE, STRICT, spellings
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.wire import HTTP, Answer
+from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.messages import HTTP, Answer
+from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.raw_client_hello import subject_of
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec

@@ -10,11 +10,12 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.readiness import Rules
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.receipts import Thing, things_of
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.sites import parse_sites
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout import plan
+from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.readiness import Rules
+from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.receipts import Thing
+from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.site_digests import things_of
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.parser import parse_sites
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=timezone.utc)
 SERIALS = {"alex": "0A", "bea": "0B", "door-probe": "0C"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ansible.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.plan import ProbeClient
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.probes import (
     ProbePolicy,

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.receipts import Thing
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout import verify
+from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.receipts import Thing
 
 GOOD = {"checks": [{"name": "generation", "ok": True}], "deviations": 0, "msg": "as expected", "application_down": []}
 OLD = {"checks": [{"name": "generation", "ok": False}], "deviations": 1, "msg": "old generation."}

@@ -1,0 +1,126 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a look through a configuration works with: panels, servers with their blocks, and findings."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from .._contracts.gate_manifest import Panel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .._nginx.config_model import Configuration, Listen, Server
+    from .._nginx.config_parser import Directive
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found.
+
+    :param opens: whether the panel is open through it; else it is only worth knowing.
+    :param unguarded: whether it says that nothing guards the site at all, yet.
+    """
+
+    site: str
+    opens: bool
+    file: str
+    line: int
+    what: str
+    mend: str
+    unguarded: bool = False
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}: " if self.file else ""
+        return f"site {self.site}: {where}{self.what}"
+
+    def as_warning(self) -> Finding:
+        """The same as a warning."""
+        return replace(self, opens=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for a module to return."""
+        values = {key: value for key, value in asdict(self).items() if key not in ("opens", "unguarded")}
+        return {**values, "severity": "error" if self.opens else "warning"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A server of http as it is written, and what it amounts to."""
+
+    directive: Directive
+    server: Server
+
+    @property
+    def inner(self) -> tuple[Directive, ...]:
+        """What stands in it."""
+        return self.directive.block or ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its server names, in lower case."""
+        return tuple(name.lower() for name in self.server.server_names)
+
+    @property
+    def tcp(self) -> list[Listen]:
+        """Its listens but for QUIC."""
+        return [listen for listen in self.server.listens if not listen.udp]
+
+    @property
+    def place(self) -> str:
+        """File and line."""
+        return f"{self.directive.file}:{self.directive.line}"
+
+
+def servers_of(configuration: Configuration) -> list[Block]:
+    """Return every server of http."""
+    blocks = [
+        directive
+        for context, directive in configuration.walk()
+        if context == ("http",) and directive.name == "server" and directive.block is not None
+    ]
+    servers = [server for server in configuration.servers() if server.protocol == "http"]
+    return [Block(directive, server) for directive, server in zip(blocks, servers)]
+
+
+def levels(directive: Directive, above: tuple[Directive, ...] = ()) -> Iterator[tuple[Directive, ...]]:
+    """Yield every block in ``directive``, itself included, each with the blocks around it, outermost first."""
+    here = (*above, directive)
+    yield here
+    for inner in directive.block or ():
+        if inner.block is not None and inner.name in ("location", "if", "limit_except"):
+            yield from levels(inner, here)
+
+
+def named(level: tuple[Directive, ...], *names: str) -> list[Directive]:
+    """Return the directives of these names that stand in the innermost block itself."""
+    return [inner for inner in level[-1].block or () if inner.name in names]
+
+
+def error(panel: Panel, directive: Directive, what: str, mend: str) -> Finding:
+    """A finding at a directive that opens the panel, or shuts what is public."""
+    return Finding(panel.site, True, directive.file, directive.line, what, mend)
+
+
+def warning(panel: Panel, directive: Directive, what: str, mend: str) -> Finding:
+    """A finding at a directive that is only worth knowing."""
+    return Finding(panel.site, False, directive.file, directive.line, what, mend)
+
+
+def denies_all(block: Directive) -> bool:
+    """Whether a block lets nobody in but the addresses that it names."""
+    inner = block.block or ()
+    any_of = any(one.name == "satisfy" and one.args == ("any",) for one in inner)
+    return not any_of and any(one.name == "deny" and one.args == ("all",) for one in inner)
+
+
+def holds(directive: Directive, directory: str) -> bool:
+    """Whether ``root`` or ``alias`` shows files of a directory: names it, one above it, or one in it."""
+    top = directive.args[0] if directive.args else ""
+    if not directory.startswith("/") or not top.startswith("/"):
+        return False
+    one, other = f"{directory.rstrip('/')}/", f"{top.rstrip('/')}/"
+    return one.startswith(other) or other.startswith(one)

@@ -1,0 +1,103 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find the lines of a server with snippets that hand on other upgrades than `websocket`.
+
+nginx forwards bytes unread after a response with status 101 (``u->upgrade`` in ngx_http_proxy_module.c). An application that
+speaks h2c, HTTP/2 over plain TCP (RFC 7540 section 3.2), then answers requests on that connection that no gate checks.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from .._contracts.gate_manifest import Panel
+from .._nginx.proxy_targets import values_of
+from .findings import Block, Finding, error, levels, named
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from .._nginx.config_model import Configuration
+    from .._nginx.config_parser import Directive
+
+_HEADER = "proxy_set_header"
+_SAFE = frozenset(("", "websocket"))
+_VARIABLE = re.compile(r"\$(?:\{(?P<braced>[A-Za-z0-9_]+)\}|(?P<bare>[A-Za-z0-9_]+))")
+_CAPTURE = re.compile(r"\(\?P?[<'](?P<name>[A-Za-z_][A-Za-z0-9_]*)[>']")
+_TABLES = ("map", "geo", "split_clients")
+_TEXTS = 200
+
+
+def look_at_upgrades(configuration: Configuration, block: Block, panel: Panel) -> Iterator[Finding]:
+    """Yield an error for each ``Upgrade`` line in force whose value can be anything but ``websocket`` or empty."""
+    values = _variables(configuration)
+    outer = tuple(one for one in configuration.directives if one.name == "http")
+    for level in levels(block.directive):
+        if not named(level, "proxy_pass"):
+            continue
+        for line in _lines_in_force((*outer, *level)):
+            if _is_upgrade(line) and not _is_safe(values, line.args[1]):
+                told = f"{_HEADER} {' '.join(line.args)} can hand on other protocols than websocket"
+                what = f"{told}; after an upgrade to h2c an application answers requests that the gate does not check"
+                hint = f"Write {_HEADER} Upgrade $quietdoor_upgrade; in line {line.line} of {line.file}"
+                yield error(panel, line, what, hint)
+
+
+def _lines_in_force(level: tuple[Directive, ...]) -> list[Directive]:
+    """Return the lines of the innermost block that has any: nginx inherits them only where a block has none."""
+    for depth in range(len(level), 0, -1):
+        lines = named(level[:depth], _HEADER)
+        if lines:
+            return lines
+    return []
+
+
+def _is_upgrade(line: Directive) -> bool:
+    return len(line.args) > 1 and line.args[0].lower() == "upgrade"
+
+
+def _variables(configuration: Configuration) -> dict[str, tuple[str, ...]]:
+    """Return the possible values of each variable by its name in lower case, as nginx compares it.
+
+    A variable that a directive of another kind can set, as ``auth_request_set`` or a named capture, is left out.
+    """
+    values: dict[str, tuple[str, ...]] = {}
+    for name, texts in values_of(configuration).items():
+        values[name.lower()] = (*values.get(name.lower(), ()), *texts)
+    for name in _set_otherwise(configuration):
+        values.pop(name.lower(), None)
+    return values
+
+
+def _set_otherwise(configuration: Configuration) -> Iterator[str]:
+    """Yield the names of variables that anything but ``set`` and the tables of nginx can set."""
+    for context, directive in configuration.walk():
+        for word in (directive.name, *directive.args):
+            yield from (match["name"] for match in _CAPTURE.finditer(word))
+        if directive.name not in (*_TABLES, "set") and context[-1:] not in [(table,) for table in _TABLES]:
+            # A third-party directive names the variable that it sets first, or is that variable in a block (geoip2).
+            yield from (word[1:] for word in (directive.name, *directive.args[:1]) if word.startswith("$"))
+            # keyval $key $variable zone=...
+            yield from (word[1:] for word in directive.args[1:2] if directive.name == "keyval")
+
+
+def _is_safe(values: Mapping[str, tuple[str, ...]], text: str) -> bool:
+    """Return whether ``text`` is ``websocket`` or empty whatever its variables are; one that is not known is not safe."""
+    waiting, seen = [text], {text}
+    while waiting:
+        one = waiting.pop()
+        match = _VARIABLE.search(one)
+        if not match:
+            if "$" in one or one.lower() not in _SAFE:
+                return False
+            continue
+        name = (match["braced"] or match["bare"]).lower()
+        if name not in values or len(seen) > _TEXTS:
+            return False
+        # Every variable is empty where nothing set it, which also ends a circle of variables.
+        spelled = {one[: match.start()] + value + one[match.end() :] for value in ("", *values[name])} - seen
+        seen |= spelled
+        waiting += spelled
+    return True

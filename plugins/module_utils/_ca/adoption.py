@@ -1,0 +1,381 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Taking over an authority that was made by hand with ``openssl ca``, or by easy-rsa, as it is.
+
+Its keys, certificates, rows and configuration stay byte for byte. What is written beside them is listed first, in an order that
+a kill does not break: while ``quietdoor.json`` is missing the authority is still theirs alone, and once it is there every other
+module can work; the next run writes what is missing.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from .._common.errors import Problem, shown
+from .._common.files import (
+    PRIVATE_DIR,
+    PRIVATE_FILE,
+    PUBLIC_FILE,
+    make_directory,
+    opened,
+    remove_leftovers,
+    rewrite_atomic,
+)
+from .._common.files import lock as hold
+from .._x509.keys import KeySpec, spec_of
+from .._x509.names import rfc2253
+from . import file_locations, index_database
+from . import layout as layout_module
+from .authority import Authority, Outcome, configuration
+from .file_locations import Places
+from .index_database import serial_hex
+from .layout import Layout, check_path, refuse_open_work_tree
+
+try:
+    from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.x509.oid import NameOID
+except ImportError:  # the modules report it (_common.requirements) before anything here is called
+    pass
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
+
+
+_ATTRIBUTES = "unique_subject = no\n"
+_CRL_NAME = re.compile(r".*crl.*|.*\.r[0-9]+", re.IGNORECASE)
+_PEM_CRL = re.compile(rb"-----BEGIN X509 CRL-----(.*?)-----END X509 CRL-----", re.DOTALL)
+_HEX = re.compile(r"[0-9A-Fa-f]+")
+_Kind = TypeVar("_Kind", bound="x509.ExtensionType")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is said of the authority to adopt. None is not compared, or found without being told."""
+
+    common_name: str | None = None
+    organization: str | None = None
+    country: str | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
+
+
+@dataclass(frozen=True)
+class _Change:
+    """One thing that the adoption adds or replaces: a file with its contents, a directory, or the mode of a file."""
+
+    what: str
+    path: str
+    after: str | None = None
+    is_directory: bool = False
+
+
+@dataclass(frozen=True)
+class _Crl:
+    """What a CRL that this authority signed says."""
+
+    path: str
+    number: int
+    serials: frozenset[str] = field(default_factory=frozenset)
+
+
+def adopt(path: str, claim: Claim, passphrase: bytes | None, now: datetime, *, check_mode: bool) -> Outcome:
+    """Take over the authority in directory ``path``, or see that it was taken over.
+
+    :raises Problem: if there is none, it is one of ours, its files do not fit together, or openssl and nginx would not accept
+        what it signs.
+    """
+    layout = _layout(check_path(path), claim)
+    refuse_open_work_tree(layout.root)
+    if check_mode:
+        return _outcome(*_examined(layout, claim, passphrase, now))
+    # Before the lock is made, which would be the first trace of us.
+    _examined(layout, claim, passphrase, now)
+    with hold(layout.lock_file):
+        for directory in filter(os.path.isdir, layout.directories):
+            remove_leftovers(directory)
+        authority, changes = _examined(layout, claim, passphrase, now)
+        outcome = _outcome(authority, changes)
+        for change in changes:
+            _carry_out(change)
+        return outcome
+
+
+def refuse_unasked(path: str, passphrase: bytes | None, now: datetime) -> None:
+    """Refuse to touch an authority that somebody else made, if there is one in ``path``, unless its adoption is asked for.
+
+    :raises Problem: if so; it says what the adoption would change.
+    """
+    layout = check_path(path)
+    if not layout.foreign:
+        return
+    try:
+        what = "that would change: " + "; ".join(adopt(path, Claim(), passphrase, now, check_mode=True).changes)
+    except Problem as problem:
+        what = f"what stands in the way: {problem}"
+    raise Problem(
+        f"The authority in {layout.root} was not made by this collection, and nothing of it was changed",
+        f"Set adopt to true to take it over as it is; {what}",
+    )
+
+
+def _layout(layout: Layout, claim: Claim) -> Layout:
+    if layout.made_here:
+        raise Problem(
+            f"The authority in {layout.root} was made by this collection: there is nothing to adopt",
+            "Leave adopt out",
+        )
+    if not os.path.isfile(layout.index):
+        raise Problem(
+            f"{layout.root} holds no authority to adopt: {layout.index} is missing",
+            "Give the directory of openssl ca (of easy-rsa: its pki/), the one that holds index.txt",
+        )
+    if layout.adopted:
+        _refuse_other_files(layout, claim)
+        return layout
+    certificate = _file(layout, "certificate_file", claim.certificate_file, file_locations.CERTIFICATES)
+    key = _file(layout, "key_file", claim.key_file, file_locations.KEYS)
+    found = Places(certificate, key, file_locations.new_certificates(layout.root), "quietdoor.cnf")
+    return Layout(layout.root, found, adopted=True)
+
+
+def _refuse_other_files(layout: Layout, claim: Claim) -> None:
+    pairs = (
+        ("certificate_file", claim.certificate_file, layout.places.certificate),
+        ("key_file", claim.key_file, layout.places.key),
+    )
+    for option, wanted, known in pairs:
+        if wanted not in (None, known):
+            raise Problem(
+                f"{option} is {shown(wanted)}, and the authority in {layout.root} was adopted with {known}",
+                f"Leave {option} out, or correct {layout.memory}",
+            )
+
+
+def _file(layout: Layout, option: str, given: str | None, known: tuple[str, ...]) -> str:
+    if given is not None:
+        return file_locations.check_relative(given, option)
+    found = file_locations.candidates(layout.root, known)
+    if len(found) == 1:
+        return found[0]
+    what = f"{' and '.join(found)} differ" if found else f"none of {', '.join(known)} exists"
+    raise Problem(
+        f"{layout.root}: {what}, so it is not known which file to adopt",
+        f"Name it, relative to that directory, with {option}",
+    )
+
+
+def _examined(layout: Layout, claim: Claim, passphrase: bytes | None, now: datetime) -> tuple[Authority, list[_Change]]:
+    text = _read(layout.index)
+    whole = text if text.endswith("\n") or not text else f"{text}\n"
+    authority = Authority(layout, index_database.parse(whole, layout.index))
+    key = spec_of(authority.signer(passphrase, now).key) or KeySpec("unknown")
+    _refuse_unfit(authority, key)
+    _refuse_other_subject(authority, claim)
+    crls = _crls(authority)
+    _refuse_lost(authority, crls, now)
+    return authority, _changes(authority, key, whole, crls)
+
+
+def _refuse_unfit(authority: Authority, key: KeySpec) -> None:
+    """Refuse a CA that openssl and nginx would not believe (RFC 5280 sections 4.2.1.3 and 4.2.1.9, and openssl's check_ca)."""
+    certificate, path = authority.certificate, authority.layout.certificate
+    if certificate.issuer != certificate.subject:
+        raise Problem(
+            f"{path} is signed by {rfc2253(certificate.issuer)}: web hosts need that authority and its CRL too",
+            "Adopt the self-signed authority at the top of the chain",
+        )
+    usage = _extension(certificate, x509.KeyUsage)
+    basic = _extension(certificate, x509.BasicConstraints)
+    is_ca = basic.ca if basic else certificate.version == x509.Version.v1 or usage is not None
+    if not is_ca or (usage and not (usage.key_cert_sign and usage.crl_sign)):
+        raise Problem(
+            f"{path} is not the certificate of an authority that may sign certificates and CRLs: nginx would refuse everybody",
+            "Make a new authority with module ca, in an empty directory",
+        )
+    if key.type == "rsa" and (key.size or 0) < 2048:
+        raise Problem(
+            f"{path} has a key of {key.size} bits, which openssl no longer accepts",
+            "Make a new authority with module ca, in an empty directory",
+        )
+
+
+def _extension(certificate: x509.Certificate, kind: type[_Kind]) -> _Kind | None:
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _refuse_other_subject(authority: Authority, claim: Claim) -> None:
+    subject = authority.certificate.subject
+    pairs = (
+        ("common_name", claim.common_name, NameOID.COMMON_NAME),
+        ("organization", claim.organization, NameOID.ORGANIZATION_NAME),
+        ("country", claim.country, NameOID.COUNTRY_NAME),
+    )
+    for option, wanted, oid in pairs:
+        if wanted is not None and wanted not in [part.value for part in subject.get_attributes_for_oid(oid)]:
+            raise Problem(
+                f"The subject of {authority.layout.certificate} is {rfc2253(subject)}, and {option} is {shown(wanted)}",
+                f"Leave {option} out, or correct the path: an adopted authority stays as it is",
+            )
+
+
+def _crls(authority: Authority) -> list[_Crl]:
+    """Return the CRLs of this authority that lie in its directory, wherever its maker put them."""
+    root, ours = authority.layout.root, os.path.dirname(authority.layout.crl)
+    paths = [os.path.join(root, name) for name in os.listdir(root) if _CRL_NAME.fullmatch(name)]
+    paths += [os.path.join(ours, name) for name in os.listdir(ours)] if os.path.isdir(ours) else []
+    return [crl for path in sorted(paths) if os.path.isfile(path) for crl in _crls_in(authority, path)]
+
+
+def _crls_in(authority: Authority, path: str) -> list[_Crl]:
+    """Return the CRLs of this authority in a file: one in DER, or any number in PEM, with text or other things around them."""
+    with opened(path, "rb") as file:
+        data = file.read()
+    found = (_crl(authority, path, encoded) for encoded in _PEM_CRL.findall(data) or [data])
+    return [crl for crl in found if crl]
+
+
+def _crl(authority: Authority, path: str, encoded: bytes) -> _Crl | None:
+    try:
+        crl = x509.load_der_x509_crl(encoded if encoded[:1] == b"\x30" else base64.b64decode(encoded))
+    except ValueError:
+        return None
+    try:
+        if not crl.is_signature_valid(authority.certificate.public_key()):  # type: ignore[arg-type]
+            return None
+    except TypeError:
+        return None
+    except UnsupportedAlgorithm:
+        # An old algorithm, such as MD5. The CRL may be this authority's, and a revocation must not be lost by that.
+        if crl.issuer != authority.certificate.subject:
+            return None
+    try:
+        numbers = [item.value.crl_number for item in crl.extensions if isinstance(item.value, x509.CRLNumber)]
+        return _Crl(path, max(numbers, default=0), frozenset(serial_hex(entry.serial_number) for entry in crl))
+    except ValueError as error:
+        raise Problem(
+            f"{path} is a CRL of this authority that cannot be read: {error}", "Write it again with openssl ca -gencrl"
+        ) from None
+
+
+def _refuse_lost(authority: Authority, crls: list[_Crl], now: datetime) -> None:
+    """Refuse a database that does not have every revocation of the CRLs: the next CRL is made of the database alone."""
+    index = authority.layout.index
+    known = {row.serial for row in authority.rows}
+    live = {row.serial for row in authority.rows if not row.is_revoked and row.not_after > now}
+    for crl in crls:
+        without_row = crl.serials - known
+        if without_row:
+            raise Problem(
+                f"{crl.path} revokes serials that have no row in {index}: {_listed(without_row)}",
+                "Add each row with openssl ca -revoke CERTIFICATE, as docs/adoption.md shows, or restore "
+                f"{index} from a backup",
+            )
+        lost = crl.serials & live
+        if lost:
+            raise Problem(
+                f"{crl.path} revokes serials that {index} does not: {_listed(lost)}",
+                f"Revoke each again with openssl ca -revoke, or remove {crl.path} if the certificates are to be good",
+            )
+
+
+def _listed(serials: Collection[str]) -> str:
+    listed = ", ".join(sorted(serials)[:10])
+    return f"{listed} and {len(serials) - 10} more" if len(serials) > 10 else listed
+
+
+def _changes(authority: Authority, key: KeySpec, index: str, crls: list[_Crl]) -> list[_Change]:
+    layout = authority.layout
+    files = [*_number(layout, crls), *_index(layout, index), *_attributes(layout), *_configuration(authority, key)]
+    remembered = _replaced(layout.memory, file_locations.render(layout.places), "where its files lie")
+    directories = [path for path in (layout.new_certificates, os.path.dirname(layout.crl)) if not os.path.isdir(path)]
+    made = [_Change(f"{path}/ added", path, is_directory=True) for path in directories]
+    clients = (
+        []
+        if os.path.isdir(layout.clients)
+        else [_Change(f"{layout.clients}/ added", layout.clients, is_directory=True)]
+    )
+    return [*_mode(layout), *files, *made, *remembered, *clients]
+
+
+def _replaced(path: str, text: str, what: str) -> list[_Change]:
+    if not os.path.exists(path):
+        return [_Change(f"{path} added: {what}", path, text)]
+    return [] if _read(path) == text else [_Change(f"{path} brought up to date", path, text)]
+
+
+def _mode(layout: Layout) -> list[_Change]:
+    mode = os.stat(layout.key).st_mode & 0o777
+    if mode & 0o077 == 0:
+        return []
+    return [_Change(f"{layout.key} closed to others: its mode was {mode:04o}", layout.key)]
+
+
+def _index(layout: Layout, whole: str) -> list[_Change]:
+    if _read(layout.index) == whole:
+        return []
+    return [
+        _Change(f"{layout.index}: its last row, which openssl overlooks, is given an end of line", layout.index, whole)
+    ]
+
+
+def _attributes(layout: Layout) -> list[_Change]:
+    path = layout.index_attributes
+    if os.path.exists(path) and index_database.allows_repeated_subjects(_read(path)):
+        return []
+    return [_Change(f"{path}: unique_subject = no, or a person could not have two certificates", path, _ATTRIBUTES)]
+
+
+def _number(layout: Layout, crls: list[_Crl]) -> list[_Change]:
+    """The next CRL's number has to be above that of every CRL that is known (RFC 5280 section 5.2.3)."""
+    path = layout.crl_number
+    least = max((crl.number for crl in crls), default=0) + 1
+    text = f"{serial_hex(least)}\n"
+    if not os.path.exists(path):
+        return [_Change(f"{path} added: the next CRL's number, {serial_hex(least)}", path, text)]
+    present = _read(path).strip()
+    if not _HEX.fullmatch(present):
+        raise Problem(f"{path} is not a number in hex", f"Write {serial_hex(least)} into it")
+    if int(present, 16) >= least:
+        return []
+    return [_Change(f"{path} raised from {present} to {serial_hex(least)}, above every CRL that is there", path, text)]
+
+
+def _configuration(authority: Authority, key: KeySpec) -> list[_Change]:
+    layout = authority.layout
+    if os.path.exists(layout.configuration) and not layout_module.is_ours(layout.configuration):
+        raise Problem(f"{layout.configuration} is not ours, and its name is needed", "Rename it")
+    text = configuration(layout, key, authority.certificate)
+    return _replaced(layout.configuration, text, "a configuration for openssl ca beside yours")
+
+
+def _outcome(authority: Authority, changes: list[_Change]) -> Outcome:
+    texts = {change.path: change.after for change in changes if change.after is not None}
+    before = {path: _read(path) if os.path.exists(path) else "" for path in texts}
+    return Outcome([change.what for change in changes], authority.certificate, before, texts)
+
+
+def _carry_out(change: _Change) -> None:
+    if change.is_directory:
+        make_directory(change.path, PRIVATE_DIR)
+    elif change.after is None:
+        os.chmod(change.path, PRIVATE_FILE)
+    else:
+        rewrite_atomic(change.path, change.after.encode("utf-8", "surrogateescape"), PUBLIC_FILE)
+
+
+def _read(path: str) -> str:
+    try:
+        with opened(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return file.read()
+    except OSError as error:
+        raise Problem(f"{path} cannot be read ({error.strerror})", "Run as the user who owns the authority") from None

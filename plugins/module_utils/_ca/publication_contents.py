@@ -1,0 +1,336 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Collect the contents of a publication: CAs, CRLs, identities and denied serials."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from .._common.errors import Problem
+from .._common.files import read_file
+from .._common.timestamps import iso
+from .._x509.names import is_plain, rfc2253
+from . import client_records, crl, issuer_crls
+from .index_database import serial_hex
+from .verify_publication import pem_blocks
+
+try:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.serialization import Encoding
+except ImportError:  # the modules report it (_common.requirements) before anything here is called
+    pass
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from .authority import Authority
+
+
+FILES = ("ca.pem", "crl.pem", "identities.json", "denied.json")
+
+
+DUE = "the CRL that module crl is going to write\n"
+
+
+# Bytes of one file: some million clients, or some million revocations.
+_LARGEST = 1 << 29
+
+
+_NOTHING = timedelta(0)
+
+
+# What an entry says of the certificate itself. The last two are left out where they are too long for a map of nginx.
+_OF_CERTIFICATE = ("sha256", "sha1", "der", "subject")
+
+
+_LONGEST_DER = 3000
+
+
+_LONGEST_SUBJECT = 2000
+
+
+MEND_AWAY = "Bring its directory back, or take it out of predecessors, which ends its certificates"
+
+
+@dataclass(frozen=True)
+class Lapsing:
+    """A CRL of another CA than the one that issues, still valid and yet not as it should be: its text and what is wrong."""
+
+    pem: str
+    problem: Problem
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The files of a publication, without its manifest, and the CRLs in it that are valid still but should not be shipped."""
+
+    files: dict[str, str]
+    lapsing: tuple[Lapsing, ...] = ()
+    away: tuple[str, ...] = ()
+    """Predecessors whose directory is not here."""
+
+
+@dataclass(frozen=True)
+class _Published:
+    """What was published before, for predecessors whose directory is away: CAs and CRLs, and entries by the name of their CA."""
+
+    certificates: list[x509.Certificate]
+    crls: list[x509.CertificateRevocationList]
+    identities: list[tuple[str, dict[str, Any]]]
+    denied: list[tuple[str, dict[str, Any]]]
+
+
+@dataclass
+class _Ca:
+    """A CA of the publication: its number there, its certificate, and its newest CRL."""
+
+    id: int
+    certificate: x509.Certificate
+    crl: x509.CertificateRevocationList | None = None
+    away: bool = False
+
+    def offer(self, found: x509.CertificateRevocationList | None) -> None:
+        """Take a CRL if it is newer than the one that is known."""
+        if found is not None and (self.crl is None or issuer_crls.number_of(found) > issuer_crls.number_of(self.crl)):
+            self.crl = found
+
+
+def contents(
+    authorities: list[Authority],
+    min_remaining: timedelta,
+    now: datetime,
+    kept: _Published | None = None,
+    known: Mapping[tuple[str, str], dict[str, str]] | None = None,
+    *,
+    check_mode: bool,
+) -> Contents:
+    """Return the files of the publication, without its manifest. The first authority is the one that issues now.
+
+    :param kept: what was published before, if there are predecessors that are away.
+    :param known: what was published of certificates before, by the name of the CA and the serial, for those whose file is lost.
+    :raises Problem: if the CRL of a CA cannot be published; in check mode it is taken for written.
+    """
+    cas = collect_cas(authorities)
+    _add_kept(cas, kept, now)
+    crls, lapsing = _crls(cas, authorities, min_remaining, now, check_mode=check_mode)
+    numbered = [(authority, find_ca(cas, authority.certificate).id) for authority in authorities]
+    identities = [entry for authority, issuer in numbered for entry in _identities(authority, issuer, now, known or {})]
+    identities += _kept_entries(cas, kept.identities if kept else [])
+    denied = _denied(numbered, cas) + _kept_entries(cas, kept.denied if kept else [])
+    texts = (
+        "".join(ca.certificate.public_bytes(Encoding.PEM).decode() for ca in cas),
+        crls,
+        as_json({"format": 1, "issuers": [_issuer(ca) for ca in cas], "identities": identities}),
+        as_json({"format": 1, "denied": denied}),
+    )
+    return Contents(dict(zip(FILES, texts)), lapsing)
+
+
+def collect_cas(authorities: list[Authority]) -> list[_Ca]:
+    """Return every CA once, each chain with its root last. Of a CA that was renewed with the same key, the newest certificate.
+
+    One certificate of it is enough: name and key, by which verifiers know it, are the same.
+    """
+    cas: list[_Ca] = []
+    for certificate in (one for authority in authorities for one in authority.chain):
+        same = next((ca for ca in cas if ca.certificate.subject == certificate.subject), None)
+        if same is None:
+            cas.append(_Ca(len(cas) + 1, certificate))
+        elif same.certificate.public_key() != certificate.public_key():
+            raise Problem(
+                f"Two CAs with different keys have one name, {rfc2253(certificate.subject)}, by which nginx and CRLs know a CA",
+                "Give the successor another common_name, with a year in it for instance",
+            )
+        elif certificate.not_valid_before_utc > same.certificate.not_valid_before_utc:
+            same.certificate = certificate
+    return cas
+
+
+def read_published(directory: str) -> _Published:
+    files = {name: read_published_file(os.path.join(directory, name)) for name in FILES}
+    try:
+        certificates = x509.load_pem_x509_certificates(files["ca.pem"].encode())
+        crls = [x509.load_pem_x509_crl(block.encode()) for block in pem_blocks(files["crl.pem"])]
+        names, identities = told(files["identities.json"])
+        denied = [(names[one["issuer"]], one) for one in json.loads(files["denied.json"])["denied"]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Problem(
+            f"A predecessor is not here, and what was published of it in {directory} is missing or damaged", MEND_AWAY
+        ) from None
+    return _Published(certificates, crls, identities, denied)
+
+
+def told(identities: str) -> tuple[dict[int, str], list[tuple[str, dict[str, Any]]]]:
+    """Return what an identities.json says: the names of the CAs by their numbers, and each entry with the name of its CA."""
+    told = json.loads(identities)
+    names = {one["id"]: one["subject"] for one in told["issuers"]}
+    return names, [(names[one["issuer"]], one) for one in told["identities"]]
+
+
+def _add_kept(cas: list[_Ca], kept: _Published | None, now: datetime) -> None:
+    """Add the CAs that only authorities which are away would add."""
+    for certificate in kept.certificates if kept else []:
+        known = any(ca.certificate.subject == certificate.subject for ca in cas)
+        if kept and not known and certificate.not_valid_after_utc > now:
+            crl = next((one for one in kept.crls if one.issuer == certificate.subject), None)
+            cas.append(_Ca(len(cas) + 1, certificate, crl, away=True))
+
+
+def _kept_entries(cas: list[_Ca], entries: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    numbers = {rfc2253(ca.certificate.subject): ca.id for ca in cas if ca.away}
+    return [{**entry, "issuer": numbers[name]} for name, entry in entries if name in numbers]
+
+
+def find_ca(cas: list[_Ca], certificate: x509.Certificate) -> _Ca:
+    return next(ca for ca in cas if ca.certificate.subject == certificate.subject)
+
+
+def _crls(
+    cas: list[_Ca], authorities: list[Authority], min_remaining: timedelta, now: datetime, *, check_mode: bool
+) -> tuple[str, tuple[Lapsing, ...]]:
+    """Give every CA its newest CRL, and return them in the order of the CAs, and those that should be better and may still do."""
+    unfit: dict[int, Problem] = {}
+    for authority in authorities:
+        own = find_ca(cas, authority.certificate)
+        own.offer(crl.load(authority))
+        reason = crl.why_due(authority, crl.current(authority), min_remaining, now)
+        if reason:
+            unfit[own.id] = Problem(
+                f"The CRL {authority.layout.crl} cannot be published: {reason}", "Write a new one with module crl first"
+            )
+        for above, copy in zip(authority.chain[1:], issuer_crls.copies(authority.layout, authority.chain)):
+            find_ca(cas, above).offer(copy.crl)
+    ours = {find_ca(cas, authority.certificate).id for authority in authorities}
+    for ca in cas:
+        reason = issuer_crls.why_unfit(ca.crl, min_remaining, now)
+        if reason and ca.id not in ours:
+            unfit[ca.id] = Problem(
+                f"The CRL of {rfc2253(ca.certificate.subject)} cannot be published: {reason}", issuer_crls.MEND
+            )
+    if check_mode:
+        return "".join(DUE if ca.id in unfit or ca.crl is None else _pem(ca.crl) for ca in cas), ()
+    texts, lapsing = [], []
+    for ca in cas:
+        # The CRL of the authority itself is written right before, and a web host refuses everybody with one that ended.
+        if ca.crl is None or (ca.id in unfit and (ca is cas[0] or issuer_crls.why_unfit(ca.crl, _NOTHING, now))):
+            raise unfit[ca.id]
+        texts.append(_pem(ca.crl))
+        if ca.id in unfit:
+            lapsing.append(Lapsing(texts[-1], unfit[ca.id]))
+    return "".join(texts), tuple(lapsing)
+
+
+def _pem(found: x509.CertificateRevocationList) -> str:
+    return found.public_bytes(Encoding.PEM).decode()
+
+
+def _issuer(ca: _Ca) -> dict[str, Any]:
+    return {
+        "id": ca.id,
+        "subject": rfc2253(ca.certificate.subject),
+        "sha256": ca.certificate.fingerprint(hashes.SHA256()).hex(),
+    }
+
+
+def _identities(
+    authority: Authority, issuer: int, now: datetime, known: Mapping[tuple[str, str], dict[str, str]]
+) -> list[dict[str, Any]]:
+    name = rfc2253(authority.certificate.subject)
+    rows = {row.serial: row for row in authority.rows}
+    found = []
+    for record in client_records.load_all(authority.layout.clients).values():
+        for issue in record.issues:
+            row = rows.get(issue.serial)
+            if row and not row.is_revoked and row.not_after > now:
+                found.append(
+                    {
+                        "issuer": issuer,
+                        "serial": row.serial,
+                        "name": record.name,
+                        "common_name": issue.request.common_name,
+                        "email": list(issue.request.email),
+                        "roles": list(record.roles),
+                        "not_after": iso(row.not_after),
+                        **(_certificate(authority, row.serial) or known.get((name, row.serial), {})),
+                    }
+                )
+    return found
+
+
+def _certificate(authority: Authority, serial: str) -> dict[str, str]:
+    """What the certificate itself says: by its digests an edge and nginx tell it. SHA-1 is what these call the fingerprint.
+
+    A certificate whose file is lost has none any more, and is turned away later, by name, if anything is published. Likewise
+    one in whose file lies another: who is known by a digest has to be who has the serial.
+
+    :returns: what there is of ``_OF_CERTIFICATE``: digests in hex, the certificate in Base64, the subject as nginx prints it.
+    """
+    try:
+        certificate = authority.issued(serial)
+    except Problem:
+        return {}
+    if serial_hex(certificate.serial_number) != serial:
+        return {}
+    der = certificate.public_bytes(Encoding.DER)
+    subject = rfc2253(certificate.subject)
+    shown = is_plain(certificate.subject) and 0 < len(subject) <= _LONGEST_SUBJECT
+    return {
+        "sha256": hashlib.sha256(der).hexdigest(),
+        "sha1": hashlib.sha1(der, usedforsecurity=False).hexdigest(),
+        **({"der": base64.b64encode(der).decode()} if len(der) <= _LONGEST_DER else {}),
+        **({"subject": subject} if shown else {}),
+    }
+
+
+def published_certificates(directory: str) -> dict[tuple[str, str], dict[str, str]]:
+    try:
+        _names, identities = told(read_published_file(os.path.join(directory, "identities.json")))
+        return {
+            (name, one["serial"]): {key: one[key] for key in _OF_CERTIFICATE if key in one}
+            for name, one in identities
+            if "sha256" in one and "sha1" in one
+        }
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+
+
+def _denied(authorities: list[tuple[Authority, int]], cas: list[_Ca]) -> list[dict[str, Any]]:
+    """Return what was ever revoked; of the CAs above, whose database may be away, what their CRL says."""
+    found = [
+        _denial(issuer, row.serial, revocation.reason, revocation.at)
+        for authority, issuer in authorities
+        for row, revocation in ((row, row.revocation) for row in authority.rows)
+        if revocation
+    ]
+    ours = {issuer for _authority, issuer in authorities}
+    for ca in cas:
+        if ca.crl is not None and ca.id not in ours and not ca.away:
+            found += [
+                _denial(ca.id, serial_hex(entry.serial_number), crl.reason_of(entry), entry.revocation_date_utc)
+                for entry in ca.crl
+            ]
+    return found
+
+
+def _denial(issuer: int, serial: str, reason: str | None, at: datetime) -> dict[str, Any]:
+    return {"issuer": issuer, "serial": serial, "reason": reason or "unspecified", "revoked_at": iso(at)}
+
+
+def read_published_file(path: str) -> str:
+    try:
+        return read_file(path, _LARGEST).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+
+
+def as_json(data: dict[str, Any]) -> str:
+    return json.dumps(data, indent=1, sort_keys=True) + "\n"

@@ -1,0 +1,242 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The publication: the public data that web hosts take over as their trust. Nothing secret is in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from .._common.errors import Problem
+from .._common.files import (
+    PUBLIC_DIR,
+    PUBLIC_FILE,
+    lock,
+    make_directory,
+    make_parents,
+    remove_leftovers,
+    require_writable,
+    write_atomic,
+)
+from .authority import open_authority, refuse_other_contents
+from .layout import check_path, is_away, require_authority
+from .predecessors import check_predecessors
+from .publication_contents import (
+    DUE,
+    FILES,
+    MEND_AWAY,
+    Contents,
+    as_json,
+    collect_cas,
+    contents,
+    find_ca,
+    published_certificates,
+    read_published,
+    read_published_file,
+    told,
+)
+from .verify_publication import turned_away
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+    from datetime import datetime
+
+    from .authority import Authority
+
+MANIFEST = "trust.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Whether anything changed, what files, the generation that web hosts will tell, and what a person should know."""
+
+    generation: int | None
+    changes: list[str]
+    before: dict[str, str]
+    after: dict[str, str]
+    warnings: list[str] = field(default_factory=list)
+    lapsing: list[str] = field(default_factory=list)
+    """What to say of CRLs that are published although they are too short or behind, because nothing may wait for them."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to publish.
+
+    :param path: the authority that issues to clients.
+    :param predecessors: directories of authorities whose certificates are still good.
+    :param min_remaining: a CRL with less time left is not published, unless something else has to be.
+    """
+
+    path: str
+    predecessors: tuple[str, ...]
+    min_remaining: timedelta
+
+
+def publish(request: Request, directory: str, now: datetime, *, check_mode: bool) -> Outcome:
+    """Write the publication of an authority, the CAs above it, and its predecessors into ``directory``.
+
+    In check mode nothing is written, and a CRL that is due is taken for written: module crl, run before, would have done it.
+
+    A revocation waits for nothing that is only about others: where something is newly denied, a CRL of another CA that ends
+    soon is published all the same, and a client who would be turned away is left out.
+
+    :raises Problem: if the CRL of a CA is missing or ended, does not hold every revocation, or ends too soon; or if somebody with
+        a valid certificate would be turned away.
+    """
+    layout = check_path(request.path)
+    for path in (request.path, *request.predecessors):
+        _refuse_overlap(check_path(path).root, directory)
+    require_writable(directory)
+    away = [path for path in request.predecessors if is_away(path)]
+    former = check_predecessors(request.path, [path for path in request.predecessors if path not in away])
+    if check_mode and not os.path.exists(layout.certificate):
+        refuse_other_contents(layout)
+        return Outcome(None, list(FILES), {}, {})
+    authorities = [open_authority(request.path), *(open_authority(path) for path in former)]
+    warnings = _warnings(authorities[1:], now)
+    # Nothing that an ended CA issued verifies any more, and web hosts refuse to trust one.
+    authorities = authorities[:1] + [one for one in authorities[1:] if one.certificate.not_valid_after_utc > now]
+    kept = read_published(directory) if away else None
+    known = published_certificates(directory)
+    drafted = contents(authorities, request.min_remaining, now, kept, known, check_mode=check_mode)
+    drafted = replace(drafted, away=tuple(away))
+    if check_mode:
+        return _with_warnings(_judged(directory, authorities, drafted, now), warnings)
+    _make_public(directory)
+    with lock(os.path.join(directory, ".lock")):
+        remove_leftovers(directory)
+        outcome = _judged(directory, authorities, drafted, now)
+        if outcome.changes:
+            for name, after in outcome.after.items():
+                write_atomic(os.path.join(directory, name), after.encode(), PUBLIC_FILE)
+        return _with_warnings(outcome, warnings)
+
+
+def _warnings(predecessors: list[Authority], now: datetime) -> list[str]:
+    ended = [
+        authority.layout.root
+        for authority in predecessors
+        if not any(not row.is_revoked and row.not_after > now for row in authority.rows)
+    ]
+    return [f"The predecessor {root} has no valid certificate any more: take it out of predecessors." for root in ended]
+
+
+def _with_warnings(outcome: Outcome, warnings: list[str]) -> Outcome:
+    return replace(outcome, warnings=[*warnings, *outcome.warnings])
+
+
+def _judged(directory: str, authorities: list[Authority], drafted: Contents, now: datetime) -> Outcome:
+    """Return what there is to write, with what a revocation must not wait for as warnings.
+
+    :raises Problem: if it may not be published: nothing is newly denied, and something is not as it should be.
+    """
+    files = drafted.files
+    outcome = _outcome(directory, files, now)
+    if outcome.changes and not _newly_denied(outcome.before, files):
+        for path in drafted.away:
+            require_authority(path)
+    for one in drafted.lapsing:
+        # What is published already does no harm a second time.
+        if one.pem not in outcome.before["crl.pem"] and not _newly_denied(outcome.before, files):
+            raise one.problem
+    refused = {}
+    if outcome.changes and DUE not in files["crl.pem"]:
+        refused = _turned_away(authorities, files, now)
+    if refused:
+        files = {**files, "identities.json": _without(files["identities.json"], refused)}
+        outcome = _outcome(directory, files, now)
+        if outcome.changes and not _newly_denied(outcome.before, files):
+            first = next(iter(refused.values()))
+            raise Problem(f"{first.what}; nothing was published", first.mend)
+    return replace(
+        outcome,
+        warnings=[f"{one.what}: left out of identities.json. {one.mend}." for one in refused.values()],
+        lapsing=[
+            f"The predecessor {path} is not here: what was published of it before stays. {MEND_AWAY}."
+            for path in drafted.away
+        ]
+        + [
+            f"{one.problem.what}; it stays, or goes out with a revocation, all the same. {one.problem.mend}."
+            for one in drafted.lapsing
+        ],
+    )
+
+
+def _turned_away(authorities: list[Authority], files: dict[str, str], now: datetime) -> dict[tuple[int, str], Problem]:
+    cas = collect_cas(authorities)
+    issuers = {find_ca(cas, authority.certificate).id: authority for authority in authorities}
+    # Of an authority that is away there is no certificate to look at, and nothing new is published.
+    judged = [one for one in json.loads(files["identities.json"])["identities"] if one["issuer"] in issuers]
+    files = {**files, "identities.json": json.dumps({"identities": judged})}
+    return turned_away(files, lambda issuer, serial: issuers[issuer].issued(serial), now)
+
+
+def _without(identities: str, refused: Container[tuple[int, str]]) -> str:
+    data = json.loads(identities)
+    kept = [one for one in data["identities"] if (one["issuer"], one["serial"]) not in refused]
+    return as_json({**data, "identities": kept})
+
+
+def _newly_denied(before: dict[str, str], files: dict[str, str]) -> bool:
+    """Tell whether web hosts are to hear of a revocation. Where nothing was ever published, none of them lets anybody in."""
+    return any(before.values()) and not _denied_in(files) <= _denied_in(before)
+
+
+def _denied_in(files: dict[str, str]) -> set[tuple[str, str]]:
+    """Return the name of the CA and the serial of whatever a publication denies; of one that is damaged, nothing."""
+    try:
+        names, _identities_there = told(files["identities.json"])
+        return {(names[one["issuer"]], one["serial"]) for one in json.loads(files["denied.json"])["denied"]}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return set()
+
+
+def _refuse_overlap(authority: str, directory: str) -> None:
+    paths = [os.path.realpath(authority), os.path.realpath(directory)]
+    if os.path.commonpath(paths) in paths:
+        raise Problem(
+            f"publish_path {directory} and the authority {authority} lie one inside the other",
+            "Choose a directory for public data outside the authority's, and beside it rather than above",
+        )
+
+
+def _make_public(directory: str) -> None:
+    # A directory that is there already keeps its mode: it may be somebody's home.
+    if not os.path.lexists(directory):
+        make_parents(directory)
+        make_directory(directory, PUBLIC_DIR)
+    if not os.path.isdir(directory):
+        raise Problem(f"publish_path {directory} is not a directory", "Move it out of the way or choose another path")
+
+
+def _outcome(directory: str, files: dict[str, str], now: datetime) -> Outcome:
+    before = {name: read_published_file(os.path.join(directory, name)) for name in [*files, MANIFEST]}
+    manifest = _manifest(before[MANIFEST], os.path.join(directory, MANIFEST))
+    digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
+    changed = [name for name, text in files.items() if before[name] != text]
+    if not changed and manifest.get("files") == digests:
+        return Outcome(manifest["generation"], [], before, before)
+    # Seconds since 1970: it rises even where the directory, and with it the last number, was lost.
+    generation = max(manifest.get("generation", 0) + 1, int(now.timestamp()))
+    # The manifest comes last: who reads while files are being replaced sees that the digests do not match.
+    after = {**files, MANIFEST: as_json({"format": 1, "generation": generation, "files": digests})}
+    return Outcome(generation, changed or [MANIFEST], before, after)
+
+
+def _manifest(text: str, path: str) -> dict[str, Any]:
+    if not text:
+        return {}
+    try:
+        data = json.loads(text)
+        sound = isinstance(data["generation"], int) and data["generation"] is not True and data["generation"] > 0
+    except (ValueError, KeyError, TypeError, RecursionError):
+        sound = False
+    if not sound:
+        raise Problem(f"{path} is damaged", "Remove it: it is made anew with a higher generation")
+    return dict(data)

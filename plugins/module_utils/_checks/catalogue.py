@@ -1,0 +1,98 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The catalogue of checks, the plan for one gate, and the run."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .._common.errors import Problem
+from . import (
+    client_certificates,
+    guarded_paths,
+    handshake,
+    identity_headers,
+    malformed_requests,
+    refusal_page,
+    response_policies,
+    server_names,
+    transport,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .check import Check, Finding
+    from .session import Inquiry
+
+CATALOGUE: tuple[Check, ...] = (
+    *client_certificates.CHECKS,
+    *identity_headers.CHECKS,
+    *guarded_paths.CHECKS,
+    *server_names.CHECKS,
+    *transport.CHECKS,
+    *handshake.CHECKS,
+    *refusal_page.CHECKS,
+    *response_policies.CHECKS,
+    *malformed_requests.CHECKS,
+    *response_policies.LAST,
+)
+NAMES = tuple(check.name for check in CATALOGUE)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """:param left_out: the checks that cannot be made with what is known, each with what is missing."""
+
+    checks: tuple[Check, ...]
+    left_out: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finding and the name of the check it belongs to."""
+
+    name: str
+    finding: Finding
+
+
+def plan(inquiry: Inquiry, wanted: Sequence[str]) -> Plan:
+    """Return which checks are made.
+
+    :param wanted: names of checks; empty for all that apply.
+    :raises Problem: if a check that was asked for by name is unknown, or lacks something.
+    """
+    unknown = sorted(set(wanted) - set(NAMES))
+    if unknown:
+        raise Problem(f"checks: {', '.join(unknown)} is not in the catalogue", f"Choose from {', '.join(NAMES)}")
+    chosen = [check for check in CATALOGUE if not wanted or check.name in wanted]
+    lacking = [(check.name, check.lacks(inquiry)) for check in chosen if check.lacks(inquiry)]
+    if wanted and lacking:
+        raise Problem(
+            "; ".join(f"Check {name} cannot be made: {missing}" for name, missing in lacking),
+            "Give what is missing, or leave the check out",
+        )
+    impossible = dict(lacking)
+    return Plan(tuple(check for check in chosen if check.name not in impossible), tuple(lacking))
+
+
+def run(inquiry: Inquiry, chosen: Plan) -> list[Result]:
+    """Make the checks and return their findings.
+
+    :raises Problem: if false certificates are needed and cannot be made; nothing has been asked then.
+    """
+    if any(check.needs_openssl for check in chosen.checks):
+        inquiry.prepare()
+    return [_with_reason(inquiry, check.name, finding) for check in chosen.checks for finding in check.run(inquiry)]
+
+
+def _with_reason(inquiry: Inquiry, name: str, finding: Finding) -> Result:
+    """Add to a deviation why the client should have been judged otherwise, where the caller said so."""
+    reasons = {client.identity.name: client.reason for client in inquiry.gate.clients}
+    reason = reasons.get(finding.client)
+    if finding.ok or not reason:
+        return Result(name, finding)
+    return Result(name, dataclasses.replace(finding, detail=f"{finding.detail} ({finding.client}: {reason})"))

@@ -1,0 +1,107 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a check is, and how an answer is held against what was expected.
+
+A new check is one :class:`Check` in one of the theme files, and its name in the catalogue (``checks.py``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Callable
+
+from .._probe.messages import HTTP, REJECTED, Answer
+from .expectations import Expectation
+from .session import VERDICT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from .session import Inquiry
+
+
+@dataclass(frozen=True)
+class Step:
+    """One question of a check: what was asked, what came, and what should have come."""
+
+    label: str
+    answer: Answer
+    expectation: Expectation
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row of the report: a check's result for one client.
+
+    :param down: the questions whose answer shows that the application does not run, and that answer.
+    """
+
+    client: str
+    expected: str
+    seen: str
+    ok: bool
+    detail: str = ""
+    down: tuple[str, ...] = ()
+
+
+def _always(_inquiry: Inquiry) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One entry of the catalogue.
+
+    :param about: what it asks and why.
+    :param run: asks the gate, and judges.
+    :param lacks: says what would have to be given for it to make sense; empty if nothing.
+    :param needs_openssl: whether it shows certificates made on the spot or reads one.
+    """
+
+    name: str
+    about: str
+    run: Callable[[Inquiry], Iterator[Finding]]
+    lacks: Callable[[Inquiry], str] = _always
+    needs_openssl: bool = False
+
+
+def judge(client: str, steps: Iterable[Step], expected: str = "") -> Finding:
+    """Return the finding of one client after all its questions.
+
+    :param expected: for the report; default is what the steps expect.
+    """
+    asked = list(steps)
+    deviations = [(step, step.expectation.wrong(step.answer)) for step in asked]
+    detail = "; ".join(f"{step.label}: {wrong}" for step, wrong in deviations if wrong)
+    return Finding(
+        client,
+        expected or _unique(step.expectation.text for step in asked),
+        _unique(describe(step.answer) for step in asked),
+        not detail,
+        detail,
+        tuple(f"{step.label}: {describe(step.answer)}" for step in asked if step.answer.down),
+    )
+
+
+def describe(answer: Answer) -> str:
+    """Return what was seen, in a few words."""
+    if answer.down:
+        return f"{answer.status or answer.outcome}, the application is down"
+    if answer.outcome == HTTP and answer.status:
+        verdict = answer.header(VERDICT)
+        return f"{answer.status} {verdict or 'without verdict'}"
+    if answer.outcome == HTTP:
+        return f"TLS {answer.tls} accepted"
+    if answer.outcome == REJECTED:
+        return f"handshake rejected ({answer.reason})"
+    return f"{answer.outcome} ({answer.reason})"
+
+
+def _unique(texts: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(texts))
+
+
+def needs_refusal(inquiry: Inquiry) -> str:
+    """Say what is missing where nobody is refused."""
+    return inquiry.all_get_in

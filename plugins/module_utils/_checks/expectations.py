@@ -1,0 +1,187 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Define the answers that a check expects from a gate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Callable
+
+from .._probe.messages import CLOSED, HTTP, NOBODY, REJECTED, Answer
+from .expected_outcomes import ASK, CERT, DENY, LETTING_IN, THROUGH, WOULD_DENY
+from .session import GENERATION, VERDICT
+
+if TYPE_CHECKING:
+    from .._probe.messages import Identity
+    from .session import Inquiry
+
+
+# Not the application's, and not what somebody who was let in should get: bad request (nginx's word for a bad
+# certificate that no error_page catches), misdirected, and an application that is down.
+_NOT_SERVED = (400, 421, 502, 503, 504)
+
+
+_NO_CONTENT = 204
+
+
+_UNAUTHORIZED = 401  # RFC 9110 section 15.5.2
+
+
+_REFUSALS = (403, 429)  # a gate that limits refusals answers some of them with the latter
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """:param wrong: says what is wrong with an answer; empty if it is as expected."""
+
+    text: str
+    wrong: Callable[[Answer], str]
+
+
+def _no_http(answer: Answer) -> str:
+    if answer.outcome == REJECTED:
+        return f"the handshake was rejected ({answer.reason}) where an answer was expected"
+    return f"{answer.outcome} ({answer.reason}), which proves nothing: is the gate down?"
+
+
+def _let_in(answer: Answer, *shut: str) -> str:
+    """Say how somebody got in who should not have, or that it is not known; ``shut`` are the verdicts that keep out."""
+    if answer.outcome != HTTP:
+        return _no_http(answer)
+    verdict = answer.header(VERDICT)
+    if verdict is None:
+        return f"{answer.status} without the gate's verdict: it comes from behind the gate or from another server"
+    return "" if verdict in shut else f"let in with verdict {verdict!r}"
+
+
+def _not_refused(answer: Answer) -> str:
+    wrong = _let_in(answer, DENY)
+    if wrong:
+        return wrong
+    return "" if answer.status in _REFUSALS else f"verdict deny, but with status {answer.status}"
+
+
+def _not_asked(answer: Answer) -> str:
+    wrong = _let_in(answer, DENY, ASK)
+    if wrong:
+        return wrong
+    if answer.status != _UNAUTHORIZED or not answer.header("WWW-Authenticate"):
+        return f"verdict {answer.header(VERDICT)}, but nobody is asked for a password ({answer.status})"
+    return ""
+
+
+def _confirming(wanted: str) -> Expectation:
+    """At the status location: the gate's own word that somebody gets in, and why."""
+
+    def wrong(answer: Answer) -> str:
+        if answer.outcome != HTTP:
+            return _no_http(answer)
+        verdict = answer.header(VERDICT)
+        if verdict is None:
+            return f"{answer.status} without the gate's verdict: nothing there answers as a gate of this collection"
+        if verdict == DENY:
+            return f"turned away with {answer.status} and verdict {verdict!r}"
+        if verdict != wanted:
+            return f"let in with verdict {verdict!r}, not {wanted!r}"
+        return "" if answer.status == _NO_CONTENT else f"verdict {wanted}, but with status {answer.status}"
+
+    return Expectation(f"{_NO_CONTENT} {wanted}", wrong)
+
+
+def _not_served(answer: Answer) -> str:
+    if answer.down:
+        return f"{answer.status or answer.outcome}: the application behind the gate did not answer"
+    if answer.outcome != HTTP:
+        return _no_http(answer)
+    if answer.header(VERDICT) is not None or answer.header(GENERATION) is not None:
+        return f"{answer.status} with headers that only the gate's own answers carry"
+    if answer.status in _NOT_SERVED:
+        return f"{answer.status}: the application behind the gate did not answer"
+    return ""
+
+
+def _not_misdirected(answer: Answer) -> str:
+    if answer.outcome == REJECTED:
+        return ""
+    return "" if answer.outcome == HTTP and answer.status == 421 else _not_refused(answer)
+
+
+REFUSED = Expectation("403 deny", _not_refused)
+
+
+ASKED = Expectation("401 deny", _not_asked)
+
+
+CONFIRMED = _confirming(CERT)
+
+
+SERVED = Expectation("the application", _not_served)
+
+
+MISDIRECTED = Expectation("421, 403 deny or a rejected handshake", _not_misdirected)
+
+
+# fate -> what answers it at the status location, which asks nobody for a password, and elsewhere
+_AT_STATUS = {DENY: REFUSED, ASK: REFUSED, THROUGH: _confirming(THROUGH), WOULD_DENY: _confirming(WOULD_DENY)}
+
+
+_ELSEWHERE = {DENY: REFUSED, ASK: ASKED}
+
+
+def status_for(inquiry: Inquiry, identity: Identity = NOBODY) -> Expectation:
+    """What an identity without a good certificate is told at the status location."""
+    return one_of(*(_AT_STATUS[fate] for fate in sorted(inquiry.fates(identity))))
+
+
+def reception(
+    inquiry: Inquiry, identity: Identity = NOBODY, let_in: Expectation | None = None, told: Answer | None = None
+) -> Expectation:
+    """What an identity without a good certificate gets elsewhere behind the gate.
+
+    :param let_in: what those get who are let in; default is the application.
+    :param told: the answer of the status location just before; who was turned away there is not let in here.
+    """
+    possible = inquiry.fates(identity)
+    if told is not None and told.header(VERDICT) == DENY:
+        possible = possible - LETTING_IN or possible
+    entered = tolerant(inquiry, let_in or SERVED)
+    return one_of(*(_ELSEWHERE.get(fate, entered) for fate in sorted(possible)))
+
+
+def tolerant(inquiry: Inquiry, expectation: Expectation) -> Expectation:
+    """The same, and that the application is down where that is no deviation."""
+    if inquiry.gate.expect_application:
+        return expectation
+    return Expectation(expectation.text, lambda answer: "" if answer.down else expectation.wrong(answer))
+
+
+def one_of(*expectations: Expectation) -> Expectation:
+    """Any of them."""
+
+    def wrong(answer: Answer) -> str:
+        said = [expectation.wrong(answer) for expectation in expectations]
+        return "" if "" in said else "; or else ".join(dict.fromkeys(said))
+
+    return Expectation(" or ".join(dict.fromkeys(expectation.text for expectation in expectations)), wrong)
+
+
+def refused_or(*statuses: int, refusal: Expectation = REFUSED) -> Expectation:
+    """The gate's refusal, or one of nginx's own answers to a request that it does not take at all."""
+    text = " or ".join([refusal.text, *map(str, statuses)])
+    return Expectation(text, lambda answer: "" if answer.status in statuses else refusal.wrong(answer))
+
+
+def not_application(inquiry: Inquiry) -> Expectation:
+    """Anything but the application: another site at the same address may well have something to say."""
+
+    def wrong(answer: Answer) -> str:
+        # nginx's "return 444" hangs up after the handshake: a refusal too, since the gate is known to be up.
+        hung_up = answer.handshake and answer.reason == CLOSED
+        if hung_up or not _not_misdirected(answer):
+            return ""
+        if answer.outcome != HTTP:
+            return _no_http(answer)
+        return f"{answer.status}, which looks like the application" if inquiry.is_application(answer) else ""
+
+    return Expectation("not the application", wrong)

@@ -1,0 +1,156 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Guarded paths and what lies beside them: other spellings, the public part, and locations that are nobody's business."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from .._probe.messages import HTTP, NOBODY, Answer, Request
+from .check import Check, Finding, Step, judge, needs_refusal
+from .expectations import REFUSED, SERVED, Expectation, one_of, reception, refused_or, status_for, tolerant
+from .expected_outcomes import DENY
+from .identity_headers import forged, leaked, respellings
+from .session import STATUS_PATH, VERDICT, read_echo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .._probe.messages import Identity
+    from .session import Inquiry
+
+STRICT, LOOSE = "strict", "loose"  # as path_spelling of gate_sites has them
+
+_INTERNAL = (f"{STATUS_PATH}/verdict", f"{STATUS_PATH}/public")
+_NO_CONTENT, _NOT_FOUND = 204, 404
+_EXAMPLE = "/admin"  # where everything is guarded, for the spellings of "/"
+
+
+def spellings(guarded: str, spelling: str) -> list[str]:
+    """Return ways to write a guarded path: those that nginx reads as the same, then those that another program could.
+
+    :param guarded: begins with a slash; one at the end does not matter.
+    :param spelling: with LOOSE only the former; the latter are the application's then.
+    """
+    path = guarded.rstrip("/") or _EXAMPLE
+    head, _slash, last = path.rpartition("/")
+    coded = f"%{ord(last[0]):02x}"
+    same = [
+        path,
+        f"{path}/",
+        f"{path}/index.php",
+        f"{path}?x=/public/",
+        f"/{path}/",
+        f"{head}//{last}//x",
+        f"{head}/{coded}{last[1:]}/",
+        f"{head or '/'}%2f{last}/",
+        f"/x/..{path}/",
+        f"/./{path[1:]}/",
+        f"{head}/x/%2e%2e/{last}/",
+    ]
+    odd = [
+        f"{path.swapcase()}/",
+        f"{path};x/",
+        f"{path};x=1",
+        f"/;{path}/",
+        f"/x/..;{path}/",
+        f"{path}%3bx/",
+        f"{path}%20/",
+        f"{head}/%25{coded[1:]}{last[1:]}/",
+        f"/x%252f..%252f{path[1:]}/",
+        f"{head}/\\{last}/",
+        f"{path}\\x",
+        f"{head}/%5c{last}/",
+        f"/x/..%5c{path[1:]}/",
+        f"{path}/..%2fx",
+        f"/index.php{path}/",
+    ]
+    return same + (odd if spelling == STRICT else [])
+
+
+def _spellings(inquiry: Inquiry) -> Iterator[Finding]:
+    gate = inquiry.gate
+    written = [text for path in gate.guarded_paths for text in spellings(path, gate.path_spelling)]
+    for identity in inquiry.refused:
+        # nginx itself refuses some of them with 400 before it looks at any certificate, and no password opens an odd one.
+        expected = refused_or(400, refusal=one_of(REFUSED, reception(inquiry, identity)))
+        steps = [Step(f"GET {text}", inquiry.ask(inquiry.get(text), identity), expected) for text in written]
+        yield judge(identity.name, steps)
+
+
+def _public_part(inquiry: Inquiry) -> Iterator[Finding]:
+    gate, specimens, served = inquiry.gate, inquiry.specimens, tolerant(inquiry, SERVED)
+    post = Request("POST", gate.public_path, gate.host(), body=b"quietdoor=probe")
+    for identity in (NOBODY, specimens.foreign, specimens.self_signed, *inquiry.turned_away, *inquiry.let_in[:1]):
+        steps = [
+            Step(f"GET {gate.public_path}", inquiry.ask(inquiry.get(gate.public_path), identity), served),
+            Step(f"POST {gate.public_path}", inquiry.ask(post, identity), served),
+        ]
+        yield judge(identity.name, steps)
+
+
+def _public_headers(inquiry: Inquiry) -> Iterator[Finding]:
+    path = inquiry.gate.public_echo_path
+    for identity in (NOBODY, inquiry.specimens.foreign, *inquiry.let_in[:1]):
+        mark = f"forged{secrets.token_hex(6)}"
+        expectation = tolerant(inquiry, _nobodys_values(mark))
+        steps = [
+            Step(f"forged headers {label}", inquiry.ask(inquiry.get(path, fields), identity), expectation)
+            for label, fields in respellings(forged(mark, mark))
+        ]
+        yield judge(identity.name, steps)
+
+
+def _nobodys_values(mark: str) -> Expectation:
+    def wrong(answer: Answer) -> str:
+        headers = read_echo(answer) if answer.outcome == HTTP else None
+        if headers is None:
+            return "public_echo_path did not answer with the JSON {method, path, headers} of an echoing application"
+        names = leaked(headers, mark)
+        return f"the client's own {', '.join(names)} reached the application" if names else ""
+
+    return Expectation("no forged value", wrong)
+
+
+def _internal(inquiry: Inquiry) -> Iterator[Finding]:
+    for identity in (NOBODY, inquiry.specimens.foreign):
+        expected = _hidden_from(inquiry, identity)
+        steps = [Step(f"GET {path}", inquiry.ask(inquiry.get(path), identity), expected) for path in _INTERNAL]
+        yield judge(identity.name, steps)
+
+
+def _hidden_from(inquiry: Inquiry, identity: Identity) -> Expectation:
+    """What somebody finds there who may be let in: the gate's word as at the status location, or the application."""
+    if inquiry.fates(identity) == {DENY}:
+        return _HIDDEN
+    expected = one_of(status_for(inquiry, identity), reception(inquiry, identity), _HIDDEN)
+
+    def wrong(answer: Answer) -> str:
+        decision = answer.status == _NO_CONTENT and answer.header(VERDICT) is None
+        return "204 without the gate's verdict: its decision can be asked for" if decision else expected.wrong(answer)
+
+    return Expectation(expected.text, wrong)
+
+
+_HIDDEN = refused_or(_NOT_FOUND)
+
+
+def _needs_public(inquiry: Inquiry) -> str:
+    return "" if inquiry.gate.public_path else "public_path was not given"
+
+
+def _needs_public_echo(inquiry: Inquiry) -> str:
+    return "" if inquiry.gate.public_echo_path else "public_echo_path was not given"
+
+
+CHECKS = (
+    Check("spellings", "other spellings of a guarded path are refused", _spellings, needs_refusal, needs_openssl=True),
+    Check("public_part", "the public part of the site is served to everybody, whatever certificate the browser holds",
+          _public_part, _needs_public, needs_openssl=True),
+    Check("public_headers", "forged identity headers do not reach the public part either", _public_headers,
+          _needs_public_echo, needs_openssl=True),
+    Check("internal_locations", "the gate's own decision cannot be asked for from outside", _internal,
+          needs_openssl=True),
+)  # fmt: skip

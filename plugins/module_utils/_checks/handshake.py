@@ -1,0 +1,67 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the gate offers and asks for in the handshake: ciphers, and the names of the CAs whose certificates it takes."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from typing import TYPE_CHECKING
+
+from .._common.files import opened
+from .._probe.messages import CLOSED, HTTP, NO_ANSWER, NOBODY, REJECTED, Answer
+from .._probe.raw_client_hello import offer_weak_ciphers, subject_of, told_ca_names
+from .check import Check, Finding, Step, describe, judge
+from .expectations import Expectation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .session import Inquiry
+
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+def _ciphers(inquiry: Inquiry) -> Iterator[Finding]:
+    answer = offer_weak_ciphers(inquiry.gate.target, inquiry.gate.server_name)
+    yield judge(NOBODY.name, [Step("weak ciphers", answer, Expectation("weak ciphers refused", _weak_taken))])
+
+
+def _weak_taken(answer: Answer) -> str:
+    hung_up = answer.outcome == NO_ANSWER and answer.reason in (CLOSED, "connection reset by peer")
+    if answer.outcome == REJECTED or hung_up:
+        return ""
+    return "the server would go on" if answer.outcome == HTTP else describe(answer)
+
+
+def _ca_names(inquiry: Inquiry) -> Iterator[Finding]:
+    told = told_ca_names(inquiry.gate.target, inquiry.gate.server_name)
+    expected = "the names of the clients' CAs, no others"
+    if isinstance(told, Answer):
+        yield Finding(NOBODY.name, expected, describe(told), ok=False, detail=describe(told))
+        return
+    own = {subject_of(certificate) for certificate in _certificates(inquiry.gate.client_ca)}
+    missing, strange = own - set(told), set(told) - own
+    wrong = (
+        [f"{len(missing)} of the CAs in client_ca is not named: a browser may not offer its certificates"]
+        if missing
+        else []
+    )
+    wrong += [f"{len(strange)} CA is named that is not in client_ca"] if strange else []
+    yield Finding(NOBODY.name, expected, f"{len(told)} named", not wrong, "; ".join(wrong))
+
+
+def _certificates(path: str) -> list[bytes]:
+    with opened(path, encoding="utf-8", errors="replace") as file:
+        return [ssl.PEM_cert_to_DER_cert(block) for block in _PEM.findall(file.read())]
+
+
+def _needs_client_ca(inquiry: Inquiry) -> str:
+    return "" if inquiry.gate.client_ca else "client_ca was not given"
+
+
+CHECKS = (
+    Check("ciphers", "ciphers without encryption or authentication, RC4, DES and 3DES are refused", _ciphers),
+    Check("ca_names", "the browser is told which CAs' certificates to offer", _ca_names, _needs_client_ca),
+)

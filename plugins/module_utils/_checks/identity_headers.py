@@ -1,0 +1,165 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Headers that only the gate may set, sent by a client who would like to be somebody else."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Callable
+
+from .._probe.messages import HTTP, NOBODY, Answer
+from .check import Check, Finding, Step, describe, judge
+from .client_certificates import needs_insider
+from .expectations import MISDIRECTED, SERVED, Expectation, one_of, reception, tolerant
+from .expected_outcomes import OBSERVE
+from .session import read_echo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from .._probe.forged_certificates import Described
+    from .session import Inquiry
+
+VERIFY = "X-Client-Verify"
+IDENTITY_HEADERS = (
+    "DN",
+    "Issuer",
+    "Issuer-DN",
+    "Serial",
+    "Fingerprint",
+    "Name",
+    "Email",
+    "Roles",
+)  # each behind "X-Client-"
+_FORGED_ADDRESS = "203.0.113.199"  # RFC 5737: nobody's
+
+_MARK = "quietdoor-forged"
+
+# Spellings that nginx or the application may take for the same name; CGI, WSGI and PHP make - and _ one.
+_SPELLINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
+    ("as they are", str),
+    ("in odd case", str.swapcase),
+    ("with underscores", lambda name: name.replace("-", "_")),
+)
+
+
+def forged(verify: str, mark: str) -> list[tuple[str, str]]:
+    """Return the headers a liar sends; every value but that of X-Client-Verify holds ``mark`` or the forged address."""
+    return [
+        (VERIFY, verify),
+        *((f"X-Client-{name}", f"CN={mark}") for name in IDENTITY_HEADERS),
+        ("X-Real-IP", _FORGED_ADDRESS),
+        ("X-Forwarded-For", _FORGED_ADDRESS),
+        ("X-Forwarded-Proto", mark),
+        ("X-Forwarded-Host", f"{mark}.invalid"),
+        ("X-Forwarded-Port", mark),
+        ("Forwarded", f"for={_FORGED_ADDRESS};host={mark}.invalid"),
+    ]
+
+
+def respellings(fields: list[tuple[str, str]]) -> list[tuple[str, tuple[tuple[str, str], ...]]]:
+    """Return the headers in every spelling, each with a label."""
+    return [(label, tuple((spelling(name), value) for name, value in fields)) for label, spelling in _SPELLINGS]
+
+
+def _spoofing(inquiry: Inquiry) -> Iterator[Finding]:
+    fields = forged("SUCCESS", _MARK)
+    # Where bad certificates do not end at the refusal, nginx brings their requests to the application on a way of their own.
+    others = [] if inquiry.shut_out() else [inquiry.specimens.foreign, *inquiry.turned_away]
+    for identity in (NOBODY, *others):
+        expectation = reception(inquiry, identity, _TOLD_OF_NOBODY)
+        steps = []
+        for label, respelled in respellings(fields):
+            request = inquiry.get(inquiry.gate.app_path, respelled)
+            steps.append(Step(f"forged headers {label}", inquiry.ask(request, identity), expectation))
+        yield judge(identity.name, steps)
+
+
+def _identity_headers(inquiry: Inquiry) -> Iterator[Finding]:
+    for identity in inquiry.let_in:
+        mark = f"forged{secrets.token_hex(6)}"
+        expectation = tolerant(inquiry, _gates_values(inquiry.describe(identity), mark))
+        steps = []
+        for label, respelled in respellings(forged(mark, mark)):
+            request = inquiry.get(inquiry.gate.echo_path, respelled)
+            steps.append(Step(f"forged headers {label}", inquiry.ask(request, identity), expectation))
+        yield judge(identity.name, steps)
+
+
+def _gates_values(client: Described, mark: str) -> Expectation:
+    return Expectation("the gate's values only", lambda answer: echo_wrong(answer, client, mark))
+
+
+def echo_wrong(answer: Answer, client: Described, mark: str) -> str:
+    """Say what is wrong with the headers that reached the application; empty if they are the gate's alone."""
+    headers = read_echo(answer) if answer.outcome == HTTP else None
+    if headers is None:
+        return "echo_path did not answer with the JSON {method, path, headers} of an echoing application"
+    names = leaked(headers, mark)
+    if names:
+        return f"the client's own {', '.join(names)} reached the application"
+    seen = {name.lower(): values for name, values in headers.items()}
+    wanted = {VERIFY: "SUCCESS", "X-Client-DN": client.subject}
+    told = {"X-Client-Serial": client.serial, "X-Forwarded-Proto": "https"}
+    wanted.update({name: value for name, value in told.items() if name.lower() in seen})
+    wrong = [name for name, value in wanted.items() if seen.get(name.lower()) != [value]]
+    found = {name: ", ".join(seen.get(name.lower(), [])) or "absent" for name in wrong}
+    return "; ".join(f"{name} is {found[name]}, not {wanted[name]}" for name in wrong)
+
+
+def nobody_wrong(answer: Answer) -> str:
+    """Say what is wrong with what the application was told of somebody without a good certificate; empty if it is nothing."""
+    headers = read_echo(answer) if answer.outcome == HTTP else None
+    if headers is None:
+        return f"{describe(answer)}: not the JSON {{method, path, headers}} with which echo_path should answer"
+    names = leaked(headers, _MARK)
+    if names:
+        return f"the client's own {', '.join(names)} reached the application"
+    seen: dict[str, list[str]] = {}
+    for name, values in headers.items():
+        seen.setdefault(name.lower().replace("_", "-"), []).extend(values)
+    verified = seen.get(VERIFY.lower(), [])
+    if verified != ["NONE"]:
+        return f"{VERIFY} is {', '.join(verified) or 'absent'}, not NONE"
+    told = [f"X-Client-{name}" for name in IDENTITY_HEADERS if any(seen.get(f"x-client-{name.lower()}", []))]
+    return f"the application is told {', '.join(told)} of somebody without a good certificate" if told else ""
+
+
+def misdirected(inquiry: Inquiry) -> Expectation:
+    """What becomes of a connection that was not made for the gate, if it asks for ``app_path``.
+
+    A gate that only observes lets it through; what the handshake said of a certificate must not count then.
+    """
+    if inquiry.gate.stage != OBSERVE:
+        return MISDIRECTED
+    return one_of(MISDIRECTED, tolerant(inquiry, _TOLD_OF_NOBODY if inquiry.gate.echo_path else SERVED))
+
+
+def leaked(headers: Mapping[str, Sequence[str]], mark: str) -> list[str]:
+    """Return the names of the headers that reached the application with a forged value."""
+    return sorted(name for name, values in headers.items() if any(_is_forged(value, mark) for value in values))
+
+
+def _is_forged(value: str, mark: str) -> bool:
+    return mark in value.lower() or _FORGED_ADDRESS in value
+
+
+def _needs_echo(inquiry: Inquiry) -> str:
+    return needs_insider(inquiry) or ("" if inquiry.gate.echo_path else "echo_path was not given")
+
+
+_TOLD_OF_NOBODY = Expectation("the application, told of nobody", nobody_wrong)
+
+
+def _needs_witness(inquiry: Inquiry) -> str:
+    missing = "echo_path was not given, and where anybody may get in only that shows what the application is told"
+    return "" if inquiry.shut_out() or inquiry.gate.echo_path else missing
+
+
+CHECKS = (
+    Check("header_spoofing", "forged identity headers open nothing without a certificate, and tell the application nothing",
+          _spoofing, _needs_witness, needs_openssl=True),
+    Check("identity_headers", "with a certificate the application sees the gate's identity headers, never forged ones",
+          _identity_headers, _needs_echo, needs_openssl=True),
+)  # fmt: skip

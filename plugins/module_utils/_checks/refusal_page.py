@@ -1,0 +1,189 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the gate says of itself: its generation, and the page for those whom it refuses."""
+
+from __future__ import annotations
+
+import html
+import html.parser
+import re
+from typing import TYPE_CHECKING, Callable
+
+from .._probe.messages import HTTP, NOBODY, Answer, Identity, Request
+from .check import Check, Finding, Step, judge, needs_refusal
+from .expectations import Expectation, reception
+from .expected_outcomes import DENY
+from .session import GENERATION, STATUS_PATH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .session import Inquiry
+
+_GENERATION = re.compile(r"gate=([0-9]{1,18}) trust=([0-9]{1,18})")
+_TIMES = 4  # fresh connections, so that more than one worker is likely to answer
+
+_LOADING = {"src", "srcset", "poster", "data", "background", "action", "formaction", "xlink:href"}
+_CSS_LOADING = re.compile(r"@import|url\(\s*['\"]?(?!data:|#)", re.IGNORECASE)
+
+
+def read_generation(answer: Answer) -> tuple[int, int] | None:
+    """Return the generations of gate and trust that an answer tells, or None."""
+    match = _GENERATION.fullmatch(answer.header(GENERATION) or "")
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def _generation(inquiry: Inquiry) -> Iterator[Finding]:
+    gate = inquiry.gate
+    answers = [inquiry.ask(inquiry.get(STATUS_PATH)) for _time in range(_TIMES)]
+    told = list(dict.fromkeys(answer.header(GENERATION) or "none" for answer in answers))
+    expected = f"gate={_number(gate.generation)} trust={_number(gate.trust)}"
+    detail = _generation_wrong(inquiry, answers)
+    yield Finding(NOBODY.name, expected, "; ".join(told), not detail, detail)
+
+
+def _number(value: int | None) -> str:
+    return "<any>" if value is None else str(value)
+
+
+def _generation_wrong(inquiry: Inquiry, answers: list[Answer]) -> str:
+    silent = [answer for answer in answers if answer.outcome != HTTP]
+    if silent:
+        return f"{silent[0].outcome} ({silent[0].reason})"
+    seen = {read_generation(answer) for answer in answers}
+    found = seen.pop()
+    if found is None or None in seen:
+        return f"the header {GENERATION} is absent or not of the form gate=<number> trust=<number>"
+    if seen:
+        return f"{_TIMES} connections told different generations: an old nginx worker or another server answers too"
+    wanted = (inquiry.gate.generation, inquiry.gate.trust)
+    stale = [
+        f"{name} {is_there} is served, not {should}"
+        for name, is_there, should in zip(("gate", "trust"), found, wanted)
+        if should is not None and is_there != should
+    ]
+    return "; ".join(stale) + (": the reload did not take" if stale else "")
+
+
+class _Resources(html.parser.HTMLParser):
+    """Collects what a page would load, or where it would lead without being asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self._in_style = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._in_style = tag == "style"
+        values = {name: (value or "").strip() for name, value in attrs}
+        loading = _LOADING | ({"href"} if tag not in ("a", "area") else set())
+        for name, value in values.items():
+            if name in loading and value and not value.lower().startswith(("data:", "#")):
+                self.found.append(f"{tag} {name}={value}")
+        if _CSS_LOADING.search(values.get("style", "")):
+            self.found.append(f"{tag} style")
+        if tag == "meta" and values.get("http-equiv", "").lower() == "refresh":
+            self.found.append("meta refresh")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_style = self._in_style and tag != "style"
+
+    def handle_data(self, data: str) -> None:
+        if self._in_style and _CSS_LOADING.search(data):
+            self.found.append("style sheet with url() or @import")
+
+
+def external_resources(page: str) -> list[str]:
+    """Return what an HTML page would load from elsewhere; the gate would refuse that too, or give the visitor away."""
+    parser = _Resources()
+    parser.feed(page)
+    parser.close()
+    return parser.found
+
+
+def _page_wrong(answer: Answer, contact: str) -> str:
+    page = answer.body.decode("utf-8", "replace")
+    wrong = []
+    if not (answer.header("Content-Type") or "").lower().startswith("text/html"):
+        wrong.append(f"Content-Type is {answer.header('Content-Type')}, not text/html")
+    if "no-store" not in (answer.header("Cache-Control") or "").lower():
+        wrong.append("Cache-Control: no-store is missing")
+    if external_resources(page):
+        wrong.append(f"it loads {', '.join(external_resources(page))}")
+    if contact and contact not in html.unescape(page):
+        wrong.append(f"it does not name {contact}")
+    return "; ".join(wrong)
+
+
+def _without_reference(body: bytes) -> bytes:
+    # A page may name the request (nginx: $request_id, 32 hex digits), so that it can be found in the log.
+    return re.sub(rb"\b[0-9a-f]{32}\b", b"", body)
+
+
+def _refused_and(refusal: Expectation, text: str, wrong: Callable[[Answer], str]) -> Expectation:
+    """A refusal, and what else is to be said of it."""
+    return Expectation(text, lambda answer: refusal.wrong(answer) or wrong(answer))
+
+
+def _same_as(page: Answer, body: bytes) -> Callable[[Answer], str]:
+    def wrong(answer: Answer) -> str:
+        bodies = {_without_reference(answer.body), _without_reference(body)}
+        types = {answer.header("Content-Type"), page.header("Content-Type")}
+        return "" if len(bodies) == len(types) == 1 else "another page than for GET"
+
+    return wrong
+
+
+def _friendly_page(inquiry: Inquiry) -> Iterator[Finding]:
+    for identity in (NOBODY, inquiry.specimens.foreign, *inquiry.turned_away):
+        if inquiry.shut_out(identity):
+            yield _page_of(inquiry, identity)
+
+
+def _page_of(inquiry: Inquiry, identity: Identity) -> Finding:
+    gate = inquiry.gate
+    refusal = reception(inquiry, identity)
+    friendly = _refused_and(refusal, "friendly page", lambda answer: _page_wrong(answer, gate.contact))
+    page = inquiry.ask(inquiry.get(gate.path), identity)
+    head = inquiry.ask(Request("HEAD", gate.path, gate.host()), identity)
+    post = inquiry.ask(Request("POST", gate.path, gate.host(), body=b"user=probe&action=none"), identity)
+    steps = [
+        Step("GET", page, friendly),
+        Step("HEAD", head, _refused_and(refusal, "the same", _same_as(page, b""))),
+        Step("POST", post, _refused_and(refusal, "the same", _same_as(page, page.body))),
+    ]
+    return judge(identity.name, steps, f"{refusal.text}, a self-contained page")
+
+
+def _unlisted(inquiry: Inquiry) -> list[Identity]:
+    return [client.identity for client in inquiry.gate.clients if (client.expect, client.kind) == (DENY, "valid")]
+
+
+def _unlisted_page(inquiry: Inquiry) -> Iterator[Finding]:
+    for identity in _unlisted(inquiry):
+        answer = inquiry.ask(inquiry.get(inquiry.gate.path), identity)
+        expected = _refused_and(reception(inquiry, identity), _UNLISTED, _not_told)
+        yield judge(identity.name, [Step("GET", answer, expected)], f"{reception(inquiry, identity).text}, {_UNLISTED}")
+
+
+def _not_told(answer: Answer) -> str:
+    page = html.unescape(answer.body.decode("utf-8", "replace"))
+    return "" if _UNLISTED in page else f"the page does not say that the certificate is {_UNLISTED}"
+
+
+_UNLISTED = "not on the list"  # the sentence of the gate's page for a sound certificate that is not allowed in
+
+
+def _needs_unlisted(inquiry: Inquiry) -> str:
+    missing = "" if _unlisted(inquiry) else f"no client with expect={DENY} and kind=valid was given"
+    return missing or ("" if inquiry.shut_out() else f"such a one may get in at stage {inquiry.gate.stage}")
+
+
+CHECKS = (
+    Check("generation", "the running gate tells its generation, and the same one on every connection", _generation),
+    Check("friendly_page", "who is refused gets a self-contained page that says whom to ask, whatever the method",
+          _friendly_page, needs_refusal, needs_openssl=True),
+    Check("unlisted_page", "who has a good certificate and is not allowed in is told that, not sent away for a certificate",
+          _unlisted_page, _needs_unlisted),
+)  # fmt: skip

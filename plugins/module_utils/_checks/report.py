@@ -1,0 +1,86 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report as a person reads it: a table of what was expected and seen, then the deviations in full."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .catalogue import Plan, Result
+    from .session import Gate
+
+_TITLES = ("", "check", "client", "expected", "seen")
+_WIDEST = 60  # characters of one cell
+
+
+def report(gate: Gate, plan: Plan, results: Sequence[Result], generation: tuple[int, int] | None) -> dict[str, Any]:
+    """Return the whole report as a module returns it.
+
+    :param generation: of gate and trust, as told by the running gate; None if it told none.
+    """
+    passed = sum(result.finding.ok for result in results)
+    told = generation or (None, None)
+    return {
+        "checks": [_entry(result) for result in results],
+        "passed": passed,
+        "deviations": len(results) - passed,
+        "application_down": [
+            f"{result.name} ({_plain(result.finding.client)}): {what}"
+            for result in results
+            for what in result.finding.down
+        ],
+        "left_out": [{"name": name, "missing": missing} for name, missing in plan.left_out],
+        "table": table(results, plan),
+        "generation": {"gate": told[0], "trust": told[1]},
+        "address": f"{gate.target.address} port {gate.target.port}",
+    }
+
+
+def _entry(result: Result) -> dict[str, Any]:
+    entry = {"name": result.name, **dataclasses.asdict(result.finding)}
+    del entry["down"]
+    return entry
+
+
+def table(results: Sequence[Result], plan: Plan) -> str:
+    """Return the fixed-width table; the full text of each deviation and what was left out stand below it."""
+    rows = [_TITLES, *(_row(result) for result in results)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_TITLES))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    lines += [f"FAIL {_deviation(result)}" for result in results if not result.finding.ok]
+    lines += [f"left out {name}: {missing}" for name, missing in plan.left_out]
+    return "\n".join(lines)
+
+
+def summary(results: Sequence[Result]) -> str:
+    """Return the outcome in a few lines; each check that deviates is there with its first deviation."""
+    failed = [result for result in results if not result.finding.ok]
+    if not failed:
+        return f"The gate did as expected in all {len(results)} cases."
+    first = {result.name: result for result in reversed(failed)}
+    lines = [_deviation(result) for result in failed if first[result.name] is result]
+    return "\n".join([f"The gate deviates in {len(failed)} of {len(results)} cases.", *lines])
+
+
+def _deviation(result: Result) -> str:
+    return f"{result.name} ({_plain(result.finding.client)}): {_plain(result.finding.detail)}"
+
+
+def _row(result: Result) -> tuple[str, ...]:
+    finding = result.finding
+    cells = (result.name, finding.client, finding.expected, finding.seen)
+    return ("ok" if finding.ok else "FAIL", *(_short(_plain(cell)) for cell in cells))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _WIDEST else text[: _WIDEST - 3] + "..."
+
+
+def _plain(text: str) -> str:
+    """Return ``text`` without control characters: what a server says must not steer a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)

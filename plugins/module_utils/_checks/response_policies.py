@@ -1,0 +1,162 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a gate does beside refusing: HSTS, the limit of refusals, WebSockets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._probe.messages import CLOSED, HTTP, NO_ANSWER, NOBODY, Answer, Identity
+from .._probe.persistent_connection import Held
+from .check import Check, Finding, Step, describe, judge
+from .client_certificates import needs_insider
+from .expectations import CONFIRMED, REFUSED, Expectation, reception, tolerant
+from .expected_outcomes import DENY
+from .session import STATUS_PATH, VERDICT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .session import Inquiry
+
+HSTS = ("absent", "present", "preload")
+
+_HEADER = "Strict-Transport-Security"  # RFC 6797 section 6.1
+_LIMITED = 429  # RFC 6585 section 4
+_BEYOND = 10  # refusals above the burst: what trickles back while they are sent is far less
+_SWITCHING = 101  # RFC 9110 section 15.2.2
+
+
+def _hsts(inquiry: Inquiry) -> Iterator[Finding]:
+    wanted = inquiry.gate.expect_hsts
+    asked = [
+        (identity, path) for identity in (NOBODY, *inquiry.let_in[:1]) for path in (STATUS_PATH, inquiry.gate.path)
+    ]
+    for identity, path in asked:
+        answer = inquiry.ask(inquiry.get(path), identity)
+        # Who says nothing says nothing wrong, where the application need not answer.
+        silent = answer.outcome == NO_ANSWER and answer.down and not inquiry.gate.expect_application
+        if not silent:
+            yield _told_hsts(identity, f"GET {path}", answer, wanted)
+    plain = inquiry.ask(inquiry.get(inquiry.gate.path), plain=True)
+    yield _told_hsts(NOBODY, "plain HTTP", plain, "absent")
+
+
+def _told_hsts(identity: Identity, label: str, answer: Answer, wanted: str) -> Finding:
+    seen = answer.header(_HEADER) or "absent" if answer.outcome == HTTP else describe(answer)
+    wrong = hsts_wrong(answer, wanted)
+    return Finding(
+        identity.name, f"{label}: {wanted or 'reported only'}", seen, not wrong, f"{label}: {wrong}" if wrong else ""
+    )
+
+
+def hsts_wrong(answer: Answer, wanted: str) -> str:
+    """Say what is wrong with an answer's HSTS header; empty if nothing is.
+
+    :param wanted: one of HSTS; empty to be content with everything.
+    """
+    if answer.outcome != HTTP:
+        return describe(answer)
+    value = answer.header(_HEADER)
+    if wanted in ("", "absent") or value is None:
+        return "" if not wanted or (value is None) == (wanted == "absent") else f"{_HEADER} is {value or 'absent'}"
+    directives = [part.strip().lower() for part in value.split(";")]
+    ages = [part.partition("=")[2].strip('"') for part in directives if part.partition("=")[0] == "max-age"]
+    if len(ages) != 1 or "," in value or not ages[0].isdigit() or not int(ages[0]):
+        return f"{_HEADER} is {value}, in which no single max-age above 0 stands"
+    if ("preload" in directives) != (wanted == "preload"):
+        return f"{_HEADER} is {value}, {'without' if wanted == 'preload' else 'with'} preload"
+    return ""
+
+
+def _rate_limit(inquiry: Inquiry) -> Iterator[Finding]:
+    times = (inquiry.gate.rate_limit_burst or 0) + _BEYOND
+    request = inquiry.get(inquiry.gate.path)
+    # A question for a password is no refusal, and not counted.
+    refused = NOBODY if inquiry.fates() == {DENY} else inquiry.kept_out[0]
+    answers = [inquiry.ask(request, refused) for _time in range(times)]
+    limited = sum(answer.status == _LIMITED and answer.header(VERDICT) == DENY for answer in answers)
+    wrong = "; ".join(dict.fromkeys(filter(None, map(REFUSED.wrong, answers))))
+    if not limited:
+        wrong = wrong or f"{times} refusals in a row were all answered"
+    yield Finding(refused.name, "429 deny after the burst", f"{limited} of {times} answered 429 deny", not wrong, wrong)
+    # The limit is full now. It is neither for the generation, which whoever has no certificate may read, nor for who gets in.
+    step = Step(f"GET {STATUS_PATH}", inquiry.ask(inquiry.get(STATUS_PATH), refused), _UNLIMITED)
+    yield judge(refused.name, [step], "403 deny, not limited")
+    for identity in inquiry.let_in[:1]:
+        steps = [Step(f"GET {STATUS_PATH}", inquiry.ask(inquiry.get(STATUS_PATH), identity), CONFIRMED)]
+        more = [inquiry.ask(request, identity) for _time in range(times)]
+        yield judge(
+            identity.name,
+            [*steps, *(Step("GET", answer, tolerant(inquiry, _NEVER_LIMITED)) for answer in more)],
+            "never limited",
+        )
+
+
+def _limited_status(answer: Answer) -> str:
+    return "limited, though it tells the generation only" if answer.status == _LIMITED else REFUSED.wrong(answer)
+
+
+def _limited(answer: Answer) -> str:
+    if answer.outcome != HTTP:
+        return describe(answer)
+    return "a good certificate is limited too" if answer.status == _LIMITED else ""
+
+
+_UNLIMITED = Expectation("403 deny", _limited_status)
+_NEVER_LIMITED = Expectation("never 429", _limited)
+
+
+def _websocket(inquiry: Inquiry) -> Iterator[Finding]:
+    for identity in (NOBODY, inquiry.specimens.foreign):
+        answer = _upgrade(inquiry, identity)
+        yield judge(identity.name, [Step("upgrade", answer, reception(inquiry, identity, _SWITCHED))])
+    for identity in inquiry.let_in[:1]:
+        answer = _upgrade(inquiry, identity)
+        yield judge(identity.name, [Step("upgrade", answer, tolerant(inquiry, _SWITCHED))])
+
+
+def _upgrade(inquiry: Inquiry, identity: Identity) -> Answer:
+    gate = inquiry.gate
+    try:
+        held = Held(gate.target, inquiry.connection(identity))
+    except OSError as error:
+        return Answer(NO_ANSWER, str(error) or CLOSED)
+    try:
+        return inquiry.consider(held.upgrade(gate.websocket_path, gate.host()), gate.websocket_path, identity)
+    finally:
+        held.close()
+
+
+def _not_switched(answer: Answer) -> str:
+    if answer.outcome != HTTP:
+        return describe(answer)
+    return "" if answer.status == _SWITCHING else f"{describe(answer)} where the application should take a WebSocket"
+
+
+_SWITCHED = Expectation("101, a WebSocket", _not_switched)
+
+
+def _needs_websocket(inquiry: Inquiry) -> str:
+    return "" if inquiry.gate.websocket_path else "websocket_path was not given"
+
+
+def _needs_limit(inquiry: Inquiry) -> str:
+    missing = "" if inquiry.gate.rate_limit_burst is not None else "rate_limit_burst was not given"
+    limitless = "nobody is refused for certain, without being asked for a password, and no revoked client was given"
+    refused = inquiry.fates() == {DENY} or inquiry.kept_out
+    return missing or needs_insider(inquiry) or inquiry.all_get_in or ("" if refused else limitless)
+
+
+CHECKS = (
+    Check("hsts", "HSTS stands on refusals too, never on plain HTTP, and preload only where it was asked for", _hsts),
+    Check("websocket", "a WebSocket opens with a good certificate, and with no other", _websocket, _needs_websocket,
+          needs_openssl=True),
+)  # fmt: skip
+
+# Last of all: whoever asks from this address is limited for a while after it.
+LAST = (
+    Check("rate_limit", "too many refusals are limited; the status location and good certificates never are", _rate_limit,
+          _needs_limit),
+)  # fmt: skip

@@ -1,0 +1,155 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All witnesses of one revocation: every certificate at every gate, and what they amount to for each host."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from .._common.durations import parse_duration
+from .._common.errors import Problem
+from .._probe.addresses import LAST_PORT, address_from, resolve
+from .._probe.messages import Identity, Target
+from .revocation_witness import Door, Proof, Witness, ask_trust, judge_bundle, published_generation, unproven_hosts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_AT_ONCE = 16
+_LOOPBACK = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (where to connect, not what to bind)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate that is about to be revoked; ``key`` is empty if its private key is not at hand."""
+
+    name: str
+    serial: str
+    path: str
+    key: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.serial}"
+
+
+class Testimony:
+    """What is held open before a revocation, and what it proves after."""
+
+    def __init__(self, certificates: Sequence[Certificate], hosts: Sequence[Mapping[str, Any]], timeout: float) -> None:
+        """Find every gate.
+
+        :param hosts: as documented with module revocation_proof.
+        :param timeout: seconds for each single question.
+        """
+        self._certificates = certificates
+        self._hosts = [str(host["name"]) for host in hosts]
+        self._unknown: dict[str, str] = {}
+        self._doors = [door for host in hosts for door in self._doors_of(host, timeout)]
+        self._witnesses = [
+            Witness(door, Identity(str(one), one.path, one.key))
+            for door in self._doors
+            for one in certificates
+            if one.key
+        ]
+
+    def open(self) -> None:
+        """Let every witness open its connections. Never raises because of what a gate does."""
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(lambda witness: witness.open(), self._witnesses))
+
+    def judge(self, publication: str, failures: Mapping[str, str]) -> dict[str, Any]:
+        """Return what is proven, as module revocation_proof documents it.
+
+        :param publication: the directory of what was published.
+        :param failures: what went wrong on a host, by its name; an empty text if nothing did.
+        """
+        trust = published_generation(publication)
+        proofs = [
+            proof for one in self._certificates for proof in judge_bundle(publication, one.path, str(one), one.serial)
+        ]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for found in pool.map(lambda witness: list(witness.judge(trust)), self._witnesses):
+                proofs += found
+            proofs += pool.map(lambda door: ask_trust(door, "nobody", trust), self._doors)
+        told = {host: failures.get(host) or self._unknown.get(host, "") for host in self._hosts}
+        unproven = unproven_hosts(proofs, self._hosts)
+        return {
+            "generation": trust,
+            "proofs": [asdict(proof) for proof in proofs],
+            "table": [_line(proof) for proof in proofs],
+            "failures": [f"{host}: {what}" for host, what in told.items() if what],
+            "unproven": [host for host in self._hosts if host in unproven or told[host]],
+            "kind": self._kind(),
+        }
+
+    def _doors_of(self, host: Mapping[str, Any], timeout: float) -> list[Door]:
+        try:
+            doors = [_door(host, endpoint, timeout) for endpoint in host["endpoints"]]
+        except Problem as problem:
+            self._unknown[host["name"]] = str(problem)
+            return []
+        if not doors:
+            self._unknown[host["name"]] = "it has no gate in gate_sites that could be asked"
+        return list(dict.fromkeys(doors))
+
+    def _kind(self) -> str:
+        with_key = [str(one) for one in self._certificates if one.key]
+        without = [str(one) for one in self._certificates if not one.key]
+        parts = []
+        if with_key:
+            parts.append(
+                f"With the private key, from outside, on connections from before and fresh ones: {', '.join(with_key)}."
+            )
+        if without:
+            parts.append(
+                f"Without the private key, which is not here, by the trust that every gate serves: {', '.join(without)}."
+            )
+        return " ".join(parts) or "No certificate that has not expired was named, so there was nothing to prove."
+
+
+def _door(host: Mapping[str, Any], endpoint: Mapping[str, Any], timeout: float) -> Door:
+    try:
+        own, port, name = str(endpoint["address"]), int(endpoint["port"]), str(endpoint["server_name"])
+        site = str(endpoint["site"])
+    except (KeyError, TypeError, ValueError):
+        raise Problem(
+            f"hosts: {host['name']}: {str(endpoint)[:200]!r} is not an endpoint",
+            "Give every endpoint a site, an address, a port and a server_name",
+        ) from None
+    default_host, default_port = _LOOPBACK.get(own, own).strip("[]"), _translated(host, port)
+    reached, reached_port = address_from(str(host.get("address") or ""), default_host, default_port)
+    cut_after = str(host.get("cut_after") or "")
+    return Door(
+        host=str(host["name"]),
+        site=site,
+        target=Target(resolve(reached, reached_port), reached_port, str(host.get("server_ca") or ""), timeout),
+        server_name=name,
+        port=port,
+        websocket_path=str(host.get("websocket_path") or ""),
+        cut_after=parse_duration(cut_after, "cut_after").total_seconds() if cut_after else None,
+    )
+
+
+def _translated(host: Mapping[str, Any], port: int) -> int:
+    """Return the port to connect to for a port of a gate.
+
+    :raises Problem: if ``ports`` of the host gives it anything but a TCP port.
+    """
+    written = {str(key): value for key, value in (host.get("ports") or {}).items()}.get(str(port), port)
+    try:
+        translated = int(written)
+    except (TypeError, ValueError):
+        translated = 0
+    if not 0 < translated <= LAST_PORT:
+        what = f"hosts: {host['name']}: ports: {str(written)[:200]!r} for port {port} is not a TCP port"
+        raise Problem(what, f"Choose from 1 to {LAST_PORT}; playbook revoke takes it from rollout_probe_ports")
+    return translated
+
+
+def _line(proof: Proof) -> str:
+    word = {True: "ok", False: "WRONG", None: "note"}[proof.ok]
+    where = f"{proof.host}  {proof.gate}  " if proof.host else ""
+    return f"{word:<6}{where}{proof.client}  {proof.tried}: {proof.seen}"

@@ -1,0 +1,254 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who was in before a revocation and tries to stay: proof, from outside, that one certificate is refused at one gate.
+
+A witness opens what a browser would have open: TLS sessions to resume, a connection kept alive, a WebSocket. After the revocation
+it tries all of them again, and fresh connections. Where the private key is not at hand, what remains is to ask the gate which
+trust it serves, and openssl what that trust makes of the certificate.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .._common.errors import Problem
+from .._common.files import opened
+from .._probe.http_client import ask, ask_resumed, take_session
+from .._probe.messages import CLOSED, HTTP, NO_ANSWER, REJECTED, Connection, Identity, Request, Target
+from .._probe.persistent_connection import Held
+from .expected_outcomes import DENY
+from .session import GENERATION, STATUS_PATH, VERDICT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .._probe.http_client import HeldSession
+    from .._probe.messages import Answer
+
+_SESSIONS = (("TLS 1.2 session id", "1.2", False), ("TLS 1.2 ticket", "1.2", True), ("TLS 1.3 ticket", "1.3", True))
+_TRUST = re.compile(r"\btrust=([0-9]{1,18})\b")
+_MARGIN = 10.0  # seconds that nginx may take beyond worker_shutdown_timeout
+_OPENSSL_TIMEOUT = 60
+
+
+@dataclass(frozen=True)
+class Door:
+    """One gate as the witness reaches it.
+
+    :param port: the port that browsers use, part of the Host header.
+    :param websocket_path: where the application takes WebSockets, empty if that is not known.
+    :param cut_after: seconds after which open connections are cut at a reload, None if they are not.
+    """
+
+    host: str
+    site: str
+    target: Target
+    server_name: str
+    port: int
+    websocket_path: str = ""
+    cut_after: float | None = None
+
+    @property
+    def authority(self) -> str:
+        """The Host header."""
+        return self.server_name + ("" if self.port == 443 else f":{self.port}")
+
+    def __str__(self) -> str:
+        return f"{self.site} on {self.target.address} port {self.target.port}"
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was tried and seen. ``ok`` is None where it proves nothing either way and has to be known all the same."""
+
+    host: str
+    gate: str
+    client: str
+    tried: str
+    seen: str
+    ok: bool | None
+
+
+class Witness:
+    """One certificate with its key at one gate."""
+
+    def __init__(self, door: Door, identity: Identity) -> None:
+        self.door = door
+        self.identity = identity
+        self._sessions: list[tuple[str, HeldSession]] = []
+        self._kept: Held | None = None
+        self._websocket: Held | None = None
+        self._before = ""
+        self._unusable = ""
+
+    def open(self) -> None:
+        """Open everything that shall be tried again later. What cannot be opened is told by :meth:`judge`."""
+        try:
+            self._before = _seen(ask(self.door.target, self._connection(), self._request(STATUS_PATH)))
+            for label, version, tickets in _SESSIONS:
+                held = take_session(self.door.target, self._connection(version), self._request(STATUS_PATH), tickets)
+                self._sessions.append((label, held))
+            self._kept = self._held()
+            if self._kept:
+                self._kept.ask(STATUS_PATH, self.door.authority)
+            self._websocket = self._opened_websocket()
+        except Problem as problem:
+            self._unusable = str(problem)
+
+    def judge(self, trust: int) -> Iterator[Proof]:
+        """Try everything again and yield what came of it; all is closed after.
+
+        :param trust: the generation of trust with which the certificate has to be refused.
+        """
+        if self._unusable:
+            yield self._proof("open connections", self._unusable, ok=False)
+            return
+        for version in ("1.2", "1.3"):
+            answer = ask(self.door.target, self._connection(version), self._request(STATUS_PATH))
+            yield self._refusal(f"fresh, TLS {version}", answer, trust)
+        for label, held in self._sessions:
+            answer = ask_resumed(self.door.target, held, self._request(STATUS_PATH))
+            tried = f"session from before, {label}{'' if answer.resumed else ' (not resumed: a full handshake)'}"
+            yield self._refusal(tried, answer, trust)
+        yield self._kept_alive(trust)
+        if self.door.websocket_path:
+            yield self._open_websocket()
+        for connection in (self._kept, self._websocket):
+            if connection:
+                connection.close()
+
+    def _connection(self, version: str = "") -> Connection:
+        return Connection(sni=self.door.server_name, identity=self.identity, tls=version)
+
+    def _request(self, path: str) -> Request:
+        return Request("GET", path, self.door.authority)
+
+    def _held(self) -> Held | None:
+        with contextlib.suppress(OSError):
+            return Held(self.door.target, self._connection())
+        return None
+
+    def _opened_websocket(self) -> Held | None:
+        connection = self._held() if self.door.websocket_path else None
+        if connection and connection.upgrade(self.door.websocket_path, self.door.authority).status != 101:
+            connection.close()
+            return None
+        return connection
+
+    def _proof(self, tried: str, seen: str, ok: bool | None) -> Proof:
+        return Proof(self.door.host, str(self.door), self.identity.name, tried, seen, ok)
+
+    def _refusal(self, tried: str, answer: Answer, trust: int) -> Proof:
+        refused = answer.outcome == HTTP and answer.header(VERDICT) == DENY and told_trust(answer) == trust
+        return self._proof(tried, f"{_seen(answer)}; before: {self._before}", refused or answer.outcome == REJECTED)
+
+    def _kept_alive(self, trust: int) -> Proof:
+        if self._kept is None:
+            return self._proof("connection kept alive", "none could be opened before", ok=None)
+        answer = self._kept.ask(STATUS_PATH, self.door.authority)
+        if answer.outcome == NO_ANSWER and answer.reason == CLOSED:
+            return self._proof("connection kept alive", "closed by nginx", ok=True)
+        return self._refusal("connection kept alive", answer, trust)
+
+    def _open_websocket(self) -> Proof:
+        tried = f"open WebSocket, {self.door.websocket_path}"
+        if self._websocket is None:
+            return self._proof(tried, "none could be opened before", ok=None)
+        if self.door.cut_after is None:
+            gone = self._websocket.ends_within(1)
+            seen = (
+                "closed"
+                if gone
+                else "lives on until it is closed by either side: no trust_worker_shutdown_timeout is set"
+            )
+            return self._proof(tried, seen, ok=True if gone else None)
+        gone = self._websocket.ends_within(self.door.cut_after + _MARGIN)
+        return self._proof(tried, "cut" if gone else "still open", ok=gone)
+
+
+def ask_trust(door: Door, client: str, trust: int) -> Proof:
+    """Ask a gate, without any certificate, which trust it serves."""
+    tried = f"serves trust generation {trust}"
+    try:
+        answer = ask(door.target, Connection(sni=door.server_name), Request("GET", STATUS_PATH, door.authority))
+    except Problem as problem:
+        return Proof(door.host, str(door), client, tried, str(problem), ok=False)
+    return Proof(door.host, str(door), client, tried, _seen(answer), told_trust(answer) == trust)
+
+
+def judge_bundle(publication: str, certificate: str, client: str, serial: str) -> Iterator[Proof]:
+    """Yield what the published trust itself makes of a certificate, judged with the openssl command.
+
+    :param publication: the directory of the publication, as it was shipped.
+    """
+    done = _openssl_verify(publication, certificate)
+    revoked = "certificate revoked" in done
+    yield Proof(
+        "", "", client, "openssl verify with the published bundle", "certificate revoked" if revoked else done, revoked
+    )
+    issuer = _issuer_of(publication, certificate)
+    denied = any(
+        (entry["issuer"], entry["serial"]) == (issuer, serial) for entry in _read(publication, "denied.json")["denied"]
+    )
+    yield Proof("", "", client, "on the published list of denied serials", "yes" if denied else "no", denied)
+
+
+def published_generation(publication: str) -> int:
+    """Return the generation of the publication."""
+    return int(_read(publication, "trust.json")["generation"])
+
+
+def _read(publication: str, name: str) -> dict[str, Any]:
+    with opened(os.path.join(publication, name), encoding="utf-8") as file:
+        return dict(json.load(file))
+
+
+def _issuer_of(publication: str, certificate: str) -> int | None:
+    """Return the number that the publication gives to the issuer of a certificate: two CAs may have given out one serial."""
+    told = _openssl("x509", "-noout", "-issuer", "-nameopt", "RFC2253", "-in", certificate)
+    issuers = _read(publication, "identities.json")["issuers"]
+    return next((issuer["id"] for issuer in issuers if told == f"issuer={issuer['subject']}"), None)
+
+
+def told_trust(answer: Answer) -> int | None:
+    """Return the generation of trust that an answer tells, None if it tells none."""
+    match = _TRUST.search(answer.header(GENERATION) or "")
+    return int(match[1]) if match else None
+
+
+def _seen(answer: Answer) -> str:
+    if answer.outcome != HTTP:
+        return f"{answer.outcome} ({answer.reason})"
+    verdict, trust = answer.header(VERDICT), told_trust(answer)
+    return f"{answer.status} {verdict or 'without a verdict'}{f' trust={trust}' if trust else ''}"
+
+
+def _openssl_verify(publication: str, certificate: str) -> str:
+    trust = ["-CAfile", os.path.join(publication, "ca.pem"), "-CRLfile", os.path.join(publication, "crl.pem")]
+    return _openssl("verify", "-crl_check_all", "-purpose", "sslclient", *trust, certificate)
+
+
+def _openssl(*arguments: str) -> str:
+    argv = ["openssl", *arguments]
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_OPENSSL_TIMEOUT, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"openssl could not be asked: {error}"
+    return " / ".join((done.stdout + done.stderr).split("\n")).strip(" /")
+
+
+def unproven_hosts(proofs: Sequence[Proof], hosts: Sequence[str]) -> list[str]:
+    """Return the hosts at which something failed, or of which nothing was proven."""
+    proven = {proof.host for proof in proofs if proof.ok}
+    failed = {proof.host for proof in proofs if proof.ok is False}
+    everywhere = any(proof.ok is False for proof in proofs if not proof.host)
+    return [host for host in hosts if everywhere or host in failed or host not in proven]

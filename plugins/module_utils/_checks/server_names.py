@@ -1,0 +1,61 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""SNI and Host that do not belong together: the way around a gate by the settings of another server on the address."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._probe.messages import NOBODY, Identity
+from .check import Check, Finding, Step, judge
+from .expectations import not_application
+from .identity_headers import misdirected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .session import Inquiry
+
+
+def _everybody(inquiry: Inquiry) -> list[Identity]:
+    return [NOBODY, inquiry.specimens.foreign, *inquiry.turned_away, *inquiry.let_in[:1]]
+
+
+def _wrong_sni(inquiry: Inquiry, identity: Identity, sni: str | None) -> Step:
+    # The certificate of whatever server answers here is not believed in: it is not the gate's.
+    answer = inquiry.ask(inquiry.get(inquiry.gate.app_path), identity, sni=sni, verify=False)
+    return Step(f"SNI {sni or 'absent'}, Host {inquiry.gate.server_name}", answer, misdirected(inquiry))
+
+
+def _sni_none(inquiry: Inquiry) -> Iterator[Finding]:
+    for identity in _everybody(inquiry):
+        yield judge(identity.name, [_wrong_sni(inquiry, identity, None)])
+
+
+def _sni_unknown(inquiry: Inquiry) -> Iterator[Finding]:
+    for identity in _everybody(inquiry):
+        yield judge(identity.name, [_wrong_sni(inquiry, identity, inquiry.unknown_name)])
+
+
+def _sni_other(inquiry: Inquiry) -> Iterator[Finding]:
+    other = inquiry.gate.other_name
+    for identity in _everybody(inquiry):
+        reverse = inquiry.ask(inquiry.get(inquiry.gate.app_path, host=inquiry.gate.host(other)), identity)
+        yield judge(
+            identity.name,
+            [
+                _wrong_sni(inquiry, identity, other),
+                Step(f"SNI {inquiry.gate.server_name}, Host {other}", reverse, not_application(inquiry)),
+            ],
+        )
+
+
+CHECKS = (
+    Check("sni_none", "without a server name in the handshake nobody reaches the application", _sni_none,
+          needs_openssl=True),
+    Check("sni_unknown", "with a server name that nobody serves nobody reaches the application", _sni_unknown,
+          needs_openssl=True),
+    Check("sni_other", "with another site's server name, or another site's Host, nobody reaches the application",
+          _sni_other, needs_openssl=True),
+)  # fmt: skip

@@ -1,0 +1,187 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Certificate signing requests (PKCS #10, RFC 2986): clients that make their keys themselves.
+
+Of a request nothing counts but its public key, and the signature that proves that its sender holds the private one. What
+subject and extensions it asks for is not even looked at: the roster says that.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .._common.errors import Problem, shown
+from .._common.files import opened
+from .._common.timestamps import BACKDATE
+from .._x509.key_checks import check_client_key
+from .._x509.keys import public_der
+from .._x509.names import rfc2253
+
+try:
+    from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
+except ImportError:  # the modules report it (_common.requirements) before anything here is called
+    pass
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from .._ca.authority import Authority
+    from .._ca.index_database import Row
+    from .._x509.keys import KeySpec
+    from .adopted_clients import Holdings
+    from .roster import Step
+
+_LONGEST = 1 << 16
+
+
+def requested_key(value: str, client: str) -> tuple[KeySpec, bytes]:
+    """Return the kind of the key that a CSR is for, and the key itself (SubjectPublicKeyInfo in DER).
+
+    :param value: the CSR in PEM, or the full path of a file with it.
+    :raises Problem: if it cannot be read, is no CSR, has no valid signature, or its key is not one that a client may have.
+    """
+    text = value.encode("utf-8", "replace") if "-----BEGIN" in value else _read(value, client)
+    request = _parse(text, client)
+    try:
+        key, is_proven = request.public_key(), request.is_signature_valid
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise Problem(
+            f"client {client}: the key or the signature of its csr is of a kind that is not known here",
+            "Have a P-256 key made, or RSA of 2048 to 4096 bits, and a CSR signed with SHA-256",
+        ) from None
+    spec = check_client_key(key, f"client {client}: the key of its csr")
+    if not is_proven:
+        raise Problem(
+            f"client {client}: the signature of its csr is not valid, so it does not prove that its sender has the key",
+            "Have it made again: openssl req -new -key NAME.key -subj /CN=NAME",
+        )
+    return spec, public_der(key)
+
+
+def _read(path: str, client: str) -> bytes:
+    if not os.path.isabs(path) or "\x00" in path:
+        raise Problem(
+            f"client {client}: csr {shown(path)} is neither a CSR in PEM nor a full path", "Give the one or the other"
+        )
+    try:
+        with opened(path, "rb") as file:
+            return file.read(_LONGEST + 1)
+    except OSError as error:
+        raise Problem(
+            f"client {client}: csr {shown(path)} cannot be read ({error.strerror})",
+            "Give the full path of a file on the CA host",
+        ) from None
+
+
+def _parse(text: bytes, client: str) -> x509.CertificateSigningRequest:
+    if b"PRIVATE KEY-----" in text:
+        raise Problem(
+            f"client {client}: csr has a private key in it",
+            "Hand in the CSR alone, made with a new key: this one has left its owner",
+        )
+    try:
+        if len(text) > _LONGEST or text.count(b"-----BEGIN") != 1:
+            raise ValueError
+        return x509.load_pem_x509_csr(text)
+    except ValueError:
+        raise Problem(
+            f"client {client}: csr is not one CSR in PEM",
+            "Give what openssl req -new writes, from BEGIN CERTIFICATE REQUEST to its END",
+        ) from None
+
+
+def without_held_keys(held: list[Holdings], steps: list[Step]) -> list[Step]:
+    """Return the plan without certificates for keys that were given up, and refuse keys that somebody else holds.
+
+    A client may keep the key of its own certificates, as a renewal with the same CSR does. One whose certificate was revoked is
+    left without one until it hands in another CSR: that comes about without a change of the roster, and holds up nobody else.
+
+    :param held: whose certificates are, at the authority and at its predecessors: what one knows of a key counts for all.
+    :raises Problem: if a CSR has the key of a CA, or of another's certificate: two holders could pass for each other.
+    """
+    wanted = {step.client.public_key: step.client.name for step in steps if step.issues and step.client.public_key}
+    if not wanted:
+        return steps
+    given_up: dict[str, str] = {}
+    for certificate in (certificate for one in held for certificate in one.authority.chain):
+        client = wanted.get(_certified_key(certificate))
+        if client is not None:
+            raise _held(client, f"the CA {rfc2253(certificate.subject)}")
+    for at, row in ((one, row) for one in held for row in one.authority.rows):
+        client, owner = wanted.get(_issued_key(at.authority, row)), at.owners.get(row.serial)
+        if client is not None and owner != client:
+            raise _held(client, _holder(row, owner))
+        if client is not None and _was_given_up(at, row, held):
+            given_up[client] = (
+                f"the key of its csr is that of {_holder(row, client)}: it needs a new key, and a CSR with it"
+            )
+    return [_left_without(step, given_up) for step in steps]
+
+
+def _left_without(step: Step, given_up: dict[str, str]) -> Step:
+    why = given_up.get(step.client.name)
+    return (
+        replace(step, action="unchanged", reason=f"it is left without a new certificate: {why}", refused=True)
+        if why
+        else step
+    )
+
+
+def _issued_key(authority: Authority, row: Row) -> bytes:
+    is_there = os.path.exists(authority.layout.new_certificate(row.serial))
+    return _certified_key(authority.issued(row.serial)) if is_there else b""
+
+
+def _certified_key(certificate: x509.Certificate) -> bytes:
+    """Return the certificate's key in DER; nothing for one of a kind that a CSR cannot have anyway."""
+    try:
+        return public_der(certificate.public_key())
+    except (ValueError, UnsupportedAlgorithm):
+        return b""
+
+
+def _was_given_up(at: Holdings, row: Row, held: list[Holdings]) -> bool:
+    """Tell whether a client's own certificate ended otherwise than by a successor that may have the same key."""
+    if row.revocation is None:
+        return False
+    return row.revocation.reason != "superseded" or not _was_succeeded(at, row, row.revocation.at, held)
+
+
+def _was_succeeded(at: Holdings, row: Row, revoked_at: datetime, held: list[Holdings]) -> bool:
+    """Tell whether its client had a newer certificate that was good when this one was revoked.
+
+    The reason alone does not: a client that left may have been revoked for it too, and got another certificate later.
+    """
+    owner, since = at.owners[row.serial], _issued_at(at.authority, row)
+    others = [
+        (one.authority, other)
+        for one in held
+        for other in one.authority.rows
+        if one.owners.get(other.serial) == owner and os.path.exists(one.authority.layout.new_certificate(other.serial))
+    ]
+    return any(
+        since < _issued_at(authority, other) < revoked_at
+        for authority, other in others
+        if other.revocation is None or other.revocation.at > revoked_at
+    )
+
+
+def _issued_at(authority: Authority, row: Row) -> datetime:
+    return authority.issued(row.serial).not_valid_before_utc + BACKDATE
+
+
+def _holder(row: Row, owner: str | None) -> str:
+    whose = f"client {owner}" if owner else shown(row.subject)
+    reason = f", revoked ({row.revocation.reason or 'unspecified'})" if row.revocation else ""
+    return f"certificate {row.serial} of {whose}{reason}"
+
+
+def _held(client: str, holder: str) -> Problem:
+    return Problem(
+        f"client {client}: the key of its csr is that of {holder}",
+        f"Have {client} make a new key and a CSR with it; until then give it the state revoked",
+    )

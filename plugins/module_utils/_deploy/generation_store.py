@@ -1,0 +1,196 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The generations of gate and trust on disk: sets of files that change in one step.
+
+The files of every generation lie in a directory of their own, a symbolic link says which is
+live, and a file says which was last proven. A run that is killed at any moment leaves the link and that file different, and the
+next run sees it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from typing import TYPE_CHECKING
+
+from .._common.errors import Problem
+from .._common.files import (
+    PUBLIC_DIR,
+    PUBLIC_FILE,
+    link_atomic,
+    lock,
+    make_directory,
+    opened,
+    remove_leftovers,
+    sync_directory,
+    write_atomic,
+)
+from .._nginx.config_sandbox import remove_left_over
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+HOME = "quietdoor"
+RECORDS = f"{HOME}/gate.records"
+ARMED = f"{HOME}/armed"
+# The same files once more: a cleaner that removes one of both directories does not disarm.
+SPARE = f"{HOME}/gate.revert"
+_NUMBER = re.compile(r"[0-9]{1,18}")
+
+
+@contextlib.contextmanager
+def locked(conf_path: str, *, check_mode: bool) -> Iterator[None]:
+    """Hold the one lock for everything of ours below ``conf_path``, and clear away the half-written files of killed runs.
+
+    Check mode leaves no trace: where there is no lock yet, it takes none.
+    """
+    home = os.path.join(conf_path, HOME)
+    path = os.path.join(home, "lock")
+    if check_mode and not os.path.exists(path):
+        yield
+        return
+    make_directory(home, PUBLIC_DIR)
+    with lock(path):
+        if not check_mode:
+            remove_left_over()
+            for relative in (HOME, RECORDS, ARMED, SPARE, "conf.d"):
+                directory = os.path.join(conf_path, relative)
+                if os.path.isdir(directory):
+                    remove_leftovers(directory)
+        yield
+
+
+class Shelf:
+    """The generations of ``gate`` or ``trust`` on disk."""
+
+    def __init__(self, conf_path: str, kind: str) -> None:
+        self.kind = kind
+        self.home = os.path.join(conf_path, HOME)
+        self.link = os.path.join(self.home, kind)
+        self.store = os.path.join(self.home, f"{kind}s")
+        self._committed = os.path.join(self.home, f"{kind}.committed")
+        self._highest = os.path.join(self.home, f"{kind}.highest")
+
+    def live(self) -> int | None:
+        """Return the generation that the link names, None if there is none.
+
+        :raises Problem: if something else stands in the link's place.
+        """
+        try:
+            target = os.readlink(self.link)
+        except FileNotFoundError:
+            return None
+        except OSError:
+            raise self._strange(self.link) from None
+        store, _slash, number = target.partition("/")
+        if store != f"{self.kind}s" or not _NUMBER.fullmatch(number):
+            raise self._strange(self.link)
+        return int(number) if os.path.isdir(self.directory(int(number))) else None
+
+    def committed(self) -> int | None:
+        """Return the generation that was last proven, None if that was that there is none.
+
+        :raises Problem: if the file that says so is damaged.
+        """
+        return self._read_number(self._committed) or None
+
+    def directory(self, generation: int) -> str:
+        """Return where the files of ``generation`` lie."""
+        return os.path.join(self.store, str(generation))
+
+    def files(self, generation: int | None) -> dict[str, str]:
+        """Return the files of ``generation`` by relative path; none if there is no such generation."""
+        if generation is None:
+            return {}
+        top = self.directory(generation)
+        found = {}
+        for directory, _subdirectories, names in os.walk(top):
+            for name in names:
+                path = os.path.join(directory, name)
+                with opened(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+                    found[os.path.relpath(path, top)] = file.read()
+        return found
+
+    def next_generation(self) -> int:
+        """Return a number that no generation ever had, removed ones included."""
+        known = [self._read_number(self._highest), self._read_number(self._committed), *self.stored()]
+        return max(known) + 1
+
+    def tidy(self) -> None:
+        """Remove the generations of killed runs: what was written and never proven.
+
+        After a removal they cannot be told from those that are kept; prune() gets them then.
+        """
+        proven = self.committed()
+        if proven is not None or not os.path.exists(self._committed):
+            self._remove(number for number in self.stored() if number > (proven or 0) and number != self.live())
+
+    def write(self, generation: int, files: Mapping[str, str]) -> None:
+        """Write the files of a new generation. Nothing sees them until the link is switched."""
+        write_atomic(self._highest, f"{generation}\n".encode(), PUBLIC_FILE)
+        self.restore(generation, files)
+
+    def restore(self, generation: int, files: Mapping[str, str]) -> None:
+        """Write the files of a generation that is not live, anew where it is there already."""
+        top = self.directory(generation)
+        self._remove([generation])
+        make_directory(self.store, PUBLIC_DIR)
+        make_directory(top, PUBLIC_DIR)
+        for relative, text in files.items():
+            directory = top
+            for part in relative.split("/")[:-1]:
+                directory = os.path.join(directory, part)
+                make_directory(directory, PUBLIC_DIR)
+            write_atomic(os.path.join(top, relative), text.encode("utf-8", "surrogateescape"), PUBLIC_FILE)
+        sync_directory(self.store)
+
+    def point(self, generation: int | None) -> None:
+        """Make ``generation`` the live one, or none."""
+        if generation is not None:
+            link_atomic(f"{self.kind}s/{generation}", self.link)
+        elif os.path.lexists(self.link):
+            os.unlink(self.link)
+            sync_directory(self.home)
+
+    def commit(self, generation: int | None) -> None:
+        """Remember that the running nginx serves ``generation``, or none."""
+        write_atomic(self._committed, f"{generation or 0}\n".encode(), PUBLIC_FILE)
+
+    def prune(self, keep: int) -> None:
+        """Remove all but the ``keep`` newest generations; never the live one."""
+        self._remove(number for number in sorted(self.stored(), reverse=True)[keep:] if number != self.live())
+
+    def discard(self, generation: int) -> None:
+        """Remove a generation that is not live."""
+        self._remove([generation])
+
+    def stored(self) -> list[int]:
+        """Return the generations whose files are on disk."""
+        try:
+            names = os.listdir(self.store)
+        except FileNotFoundError:
+            return []
+        return [int(name) for name in names if _NUMBER.fullmatch(name)]
+
+    def _remove(self, generations: Iterable[int]) -> None:
+        for generation in list(generations):
+            shutil.rmtree(self.directory(generation), ignore_errors=True)
+
+    def _read_number(self, path: str) -> int:
+        try:
+            with opened(path, encoding="ascii", errors="replace") as file:
+                text = file.read().strip()
+        except FileNotFoundError:
+            return 0
+        if not _NUMBER.fullmatch(text):
+            raise self._strange(path)
+        return int(text)
+
+    def _strange(self, path: str) -> Problem:
+        return Problem(
+            f"{path} is not what this collection put there",
+            f"Move it away; if a {self.kind} should be live, run the play again afterwards",
+        )

@@ -1,0 +1,69 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options by which modules know an nginx; the documentation fragment ``nginx`` says the same in words."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from .._common.durations import parse_duration
+from .._common.errors import Problem
+from .live_generation import LiveNginx
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NGINX: dict[str, Any] = {
+    "conf_path": {"type": "path", "default": "/etc/nginx"},
+    "nginx_binary": {"type": "str", "default": "nginx"},
+    "test_argv": {"type": "list", "elements": "str", "default": ["nginx", "-t"]},
+}
+CHANGE: dict[str, Any] = {
+    "reload_argv": {"type": "list", "elements": "str", "default": ["nginx", "-s", "reload"]},
+    "prove_timeout": {"type": "str", "default": "15s"},
+    "keep": {"type": "int", "default": 5},
+}
+RENDER: dict[str, Any] = {
+    # Not a list: a conversion of its entries would hide what is wrong with them.
+    "sites": {"type": "raw", "required": True},
+    "log_path": {"type": "str", "default": "/var/log/nginx"},
+    "log_format": {"type": "str", "choices": ["json", "combined"], "default": "json"},
+    "default_server": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
+}
+
+
+def nginx_from(params: Mapping[str, Any]) -> LiveNginx:
+    """Return the nginx that the options name.
+
+    :raises Problem: if a command is empty.
+    """
+    for option in ("test_argv", "reload_argv"):
+        if not params.get(option, True):
+            raise Problem(f"{option} is empty", "Give the command as a list of words")
+    return LiveNginx(
+        binary=params["nginx_binary"],
+        conf_path=os.path.normpath(params["conf_path"]),
+        test_argv=tuple(params["test_argv"]),
+        reload_argv=tuple(params.get("reload_argv", ())),
+    )
+
+
+def seconds(params: Mapping[str, Any], option: str) -> float:
+    """Return a duration option in seconds.
+
+    :raises Problem: if it is no duration.
+    """
+    return parse_duration(params[option], option).total_seconds()
+
+
+def kept(params: Mapping[str, Any]) -> int:
+    """Return how many generations to keep.
+
+    :raises Problem: if it is less than one.
+    """
+    keep = int(params["keep"])
+    if keep < 1:
+        raise Problem(f"keep is {keep}", "Keep at least one generation")
+    return keep

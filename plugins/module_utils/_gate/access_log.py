@@ -1,0 +1,159 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A gate's access log, line by line: both formats of role gate, the live file and the rotated ones, compressed or not.
+
+However large a log is, one line of it is in memory at a time, and of that no more than nginx writes.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import re
+import stat
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import IO, TYPE_CHECKING, Any
+
+from .._common.errors import Problem
+from .._common.files import opened
+from .._contracts.log_format import parse_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# Longer than any line of ours: nginx takes 8 KiB of request line and 8 KiB of each header, and JSON writes a byte as six at most.
+_LONGEST = 1 << 18
+_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one line says.
+
+    :param peer: the TCP peer; behind an edge, which that always is, the visitor's address as the edge told it.
+    :param status: what the visitor got.
+    :param uri: what was asked for, as it came.
+    """
+
+    at: datetime
+    stage: str
+    verdict: str
+    reason: str
+    name: str
+    email: str
+    serial: str
+    peer: str
+    status: int
+    upstream_status: str
+    agent: str = ""
+    uri: str = ""
+
+
+@dataclass
+class Reading:
+    """How a log was read so far. ``unread`` are files whose compression nobody here knows."""
+
+    files: int = 0
+    lines: int = 0
+    damaged: int = 0
+    unread: tuple[str, ...] = ()
+
+
+def requests(path: str, reading: Reading) -> Iterator[Request]:
+    """Yield every request in the log at ``path`` and in its rotated files, in no particular order of time.
+
+    Lines that are none of ours, cut off for example, are counted and left out.
+
+    :param path: the live file; rotated ones begin with its name and a dot or a hyphen, as logrotate calls them.
+    :param reading: is kept up to date meanwhile.
+    :raises Problem: if a file cannot be read.
+    """
+    if not os.path.isabs(path):
+        raise Problem(f"path: {path!r} is not an absolute path", "Give the log's full path")
+    seen: set[tuple[int, int]] = set()
+    for found in _files(path, reading):
+        try:
+            yield from _of_file(found, seen, reading)
+        except FileNotFoundError:
+            continue  # it was rotated meanwhile, and is there under another name
+        except (OSError, EOFError, lzma.LZMAError) as error:
+            raise Problem(
+                f"{found} cannot be read: {error}",
+                "Run as a user who may read the logs, and take a damaged file away",
+            ) from None
+
+
+def _files(path: str, reading: Reading) -> list[str]:
+    """The oldest first, so that a file that is rotated meanwhile is met again and not missed."""
+    directory, base = os.path.split(path)
+    try:
+        names = os.listdir(directory or ".")
+    except OSError as error:
+        raise Problem(f"{directory} cannot be read: {error.strerror}", "Correct the path of the log") from None
+    rotated = re.compile(re.escape(base) + r"(?:[.-][0-9A-Za-z_.-]+)?")
+    found = sorted((name for name in names if rotated.fullmatch(name)), reverse=True)
+    reading.unread = tuple(name for name in found if name.endswith((".zst", ".lz4", ".Z", ".zip", ".7z")))
+    return [os.path.join(directory, name) for name in found if name not in reading.unread]
+
+
+def _of_file(path: str, seen: set[tuple[int, int]], reading: Reading) -> Iterator[Request]:
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        return
+    with opened(path, "rb") as plain:
+        status = os.fstat(plain.fileno())
+        if (status.st_dev, status.st_ino) in seen:
+            return
+        seen.add((status.st_dev, status.st_ino))
+        reading.files += 1
+        opener = _OPENERS.get(os.path.splitext(path)[1])
+        if opener is None:
+            yield from _of_lines(plain, reading)
+            return
+    with opener(path, "rb") as unpacked:
+        yield from _of_lines(unpacked, reading)
+
+
+def _of_lines(file: IO[bytes], reading: Reading) -> Iterator[Request]:
+    whole = True
+    while True:
+        line = file.readline(_LONGEST)
+        if not line:
+            return
+        begins, whole = whole, line.endswith(b"\n")
+        if not begins:
+            continue  # the rest of a line that was too long
+        reading.lines += 1
+        request = parse(line.decode("utf-8", "replace")) if whole else None
+        if request is None:
+            reading.damaged += 1
+        else:
+            yield request
+
+
+def parse(line: str) -> Request | None:
+    """Return what a line of either format says, None if it is no line of a gate."""
+    try:
+        return _request(parse_line(line))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _request(fields: dict[str, str]) -> Request:
+    at = datetime.fromisoformat(fields["time"])
+    if at.tzinfo is None:
+        raise ValueError(fields["time"])
+    texts = {key: fields[key] for key in ("stage", "verdict", "reason", "name", "email", "serial", "upstream_status")}
+    if not all(isinstance(text, str) for text in texts.values()):
+        raise TypeError
+    return Request(
+        at=at.astimezone(timezone.utc),
+        peer=str(fields["remote_addr"] if "edge" in fields else fields.get("peer") or fields["remote_addr"]),
+        status=int(fields["status"]),
+        agent=str(fields.get("user_agent") or ""),
+        uri=str(fields.get("uri") or ""),
+        **texts,
+    )

@@ -1,0 +1,399 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The gate: a candidate becomes what nginx serves, or nothing changes."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from .._audit.audit import Survey, refuse, refuse_orphans, survey
+from .._common.errors import Problem
+from .._contracts.gate_manifest import manifest_endpoints, panels_from, read_manifest
+from .._deploy import switch
+from .._deploy.deadline import read_clocks
+from .._deploy.entry_point import ENTRY, ENTRY_TEXT, GENERATION, included_sites, place, read_text, write_included
+from .._deploy.generation_store import HOME, Shelf, locked
+from .._deploy.switch import Hold, Move, Result
+from .._nginx.config_sandbox import in_live_words
+from .arm import Change
+from .armed_state import Snapshot, laid_out, locked_with_room, read_transaction
+from .auto_revert import Rules, refuse_if_held, settle
+from .history import find_drift, prune_records, refuse_drift, write_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .._contracts.status_protocol import Endpoint
+    from .._deploy.deadline import Moment
+    from .._deploy.live_generation import LiveNginx
+    from .._nginx.config_model import Configuration
+    from .arm import Arming
+    from .armed_state import Transaction
+
+_REQUIRED = ("http.conf", "manifest.json")
+_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What shall be live.
+
+    :param candidate: relative path -> text; empty to remove the gate.
+    :param endpoints: where the running nginx tells the generation, those of manifest.json.
+    :param prove_timeout: seconds.
+    :param keep: how many generations to keep on disk.
+    :param lenient: whether a panel that is open through another server is a warning only.
+    :param restores: the kept generation that the candidate is, None if it is a new one.
+    """
+
+    candidate: Mapping[str, str]
+    endpoints: Sequence[Endpoint]
+    prove_timeout: float
+    keep: int
+    lenient: bool = False
+    restores: int | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it. ``before`` and ``after`` are the files that differ, by path relative to the configuration.
+
+    ``survey`` says what guards the sites, and what does not. ``armed`` is the transaction that takes it back unless it is
+    committed.
+    """
+
+    result: Result
+    survey: Survey
+    generation: int | None
+    previous_generation: int | None
+    before: dict[str, str]
+    after: dict[str, str]
+    sites: list[str]
+    armed: Transaction | None = None
+
+
+def generation_conf(generation: int) -> str:
+    """Return the file through which the running nginx knows its generation, in ``$quietdoor_gate_generation``."""
+    return f'map "" $quietdoor_gate_generation {{ default "{generation}"; }}\n'
+
+
+def apply_gate(
+    nginx: LiveNginx,
+    request: Request,
+    *,
+    check_mode: bool,
+    arming: Arming | None = None,
+    clock: Callable[[], Moment] = read_clocks,
+) -> Outcome:
+    """Make the candidate live.
+
+    :param arming: arms a revert before anything moves, and leaves the end to a commit; None to commit what is proven.
+    :raises Problem: if it cannot be; it says whether anything changed and what was taken back.
+    """
+    _check(request)
+    if not request.candidate and not _anything_there(nginx.conf_path):
+        if not check_mode and os.path.isdir(os.path.join(nginx.conf_path, HOME)):
+            with locked(nginx.conf_path, check_mode=False):
+                Shelf(nginx.conf_path, "gate").tidy()
+        return Outcome(Result("unchanged", "", tested=False), Survey((), (), ()), None, None, {}, {}, [])
+    nginx.check()
+    with locked(nginx.conf_path, check_mode=True) if check_mode else locked_with_room(nginx.conf_path):
+        notes = _settled(nginx, request, clock(), check_mode=check_mode)
+        if arming is not None and not arming.force:
+            refuse_drift(find_drift(nginx.conf_path, Shelf(nginx.conf_path, "gate")))
+        outcome = _Gate(nginx, request, arming, clock).apply(check_mode=check_mode)
+    return replace(outcome, result=replace(outcome.result, warnings=(*notes, *outcome.result.warnings)))
+
+
+def _settled(nginx: LiveNginx, request: Request, now: Moment, *, check_mode: bool) -> tuple[str, ...]:
+    """Bring an earlier transaction to its end, or refuse because it holds this host. Return what check mode left undone."""
+    if not check_mode:
+        refuse_if_held(settle(nginx, now, Rules(request.prove_timeout, request.keep)))
+        return ()
+    earlier = read_transaction(nginx.conf_path)
+    if earlier is None or earlier.over:
+        return ()
+    if earlier.undecided and not earlier.due(now):
+        refuse_if_held(earlier)
+    return (f"The real run first brings {earlier} to its end, so it may find other files than this one",)
+
+
+class _Gate:
+    """One call, under the lock."""
+
+    def __init__(self, nginx: LiveNginx, request: Request, arming: Arming | None, clock: Callable[[], Moment]) -> None:
+        self.nginx = nginx
+        self.request = request
+        self.arming = arming
+        self.clock = clock
+        self.armed: Transaction | None = None
+        self.shelf = Shelf(nginx.conf_path, "gate")
+        self.entry = os.path.join(nginx.conf_path, ENTRY)
+        self.live = self.shelf.live()
+        self.committed = self.shelf.committed()
+        self.found_entry = read_text(self.entry)
+        self.files = {path: text for path, text in self.shelf.files(self.live).items() if path != GENERATION}
+        self.target = self._target()
+        self.panels = panels_from(request.candidate["manifest.json"]) if request.candidate else ()
+        self.survey = Survey((), tuple(panel.site for panel in self.panels if panel.manage == "snippets"), ())
+
+    def apply(self, *, check_mode: bool) -> Outcome:
+        before, after = self._differences()
+        if self.target is not None and not os.path.isdir(os.path.join(self.nginx.conf_path, HOME, "trust")):
+            result = self._without_trust(check_mode=check_mode)
+        else:
+            move = self._move(before, after)
+            self._look_at_what_is_live(move)
+            result = switch.make(self.nginx, move, check_mode=check_mode)
+            if not check_mode and self.armed is None:
+                write_included(self.nginx.conf_path, self.survey.included)
+                prune_records(self.nginx.conf_path, self.shelf.stored())
+        sites = sorted({endpoint.site for endpoint in self.request.endpoints})
+        return Outcome(result, self.survey, self.target, self.committed, before, after, sites, self.armed)
+
+    def _look_at_what_is_live(self, move: Move) -> None:
+        """Before anything moves: what includes snippets that could go; and where nothing moves, whether all still counts."""
+        may_go = any(path.startswith("snippets/") and path.endswith("-server.conf") for path in self.files)
+        if not move.in_place and not may_go:
+            return
+        try:
+            configuration = self.nginx.dump(
+                self.nginx.conf_file,
+                tuple(os.path.join(self.nginx.conf_path, maps) for maps in switch.TRUST_MAPS),
+            )
+        except Problem:
+            # Where something moves, the test in the scratch copy says what is wrong, with the change in it.
+            if move.in_place and any(panel.manage == "snippets" for panel in self.panels):
+                raise
+            return
+        home = os.path.join(self.shelf.link, "")
+        refuse_orphans(configuration, self.request.candidate, home)
+        if move.in_place:
+            self._survey(configuration, home, str)
+
+    def _survey(self, configuration: Configuration, home: str, spoken: Callable[[str], str]) -> None:
+        found = survey(configuration, self.panels, home, lenient=self.request.lenient)
+        findings = tuple(
+            replace(one, file=spoken(one.file), what=spoken(one.what), mend=spoken(one.mend)) for one in found.findings
+        )
+        self.survey = replace(found, findings=findings)
+        refuse(self.survey, included_sites(self.nginx.conf_path))
+
+    def _target(self) -> int | None:
+        if not self.request.candidate:
+            return None
+        return self.live if self._same_files() else self.shelf.next_generation()
+
+    def _same_files(self) -> bool:
+        return self.live is not None and self.files == dict(self.request.candidate)
+
+    def _move(self, before: Mapping[str, str], after: Mapping[str, str]) -> Move:
+        target = self.target
+        files = None if target in (None, self.live) else self._with_generation(target)
+        return Move(
+            shelf=self.shelf,
+            target=target,
+            files=files,
+            in_place=self.live == target and read_text(self.entry) == (None if target is None else ENTRY_TEXT),
+            reason=_reason(before, after),
+            arrange=self._arrange,
+            endpoints_of=self._endpoints_of,
+            overlay=self._overlay(),
+            judge=self._judge,
+            even_if_stopped=False,
+            timeout=self.request.prove_timeout,
+            keep=self.request.keep,
+            hold=Hold(self._arm, self._release) if self.arming else None,
+        )
+
+    def _arm(self, base: int | None) -> None:
+        if self.arming is None:
+            return
+        change = Change(
+            base=base,
+            target=self.target,
+            before=self._endpoints_of(base),
+            after=self._endpoints_of(self.target),
+            included=self.survey.included,
+            snapshot=Snapshot(self.shelf.files(base), self.found_entry),
+        )
+        self.armed = self.arming.arm(self.nginx, change)
+
+    def _release(self, why: str) -> None:
+        if self.arming is not None and self.armed is not None:
+            self.arming.release(self.nginx, self.armed, why, self.request.prove_timeout, self.request.keep)
+
+    def _with_generation(self, generation: int | None) -> dict[str, str]:
+        return {**self.request.candidate, GENERATION: generation_conf(generation or 0)}
+
+    def _overlay(self) -> dict[str, str | None]:
+        if self.target is None:
+            return {ENTRY: None, f"{HOME}/gate": None}
+        files = self._with_generation(self.target)
+        return {
+            ENTRY: ENTRY_TEXT,
+            f"{HOME}/gate": None,
+            **{f"{HOME}/gate/{path}": text for path, text in files.items()},
+        }
+
+    def _arrange(self, generation: int | None) -> None:
+        if generation is not None and generation == self.target and generation != self.live:
+            files, wall = self._with_generation(generation), self.clock().wall
+            write_record(self.nginx.conf_path, generation, files, wall, self.request.restores)
+        was_there = generation != self.target and self.armed is not None and self.found_entry is not None
+        place(self.shelf, self.entry, generation, (self.found_entry or "") if was_there else ENTRY_TEXT)
+
+    def _endpoints_of(self, generation: int | None) -> Sequence[Endpoint]:
+        if generation is None:
+            return sorted(
+                {*self._silent_after(self.live), *self._silent_after(self.committed), *self.request.endpoints}
+            )
+        told = self.request.endpoints if generation == self.target else self._told_by(generation)
+        # Where no server includes the snippets yet, nobody is there to tell anything.
+        return [endpoint for endpoint in told if endpoint.site not in self.survey.unguarded]
+
+    def _told_by(self, generation: int | None) -> Sequence[Endpoint]:
+        text = self.shelf.files(generation).get("manifest.json", "")
+        try:
+            return manifest_endpoints(text)
+        except Problem:
+            return ()
+
+    def _silent_after(self, generation: int | None) -> Sequence[Endpoint]:
+        """Where nothing tells a generation once the gate is gone. The servers of snippets stay, and say what they like."""
+        told = self._told_by(generation)
+        if not told:
+            return ()
+        sites = read_manifest(self.shelf.files(generation)["manifest.json"]).checked().sites
+        snippets = {site.name for site in sites if site.manage == "snippets"}
+        return [endpoint for endpoint in told if endpoint.site not in snippets]
+
+    def _judge(self, configuration: Configuration, root: str) -> None:
+        if self.target is None:
+            return
+        home = os.path.join(os.path.realpath(self.nginx.conf_path), HOME, "")
+        live = [file for file in configuration.files if os.path.realpath(file).startswith(os.path.join(home, "gate"))]
+        if live:
+            raise Problem(
+                f"{live[0]} is read from the live tree even in a scratch copy, so the candidate cannot be tested",
+                "Include it by a path relative to the directory of nginx.conf",
+            )
+        _check_variables(configuration, os.path.join(root, HOME, ""))
+        _check_entry(configuration, os.path.join(root, ENTRY), self.nginx.conf_file)
+        if os.path.join(root, HOME, "gate", GENERATION) not in configuration.files:
+            raise Problem(
+                "The candidate does not tell its generation",
+                f"Write include {HOME}/gate/{GENERATION}; into its http.conf",
+            )
+        self._survey(
+            configuration,
+            os.path.join(root, HOME, "gate", ""),
+            lambda text: in_live_words(text, root, self.nginx.conf_path),
+        )
+
+    def _without_trust(self, *, check_mode: bool) -> Result:
+        missing = (
+            f"No trust is installed in {self.nginx.conf_path}/{HOME}/trust, and a gate without one opens to nobody"
+        )
+        if not check_mode:
+            raise Problem(missing, "Run role trust, or module trust_install, first")
+        warning = f"The candidate was not tested: {missing[0].lower()}{missing[1:]}"
+        return Result("applied", "the gate is new here", tested=False, warnings=(warning,))
+
+    def _differences(self) -> tuple[dict[str, str], dict[str, str]]:
+        entry = read_text(self.entry)
+        before = {f"{HOME}/gate/{path}": text for path, text in self.files.items()}
+        before.update({ENTRY: entry} if entry is not None else {})
+        after = {f"{HOME}/gate/{path}": text for path, text in self.request.candidate.items()}
+        after.update({ENTRY: ENTRY_TEXT} if after else {})
+        differing = {path for path in {*before, *after} if before.get(path) != after.get(path)}
+        return _only(before, differing), _only(after, differing)
+
+
+def _check(request: Request) -> None:
+    for path, text in request.candidate.items():
+        _check_file(path, text)
+    parents = {path[: match.start()] for path in request.candidate for match in re.finditer("/", path)}
+    for path in sorted(parents & set(request.candidate)):
+        raise Problem(f"candidate: {path} is a file and a directory at once", "Name one of them differently")
+    if not request.candidate:
+        return
+    for path in _REQUIRED:
+        if path not in request.candidate:
+            raise Problem(f"candidate: {path} is missing", "Render it with role gate")
+    if not request.endpoints:
+        raise Problem("endpoints is empty, so nothing could prove the change", "Name at least one endpoint")
+    if set(manifest_endpoints(request.candidate["manifest.json"])) != set(request.endpoints):
+        raise Problem("endpoints differ from those in the candidate's manifest.json", "Render both from the same sites")
+
+
+def _check_file(path: str, text: object) -> None:
+    if not isinstance(path, str) or not _PATH.fullmatch(path):
+        raise Problem(
+            f"candidate: {path!r} is not a relative path of plain names",
+            "Use the characters A-Z a-z 0-9 . _ - and /, with no . at the beginning of a name",
+        )
+    if path == GENERATION:
+        raise Problem(f"candidate: {GENERATION} is written by the transaction itself", "Leave it out")
+    if not isinstance(text, str) or "\0" in text:
+        raise Problem(f"candidate: {path} is not text", "Give the file's text as a string")
+
+
+def _check_entry(configuration: Configuration, entry: str, main_file: str) -> None:
+    contexts = {context for context, directive in configuration.walk() if directive.file == entry}
+    if contexts == {("http",)}:
+        return
+    found = " and ".join(sorted(" > ".join(context) or "the main context" for context in contexts)) or "nowhere"
+    raise Problem(
+        f"{ENTRY} has to be included in the http block of {main_file}, but is included {'in ' if contexts else ''}{found}",
+        f"Add the line include conf.d/*.conf; to the http block of {main_file}",
+    )
+
+
+# Where in its arguments a directive names the variable that it defines.
+_DEFINED_AT = {
+    "map": 1,
+    "split_clients": 1,
+    "geo": -1,
+    "set": 0,
+    "auth_request_set": 0,
+    "perl_set": 0,
+    "js_set": 0,
+    "js_var": 0,
+}
+
+
+def _check_variables(configuration: Configuration, home: str) -> None:
+    """Refuse a configuration that defines variables of ours elsewhere: of two maps, nginx takes the one that it reads last."""
+    for _context, directive in configuration.walk():
+        position = _DEFINED_AT.get(directive.name)
+        if position is None or directive.file.startswith(home) or not directive.args[position:]:
+            continue
+        if directive.args[position].startswith("$quietdoor_"):
+            raise Problem(
+                f"{directive.file} line {directive.line} defines {directive.args[position]}, which belongs to the gate",
+                "Take that line out, or name the variable differently",
+            )
+
+
+def _anything_there(conf_path: str) -> bool:
+    files = any(os.path.lexists(os.path.join(conf_path, path)) for path in (ENTRY, f"{HOME}/gate"))
+    return files or laid_out(conf_path) or Shelf(conf_path, "gate").committed() is not None
+
+
+def _reason(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    if not before:
+        return "the gate is new here"
+    if not after:
+        return "the gate is not wanted any more"
+    paths = sorted({*before, *after})
+    listed = ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
+    return f"{listed} differ{'s' if len(paths) == 1 else ''}"
+
+
+def _only(files: Mapping[str, str], paths: set[str]) -> dict[str, str]:
+    return {path: text for path, text in files.items() if path in paths}

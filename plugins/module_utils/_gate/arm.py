@@ -1,0 +1,114 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Arming a transaction: from here on the gate goes back by itself unless somebody commits it."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .._common.durations import parse_duration
+from .._common.errors import Problem
+from .._common.zipapp_builder import build_program
+from .._deploy.deadline import Deadline
+from . import revert_timer
+from .armed_state import ARMED_PHASE, Transaction, clear_away, lay_out, write_transaction
+from .auto_revert import Rules, main, release
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .._contracts.status_protocol import Endpoint
+    from .._deploy.deadline import Moment
+    from .._deploy.live_generation import LiveNginx
+    from .armed_state import Snapshot
+
+SHORTEST, LONGEST = 10, 3600  # seconds
+_PROGRAM = main.__module__.split(".")[-2:]  # its package and its name
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a transaction brings, and how each of its ends is known.
+
+    :param before: where ``base`` is told; for None, where nothing may be told.
+    :param after: likewise for ``target``.
+    :param included: the sites whose snippets a server includes.
+    """
+
+    base: int | None
+    target: int | None
+    before: Sequence[Endpoint]
+    after: Sequence[Endpoint]
+    included: Sequence[str]
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True)
+class Arming:
+    """How to arm.
+
+    :param term: seconds until the gate goes back.
+    :param kind: ``systemd`` or ``process``.
+    :param settings: the options of the module by which the revert knows this nginx.
+    :param force: whether work by hand is overwritten.
+    """
+
+    operator: str
+    term: float
+    kind: str
+    settings: Mapping[str, Any]
+    clock: Callable[[], Moment]
+    force: bool = False
+
+    def arm(self, nginx: LiveNginx, change: Change) -> Transaction:
+        """Arm, and return the transaction. Nothing of the gate is touched.
+
+        :raises Problem: if it cannot be armed; nothing is left of it then.
+        """
+        deadline = Deadline(self.clock(), self.term)
+        name = secrets.token_hex(8)
+        settings = {**self.settings, "id": name, "deadline": deadline.as_dict()}
+        try:
+            lay_out(nginx.conf_path, build_program(*_PROGRAM), settings, change.snapshot)
+            started = revert_timer.start(self.kind, nginx.conf_path, deadline)
+            transaction = Transaction(
+                id=name,
+                phase=ARMED_PHASE,
+                operator=self.operator,
+                deadline=deadline,
+                base=change.base,
+                target=change.target,
+                before=tuple(change.before),
+                after=tuple(change.after),
+                included=tuple(change.included),
+                trigger=started,
+            )
+            write_transaction(nginx.conf_path, transaction)
+        except (Problem, OSError):
+            with contextlib.suppress(Problem, OSError):
+                revert_timer.stop(nginx.conf_path, None, own=False)
+            # A process that was started sees that its settings are gone.
+            clear_away(nginx.conf_path)
+            raise
+        return transaction
+
+    def release(self, nginx: LiveNginx, transaction: Transaction, why: str, prove_timeout: float, keep: int) -> None:
+        """Note that everything was put back by the run that armed."""
+        release(nginx, transaction, why, Rules(prove_timeout, keep))
+
+
+def term_from(text: str, option: str) -> float:
+    """Return after how many seconds the gate goes back.
+
+    :raises Problem: if that is no duration, too short to prove anything, or too long to be locked out.
+    """
+    term = parse_duration(text, option).total_seconds()
+    if not SHORTEST <= term <= LONGEST:
+        raise Problem(
+            f"{option}: {text} is not between {SHORTEST}s and 1h", "Choose a time in which the probes can end, as 5m"
+        )
+    return term

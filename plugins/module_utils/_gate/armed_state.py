@@ -1,0 +1,285 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The transaction that holds a host: between two calls, one file says how far it is, and that file alone decides.
+
+A transaction is ``armed`` from before the swap until somebody, under the lock, writes ``committing`` or ``reverting`` there in
+one step. Whoever comes second reads who was first. What follows from the decision can be done again at any time, until
+``committed`` or ``reverted`` says that it is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from .._common.errors import Problem
+from .._common.files import PUBLIC_DIR, PUBLIC_FILE, make_directory, sync_directory, write_atomic
+from .._contracts.status_protocol import Endpoint, endpoints_from
+from .._deploy.deadline import Deadline, deadline_from, in_words
+from .._deploy.entry_point import ENTRY_TEXT, read_text
+from .._deploy.generation_store import ARMED, HOME, SPARE, Shelf, locked
+from .history import read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from .._deploy.deadline import Moment
+
+STATE = f"{HOME}/gate.transaction"
+# Each of these is in two directories; the first one that can be read counts.
+SETTINGS = (f"{ARMED}/settings.json", f"{SPARE}/settings.json")
+PROGRAM = (f"{ARMED}/revert.pyz", f"{SPARE}/revert.pyz")
+_SNAPSHOT = (f"{ARMED}/snapshot.json", f"{SPARE}/snapshot.json")
+# Room that every end of a transaction releases before it writes anything, so that it succeeds on a full disk.
+_BALLAST = f"{SPARE}/ballast"
+_BALLAST_SIZE = 65536
+_BLOCK = 4096
+_FORMAT = 1
+
+ARMED_PHASE, COMMITTING, COMMITTED, REVERTING, REVERTED = "armed", "committing", "committed", "reverting", "reverted"
+_PHASES = (ARMED_PHASE, COMMITTING, COMMITTED, REVERTING, REVERTED)
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """What makes the revert come by itself.
+
+    :param kind: ``systemd`` or ``process``.
+    :param unit: the name of the units without their ending, for systemd.
+    :param pid: the process id, for a process.
+    :param started: when that process started, in clock ticks since the boot: another one of the same id started at another time.
+    """
+
+    kind: str
+    unit: str = ""
+    pid: int = 0
+    started: str = ""
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """One transaction.
+
+    :param operator: who began it.
+    :param base: the generation to go back to, None for no gate.
+    :param target: the generation that it brings, None for no gate.
+    :param before: where ``base`` is told; for None, where nothing may be told.
+    :param after: likewise for ``target``.
+    :param included: the sites whose snippets a server includes, once it is committed.
+    :param why: why it was taken back.
+    """
+
+    id: str
+    phase: str
+    operator: str
+    deadline: Deadline
+    base: int | None
+    target: int | None
+    before: tuple[Endpoint, ...]
+    after: tuple[Endpoint, ...]
+    included: tuple[str, ...]
+    trigger: Trigger
+    why: str = ""
+
+    @property
+    def undecided(self) -> bool:
+        """Whether it may still be committed."""
+        return self.phase == ARMED_PHASE
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to be done."""
+        return self.phase in (COMMITTED, REVERTED)
+
+    def due(self, now: Moment) -> bool:
+        """Return whether its time is up."""
+        return self.deadline.remaining(now) <= 0
+
+    def __str__(self) -> str:
+        operator, since = self.operator, in_words(self.deadline.since.wall)
+        return f"transaction {self.id}, begun by {operator} at {since} ({_named(self.target)} instead of {_named(self.base)})"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The gate as it lay there before the swap. No trust is in it: what was revoked meanwhile stays revoked."""
+
+    files: dict[str, str]
+    entry: str | None
+
+
+def read_transaction(conf_path: str) -> Transaction | None:
+    """Return the transaction that holds this host, or the last one that did; None if there was none.
+
+    :raises Problem: if the file that says so is damaged.
+    """
+    path = os.path.join(conf_path, STATE)
+    text = read_text(path)
+    if text is None:
+        return None
+    try:
+        return _transaction_from(json.loads(text))
+    except (ValueError, KeyError, TypeError, AttributeError, Problem):
+        raise Problem(
+            f"{path} is not what this collection put there",
+            "Look at what nginx serves; move the file away, and run role gate again",
+        ) from None
+
+
+def write_transaction(conf_path: str, transaction: Transaction) -> None:
+    """Write how far a transaction is, in one step."""
+    data = {"format": _FORMAT, **asdict(transaction), "deadline": transaction.deadline.as_dict()}
+    path = os.path.join(conf_path, STATE)
+    write_atomic(path, (json.dumps(data, indent=1, sort_keys=True) + "\n").encode(), PUBLIC_FILE)
+
+
+def moved(conf_path: str, transaction: Transaction, phase: str, why: str = "") -> Transaction:
+    """Write that a transaction has come to ``phase``, and return it so."""
+    there = replace(transaction, phase=phase, why=why or transaction.why)
+    write_transaction(conf_path, there)
+    return there
+
+
+def lay_out(conf_path: str, program: bytes, settings: Mapping[str, Any], snapshot: Snapshot) -> None:
+    """Write what the revert needs: its program, its settings, the snapshot, and some room on the disk."""
+    for directory in (ARMED, SPARE):
+        make_directory(os.path.join(conf_path, directory), PUBLIC_DIR)
+    files = {
+        PROGRAM: program,
+        _SNAPSHOT: (json.dumps(asdict(snapshot), indent=1) + "\n").encode(),
+        (_BALLAST,): bytes(_room_for(snapshot)),
+        SETTINGS: (json.dumps(settings, indent=1, sort_keys=True) + "\n").encode(),
+    }
+    for places, data in files.items():
+        for relative in places:
+            write_atomic(os.path.join(conf_path, relative), data, PUBLIC_FILE)
+    sync_directory(os.path.join(conf_path, HOME))
+
+
+def read_snapshot(conf_path: str, base: int | None) -> Snapshot:
+    """Return the snapshot, or where it is gone, what is known of the generation that it was made of.
+
+    :param base: the generation to go back to, None for no gate.
+    :raises Problem: if nothing is known of it.
+    """
+    for relative in _SNAPSHOT:
+        try:
+            data = json.loads(_read(os.path.join(conf_path, relative)) or "")
+            return Snapshot({str(name): str(text) for name, text in data["files"].items()}, data["entry"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+    if base is None:
+        return Snapshot({}, None)
+    record = read_record(conf_path, base)
+    # The record holds the texts as they were proven; the files may have been changed since, but are better than nothing.
+    files = record.files if record else Shelf(conf_path, "gate").files(base)
+    if files:
+        return Snapshot(files, ENTRY_TEXT)
+    raise Problem(
+        f"The snapshot of gate generation {base} in {conf_path}/{ARMED} is gone, and so are the generation and its record",
+        f"Move {conf_path}/{STATE} away, and run step rollback with a kept generation, or role gate",
+    )
+
+
+def read_settings(paths: Sequence[str]) -> dict[str, Any] | None:
+    """Return the settings of the first file that can be read; None if there is none."""
+    for path in paths:
+        with contextlib.suppress(ValueError, TypeError):
+            text = _read(path)
+            if text is not None:
+                return dict(json.loads(text))
+    return None
+
+
+def _read(path: str) -> str | None:
+    """Return a file's text; None if it cannot be read, because another file or record holds the same."""
+    try:
+        return read_text(path)
+    except OSError:
+        return None
+
+
+@contextlib.contextmanager
+def locked_with_room(conf_path: str) -> Iterator[None]:
+    """Hold the lock, with the room that is reserved for the end of a transaction; the lock itself may need it on a full disk.
+
+    A transaction that still is armed afterwards gets its room back as far as the disk has it.
+    """
+    make_room(conf_path)
+    with locked(conf_path, check_mode=False):
+        try:
+            yield
+        finally:
+            _reserve_room(conf_path)
+
+
+def make_room(conf_path: str) -> None:
+    """Release the room that is reserved for the end of a transaction on a full disk."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(conf_path, _BALLAST))
+
+
+def _reserve_room(conf_path: str) -> None:
+    path = os.path.join(conf_path, _BALLAST)
+    if not laid_out(conf_path) or os.path.lexists(path):
+        return
+    with contextlib.suppress(OSError, Problem):
+        transaction = read_transaction(conf_path)
+        if transaction is not None and not transaction.over:
+            snapshot = read_snapshot(conf_path, transaction.base)
+            write_atomic(path, bytes(_room_for(snapshot)), PUBLIC_FILE)
+
+
+def _room_for(snapshot: Snapshot) -> int:
+    """Return how many bytes to reserve: enough to write the whole snapshot, and every file that says how far it is."""
+    sizes = [len(text.encode("utf-8", "surrogateescape")) for text in (*snapshot.files.values(), snapshot.entry or "")]
+    return _BALLAST_SIZE + sum(size + 2 * _BLOCK for size in sizes)
+
+
+def laid_out(conf_path: str) -> bool:
+    """Return whether anything of lay_out() is there."""
+    return any(os.path.isdir(os.path.join(conf_path, directory)) for directory in (ARMED, SPARE))
+
+
+def clear_away(conf_path: str) -> None:
+    """Remove what lay_out() wrote, the settings first: a program that waits sees that they are gone and ends."""
+    for settings in SETTINGS:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(conf_path, settings))
+    if laid_out(conf_path):
+        for directory in (ARMED, SPARE):
+            if os.path.isdir(os.path.join(conf_path, directory)):
+                shutil.rmtree(os.path.join(conf_path, directory))
+        sync_directory(os.path.join(conf_path, HOME))
+
+
+def _transaction_from(data: Any) -> Transaction:
+    if data["format"] != _FORMAT or data["phase"] not in _PHASES:
+        raise ValueError
+    trigger = data["trigger"]
+    return Transaction(
+        id=str(data["id"]),
+        phase=data["phase"],
+        operator=str(data["operator"]),
+        deadline=deadline_from(data["deadline"]),
+        base=_number(data["base"]),
+        target=_number(data["target"]),
+        before=endpoints_from(data["before"], STATE),
+        after=endpoints_from(data["after"], STATE),
+        included=tuple(str(site) for site in data["included"]),
+        trigger=Trigger(str(trigger["kind"]), str(trigger["unit"]), int(trigger["pid"]), str(trigger["started"])),
+        why=str(data["why"]),
+    )
+
+
+def _number(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _named(generation: int | None) -> str:
+    return "no gate" if generation is None else f"gate generation {generation}"

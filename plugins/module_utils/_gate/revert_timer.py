@@ -1,0 +1,215 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What makes an armed revert come by itself: units of systemd, or a process of its own where systemd does not run.
+
+The units lie where they survive a reboot. The service starts with the machine, and waits until the revert is due; the timer
+starts it at the deadline, by the wall clock or by the time since it was armed, whichever comes first. Too early, it waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import signal
+import sys
+import time
+from datetime import datetime, timezone
+from math import ceil
+from typing import TYPE_CHECKING
+
+from .._common.commands import run_command
+from .._common.errors import Problem
+from .._common.files import PUBLIC_FILE, opened, write_atomic
+from .._deploy.deadline import in_words
+from .armed_state import PROGRAM, SETTINGS, Trigger
+
+if TYPE_CHECKING:
+    from .._deploy.deadline import Deadline
+
+UNITS = "/etc/systemd/system"
+_RUNNING = "/run/systemd/system"
+_PREFIX = "quietdoor-gate-revert-"
+_ENDINGS = ("timer", "service")
+# Runs the first of two programs that is a whole one, with the arguments after both; without any, Python reports an error.
+_START = (
+    "import runpy, sys, zipfile; found = [path for path in sys.argv[1:3] if zipfile.is_zipfile(path)]; "
+    "sys.argv[:3] = [*found, sys.argv[1]][:1]; runpy.run_path(sys.argv[0], run_name='__main__')"
+)
+_PAUSE = 0.05
+_PATIENCE = 5.0
+
+# No sandbox: it does what nginx does when it starts and is reloaded, and whatever kept it from that would keep people out.
+# Only its own process is ended, because a reload command may have started others.
+_SERVICE = """\
+# Written by module quietdoor.mtls.gate_transaction; it is here while a transaction is armed.
+[Unit]
+Description=Take the gate in {conf_path} back at {deadline} unless it is committed before
+After=nginx.service network.target
+StartLimitIntervalSec=0
+
+[Service]
+Type=simple
+ExecStart={command}
+Restart=on-failure
+RestartSec=2s
+KillMode=process
+UMask=0022
+SyslogIdentifier=quietdoor-gate-revert
+
+[Install]
+WantedBy=multi-user.target
+"""
+_TIMER = """\
+# Written by module quietdoor.mtls.gate_transaction; it is here while a transaction is armed.
+[Unit]
+Description=Take the gate in {conf_path} back at {deadline} unless it is committed before
+
+[Timer]
+OnCalendar={calendar}
+OnActiveSec={term}s
+AccuracySec=100ms
+
+[Install]
+WantedBy=timers.target
+"""
+
+
+def choose(wanted: str) -> str:
+    """Return ``systemd`` or ``process``: what was asked for, or for ``auto`` systemd where it runs.
+
+    :raises Problem: if systemd was asked for and does not run.
+    """
+    runs = os.path.isdir(_RUNNING)
+    if wanted == "systemd" and not runs:
+        raise Problem(
+            "systemd does not run on this host, so no unit could take the gate back", "Set revert_mechanism to auto"
+        )
+    return wanted if wanted != "auto" else ("systemd" if runs else "process")
+
+
+def start(kind: str, conf_path: str, deadline: Deadline) -> Trigger:
+    """Start what makes the revert come. Its program and settings have to be there.
+
+    :raises Problem: if it does not start.
+    """
+    return _start_units(conf_path, deadline) if kind == "systemd" else _start_process(conf_path)
+
+
+def stop(conf_path: str, trigger: Trigger | None, *, own: bool) -> None:
+    """Make sure that nothing of it is left: no unit, no timer, no process.
+
+    :param trigger: what is known of it, None if nothing is.
+    :param own: whether this very program is what it started; it ends by itself.
+    """
+    if any(os.path.lexists(path) for path in unit_paths(conf_path)):
+        _stop_units(unit_name(conf_path), own=own)
+    if trigger and trigger.kind == "process" and trigger.pid != os.getpid():
+        _stop_process(trigger)
+
+
+def lives(trigger: Trigger) -> bool:
+    """Return whether it is still there."""
+    if trigger.kind == "process":
+        return bool(trigger.started) and started(trigger.pid) == trigger.started
+    return (
+        run_command(["systemctl", "is-active", "--quiet", f"{trigger.unit}.timer", f"{trigger.unit}.service"]).code == 0
+    )
+
+
+def unit_name(conf_path: str) -> str:
+    """Return the name of the units for an nginx: a host may have several."""
+    return _PREFIX + hashlib.sha256(os.path.normpath(conf_path).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+
+
+def unit_paths(conf_path: str) -> list[str]:
+    """Return where the units lie."""
+    return [os.path.join(UNITS, f"{unit_name(conf_path)}.{ending}") for ending in _ENDINGS]
+
+
+def render_units(conf_path: str, deadline: Deadline) -> dict[str, str]:
+    """Return the units, by path."""
+    at = ceil(deadline.wall)
+    values = {
+        "conf_path": conf_path.replace("%", "%%"),
+        "deadline": in_words(at),
+        "command": " ".join(_word(word) for word in command("act", conf_path)),
+        "calendar": datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        "term": ceil(deadline.term),
+    }
+    return dict(zip(unit_paths(conf_path), (_TIMER.format(**values), _SERVICE.format(**values))))
+
+
+def command(verb: str, conf_path: str) -> list[str]:
+    """Return the command that runs the program, from the first directory that has it, with the settings of both."""
+    python = sys.executable or "/usr/bin/python3"
+    programs, settings = ([os.path.join(conf_path, path) for path in paths] for paths in (PROGRAM, SETTINGS))
+    return [python, "-I", "-c", _START, *programs, verb, *settings]
+
+
+def started(pid: int) -> str:
+    """Return when a process started, in clock ticks since the boot (proc(5), stat field 22); empty if it does not run."""
+    try:
+        with opened(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in ("Z", "X") else fields[19]
+
+
+def _start_units(conf_path: str, deadline: Deadline) -> Trigger:
+    name = unit_name(conf_path)
+    for path, text in render_units(conf_path, deadline).items():
+        write_atomic(path, text.encode("utf-8", "surrogateescape"), PUBLIC_FILE)
+    _systemctl("daemon-reload")
+    _systemctl("enable", "--quiet", f"{name}.service", f"{name}.timer")
+    _systemctl("start", f"{name}.timer")
+    _systemctl("is-active", "--quiet", f"{name}.timer")
+    return Trigger("systemd", unit=name)
+
+
+def _systemctl(*words: str) -> None:
+    done = run_command(["systemctl", *words])
+    if done.code != 0:
+        raise Problem(
+            f"The revert could not be armed: systemctl {' '.join(words)} failed: {done.words}",
+            "Mend what systemctl names; nothing is changed that could not be taken back",
+        )
+
+
+def _stop_units(name: str, *, own: bool) -> None:
+    units = [f"{name}.{ending}" for ending in _ENDINGS]
+    # What a killed run has taken away already is no failure; that the files are gone in the end is what counts.
+    run_command(["systemctl", "disable", "--quiet", *units])
+    run_command(["systemctl", "stop", *(units[:1] if own else units)])
+    for unit in units:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(UNITS, unit))
+    run_command(["systemctl", "daemon-reload"])
+    if not own:
+        run_command(["systemctl", "reset-failed", *units])
+
+
+def _start_process(conf_path: str) -> Trigger:
+    done = run_command(command("detach", conf_path))
+    pid = done.out.strip()
+    since = started(int(pid)) if pid.isdigit() else ""
+    if done.code != 0 or not since:
+        raise Problem(f"The revert could not be armed: its process said {done.words}", "Run the play again")
+    return Trigger("process", pid=int(pid), started=since)
+
+
+def _stop_process(trigger: Trigger) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    # It waits for the lock that is held here, or for its time: ending it leaves nothing half done.
+    while trigger.started and started(trigger.pid) == trigger.started:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(trigger.pid, signal.SIGKILL if time.monotonic() > deadline else signal.SIGTERM)
+        time.sleep(_PAUSE)
+
+
+def _word(word: str) -> str:
+    """Return a word of a command as systemd.syntax(7) and systemd.service(5) want it quoted."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"'

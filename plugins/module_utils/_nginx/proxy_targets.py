@@ -1,0 +1,153 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Resolve the addresses to which the directives of a configuration pass requests."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .config_model import Configuration
+
+
+PASSES = ("proxy_pass", "fastcgi_pass", "grpc_pass", "uwsgi_pass", "scgi_pass", "memcached_pass")
+
+
+_SCHEME = re.compile(r"(?P<scheme>[a-z]+)://")
+
+
+_PORTS = {"http": "80", "https": "443", "": "80"}
+
+
+_VARIABLE = re.compile(r"\$(?:\{(?P<braced>[A-Za-z0-9_]+)\}|(?P<bare>[A-Za-z0-9_]+))")
+
+
+# Literal host and port, after which a variable begins: http://127.0.0.1:3000$request_uri
+_HOST_PORT = re.compile(
+    r"[a-z]+://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?(?=\$(?:request_)?(?:uri|document_uri)\b)"
+)
+
+
+_THIS_HOST = ("localhost", "[::1]", "[::]", "0.0.0.0", "::1")  # noqa: S104  (nothing is bound)
+
+
+_ROUNDS = 5
+
+
+_SPELLINGS = 200
+
+
+def pools_of(configuration: Configuration) -> dict[str, tuple[str, ...]]:
+    """Return the addresses of the servers of every ``upstream`` block, by its name."""
+    return {
+        upstream.args[0].lower(): tuple(
+            inner.args[0] for inner in upstream.block or () if inner.name == "server" and inner.args
+        )
+        for outer in configuration.directives
+        for upstream in outer.block or ()
+        if upstream.name == "upstream" and upstream.args
+    }
+
+
+def values_of(configuration: Configuration) -> dict[str, tuple[str, ...]]:
+    """Return what ``set``, ``map``, ``geo`` and ``split_clients`` give to every variable, by its name without the dollar sign."""
+    found: dict[str, list[str]] = {}
+    for _context, directive in configuration.walk():
+        if directive.name == "set" and len(directive.args) == 2:
+            found.setdefault(directive.args[0].lstrip("$"), []).append(directive.args[1])
+        elif directive.name in ("map", "geo", "split_clients") and directive.args and directive.block is not None:
+            values = [inner.args[-1] for inner in directive.block if inner.args and inner.name != "include"]
+            found.setdefault(directive.args[-1].lstrip("$"), []).extend(values)
+    return {name: tuple(dict.fromkeys(values)) for name, values in found.items()}
+
+
+def where(
+    pools: Mapping[str, tuple[str, ...]], values: Mapping[str, tuple[str, ...]], address: str
+) -> tuple[frozenset[str], bool]:
+    """Return what ``address`` can lead to, as :func:`targets` has it, and whether that is all.
+
+    :param values: see :func:`values_of`.
+    """
+    reached: set[str] = set()
+    known = True
+    for text in _spelled_out(values, address):
+        one = targets(pools, text)
+        reached |= one or set()
+        known = known and one is not None
+    return frozenset(reached), known
+
+
+def _spelled_out(values: Mapping[str, tuple[str, ...]], text: str) -> list[str]:
+    """``text`` with each variable replaced by each of its values, as far as that goes."""
+    texts = [text]
+    for _round in range(_ROUNDS):
+        spelled = [other for one in texts for other in _replaced(values, one)]
+        if spelled == texts or len(spelled) > _SPELLINGS:
+            break
+        texts = spelled
+    return texts
+
+
+def _replaced(values: Mapping[str, tuple[str, ...]], text: str) -> list[str]:
+    for match in _VARIABLE.finditer(_authority(text)):
+        name = match["braced"] or match["bare"]
+        if name in values:
+            return [text[: match.start()] + value + text[match.end() :] for value in values[name]]
+    return [text]
+
+
+def _authority(text: str) -> str:
+    """The part of an address that says which application it is; what follows is a matter of that one."""
+    match = _SCHEME.match(text)
+    start = match.end() if match else 0
+    if text[start:].startswith("unix:"):
+        return text[: start + len("unix:")] + text[start + len("unix:") :].partition(":")[0]
+    return text[:start] + text[start:].partition("/")[0]
+
+
+def uri_of(address: str) -> str:
+    """Return what follows host and port, or the path of a socket, in the argument of ``proxy_pass``; empty if nothing does."""
+    authority = _authority(address)
+    rest = address[len(authority) :].lstrip(":")
+    bare = _HOST_PORT.match(authority)
+    return authority[bare.end() :] + rest if bare else rest
+
+
+def targets(pools: Mapping[str, tuple[str, ...]], address: str) -> frozenset[str] | None:
+    """Return what ``address``, the argument of a directive like proxy_pass, leads to: ``host:port`` or ``unix:PATH``.
+
+    :param pools: see :func:`pools_of`; a name among them stands for its servers.
+    :returns: None if a variable says where it leads.
+    """
+    bare = _HOST_PORT.match(_authority(address))
+    address = address[: bare.end()] if bare else address
+    if "$" in _authority(address):
+        return None
+    match = _SCHEME.match(address)
+    scheme = match["scheme"] if match else ""
+    rest = address[match.end() :] if match else address
+    if rest.startswith("unix:"):
+        return frozenset({_socket(rest)})
+    authority = rest.partition("/")[0].lower()
+    if pools.get(authority):
+        return frozenset(map(_member, pools[authority]))
+    return frozenset({_with_port(authority, _PORTS.get(scheme, ""))})
+
+
+def _member(text: str) -> str:
+    return _socket(text) if text.startswith("unix:") else _with_port(text.lower(), "80")
+
+
+def _socket(text: str) -> str:
+    return "unix:" + text[len("unix:") :].partition(":")[0]
+
+
+def _with_port(authority: str, port: str) -> str:
+    host, _colon, given = authority.rpartition(":") if re.search(r":[0-9]+\Z", authority) else (authority, "", "")
+    # What listens on every address is reached by each of these.
+    host = "127.0.0.1" if host in _THIS_HOST or host.startswith("127.") else host
+    return f"{host}:{given or port}"

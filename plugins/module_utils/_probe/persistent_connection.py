@@ -1,0 +1,83 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A connection that stays open between two questions: HTTP/1.1 keep-alive (RFC 9112 section 9.3), or a WebSocket (RFC 6455)."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import time
+from typing import TYPE_CHECKING
+
+from .messages import CLOSED, HTTP, NO_ANSWER, TIMED_OUT, Answer
+from .tls_context import make_context
+
+if TYPE_CHECKING:
+    from .messages import Connection, Target
+
+_UPGRADE = (
+    ("Connection", "Upgrade"),
+    ("Upgrade", "websocket"),
+    ("Sec-WebSocket-Version", "13"),
+    ("Sec-WebSocket-Key", "cXVpZXRkb29yIHByb2JlIQ=="),
+)
+_SWITCHING = 101  # RFC 9110 section 15.2.2
+
+
+class Held:
+    """One TLS connection, open until :meth:`close`. Asking on it never raises because of what the other side does."""
+
+    def __init__(self, target: Target, connection: Connection) -> None:
+        """Connect.
+
+        :raises Problem: for files of ours that cannot be used.
+        :raises OSError: if there is no connection.
+        """
+        context = make_context(target, connection)
+        with socket.create_connection((target.address, target.port), timeout=target.timeout) as raw:
+            self._tls = context.wrap_socket(raw, server_hostname=connection.sni)
+
+    def ask(self, path: str, host: str) -> Answer:
+        """Ask for ``path`` and leave the connection open."""
+        return self._exchange(path, host, (("Connection", "keep-alive"),))
+
+    def upgrade(self, path: str, host: str) -> Answer:
+        """Ask for a WebSocket at ``path``; with status 101 the connection is one."""
+        return self._exchange(path, host, _UPGRADE)
+
+    def ends_within(self, seconds: float) -> bool:
+        """Wait until the other side closes the connection; False if it is open still."""
+        deadline = time.monotonic() + seconds
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            try:
+                self._tls.settimeout(left)
+                if not self._tls.recv(16384):
+                    return True
+            except socket.timeout:
+                return False
+            except OSError:
+                return True
+
+    def close(self) -> None:
+        """Close it."""
+        self._tls.close()
+
+    def _exchange(self, path: str, host: str, headers: tuple[tuple[str, str], ...]) -> Answer:
+        fields = (("Host", host), ("User-Agent", "quietdoor-probe"), *headers)
+        lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields), "", ""]
+        try:
+            self._tls.sendall("\r\n".join(lines).encode("latin-1"))
+            response = http.client.HTTPResponse(self._tls, method="GET")
+            response.begin()
+            if response.status != _SWITCHING:
+                response.read()
+        except socket.timeout:
+            return Answer(NO_ANSWER, TIMED_OUT, handshake=True)
+        except (OSError, ssl.SSLError, http.client.HTTPException):
+            return Answer(NO_ANSWER, CLOSED, handshake=True)
+        return Answer(HTTP, status=response.status, headers=tuple(response.getheaders()), handshake=True)

@@ -1,0 +1,325 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a site may be closed: who has got in with a certificate, who never has, and who still comes without one.
+
+It is about a whole fleet. A person who got in at one host has a certificate that works; somebody who still comes without one at
+any host would be shut out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from .._common.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from .._sites.access_rules import Allow
+
+_REHEARSAL = "-staging"
+_SHOWN = 20
+_FORMER = "a certificate that is not good any more"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What it takes.
+
+    :param confirmations: how many different people have to have got in.
+    :param quiet_for: how long nobody may have come in through the window.
+    :param exclude: names of clients that are no people.
+    """
+
+    confirmations: int
+    quiet_for: timedelta
+    exclude: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Somebody, or some address, and how often and when (RFC 3339, UTC).
+
+    :param verdict: of who came without a good certificate, ``fallback`` or ``would-deny``.
+    """
+
+    name: str
+    verdict: str = ""
+    address: str = ""
+    reason: str = ""
+    count: int = 0
+    first: str = ""
+    last: str = ""
+
+    def joined(self, other: Seen) -> Seen:
+        """Both sightings as one."""
+        moments = [moment for moment in (self.first, other.first) if moment]
+        return Seen(
+            self.name,
+            self.verdict,
+            self.address,
+            self.reason,
+            self.count + other.count,
+            min(moments, default=""),
+            max(self.last, other.last),
+        )
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """What is known about one site.
+
+    :param ready: people with a certificate that is good today who got in with it, the latest first.
+    :param former: those who have one and got in only with another, which ended, was revoked or is not known here.
+    :param never: those who never got in.
+    :param strangers: people who got in and hold no good certificate any more.
+    :param without: addresses that came in without a good certificate, the latest first.
+    :param reasons: what stands against closing the site; nothing does if there is none.
+    """
+
+    site: str
+    ready: tuple[Seen, ...]
+    former: tuple[Seen, ...]
+    never: tuple[str, ...]
+    strangers: tuple[Seen, ...]
+    without: tuple[Seen, ...]
+    reasons: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, with a table for people."""
+        return {
+            "site": self.site,
+            "ready": [{"name": one.name, **_times(one)} for one in self.ready],
+            "former": [{"name": one.name, **_times(one)} for one in self.former],
+            "never": list(self.never),
+            "strangers": [{"name": one.name, **_times(one)} for one in self.strangers],
+            "without": [
+                {"address": one.address, "verdict": one.verdict, "reason": one.reason, "name": one.name, **_times(one)}
+                for one in self.without
+            ],
+            "reasons": list(self.reasons),
+            "allowed": not self.reasons,
+            "table": self.table(),
+        }
+
+    def table(self) -> list[str]:
+        """Lines for a terminal."""
+        lines = [f"site {self.site}: who got in with a certificate"]
+        lines += [f"  ready  {one.name:<24} {one.last:<21} {_requests(one)}" for one in self.ready]
+        lines += [
+            f"  former {one.name:<24} {one.last:<21} {_requests(one)}, got in with {_FORMER}" for one in self.former
+        ]
+        lines += [f"  never  {name}" for name in self.never]
+        if self.without:
+            lines.append("  came in without one:")
+            lines += [
+                f"         {one.address:<24} {one.last:<21} {_requests(one)}, {one.verdict}: {one.reason}{_whose(one)}"
+                for one in self.without[:_SHOWN]
+            ]
+            rest = len(self.without) - _SHOWN
+            lines += [f"         and {rest} addresses more"] if rest > 0 else []
+        lines += [f"  not yet: {reason}" for reason in self.reasons] or ["  it can be enforced"]
+        return lines
+
+
+def judge(
+    site: str,
+    logs: Iterable[Mapping[str, Any]],
+    people: Mapping[str, Collection[str]],
+    rules: Rules,
+    now: datetime,
+) -> Readiness:
+    """Return what the logs of all hosts show about one site.
+
+    :param logs: ``host`` and ``log``, what module gate_log_info returned there, or None where a log should be and is not; of
+        every host, and also of the port where the gate is tried.
+    :param people: those who may come in and hold a good certificate today: name -> the serials of these certificates.
+    """
+    rows = list(logs)
+    read = [row["log"] for row in rows if row["log"] is not None]
+    good, other = _people_in(read, people, rules.exclude)
+    ready = _latest_first(good.values())
+    former = _latest_first(one for one in other.values() if one.name in people and one.name not in good)
+    strangers = tuple(one for one in other.values() if one.name and one.name not in people)
+    never = tuple(sorted(set(people) - rules.exclude - good.keys() - other.keys()))
+    sources = _latest_first(_without(read))
+    lately = _lately(sources, rules, now)
+    beyond = sum(int(log.get("beyond", 0)) for log in read)
+    reasons = (
+        *_too_few(ready, former, never, rules),
+        *_not_quiet(lately, rules),
+        *_known_without(lately, people, rules),
+        *_flooded(beyond),
+        *_unknown(rows),
+    )
+    return Readiness(site, ready, former, never, strangers, sources, reasons)
+
+
+def people_of(identities: Iterable[Mapping[str, Any]], allow: Allow) -> dict[str, frozenset[str]]:
+    """Return those whom a site lets in: name -> the serials of their good certificates.
+
+    :param identities: who holds a good certificate, each with ``name``, ``email``, ``roles`` and ``serials``.
+    """
+    return {
+        str(one["name"]): frozenset(one["serials"])
+        for one in identities
+        if not allow.restricted
+        or one["name"] in allow.names
+        or set(allow.emails) & set(one["email"])
+        or set(allow.roles) & set(one["roles"])
+    }
+
+
+def rehearsal_of(site: str) -> str:
+    """Return what a site is called on the port where its gate is tried."""
+    return f"{site}{_REHEARSAL}"
+
+
+def _people_in(
+    logs: Iterable[Mapping[str, Any]], people: Mapping[str, Collection[str]], exclude: Collection[str]
+) -> tuple[dict[str, Seen], dict[str, Seen]]:
+    """Who got in with a certificate that is good today, and who with another, by name."""
+    numbers = {name: {_number(serial) for serial in serials} for name, serials in people.items()}
+    good: dict[str, Seen] = {}
+    other: dict[str, Seen] = {}
+    for row in (row for log in logs for row in log["people"]):
+        seen = _seen(row)
+        if seen.name in exclude:
+            continue
+        used = {_number(serial) for serial in row.get("serials", ())}
+        found = good if used & numbers.get(seen.name, set()) else other
+        found[seen.name] = found[seen.name].joined(seen) if seen.name in found else seen
+    return good, other
+
+
+def _number(serial: str) -> str:
+    """A serial, however its hexadecimal digits are written."""
+    return serial.replace(":", "").upper().lstrip("0")
+
+
+def _without(logs: Iterable[Mapping[str, Any]]) -> Iterable[Seen]:
+    without: dict[tuple[str, ...], Seen] = {}
+    for log in logs:
+        rows = [(row, "would-deny") for row in log["would_deny"]] + [(row, "fallback") for row in log["fallback"]]
+        for row, verdict in rows:
+            seen = _seen(row, verdict)
+            key = (verdict, seen.address, seen.reason, seen.name)
+            without[key] = without[key].joined(seen) if key in without else seen
+    return without.values()
+
+
+def _latest_first(found: Iterable[Seen]) -> tuple[Seen, ...]:
+    return tuple(sorted(found, key=lambda one: one.last, reverse=True))
+
+
+def _seen(row: Mapping[str, Any], verdict: str = "") -> Seen:
+    return Seen(
+        name=str(row.get("name", "")),
+        verdict=verdict,
+        address=str(row.get("address", "")),
+        reason=str(row.get("reason", "")),
+        count=int(row["count"]),
+        first=str(row["first_seen"]),
+        last=str(row["last_seen"]),
+    )
+
+
+def _too_few(ready: Sequence[Seen], former: Sequence[Seen], never: Sequence[str], rules: Rules) -> list[str]:
+    if len(ready) >= rules.confirmations:
+        return []
+    names = ", ".join(one.name for one in ready) or "nobody"
+    rest = f"; only with {_FORMER}: {_few([one.name for one in former])}" if former else ""
+    rest += f"; never seen: {_few(never)}" if never else ""
+    return [
+        f"{len(ready)} of the {rules.confirmations} people who have to get in with a certificate first did ({names}{rest})"
+    ]
+
+
+def _lately(sources: Sequence[Seen], rules: Rules, now: datetime) -> list[Seen]:
+    since = _iso(now - rules.quiet_for)
+    return [one for one in sources if rules.quiet_for and one.last > since]
+
+
+def _not_quiet(lately: Sequence[Seen], rules: Rules) -> list[str]:
+    found = [one for one in lately if one.verdict == "fallback"]
+    if not found:
+        return []
+    shown = _few([f"{one.address} at {one.last} ({one.reason}{_whose(one)})" for one in found])
+    return [
+        f"somebody came in without a good certificate through the window in the last {_words(rules.quiet_for)}: {shown}"
+    ]
+
+
+def _known_without(lately: Sequence[Seen], people: Collection[str], rules: Rules) -> list[str]:
+    """Who came in while the panel was public (would-deny) may be anybody at all, and keeps nothing back unless he is known."""
+    found = [one for one in lately if one.verdict == "would-deny" and one.name in set(people) - rules.exclude]
+    if not found:
+        return []
+    shown = _few([f"{one.name} at {one.last} ({one.reason})" for one in found])
+    return [
+        f"people who may come in showed a certificate that does not open in the last {_words(rules.quiet_for)}: {shown}"
+    ]
+
+
+def _flooded(beyond: int) -> list[str]:
+    if not beyond:
+        return []
+    return [f"{beyond} requests came from more addresses than are told apart, so it is not known who would be shut out"]
+
+
+def _unknown(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A log that is not there, or that nobody here can read, shows nothing; that nobody came is not known."""
+    found = []
+    for row in rows:
+        host, log = row.get("host") or "a host", row["log"]
+        if log is None:
+            found.append(f"{host} has no log of this site")
+        elif log.get("unread"):
+            found.append(f"{host} has rotated logs that could not be read ({_few(log['unread'])})")
+        elif log.get("lines") and log["damaged"] == log["lines"]:
+            found.append(f"not one line of the log of {host} says anything of a gate")
+    return [f"{what}, so it is not known who came in there" for what in found]
+
+
+def _few(texts: Sequence[str]) -> str:
+    rest = f" and {len(texts) - 5} more" if len(texts) > 5 else ""
+    return f"{', '.join(texts[:5])}{rest}"
+
+
+def _whose(one: Seen) -> str:
+    return f", {one.name}" if one.name else ""
+
+
+def _requests(one: Seen) -> str:
+    return "1 request" if one.count == 1 else f"{one.count} requests"
+
+
+def _times(one: Seen) -> dict[str, Any]:
+    return {"count": one.count, "first_seen": one.first, "last_seen": one.last}
+
+
+def _iso(moment: datetime) -> str:
+    return f"{moment.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _words(length: timedelta) -> str:
+    for unit, name in ((86400, "d"), (3600, "h"), (60, "m")):
+        if length.total_seconds() % unit == 0:
+            return f"{int(length.total_seconds() // unit)}{name}"
+    return f"{int(length.total_seconds())}s"
+
+
+def rules_from(confirmations: object, quiet_for: timedelta, exclude: Collection[str]) -> Rules:
+    """Return the rules.
+
+    :raises Problem: if ``confirmations`` is no number of people.
+    """
+    if not isinstance(confirmations, int) or isinstance(confirmations, bool) or confirmations < 1:
+        raise Problem(
+            f"rollout_confirmations is {confirmations!r}, which is no number of people",
+            "Write how many different people have to have got in with a certificate, 1 at least",
+        )
+    return Rules(confirmations, quiet_for, frozenset(exclude))

@@ -1,0 +1,127 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Receipts: what has been rolled out somewhere, so that it may be rolled out somewhere else.
+
+A receipt is one small file whose name says it all: the environment, the site, and a digest over the version of this collection
+and the settings of the site. It holds no secret.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from .._common.errors import Problem
+from .._common.files import PUBLIC_DIR, PUBLIC_FILE, make_directory, sync_directory, write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+
+_ENVIRONMENT = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_SITE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_FILE = re.compile(r"(?P<environment>[a-z0-9_]+)\.(?P<site>[a-z0-9_-]+)\.(?P<digest>[0-9a-f]{64})\.json")
+# Of one site in one environment so many are kept, the newest: enough for every stage of some dozens of versions.
+_KEPT = 100
+
+
+@dataclass(frozen=True)
+class Thing:
+    """What was, or is to be, rolled out: a site in a stage, with these settings, by this version of the collection."""
+
+    site: str
+    stage: str
+    digest: str
+
+
+def missing(directory: str, environment: str, things: Iterable[Thing]) -> tuple[Thing, ...]:
+    """Return those of which there is no receipt from ``environment``.
+
+    :raises Problem: if the directory cannot be read.
+    """
+    _checked(environment)
+    there = _names(directory)
+    return tuple(thing for thing in things if _name(environment, thing) not in there)
+
+
+def write(
+    directory: str, environment: str, things: Sequence[Thing], when: str, *, check_mode: bool
+) -> tuple[Thing, ...]:
+    """Write the receipts that are not there yet, and return what they are about.
+
+    :param when: the moment, as RFC 3339 writes it.
+    """
+    new = missing(directory, environment, things)
+    if check_mode or not new:
+        return new
+    # Every host has moved by now: this is no moment to ask for directories.
+    os.makedirs(os.path.dirname(directory), PUBLIC_DIR, exist_ok=True)
+    make_directory(directory, PUBLIC_DIR)
+    for thing in new:
+        text = json.dumps({"format": 1, "environment": environment, "when": when, **asdict(thing)}, sort_keys=True)
+        write_atomic(os.path.join(directory, _name(environment, thing)), f"{text}\n".encode(), PUBLIC_FILE)
+    for site in {thing.site for thing in new}:
+        _prune(directory, environment, site)
+    sync_directory(directory)
+    return new
+
+
+def withdraw(directory: str, environment: str, sites: Collection[str], *, check_mode: bool) -> tuple[str, ...]:
+    """Remove the receipts of sites from ``environment``, in whatever stage and with whatever settings, and return those sites.
+
+    :raises Problem: if the directory cannot be read.
+    """
+    _checked(environment)
+    found = [match for name in _names(directory) if (match := _FILE.fullmatch(name))]
+    gone = [match for match in found if match["environment"] == environment and match["site"] in sites]
+    if gone and not check_mode:
+        for match in gone:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(directory, match[0]))
+        sync_directory(directory)
+    return tuple(sorted({match["site"] for match in gone}))
+
+
+def thing_from(item: object) -> Thing:
+    """Return what a dictionary of ``site``, ``stage`` and ``digest`` says.
+
+    :raises Problem: if it is none that :func:`things_of` makes.
+    """
+    values = item if isinstance(item, dict) else {}
+    site, stage, digest = (str(values.get(key, "")) for key in ("site", "stage", "digest"))
+    if not (_SITE.fullmatch(site) and stage and _DIGEST.fullmatch(digest)):
+        raise Problem(f"{item!r} is nothing that a receipt can be about", "Take it from action rollout_plan")
+    return Thing(site, stage, digest)
+
+
+def _name(environment: str, thing: Thing) -> str:
+    return f"{environment}.{thing.site}.{thing.digest}.json"
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except FileNotFoundError:
+        return []
+
+
+def _prune(directory: str, environment: str, site: str) -> None:
+    found = [match for name in _names(directory) if (match := _FILE.fullmatch(name))]
+    own = [match[0] for match in found if (match["environment"], match["site"]) == (environment, site)]
+    paths = sorted((os.path.join(directory, name) for name in own), key=os.path.getmtime, reverse=True)
+    for path in paths[_KEPT:]:
+        os.unlink(path)
+
+
+def _checked(environment: str) -> None:
+    if not _ENVIRONMENT.fullmatch(environment):
+        raise Problem(
+            f"{environment!r} cannot be the name of an environment",
+            "Use lower-case letters, digits and _, at most 32, a letter first, for example staging",
+        )

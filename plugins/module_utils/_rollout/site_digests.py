@@ -1,0 +1,71 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compute the digest of each site, which receipts refer to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from .._sites.access_rules import Allow
+from .._sites.fallback_window import Window
+from .._sites.parser import parse_sites
+from .receipts import Thing
+
+if TYPE_CHECKING:
+    from .._sites.models import Site
+    from .._sites.upstreams import Upstream
+
+
+def things_of(raw_sites: object, version: str) -> tuple[Thing, ...]:
+    """Return what a list ``gate_sites`` amounts to, where it runs and who may come in left aside.
+
+    Names, addresses, certificates, applications, networks, deadlines and people have to differ from one environment to the next;
+    all else has to be the same.
+
+    :param version: of this collection.
+    :raises Problem: if the list is wrong.
+    """
+    return tuple(
+        Thing(site.name, site.stage, _digest(site, version)) for site in parse_sites(raw_sites) if not site.rehearsal
+    )
+
+
+def _digest(site: Site, version: str) -> str:
+    text = json.dumps([version, _settings(site)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _settings(site: Site) -> dict[str, Any]:
+    """What has to be the same everywhere."""
+    neutral = replace(
+        site,
+        server_names=(),
+        listen=(),
+        staging_listen=(),
+        certificate="",
+        certificate_key="",
+        upstream=_nowhere(site.upstream),
+        paths=tuple(replace(path, upstream=_nowhere(path.upstream)) for path in site.paths),
+        allow=Allow((), (), ()),
+        window=Window((), 0, site.window.basic_auth),
+        auth_request="somewhere" if site.auth_request else "",
+        edge=None,
+    )
+    return {**asdict(neutral), "restricted": site.allow.restricted, "edge": _edge(site)}
+
+
+def _nowhere(upstream: Upstream) -> Upstream:
+    """An application of the same kind, without its address."""
+    return replace(upstream, address="", name="", ca="given" if upstream.ca else "")
+
+
+def _edge(site: Site) -> dict[str, Any]:
+    """How an edge speaks; its addresses and certificates are its own."""
+    if site.edge is None:
+        return {}
+    own = ("networks", "certificate_authority", "crl", "fingerprints", "subjects")
+    return {key: str(value) for key, value in vars(site.edge).items() if key not in own}

@@ -1,0 +1,262 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who may come in, how the application learns who it is, and how often one may be refused."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from .._common.durations import parse_duration
+from .._common.errors import Problem
+from .._nginx.quoting import regex_exact
+from .field_reader import first_double
+
+if TYPE_CHECKING:
+    from .field_reader import Entry
+
+IDENTITY_HEADERS = {
+    "verify": ("X-Client-Verify", "$ssl_client_verify"),
+    "dn": ("X-Client-DN", "$quietdoor_subject_dn"),
+    "serial": ("X-Client-Serial", "$quietdoor_serial"),
+    "fingerprint": ("X-Client-Fingerprint", "$ssl_client_fingerprint"),
+    "issuer_dn": ("X-Client-Issuer-DN", "$quietdoor_issuer_dn"),
+    "name": ("X-Client-Name", "$quietdoor_name"),
+    "email": ("X-Client-Email", "$quietdoor_email"),
+    "roles": ("X-Client-Roles", "$quietdoor_roles"),
+}
+_ALLOW_KEYS = ("names", "emails", "roles")
+_HSTS_KEYS = ("max_age", "include_subdomains", "preload")
+_RATE_KEYS = ("rate", "burst")
+
+# As in identities.json: none of these can hold a comma, which joins e-mails and roles there.
+_LISTED = {
+    "names": re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}"),
+    "emails": re.compile(r"(?=.{3,254}\Z)[A-Za-z0-9.!#%&'*+/=?^_~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"),
+    "roles": re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,63}"),
+}
+_HEADER = re.compile(r"[A-Za-z](?:-?[A-Za-z0-9]){1,39}")
+# What HTTP itself, nginx or the gate says with a header; some rule how a request is framed (RFC 9110 sections 7.6.1 and 8.6).
+_RESERVED_HEADERS = frozenset(
+    [
+        "accept",
+        "accept-charset",
+        "accept-encoding",
+        "accept-language",
+        "authorization",
+        "cache-control",
+        "connection",
+        "content-encoding",
+        "content-language",
+        "content-length",
+        "content-location",
+        "content-type",
+        "cookie",
+        "date",
+        "expect",
+        "forwarded",
+        "from",
+        "host",
+        "http2-settings",
+        "keep-alive",
+        "max-forwards",
+        "origin",
+        "pragma",
+        "priority",
+        "proxy",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "range",
+        "referer",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+        "via",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-forwarded-proto",
+        "x-http-method",
+        "x-http-method-override",
+        "x-method-override",
+        "x-original-method",
+        "x-original-uri",
+        "x-real-ip",
+        "x-request-id",
+    ]
+)
+_RESERVED_BEGINNINGS = ("x-quietdoor-", "x-accel-", "sec-", "if-", "access-control-", "content-")
+_RATE = re.compile(r"[1-9][0-9]{0,5}r/[sm]")
+_YEAR = timedelta(days=365)
+
+
+@dataclass(frozen=True)
+class Allow:
+    """Who of those with a good certificate may come in: whoever is named in one of the lists. All empty means everybody."""
+
+    names: tuple[str, ...]
+    emails: tuple[str, ...]
+    roles: tuple[str, ...]
+
+    @property
+    def restricted(self) -> bool:
+        """Whether anybody is left out."""
+        return bool(self.names or self.emails or self.roles)
+
+    def as_keys(self) -> dict[str, list[str]]:
+        """Keys for a map on the variable of that name: whole values, upper and lower case told apart."""
+        return {
+            "name": [regex_exact(name) for name in self.names],
+            "email": [_among(email) for email in self.emails],
+            "roles": [_among(role) for role in self.roles],
+        }
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """How often one address may be refused. ``rate`` is as ``limit_req_zone`` takes it; ``burst`` requests more at once."""
+
+    rate: str
+    burst: int
+
+
+def parse_allow(entry: Entry) -> Allow:
+    """Read ``allow``.
+
+    :raises Problem: if it names nobody, or somebody that no roster can hold.
+    """
+    mend = (
+        "Write at least one of names, emails and roles, each a list; leave allow out to let in every good certificate"
+    )
+    part = entry.part("allow", _ALLOW_KEYS, mend)
+    lists = {key: _listed(part, key) for key in _ALLOW_KEYS}
+    allow = Allow(**lists)
+    if entry.value("allow") is not None and not allow.restricted:
+        raise entry.problem("allow", "names nobody", mend)
+    return allow
+
+
+def _listed(part: Entry, key: str) -> tuple[str, ...]:
+    if part.value(key) is None:
+        return ()
+    mend = f"Write {key} exactly as they stand in the roster"
+    items = tuple(part.texts(key, mend))
+    for item in items:
+        if not _LISTED[key].fullmatch(item):
+            raise part.problem(key, f"{item!r} cannot stand in a roster", mend)
+    double = first_double(items)
+    if double:
+        raise part.problem(key, f"{double} stands there twice", "Remove one of them")
+    return items
+
+
+def _among(value: str) -> str:
+    """A key that finds ``value`` as a whole in a list joined by commas."""
+    body = regex_exact(value)[len('"~^') : -len('\\\\z"')]
+    return f'"~(?:^|,){body}(?:,|\\\\z)"'
+
+
+def parse_identity_headers(entry: Entry) -> tuple[tuple[str, str, str], ...]:
+    """Read ``identity_headers``: of each the header, what it is called there, and the variable of nginx whose value it carries.
+
+    :raises Problem: if a name cannot be that of a header, is taken, or stands there twice.
+    """
+    mend = f"Write a mapping of some of {', '.join(IDENTITY_HEADERS)} to names of headers"
+    part = entry.part("identity_headers", tuple(IDENTITY_HEADERS), mend)
+    headers = tuple(
+        (header_name(part, key, default), key, variable) for key, (default, variable) in IDENTITY_HEADERS.items()
+    )
+    double = first_double([name.lower() for name, _key, _variable in headers])
+    if double:
+        raise entry.problem("identity_headers", f"{double} stands there twice", "Give every header a name of its own")
+    return headers
+
+
+def header_name(part: Entry, key: str, default: str | None) -> str:
+    """Read the name of a header that says something of a visitor.
+
+    :raises Problem: if it cannot be that of a header, is taken, or is missing and there is no default.
+    """
+    mend = "Write letters, digits and single hyphens, a letter first, at most 40 in all"
+    name = part.text(key, mend, default=default)
+    if not _HEADER.fullmatch(name) or len(name) > 40:
+        raise part.problem(key, f"{name!r} cannot be the name of a header", mend)
+    if name.lower() in _RESERVED_HEADERS or name.lower().startswith(_RESERVED_BEGINNINGS):
+        raise part.problem(key, f"{name} has a meaning of its own", "Choose another name")
+    return name
+
+
+def parse_hsts(entry: Entry) -> str:
+    """Read ``hsts``: the value of Strict-Transport-Security (RFC 6797), empty if there is to be none.
+
+    :raises Problem: if it is not one that a browser, or the preload list, would take.
+    """
+    mend = f"Write true, false, or a mapping of {', '.join(_HSTS_KEYS)}"
+    value = entry.value("hsts")
+    if value is None or value is False:
+        return ""
+    part = entry.part("hsts", _HSTS_KEYS, mend) if value is not True else entry.part("", (), mend)
+    age = _max_age(part)
+    subdomains, preload = part.flag("include_subdomains"), part.flag("preload")
+    if preload and (not subdomains or age < _YEAR):
+        raise part.problem(
+            "preload",
+            "the list takes only what includes subdomains and lasts a year",
+            "Write include_subdomains: true and max_age: 365d, or leave preload out",
+        )
+    return "; ".join(
+        [f"max-age={int(age.total_seconds())}", *(["includeSubDomains"] * subdomains), *(["preload"] * preload)]
+    )
+
+
+def _max_age(part: Entry) -> timedelta:
+    mend = "Write a duration such as 365d"
+    text = part.text("max_age", mend, default="365d")
+    try:
+        return parse_duration(text, "max_age")
+    except Problem:
+        raise part.problem("max_age", f"{text!r} is no duration", mend) from None
+
+
+def parse_rate_limit(entry: Entry) -> RateLimit | None:
+    """Read ``rate_limit``, None if there is to be none.
+
+    :raises Problem: if nginx would not take it.
+    """
+    mend = "Write a mapping of rate, as in 10r/m or 2r/s, and burst, a whole number up to 10000"
+    if entry.value("rate_limit") is None:
+        return None
+    part = entry.part("rate_limit", _RATE_KEYS, mend)
+    rate = part.text("rate", mend)
+    if not _RATE.fullmatch(rate):
+        raise part.problem("rate", f"{rate!r} is no rate", mend)
+    burst = part.value("burst") if part.given("burst") else 10
+    if isinstance(burst, bool) or not isinstance(burst, int) or not 0 <= burst <= 10000:
+        raise part.problem("burst", f"{burst!r} is no number of requests", mend)
+    return RateLimit(rate, burst)
+
+
+def larger_than(size: str) -> str:
+    """Return a key for ``map $http_content_length``: every whole number above a size, empty if there is no limit.
+
+    :param size: as nginx writes sizes, as in ``20m``.
+    """
+    units = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+    number = int(size.rstrip("kKmMgG")) * units.get(size[-1].lower(), 1)
+    return f'"~^0*(?:{"|".join(_above(str(number)))})\\\\z"' if number else ""
+
+
+def _above(digits: str) -> list[str]:
+    longer = f"[1-9][0-9]{{{len(digits)},}}"
+    higher = [
+        f"{digits[:place]}[{int(digit) + 1}-9][0-9]{{{len(digits) - place - 1}}}"
+        for place, digit in enumerate(digits)
+        if digit != "9"
+    ]
+    return [longer, *higher]

@@ -1,0 +1,250 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sites behind an edge, something that terminates TLS in front of nginx: who that is, and what of its words is believed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from .._contracts.publication_format import SPELLINGS
+from .._nginx.quoting import quote_verbatim, regex_exact
+from .access_rules import header_name
+from .edge_profiles import CUSTOM, HEADERS, PROFILES, WAYS, Profile, patterns
+from .field_reader import first_double
+from .networks import parse_networks
+from .upstreams import parse_path
+
+if TYPE_CHECKING:
+    from .field_reader import Entry
+
+SOURCES = ("direct", "edge")
+AUTHENTICATIONS = ("certificate", "network")
+EDGE_KEYS = (
+    "profile",
+    "authentication",
+    "certificate_authority",
+    "crl",
+    "certificates",
+    "headers",
+    "verified_value",
+    "address_header",
+)
+_PEER_KEYS = ("certificate_authority", "crl", "certificates")
+_FINGERPRINT = re.compile(r"[0-9A-Fa-f]{40}")
+_DN = re.compile(r"(?=.{3,500}\Z)[A-Za-z][A-Za-z0-9.-]*=[\x20-\x7e]+")
+_VERIFIED = re.compile(r"[A-Za-z0-9_.-]{1,32}")
+# Headers that realip knows, and that the gate itself hands on.
+_ADDRESS_HEADERS = ("x-forwarded-for", "x-real-ip")
+
+# What the maps of trust and of the gate say of a direct visitor -> what they say of one behind an edge.
+_VARIABLES = {
+    "$ssl_client_verify": "$quietdoor_edge_verify",
+    "$quietdoor_subject_dn": "$quietdoor_edge_dn",
+    "$quietdoor_serial": "$quietdoor_edge_client_serial",
+    "$ssl_client_fingerprint": "$quietdoor_edge_client_sha1",
+    "$quietdoor_issuer_dn": "$quietdoor_edge_client_issuer_dn",
+    "$quietdoor_name": "$quietdoor_edge_name",
+    "$quietdoor_email": "$quietdoor_edge_email",
+    "$quietdoor_roles": "$quietdoor_edge_roles",
+}
+
+
+@dataclass(frozen=True)
+class Edge:
+    """What stands in front of a site.
+
+    :param networks: the addresses that it connects from, each a network.
+    :param by_certificate: whether it has to show a client certificate of its own as well.
+    :param certificate_authority: the file of the CA that this certificate comes from.
+    :param crl: the file of that CA's CRLs, empty for none.
+    :param fingerprints: SHA-1 of its certificates, lower-case hex.
+    :param subjects: subjects of its certificates as nginx prints them (RFC 2253).
+    :param profile: what it says, and in which words.
+    """
+
+    networks: tuple[str, ...]
+    by_certificate: bool
+    certificate_authority: str
+    crl: str
+    fingerprints: tuple[str, ...]
+    subjects: tuple[str, ...]
+    profile: Profile
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything that a template needs, as plain data."""
+        headers = self.profile.headers
+        said = {key: f"$http_{name.lower().replace('-', '_')}" for key, name in headers.items()}
+        way = self.profile.way
+        return {
+            "networks": list(self.networks),
+            "by_certificate": self.by_certificate,
+            "certificate_authority": self.certificate_authority,
+            "crl": self.crl,
+            "fingerprints": list(self.fingerprints),
+            "subject_keys": [regex_exact(subject) for subject in self.subjects],
+            "said": said,
+            "identifier": said[way],
+            "whole": way if way in SPELLINGS else "",
+            "verified_key": quote_verbatim(rf"~^1:{self.profile.verified.replace('.', '[.]')}\z"),
+            "patterns": {
+                key: [{"key": one, "value": value} for one, value in pairs]
+                for key, pairs in patterns(self.profile).items()
+            },
+            "address_header": self.profile.address,
+            "recursive": self.profile.recursive,
+        }
+
+    def header_names(self) -> list[str]:
+        """The headers of which none may reach the application."""
+        names = dict.fromkeys([*self.profile.headers.values(), self.profile.address])
+        return [name for name in names if name.lower() not in _ADDRESS_HEADERS]
+
+
+def variable(edge: Edge | None, direct: str) -> str:
+    """Return what takes the place of a variable that speaks of a direct visitor."""
+    return _VARIABLES[direct] if edge else direct
+
+
+def parse_edge(entry: Entry) -> Edge | None:
+    """Read ``source`` and what belongs to it; None if visitors come directly.
+
+    :raises Problem: that names the key at fault.
+    """
+    source = entry.choice("source", SOURCES, "direct")
+    if source == "direct":
+        for key in ("trusted_proxies", "edge"):
+            if entry.value(key) is not None:
+                raise entry.problem(key, "has no effect with source: direct", "Remove it, or write source: edge")
+        return None
+    if entry.text("manage", "", default="vhost") == "snippets":
+        raise entry.problem(
+            "source",
+            "edge cannot be had with manage: snippets: what your server says of real_ip decides with",
+            "Write manage: vhost",
+        )
+    part = entry.part("edge", EDGE_KEYS, f"Write a mapping of profile and some of {', '.join(EDGE_KEYS[1:])}")
+    if entry.value("edge") is None:
+        raise entry.problem(
+            "edge", "missing", f"Write at least profile, one of: {', '.join([*PROFILES, CUSTOM])}, and certificates"
+        )
+    by_certificate = _parse_authentication(part)
+    fingerprints, subjects = _parse_certificates(part) if by_certificate else ((), ())
+    return Edge(
+        networks=parse_networks(
+            entry,
+            "trusted_proxies",
+            "Write the addresses and networks that the edge connects from, as in [192.0.2.10, 198.51.100.0/24]",
+        ),
+        by_certificate=by_certificate,
+        certificate_authority=parse_path(part, "certificate_authority") if by_certificate else "",
+        crl=parse_path(part, "crl") if part.given("crl") else "",
+        fingerprints=fingerprints,
+        subjects=subjects,
+        profile=_parse_profile(part),
+    )
+
+
+def _parse_authentication(part: Entry) -> bool:
+    authentication = part.choice("authentication", AUTHENTICATIONS, "certificate")
+    for key in _PEER_KEYS if authentication == "network" else ():
+        if part.value(key) is not None:
+            raise part.problem(
+                key, "has no effect with authentication: network", "Remove it, or write authentication: certificate"
+            )
+    return authentication == "certificate"
+
+
+def _parse_certificates(part: Entry) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The edge's own certificates: SHA-1 fingerprints, and subjects."""
+    mend = (
+        "Write a list of SHA-1 fingerprints (40 hex digits, colons do not matter) or subjects as "
+        "openssl x509 -noout -subject -nameopt RFC2253 prints them, or write authentication: network"
+    )
+    if not part.given("certificates"):
+        raise part.problem(
+            "certificates", "missing: a CA alone does not say which of its certificates is the edge", mend
+        )
+    items = part.texts("certificates", mend)
+    fingerprints, subjects = [], []
+    for item in items:
+        digits = item.replace(":", "")
+        if _FINGERPRINT.fullmatch(digits):
+            fingerprints.append(digits.lower())
+        elif _DN.fullmatch(item):
+            subjects.append(item)
+        else:
+            raise part.problem("certificates", f"{item!r} is no SHA-1 fingerprint and no subject", mend)
+    if not items:
+        raise part.problem("certificates", "an empty list", mend)
+    double = first_double([*fingerprints, *subjects])
+    if double:
+        raise part.problem("certificates", f"{double} stands there twice", "Remove one of them")
+    return tuple(fingerprints), tuple(subjects)
+
+
+def _parse_profile(part: Entry) -> Profile:
+    name = part.choice("profile", [*PROFILES, CUSTOM])
+    names = _parse_headers(part)
+    profile = _custom(part, names) if name == CUSTOM else _renamed(part, PROFILES[name], names)
+    profile = replace(profile, address=_parse_address_header(part, profile))
+    double = first_double([header.lower() for header in [*profile.headers.values(), profile.address]])
+    if double:
+        raise part.problem("headers", f"{double} stands there twice", "Give every header a name of its own")
+    return profile
+
+
+def _parse_headers(part: Entry) -> dict[str, str]:
+    headers = part.part("headers", HEADERS, f"Write a mapping of some of {', '.join(HEADERS)} to names of headers")
+    return {key: header_name(headers, key, None) for key in HEADERS if headers.given(key)}
+
+
+def _renamed(part: Entry, profile: Profile, names: dict[str, str]) -> Profile:
+    for key in names:
+        if key not in profile.headers:
+            raise part.problem(
+                "headers",
+                f"{key} is not said by this profile",
+                f"It says {', '.join(profile.headers)}; write profile: {CUSTOM} for anything else",
+            )
+    if part.value("verified_value") is not None:
+        raise part.problem("verified_value", "is given by the profile", f"Remove it, or write profile: {CUSTOM}")
+    return replace(profile, headers={**profile.headers, **names})
+
+
+def _custom(part: Entry, names: dict[str, str]) -> Profile:
+    ways = [way for way, needed in WAYS.items() if set(needed) & set(names)]
+    if not ways:
+        raise part.problem(
+            "headers",
+            "nothing says whose certificate it is, so allow could let nobody in and nobody could be shut out",
+            f"Name the headers of one of: {', '.join(' + '.join(needed) for needed in WAYS.values())}",
+        )
+    missing = [header for header in WAYS[ways[0]] if header not in names]
+    if missing:
+        raise part.problem("headers", f"{missing[0]} is missing", f"{' and '.join(WAYS[ways[0]])} go together")
+    if len(ways) > 1:
+        raise part.problem("headers", f"{' and '.join(ways)} both say whose certificate it is", "Name one of them")
+    mend = "Write what the header of verify says of a good certificate, as in SUCCESS"
+    verified = part.text("verified_value", mend, default="SUCCESS" if "verify" in names else "")
+    if verified and "verify" not in names:
+        raise part.problem("verified_value", "has no effect without headers: verify", "Name that header, or remove it")
+    if verified and not _VERIFIED.fullmatch(verified):
+        raise part.problem("verified_value", f"{verified!r} cannot be compared", f"{mend}: letters, digits, - _ and .")
+    if "verify" not in names and ways[0] == "serial":
+        raise part.problem(
+            "headers",
+            "verify is missing, and a serial number alone does not say that the certificate was verified",
+            "Name the header that says so, or let the edge send a SHA-256 digest of the certificate",
+        )
+    return Profile(way=ways[0], headers=names, verified=verified)
+
+
+def _parse_address_header(part: Entry, profile: Profile) -> str:
+    mend = "Write the name of the header in which the edge sends the visitor's address"
+    name = part.text("address_header", mend, default=profile.address)
+    if name.lower() in _ADDRESS_HEADERS or name == profile.address:
+        return name
+    return header_name(part, "address_header", None)

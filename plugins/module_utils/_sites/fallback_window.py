@@ -1,0 +1,169 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The window of stage ``fallback``: who gets in without a certificate, and until when.
+
+nginx closes it by itself: at every request its clock (``$msec``, seconds since 1970 with three decimals) is matched against an
+expression that means "earlier than the deadline". No reload, timer or run of Ansible takes part.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+from .._contracts.gate_manifest import EARLIEST, LATEST
+from .field_reader import kind
+from .networks import parse_networks
+from .upstreams import parse_path
+
+if TYPE_CHECKING:
+    from .field_reader import Entry
+
+USUAL = timedelta(days=7)
+LONGEST = timedelta(days=30)
+
+_KEYS = ("networks", "until", "basic_auth")
+_BASIC_AUTH_KEYS = ("user_file", "realm", "rate", "burst")
+_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(?::\d{2})?(?:[Zz]|[+-]\d{2}:\d{2})")
+_REALM = re.compile(r"[A-Za-z0-9 .,:_-]{1,60}")
+_RATE = re.compile(r"[1-9][0-9]{0,5}r/[sm]")
+
+
+@dataclass(frozen=True)
+class BasicAuth:
+    """The side door: HTTP Basic (RFC 7617). ``rate`` and ``burst``, as of ``limit_req``, limit the attempts of one address."""
+
+    user_file: str
+    realm: str
+    rate: str
+    burst: int
+
+
+@dataclass(frozen=True)
+class Window:
+    """``networks`` in CIDR notation, ``until`` in seconds since 1970, 0 if none was named."""
+
+    networks: tuple[str, ...]
+    until: int
+    basic_auth: BasicAuth | None
+
+    @property
+    def somebody(self) -> bool:
+        """Whether it lets in anybody at all."""
+        return bool(self.networks or self.basic_auth)
+
+
+def before(deadline: int) -> str:
+    r"""Return a key for ``map $msec``: every moment before ``deadline``, to the millisecond.
+
+    Written out because nginx cannot compare numbers. Whatever is not ten digits, a dot and three digits does not match, and
+    the window counts as closed.
+
+    :param deadline: seconds since 1970, ten digits.
+    """
+    if not EARLIEST <= deadline <= LATEST:
+        raise ValueError(f"{deadline} has not ten digits")
+    digits = str(deadline)
+    lower = [
+        f"{digits[:place]}{_up_to(int(digit) - 1)}{_any(len(digits) - place - 1)}"
+        for place, digit in enumerate(digits)
+        if digit != "0"
+    ]
+    return f'"~^(?:{"|".join(lower)})\\\\.[0-9][0-9][0-9]\\\\z"'
+
+
+def _up_to(digit: int) -> str:
+    return "0" if digit == 0 else f"[0-{digit}]"
+
+
+def _any(places: int) -> str:
+    return "[0-9]" * places
+
+
+def parse_window(entry: Entry) -> Window:
+    """Read ``window``. The deadline is judged apart, by :func:`settle`, since it depends on the moment.
+
+    :raises Problem: if it is none, lets in everybody, or says when it ends in a way that can be misread.
+    """
+    mend = "Write a mapping of networks, until and basic_auth"
+    part = entry.part("window", _KEYS, mend)
+    return Window(_networks(part), _until(part), _basic_auth(part))
+
+
+def settle(entry: Entry, window: Window, known: int, now: float) -> Window:
+    """Return the window with its deadline: the one that was written, else that of the live gate, else a week from now.
+
+    :param known: the deadline of the window that is live on this host, seconds since 1970; 0 if there is none.
+    :param now: seconds since 1970.
+    :raises Problem: if nobody gets in, or the deadline is past or too far away.
+    """
+    if not window.somebody:
+        raise entry.problem(
+            "window",
+            "lets nobody in, so stage fallback would be enforce",
+            "Write window: networks: with the networks from which people may come without a certificate, or basic_auth",
+        )
+    # What is live already may end: a second run changes nothing, and says nothing of a window that has closed by itself.
+    if window.until and window.until == known:
+        return window
+    until = window.until or known or int(now + USUAL.total_seconds())
+    if window.until and until <= now:
+        raise entry.problem("window: until", f"{_shown(until)} is past", "Write a moment to come, or stage: enforce")
+    if until > now + LONGEST.total_seconds():
+        raise entry.problem(
+            "window: until", f"{_shown(until)} is more than {LONGEST.days} days ahead", "Write an earlier moment"
+        )
+    return Window(window.networks, until, window.basic_auth)
+
+
+def _networks(part: Entry) -> tuple[str, ...]:
+    mend = "Write a list of networks and addresses, as in [192.0.2.0/24, '2001:db8::/32', 198.51.100.7]"
+    return parse_networks(part, "networks", mend) if part.value("networks") not in (None, []) else ()
+
+
+def _until(part: Entry) -> int:
+    mend = 'Write date, time and offset, as in "2026-12-01T18:00:00+01:00"'
+    value = part.value("until")
+    if value is None or value == "":
+        return 0
+    if isinstance(value, str):
+        if not _MOMENT.fullmatch(value):
+            raise part.problem("until", f"{value!r} is no moment with a time zone", mend)
+        try:
+            value = datetime.fromisoformat(re.sub("[Zz]$", "+00:00", value.replace(" ", "T").replace("t", "T")))
+        except ValueError:
+            raise part.problem("until", f"{value!r} is no moment", mend) from None
+    if not isinstance(value, datetime):
+        raise part.problem("until", f"{value!r} is {kind(value)}, not a moment", mend)
+    if value.tzinfo is None:
+        raise part.problem("until", f"{value} has no time zone", mend)
+    seconds = int(value.timestamp())
+    if not EARLIEST <= seconds <= LATEST:
+        raise part.problem("until", f"{value} is out of range", mend)
+    return seconds
+
+
+def _basic_auth(part: Entry) -> BasicAuth | None:
+    mend = "Write a mapping of user_file (on the web host, as auth_basic_user_file takes it), and realm, rate and burst"
+    if part.value("basic_auth") is None:
+        return None
+    door = part.part("basic_auth", _BASIC_AUTH_KEYS, mend)
+    realm = door.text("realm", mend, default="Side door")
+    if not _REALM.fullmatch(realm) or realm == "off":
+        raise door.problem(
+            "realm", f"{realm!r} cannot be shown", "Write letters, digits, spaces and . , : _ -, at most 60"
+        )
+    rate = door.text("rate", mend, default="2r/s")
+    if not _RATE.fullmatch(rate):
+        raise door.problem("rate", f"{rate!r} is no rate", "Write it as nginx does, 2r/s or 30r/m")
+    burst = door.value("burst") if door.given("burst") else 200
+    if isinstance(burst, bool) or not isinstance(burst, int) or not 0 <= burst <= 10000:
+        raise door.problem("burst", f"{burst!r} is no number of requests", "Write a whole number up to 10000")
+    return BasicAuth(parse_path(door, "user_file"), realm, rate, burst)
+
+
+def _shown(moment: int) -> str:
+    return f"{datetime.fromtimestamp(moment, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"

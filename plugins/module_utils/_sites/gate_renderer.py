@@ -1,0 +1,150 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Render the files of a gate from its sites, without Ansible."""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from .._common.errors import Problem
+from .._contracts.log_format import LOG_FORMATS
+from .._nginx.quoting import quote
+from .default_server import POLICIES, neighbours_from, plan_default_servers
+from .http_context import http_context
+from .shared_upstreams import ways_round
+from .site_context import site_context
+from .template_context import describe_site, manifest_of
+from .upstream_context import decision_context, location_context, reproxy_context, upstream_context
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from .default_server import Plan
+    from .models import Site
+
+TEMPLATES = os.path.join(os.path.dirname(os.path.abspath(__file__)), *[os.pardir] * 3, "roles", "gate", "templates")
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """Settings for all sites of a host.
+
+    :param log_path: the directory of the access logs.
+    :param log_format: ``json`` or ``combined``.
+    :param default_server: ``auto``, ``always`` or ``never``.
+    """
+
+    log_path: str
+    log_format: str = "json"
+    default_server: str = "auto"
+
+
+@dataclass(frozen=True)
+class RenderedGate:
+    """The files of a gate, and what was decided for them.
+
+    :param candidate: path relative to ``quietdoor/gate/`` -> text; empty without a site.
+    :param default_servers: for which addresses the gate owns the default server, and why.
+    :param bypasses: one sentence for each application behind a guarded path that a public part reaches as well.
+    """
+
+    sites: tuple[Site, ...]
+    candidate: dict[str, str]
+    default_servers: Plan
+    bypasses: tuple[str, ...]
+
+
+def render_gate(sites: Sequence[Site], nginx: Mapping[str, Any], settings: GateSettings) -> RenderedGate:
+    """Return the files of a gate for these sites, the absent ones left out.
+
+    :param sites: with windows that are settled.
+    :param nginx: what module nginx_info returned.
+    :raises Problem: if the sites do not go with what nginx serves already, or a setting is not valid.
+    """
+    _check(settings)
+    present = tuple(site for site in sites if site.stage != "absent")
+    plan = plan_default_servers(
+        present,
+        None if nginx["configuration_error"] else neighbours_from(nginx["listens"]),
+        settings.default_server,
+        can_reject=bool(nginx["capabilities"]["ssl_reject_handshake"]),
+    )
+    candidate = dict(_files(present, nginx["capabilities"], settings, plan)) if present else {}
+    return RenderedGate(present, candidate, plan, ways_round(sites))
+
+
+@functools.cache
+def template_environment() -> jinja2.Environment:
+    """Return the environment of the templates; a name that is not defined is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["nginx_quote"] = quote
+    return environment
+
+
+def _check(settings: GateSettings) -> None:
+    for name, value, known in (
+        ("gate_default_server", settings.default_server, POLICIES),
+        ("gate_log_format", settings.log_format, LOG_FORMATS),
+    ):
+        if value not in known:
+            raise Problem(f"{name}: {value!r} is unknown", f"Write one of: {', '.join(known)}")
+
+
+def _files(
+    sites: Sequence[Site], capabilities: Mapping[str, bool], settings: GateSettings, plan: Plan
+) -> Iterator[tuple[str, str]]:
+    """Yield path and text of each file."""
+    described = [describe_site(site) for site in sites]
+    # Before 1.25.1 HTTP/2 belongs to an address, since then to a server.
+    by_listen = capabilities["http2"] and not capabilities["http2_directive"]
+    http2_tokens = [listen.token for listen in plan.http2] if by_listen else []
+    environment = template_environment()
+
+    def rendered(template: str, **more: Any) -> str:
+        return environment.get_template(f"{template}.conf.j2").render(capabilities=capabilities, **more)
+
+    yield "http.conf", rendered("http", **http_context(described, plan, http2_tokens=http2_tokens))
+    yield "manifest.json", manifest_of(sites).render()
+    for one, site in zip(sites, described):
+        name, snippets = site["name"], site["manage"] == "snippets"
+        for part, path in _site_files(one):
+            context = site_context(
+                one,
+                part,
+                log_path=settings.log_path,
+                log_format=settings.log_format,
+                http2_tokens=http2_tokens,
+            )
+            yield path, rendered("site", **context)
+        if site["comes_again"]:
+            yield (
+                f"snippets/{name}-again.conf",
+                rendered("upstream/reproxy", **reproxy_context(site, settings.log_path)),
+            )
+        for handler in site["handlers"]:
+            if snippets:
+                text = rendered("upstream/location", **location_context(site, handler))
+            else:
+                text = rendered(f"upstream/{handler['kind']}", **upstream_context(site, handler))
+            yield f"snippets/{name}-{handler['key']}.conf", text
+        if site["auth_request"]:
+            yield f"snippets/{name}-decision.conf", rendered("upstream/decision_service", **decision_context(site))
+
+
+def _site_files(site: Site) -> list[tuple[str, str]]:
+    """Return part and path of each file that template site.conf.j2 renders."""
+    path = f"sites/{site.name}.conf"
+    if site.manage == "vhost":
+        return [("whole", path)]
+    return [("http", path), ("server", f"snippets/{site.name}-server.conf")]

@@ -1,0 +1,156 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Define ``Site`` and the values that its fields may have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+from .access_rules import Allow, RateLimit
+from .edge import Edge
+from .fallback_window import Window
+from .upstreams import Upstream
+
+STAGES = ("absent", "observe", "fallback", "enforce")
+
+
+# Stages in which a request can get through without a good certificate.
+OPEN = ("observe", "fallback")
+
+
+MODES = ("host", "path")
+
+
+SPELLINGS = ("strict", "loose")
+
+
+MANAGED = ("vhost", "snippets")
+
+
+REVOCATIONS = ("crl", "map")
+
+
+KEYS = (
+    "allow",
+    "auth_request",
+    "certificate",
+    "certificate_key",
+    "client_max_body_size",
+    "contact",
+    "edge",
+    "fastcgi_script",
+    "hsts",
+    "identity_headers",
+    "listen",
+    "manage",
+    "mode",
+    "name",
+    "path_spelling",
+    "paths",
+    "rate_limit",
+    "revocation",
+    "server_names",
+    "source",
+    "stage",
+    "staging_listen",
+    "trusted_proxies",
+    "upstream",
+    "upstream_ca",
+    "websocket",
+    "window",
+)
+
+
+PATH_KEYS = ("path", "upstream", "upstream_ca", "fastcgi_script")
+
+
+# What stands in the operator's own server, where only snippets are ours.
+VHOST_KEYS = ("certificate", "certificate_key", "client_max_body_size", "fastcgi_script", "upstream_ca", "websocket")
+
+
+EVERY_ADDRESS = "*"
+
+
+# Of the 46 bytes for the name of a variable (variables_hash_bucket_size, with cache lines of 64 bytes) "quietdoor_site_" and the
+# longest ending, "_edge_fingerprint", leave these.
+_LONGEST_SLUG = 14
+
+
+@dataclass(frozen=True)
+class Listen:
+    """One address and port of a site. ``address`` is ``*``, an IPv4 address, or an IPv6 address without brackets."""
+
+    address: str
+    port: int
+
+    @property
+    def token(self) -> str:
+        """The address as the directive ``listen`` takes it."""
+        if self.address == EVERY_ADDRESS:
+            return str(self.port)
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+    @property
+    def reachable_at(self) -> str:
+        """An address at which the host itself reaches this listener."""
+        return {EVERY_ADDRESS: "127.0.0.1", "::": "::1"}.get(self.address, self.address)
+
+
+@dataclass(frozen=True)
+class GuardedPath:
+    """A path of a site in mode ``path``, without a final slash; it and everything below it is guarded."""
+
+    path: str
+    upstream: Upstream
+
+
+@dataclass(frozen=True)
+class Site:
+    """One entry of ``gate_sites``, complete and valid. ``upstream`` answers the whole site, or its public part."""
+
+    name: str
+    stage: str
+    manage: str
+    mode: str
+    edge: Edge | None
+    server_names: tuple[str, ...]
+    listen: tuple[Listen, ...]
+    upstream: Upstream
+    paths: tuple[GuardedPath, ...]
+    path_spelling: str
+    allow: Allow
+    window: Window
+    identity_headers: tuple[tuple[str, str, str], ...]
+    auth_request: str
+    hsts: str
+    rate_limit: RateLimit | None
+    revocation: str
+    certificate: str
+    certificate_key: str
+    contact: str
+    client_max_body_size: str
+    websocket: bool
+    staging_listen: tuple[Listen, ...] = ()
+    rehearsal: bool = False
+
+    @property
+    def slug(self) -> str:
+        """The name as a part of a name of ours in nginx; of a long one its beginning, and a digest that tells it from others."""
+        name = self.name.replace("-", "_")
+        return name if len(name) <= _LONGEST_SLUG else f"{name[:7]}_{sha256(name.encode()).hexdigest()[:6]}"
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Those that it can be in, from the first to the last.
+
+        A window is for a server of ours that people come to themselves: behind an edge the peer of every connection is the
+        edge, and in somebody else's server a visitor with a bad certificate comes a second time, from nginx itself.
+        """
+        return STAGES if self.manage == "vhost" and not self.edge else tuple(one for one in STAGES if one != "fallback")
+
+    @property
+    def comes_again(self) -> bool:
+        """Whether a visitor with a bad certificate comes a second time, without one, so that somebody else's locations answer."""
+        return self.manage == "snippets" and (self.mode == "path" or self.stage in OPEN)

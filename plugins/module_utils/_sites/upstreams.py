@@ -1,0 +1,155 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What answers a request once it may pass: an application, or a directory of files."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .field_reader import Entry
+
+_HOST = r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])"
+_SOCKET_PATH = r"/[A-Za-z0-9._/@+-]+"
+_NETWORK = re.compile(rf"(?P<scheme>https?|grpcs?|fastcgi)://{_HOST}(?::(?P<port>[0-9]+))?/?")
+_SOCKET = re.compile(rf"(?P<scheme>http|grpc|fastcgi)://unix:(?P<path>{_SOCKET_PATH})")
+_DECISION = re.compile(
+    rf"http://(?:{_HOST}(?::(?P<port>[0-9]+))?|unix:{_SOCKET_PATH}(?=:))(?P<path>:?/[A-Za-z0-9._~/-]*)?"
+)
+_KINDS = {"http": "proxy", "https": "proxy", "grpc": "grpc", "grpcs": "grpc", "fastcgi": "fastcgi"}
+_PORT = re.compile(r"[0-9]{1,5}")
+# A dollar sign would start a variable; engine:, store: and data: name keys that are no files.
+_PATH = re.compile(r"(?![A-Za-z][A-Za-z0-9+.-]*:)[^$]{1,1000}")
+_DIRECTORY = re.compile(r"/[^$]{0,1000}")
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """What answers.
+
+    :param kind: ``proxy``, ``grpc``, ``fastcgi`` or ``static``.
+    :param address: what the directive of that kind takes; the directory for ``static``.
+    :param name: the host in it, empty for a socket or a directory.
+    :param tls: whether nginx speaks TLS to it.
+    :param ca: the file of the CA that its certificate must come from, empty if that is not checked.
+    :param script: what a FastCGI server is to run, the absolute path of a file.
+    """
+
+    kind: str
+    address: str
+    name: str
+    tls: bool
+    ca: str
+    script: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain data."""
+        return asdict(self)
+
+
+def parse_upstream(entry: Entry, *, answers: bool = True) -> Upstream:
+    """Read ``upstream`` and what belongs to it.
+
+    A path is refused: with one, nginx would rewrite every URI instead of handing it on as it came.
+
+    :param answers: whether the gate itself hands requests on to it; else a server of somebody else's does, which says how.
+    :raises Problem: if it is no upstream, or if ``upstream_ca`` or ``fastcgi_script`` does not go with it.
+    """
+    mend = (
+        "Write http://host:port, https://host:port, grpc://host:port, grpcs://host:port, fastcgi://host:port, "
+        "unix:/path/of/socket in place of host:port, or the absolute path of a directory; without a path behind host and port"
+    )
+    text = entry.text("upstream", mend)
+    kind, address, name, tls = _read(entry, text, mend)
+    return Upstream(kind, address, name, tls, _ca(entry, tls), _script(entry, kind) if answers else "")
+
+
+def parse_decision_service(entry: Entry) -> str:
+    """The URL under ``auth_request`` as ``proxy_pass`` takes it, always with a path; empty if there is none.
+
+    :raises Problem: if it is no such URL.
+    """
+    mend = "Write http://host:port/path or http://unix:/path/of/socket:/path; the service should be on this host"
+    text = entry.text("auth_request", mend, default="")
+    match = _DECISION.fullmatch(text)
+    if text and not match:
+        raise entry.problem("auth_request", f"{text!r} is no address of a decision service", mend)
+    if not match:
+        return ""
+    if match["host"] and (match["path"] or "").startswith(":"):
+        raise entry.problem("auth_request", f"{text!r} is no address of a decision service", mend)
+    if match["port"]:
+        parse_port(entry, "auth_request", match["port"])
+    return text if match["path"] else f"{text}/"
+
+
+def parse_port(entry: Entry, key: str, text: str) -> int:
+    """A TCP port.
+
+    :raises Problem: if it is none.
+    """
+    if not _PORT.fullmatch(text) or not 1 <= int(text) <= 65535:
+        raise entry.problem(key, f"{text} is no port", "Write a port from 1 to 65535")
+    return int(text)
+
+
+def parse_path(entry: Entry, key: str) -> str:
+    """The path of a file as a directive takes it.
+
+    :raises Problem: if it is missing, or nginx would not take it for the path of a file.
+    """
+    mend = "Write the path of a PEM file on the web host, absolute or relative to the directory of nginx.conf"
+    path = entry.text(key, mend)
+    if not _PATH.fullmatch(path) or not path.isprintable():
+        raise entry.problem(key, f"{path!r} cannot be the path of a file", mend)
+    return path
+
+
+def _read(entry: Entry, text: str, mend: str) -> tuple[str, str, str, bool]:
+    if text.startswith("/"):
+        if not _DIRECTORY.fullmatch(text) or not text.isprintable() or ".." in text.split("/"):
+            raise entry.problem("upstream", f"{text!r} cannot be the path of a directory", mend)
+        return "static", text.rstrip("/") or "/", "", False
+    socket = _SOCKET.fullmatch(text)
+    if socket:
+        scheme = socket["scheme"]
+        return _KINDS[scheme], f"unix:{socket['path']}" if scheme == "fastcgi" else text, "", False
+    match = _NETWORK.fullmatch(text)
+    if not match:
+        raise entry.problem("upstream", f"{text!r} is no address of an application", mend)
+    scheme = match["scheme"]
+    if match["port"]:
+        parse_port(entry, "upstream", match["port"])
+    elif scheme in ("grpc", "grpcs", "fastcgi"):
+        raise entry.problem("upstream", f"{text!r} has no port, and {scheme} has no usual one", mend)
+    address = text.rstrip("/")
+    if scheme == "fastcgi":
+        address = address[len("fastcgi://") :]
+    return _KINDS[scheme], address, match["host"].strip("[]"), scheme in ("https", "grpcs")
+
+
+def _ca(entry: Entry, tls: bool) -> str:
+    if not entry.given("upstream_ca"):
+        return ""
+    if not tls:
+        raise entry.problem(
+            "upstream_ca", "has no effect, because upstream is not https", "Remove it, or write upstream as https://"
+        )
+    return parse_path(entry, "upstream_ca")
+
+
+def _script(entry: Entry, kind: str) -> str:
+    if kind == "fastcgi":
+        mend = (
+            "Write the absolute path of the script that answers every request, for example /srv/panel/public/index.php"
+        )
+        script = entry.text("fastcgi_script", mend)
+        if not _DIRECTORY.fullmatch(script) or not script.isprintable() or script.endswith("/"):
+            raise entry.problem("fastcgi_script", f"{script!r} cannot be the path of a script", mend)
+        return script
+    if entry.given("fastcgi_script"):
+        raise entry.problem("fastcgi_script", "has no effect, because upstream is not fastcgi", "Remove it")
+    return ""

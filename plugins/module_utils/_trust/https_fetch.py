@@ -1,0 +1,195 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fetching one small file over https or from a mounted directory: bounded in size and in time, no redirect, no guessing."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import socket
+import ssl
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from .._common.errors import Problem
+from .._common.files import opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PIECE = 65536
+_OK = 200
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a publication lies.
+
+    :param url: an https URL or a directory (absolute path or file URL), without a final slash.
+    :param server_ca: PEM file of the CA that signed the https server's certificate; empty for those that the system knows.
+    :param timeout: seconds for one file, from the connection to the last byte.
+    """
+
+    url: str
+    server_ca: str = ""
+    timeout: float = 30.0
+
+    def fetch(self, name: str, limit: int) -> bytes:
+        """Return the file ``name``.
+
+        :param limit: bytes; a longer file is refused.
+        :raises Problem: whatever the other side does.
+        """
+        if self.url.startswith("/"):
+            return _read(os.path.join(self.url, name), limit)
+        return self._get(f"{self.url}/{name}", limit)
+
+    def _get(self, url: str, limit: int) -> bytes:
+        parts = urlsplit(url)
+        context = self._context()
+        try:
+            with _connected(str(parts.hostname), parts.port or 443, context, self.timeout) as tls:
+                return _exchange(tls, parts.netloc, parts.path, url, limit)
+        except ssl.SSLCertVerificationError as error:
+            raise Problem(
+                f"{url}: the server's certificate is not trusted ({error.verify_message})",
+                "Set trust_url_ca to the CA that signed it, or mend the server's certificate",
+            ) from None
+        except _Late:
+            raise Problem(
+                f"{url} did not arrive within {self.timeout:g} s", "Look at the server, or raise trust_pull_timeout"
+            ) from None
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise Problem(
+                f"{url} could not be fetched: {error or type(error).__name__}", "Look at the server"
+            ) from None
+
+    def _context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if not self.server_ca:
+            return context
+        try:
+            # Exactly this CA, and none that the system knows.
+            context = ssl.create_default_context(cafile=self.server_ca)
+        except (OSError, ssl.SSLError) as error:
+            raise Problem(f"trust_url_ca {self.server_ca} cannot be used: {error}", "Give a PEM file") from None
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return context
+
+
+def source_from(url: str, server_ca: str, timeout: float) -> Source:
+    """Return the source that the options name.
+
+    :raises Problem: if the URL is neither https nor a directory.
+    """
+    mend = "Give an https URL, or the absolute path of a directory"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise Problem(f"trust_url {url!r} is no URL ({error})", mend) from None
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return Source(os.path.normpath(parts.path), timeout=timeout)
+    if url.startswith("/"):
+        return Source(os.path.normpath(url), timeout=timeout)
+    if parts.scheme == "http":
+        raise Problem(
+            f"trust_url {url} is not https: chain and CRLs are signed, but who has which role is not",
+            "Serve the publication over https",
+        )
+    whole = parts.hostname and not (parts.query or parts.fragment or "@" in parts.netloc) and port != 0
+    if parts.scheme != "https" or not whole or not url.isascii() or not url.isprintable() or " " in url:
+        raise Problem(f"trust_url {url!r} is no https URL of a directory", mend)
+    return Source(url.rstrip("/"), server_ca, timeout)
+
+
+class _Late(Exception):
+    """The time is over."""
+
+
+def _read(path: str, limit: int) -> bytes:
+    try:
+        with opened(path, "rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise Problem(
+            f"{path} cannot be read: {error.strerror}", "Look whether the directory is mounted and readable"
+        ) from None
+    return _bounded(data, path, limit)
+
+
+def _bounded(data: bytes, name: str, limit: int) -> bytes:
+    if len(data) > limit:
+        raise Problem(f"{name} is larger than {limit} bytes, the most that is taken", "Look at what is served there")
+    return data
+
+
+@contextlib.contextmanager
+def _connected(host: str, port: int, context: ssl.SSLContext, timeout: float) -> Iterator[ssl.SSLSocket]:
+    """Connect, and cut the connection when the time is over, however busily the other side drips."""
+    deadline = time.monotonic() + timeout
+    with socket.create_connection((host, port), timeout=timeout) as raw:
+        tls = context.wrap_socket(raw, server_hostname=host, do_handshake_on_connect=False)
+    # The plain shutdown: ssl's own would take the TLS state away from the thread that reads.
+    watch = threading.Timer(max(deadline - time.monotonic(), 0), _cut, [tls])
+    watch.daemon = True
+    watch.start()
+    try:
+        with tls:
+            tls.do_handshake()
+            yield tls
+    except (OSError, http.client.HTTPException):
+        if time.monotonic() >= deadline:
+            raise _Late from None
+        raise
+    finally:
+        watch.cancel()
+
+
+def _cut(tls: ssl.SSLSocket) -> None:
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(tls, socket.SHUT_RDWR)
+
+
+def _exchange(tls: ssl.SSLSocket, host: str, path: str, url: str, limit: int) -> bytes:
+    headers = {"Host": host, "User-Agent": "quietdoor-trust-pull", "Accept-Encoding": "identity", "Connection": "close"}
+    lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    tls.sendall("\r\n".join(lines).encode("ascii"))
+    response = http.client.HTTPResponse(tls)
+    try:
+        response.begin()
+        if response.status != _OK:
+            raise _refusal(response, url)
+        data = b"".join(_pieces(response, limit))
+        # A connection that was cut looks like the end of the file.
+        if response.length and len(data) <= limit:
+            raise http.client.IncompleteRead(data, response.length)
+    finally:
+        response.close()
+    return _bounded(data, url, limit)
+
+
+def _pieces(response: http.client.HTTPResponse, limit: int) -> Iterator[bytes]:
+    room = limit + 1
+    while room > 0:
+        piece = response.read(min(room, _PIECE))
+        if not piece:
+            return
+        room -= len(piece)
+        yield piece
+
+
+def _refusal(response: Any, url: str) -> Problem:
+    location = response.getheader("Location")
+    if location is not None:
+        return Problem(
+            f"{url} leads elsewhere (status {response.status}, to {str(location)[:200]!r}), which is not followed",
+            "Set trust_url to where the files really are",
+        )
+    return Problem(f"{url} answered with status {response.status}", "Look whether the publication is served there")

@@ -1,0 +1,288 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the CA host publishes for web hosts: five files of public data, as docs/architecture.md says. Read strictly."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .._common.certificate_fields import read_certificate, same_name, subjects_in
+from .._common.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MANIFEST = "trust.json"
+DATA_FILES = ("ca.pem", "crl.pem", "identities.json", "denied.json")
+FILES = (*DATA_FILES, MANIFEST)
+
+# $ssl_client_serial: i2a_ASN1_INTEGER(), upper-case hex in whole bytes without leading zero bytes; RFC 5280 allows 20 bytes.
+SERIAL = re.compile(r"00|(?!00)(?:[0-9A-F]{2}){1,20}")
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_SHA1 = re.compile(r"[0-9a-fA-F]{40}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
+_ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,63}")
+_EMAIL = re.compile(r"(?=.{3,254}\Z)[A-Za-z0-9.!#%&'*+/=?^_~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
+_DN = re.compile(r"[\x20-\x7e]{1,2000}")
+# RFC 4648 section 4, of 3000 bytes at most: no map of nginx holds more.
+_DER = re.compile(r"(?=.{4,4000}\Z)(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_HIGHEST_ISSUER = 999
+_MEND = "Publish again with role authority, and hand over the files as they are"
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """A CA whose clients are known. ``subject`` is its name as nginx prints it, ``sha256`` of its certificate, lower-case hex."""
+
+    id: int
+    subject: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whose certificate it is. ``key`` is issuer id, colon, serial.
+
+    What follows the roles is of the certificate, and empty if not told. The digests are lower-case hex, ``der`` is all of it in
+    Base64, ``subject`` its name as nginx prints it. With ``der`` the digests are its own, and its issuer and serial are
+    those of the key; without it, nothing vouches for them.
+    """
+
+    key: str
+    name: str
+    email: tuple[str, ...]
+    roles: tuple[str, ...]
+    sha256: str = ""
+    sha1: str = ""
+    der: str = ""
+    subject: str = ""
+
+    @property
+    def issuer(self) -> str:
+        """The id of the issuer, as text."""
+        return self.key.partition(":")[0]
+
+    @property
+    def serial(self) -> str:
+        """The serial."""
+        return self.key.partition(":")[2]
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A publication that is whole and sound in itself. Of its PEM files only the names of the CAs have been looked at."""
+
+    generation: int
+    texts: dict[str, str]
+    issuers: tuple[Issuer, ...]
+    identities: tuple[Identity, ...]
+    denied: tuple[str, ...]
+
+
+def read_publication(texts: Mapping[str, object]) -> Publication:
+    """Return the publication that the files amount to.
+
+    :param texts: file name -> text.
+    :raises Problem: if a file is missing, does not have its digest, or says something that may not reach nginx.
+    """
+    files = _checked_texts(texts)
+    generation = _checked_manifest(files)
+    identities = _json(files, "identities.json")
+    issuers = _issuers(_list(identities, "issuers", "identities.json"))
+    ids = frozenset(issuer.id for issuer in issuers)
+    people = [_identity(item, ids) for item in _list(identities, "identities", "identities.json")]
+    _check_unique([person.key for person in people], "identities.json: two identities have issuer and serial")
+    for digests in ([one.sha256 for one in people], [one.sha1 for one in people]):
+        _check_unique([digest for digest in digests if digest], "identities.json: two identities have the digest")
+    _check_certificates(people, issuers, files["ca.pem"])
+    denied = [_key(item, ids, "denied.json") for item in _list(_json(files, "denied.json"), "denied", "denied.json")]
+    return Publication(generation, files, issuers, tuple(people), tuple(dict.fromkeys(denied)))
+
+
+def read_generation(text: str) -> int:
+    """Return the generation that the text of a trust.json names.
+
+    :raises Problem: if it names none.
+    """
+    return _generation(_json({MANIFEST: text}, MANIFEST))
+
+
+def _checked_texts(texts: Mapping[str, object]) -> dict[str, str]:
+    if set(texts) != set(FILES):
+        missing, strange = sorted(set(FILES) - set(texts)), sorted(set(texts) - set(FILES))
+        parts = [f"{', '.join(missing)} missing"] if missing else []
+        parts += [f"{', '.join(map(repr, strange))} unknown"] if strange else []
+        raise Problem(f"publication: {'; '.join(parts)}", f"Hand over exactly {', '.join(FILES)}")
+    checked = {}
+    for name in FILES:
+        text = texts[name]
+        if not isinstance(text, str):
+            raise Problem(f"publication: {name} is not text", "Hand over the file's text as a string")
+        checked[name] = text
+    return checked
+
+
+def read_digests(text: str) -> dict[str, str]:
+    """Return the SHA-256 (hex) of every other file that the text of a trust.json gives.
+
+    :raises Problem: if it does not name exactly these files.
+    """
+    digests = _json({MANIFEST: text}, MANIFEST).get("files")
+    if not isinstance(digests, dict) or set(digests) != set(DATA_FILES):
+        raise Problem(f"publication: {MANIFEST} does not name the files {', '.join(DATA_FILES)}", _MEND)
+    return digests
+
+
+def _checked_manifest(files: Mapping[str, str]) -> int:
+    digests = read_digests(files[MANIFEST])
+    for name in DATA_FILES:
+        if hashlib.sha256(files[name].encode("utf-8", "surrogatepass")).hexdigest() != digests[name]:
+            raise Problem(
+                f"publication: {name} does not have the digest that {MANIFEST} gives",
+                "Read it again when the CA host has finished writing; take care that not even a final newline is lost",
+            )
+    return read_generation(files[MANIFEST])
+
+
+def _generation(manifest: Mapping[str, Any]) -> int:
+    generation = manifest.get("generation")
+    if not isinstance(generation, int) or isinstance(generation, bool) or not 0 < generation < 10**18:
+        raise Problem(f"publication: {MANIFEST} has no generation", _MEND)
+    return generation
+
+
+def _json(files: Mapping[str, str], name: str) -> dict[str, Any]:
+    try:
+        data = json.loads(files[name])
+    except ValueError:
+        raise Problem(f"publication: {name} is not JSON", _MEND) from None
+    if not isinstance(data, dict) or data.get("format") != 1:
+        raise Problem(f"publication: {name} is not of format 1, the one this version knows", _MEND)
+    return data
+
+
+def _list(data: Mapping[str, Any], key: str, name: str) -> list[dict[str, Any]]:
+    items = data.get(key)
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise Problem(f"publication: {name} has no list {key}", _MEND)
+    return items
+
+
+def _issuers(items: list[dict[str, Any]]) -> tuple[Issuer, ...]:
+    issuers = tuple(_issuer(item) for item in items)
+    _check_unique([issuer.id for issuer in issuers], "identities.json: two issuers have the id")
+    _check_unique([issuer.subject for issuer in issuers], "identities.json: two issuers have the subject")
+    return issuers
+
+
+def _issuer(item: dict[str, Any]) -> Issuer:
+    number, subject, digest = item.get("id"), item.get("subject"), item.get("sha256")
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 < number <= _HIGHEST_ISSUER:
+        raise _refusal("identities.json", "an issuer's id", number)
+    return Issuer(
+        number,
+        _matching(_DN, subject, "identities.json", "an issuer's subject"),
+        _matching(_SHA256, digest, "identities.json", "an issuer's sha256").lower(),
+    )
+
+
+def _identity(item: dict[str, Any], ids: frozenset[int]) -> Identity:
+    where = "identities.json"
+    der, sha256, sha1 = _certificate(item)
+    return Identity(
+        key=_key(item, ids, where),
+        name=_matching(_NAME, item.get("name"), where, "a name"),
+        email=_several(_EMAIL, item.get("email"), where, "an e-mail address"),
+        roles=_several(_ROLE, item.get("roles"), where, "a role"),
+        sha256=sha256,
+        sha1=sha1,
+        der=der,
+        subject=_optional(_DN, item, "subject"),
+    )
+
+
+def _certificate(item: dict[str, Any]) -> tuple[str, str, str]:
+    """Return the certificate in Base64, its SHA-256 and its SHA-1, each empty if not told."""
+    text, sha256 = _optional(_DER, item, "der"), _optional(_SHA256, item, "sha256").lower()
+    sha1 = _optional(_SHA1, item, "sha1").lower()
+    if not text:
+        return "", sha256, sha1
+    der = base64.b64decode(text)
+    own = hashlib.sha256(der).hexdigest()
+    if base64.b64encode(der).decode() != text or sha256 not in ("", own):
+        raise _refusal("identities.json", f"the certificate with the sha256 {sha256 or own}", text)
+    # What nginx calls the fingerprint.
+    fingerprint = hashlib.sha1(der, usedforsecurity=False).hexdigest()
+    if sha1 not in ("", fingerprint):
+        raise _refusal("identities.json", f"the certificate with the sha1 {sha1}", text)
+    return text, own, fingerprint
+
+
+def _check_certificates(people: Sequence[Identity], issuers: Sequence[Issuer], chain: str) -> None:
+    """Refuse a certificate under issuer and serial of another, which may be good where it is revoked.
+
+    identities.json is not signed, and by these two the CRLs, which are, name what is revoked.
+    """
+    if not any(one.der for one in people):
+        return
+    subjects = subjects_in(chain)
+    names = {str(issuer.id): subjects.get(issuer.sha256) for issuer in issuers}
+    for one in people:
+        if one.der:
+            _check_certificate(one, names[one.issuer])
+
+
+def _check_certificate(one: Identity, issuer: bytes | None) -> None:
+    if issuer is None:
+        raise Problem(f"publication: ca.pem does not hold issuer {one.issuer} of identities.json", _MEND)
+    try:
+        found = read_certificate(base64.b64decode(one.der))
+    except ValueError:
+        raise _refusal("identities.json", "a certificate", one.der) from None
+    if found.serial != one.serial or not same_name(found.issuer, issuer):
+        raise _refusal("identities.json", f"the certificate with issuer and serial {one.key} of {one.name}", one.der)
+
+
+def _optional(pattern: re.Pattern[str], item: dict[str, Any], key: str) -> str:
+    value = item.get(key)
+    return "" if value is None else _matching(pattern, value, "identities.json", f"a certificate's {key}")
+
+
+def _key(item: dict[str, Any], ids: frozenset[int], where: str) -> str:
+    issuer = item.get("issuer")
+    if not isinstance(issuer, int) or isinstance(issuer, bool) or issuer not in ids:
+        raise _refusal(where, "an issuer of identities.json", issuer)
+    return f"{issuer}:{_matching(SERIAL, item.get('serial'), where, 'a serial')}"
+
+
+def _several(pattern: re.Pattern[str], values: object, where: str, what: str) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise _refusal(where, f"a list that each hold {what}", values)
+    return tuple(_matching(pattern, value, where, what) for value in values)
+
+
+def _matching(pattern: re.Pattern[str], value: object, where: str, what: str) -> str:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise _refusal(where, what, value)
+    return value
+
+
+def _refusal(where: str, what: str, value: object) -> Problem:
+    shown = ascii(value)
+    return Problem(f"publication: {where}: {shown if len(shown) <= 80 else shown[:77] + '...'} is not {what}", _MEND)
+
+
+def _check_unique(values: list[Any], what: str) -> None:
+    if len(set(values)) == len(values):
+        return
+    seen = set()
+    for value in values:
+        if value in seen:
+            raise Problem(f"publication: {what} {value}", _MEND)
+        seen.add(value)

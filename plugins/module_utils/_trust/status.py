@@ -1,0 +1,220 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host believes today: its live trust, looked at as nginx will look at it when somebody comes.
+
+A CRL that has ended since it was installed, or a file that somebody changed, is seen here before it shuts people out.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import re
+import ssl
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from .._common.commands import run_command
+from .._common.errors import Problem
+from .._common.files import opened
+from .._deploy.entry_point import read_text
+from .._deploy.generation_store import Shelf
+from .._nginx.config_sandbox import private_directory
+from .chain_verification import read_chain, read_crls
+from .publication_reader import FILES, read_publication
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from .chain_verification import Crl
+    from .publication_reader import Publication
+
+# Words on one command line.
+_BATCH = 200
+_ERROR = re.compile(r"^error (?:\d+ at \d+ depth lookup: ?)?(?P<why>.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody with a certificate that has not ended.
+
+    :param not_after: when the latest of them ends, RFC 3339.
+    :param verified: whether openssl has verified one of them against the live chain and CRLs.
+    :param serials: of these certificates, as nginx writes them, the one that ends last at the end.
+    """
+
+    name: str
+    email: tuple[str, ...]
+    roles: tuple[str, ...]
+    not_after: str
+    verified: bool
+    serials: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Belief:
+    """A live trust.
+
+    :param problems: what would shut people out, each a sentence.
+    :param unverifiable: the names of people whose certificates nobody could look at, because they are not published.
+    """
+
+    generation: int
+    people: tuple[Person, ...]
+    crls: tuple[Crl, ...]
+    problems: tuple[str, ...]
+    unverifiable: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One identity of identities.json: a certificate, Base64 of its DER where that is published."""
+
+    issuer: str
+    serial: str
+    name: str
+    email: tuple[str, ...]
+    roles: tuple[str, ...]
+    not_after: str
+    certificate: str
+
+
+def look_at_trust(conf_path: str, now: datetime, min_remaining: timedelta = timedelta(0)) -> Belief:
+    """Return what the trust that is live on this host amounts to.
+
+    :param conf_path: the directory of nginx.conf.
+    :param min_remaining: a CRL that ends sooner than this is a problem.
+    :raises Problem: if there is none, or if it is not whole.
+    """
+    directory = Shelf(conf_path, "trust").link
+    texts = {name: _read(directory, name) for name in FILES}
+    publication = read_publication(texts)
+    chain = read_chain(texts["ca.pem"], now)
+    crls = read_crls(texts["crl.pem"], chain, now)
+    current = [one for one in _entries(texts["identities.json"]) if _moment(one.not_after) > now]
+    verdicts = _verify(current, texts) if current else {}
+    return Belief(
+        publication.generation,
+        _people(current, verdicts),
+        crls,
+        (*_problems(current, verdicts, publication, crls), *_ending(crls, now + min_remaining)),
+        tuple(sorted({one.name for one in current if not one.certificate})),
+    )
+
+
+def _read(directory: str, name: str) -> str:
+    text = read_text(os.path.join(directory, name))
+    if text is None:
+        raise Problem(f"{directory} holds no {name}, so no trust is installed on this host", "Run role trust first")
+    return text
+
+
+def _entries(text: str) -> list[_Entry]:
+    data = json.loads(text)
+    subjects = {one["id"]: one["subject"] for one in data["issuers"]}
+    return [_entry(one, subjects) for one in data["identities"]]
+
+
+def _entry(one: Mapping[str, Any], subjects: Mapping[int, str]) -> _Entry:
+    return _Entry(
+        issuer=subjects[one["issuer"]],
+        serial=one["serial"],
+        name=one["name"],
+        email=tuple(one["email"]),
+        roles=tuple(one["roles"]),
+        not_after=str(one.get("not_after", "")),
+        certificate=str(one.get("der") or ""),
+    )
+
+
+def _moment(text: str) -> datetime:
+    """A moment as identities.json writes it. One that it does not tell is not past."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return datetime.max.replace(tzinfo=timezone.utc)
+
+
+def _verify(entries: Sequence[_Entry], texts: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    """Return what openssl says of each certificate that is published: empty if it is good, else why it is not."""
+    verdicts: dict[tuple[str, str], str] = {}
+    published = [one for one in entries if one.certificate]
+    with private_directory() as root:
+        for name in ("ca.pem", "crl.pem"):
+            with opened(os.path.join(root, name), "w", encoding="ascii", errors="replace") as file:
+                file.write(texts[name])
+        for start in range(0, len(published), _BATCH):
+            verdicts.update(_verify_some(published[start : start + _BATCH], root))
+    return verdicts
+
+
+def _verify_some(entries: Sequence[_Entry], root: str) -> Iterator[tuple[tuple[str, str], str]]:
+    paths = []
+    for number, one in enumerate(entries):
+        path = os.path.join(root, f"{number}.pem")
+        with opened(path, "w", encoding="ascii") as file:
+            file.write(_pem(one.certificate))
+        paths.append(path)
+    argv = ["openssl", "verify", "-CAfile", os.path.join(root, "ca.pem"), "-CRLfile", os.path.join(root, "crl.pem")]
+    done = run_command([*argv, "-crl_check_all", "-purpose", "sslclient", *paths])
+    good = set(done.out.splitlines())
+    for path, one in zip(paths, entries):
+        yield (one.issuer, one.serial), "" if f"{path}: OK" in good else _why(done.err, path)
+
+
+def _pem(der: str) -> str:
+    try:
+        return ssl.DER_cert_to_PEM_cert(base64.b64decode(der, validate=True))
+    except (binascii.Error, ValueError):
+        return ""
+
+
+def _why(words: str, path: str) -> str:
+    """What openssl says of one file: the errors before the line that names it."""
+    before, _named, _rest = words.partition(f"error {path}: verification failed")
+    errors = _ERROR.findall(before)
+    return str(errors[-1]).strip() if errors else "openssl does not take it"
+
+
+def _people(entries: Sequence[_Entry], verdicts: Mapping[tuple[str, str], str]) -> tuple[Person, ...]:
+    """One for each name; a person may hold two certificates while one follows the other."""
+    found: dict[str, Person] = {}
+    for one in sorted(entries, key=lambda entry: entry.not_after):
+        good = verdicts.get((one.issuer, one.serial)) == ""
+        if one.certificate and not good:
+            continue
+        former = found.get(one.name)
+        verified, serials = (former.verified, former.serials) if former else (False, ())
+        found[one.name] = Person(
+            one.name, one.email, one.roles, one.not_after, good or verified, (*serials, one.serial)
+        )
+    return tuple(found[name] for name in sorted(found))
+
+
+def _ending(crls: Sequence[Crl], earliest: datetime) -> Iterator[str]:
+    for crl in crls:
+        if crl.next_update < earliest:
+            yield f"the CRL of {crl.issuer} ends at {crl.next_update:%Y-%m-%d %H:%M} UTC already, and shuts everybody out then"
+
+
+def _problems(
+    entries: Sequence[_Entry],
+    verdicts: Mapping[tuple[str, str], str],
+    publication: Publication,
+    crls: Sequence[Crl],
+) -> Iterator[str]:
+    revoked = {(crl.issuer, serial) for crl in crls for serial in crl.serials}
+    subjects = {str(issuer.id): issuer.subject for issuer in publication.issuers}
+    denied = {
+        (subjects[number], serial) for number, _colon, serial in (key.partition(":") for key in publication.denied)
+    }
+    for one in entries:
+        key = (one.issuer, one.serial)
+        if key in revoked | denied:
+            yield f"the certificate {one.serial} of {one.name} is revoked, and identities.json still names it"
+        elif verdicts.get(key):
+            yield f"the certificate {one.serial} of {one.name} does not verify: {verdicts[key]}"

@@ -1,0 +1,7 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Make and read keys, names, certificates and PKCS #12 bundles.
+
+Runs on: the CA host. Needs cryptography. May import: _common.
+"""

@@ -1,0 +1,210 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private keys: kinds, making, keeping, loading (RFC 5208 / RFC 5958 PKCS #8, PBES2 of RFC 8018 when encrypted)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Union
+
+from .._common.errors import Problem
+from .._common.files import read_file
+from . import pkcs8_encryption
+
+try:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+except ImportError:  # the modules report it (_common.requirements) before anything here is called
+    pass
+
+if TYPE_CHECKING:
+    PrivateKey = Union[rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey]
+    PublicKey = Union[rsa.RSAPublicKey, ec.EllipticCurvePublicKey]
+
+RSA_SIZES_CA = (2048, 3072, 4096, 8192)
+RSA_SIZES_CLIENT = (2048, 3072, 4096)
+CURVES_CA = ("P-256", "P-384")
+CURVES_CLIENT = ("P-256",)
+# OWASP's figure for PBKDF2 with HMAC-SHA-256. cryptography itself would use 2048, and has no way to ask for more.
+KDF_ROUNDS = 600_000
+_NO_PASSPHRASE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+_NIST_NAMES = {"secp256r1": "P-256", "secp384r1": "P-384"}
+
+
+@dataclass(frozen=True)
+class KeySpec:
+    """The kind of a key: RSA with a modulus of ``size`` bits, or ECDSA on the NIST curve ``curve``."""
+
+    type: str
+    size: int | None = None
+    curve: str | None = None
+
+    def __str__(self) -> str:
+        return f"RSA {self.size}" if self.type == "rsa" else f"ECDSA {self.curve}"
+
+
+def generate(spec: KeySpec) -> PrivateKey:
+    """Return a new private key of the kind ``spec``."""
+    if spec.type == "rsa":
+        return rsa.generate_private_key(public_exponent=65537, key_size=spec.size or 0)
+    return ec.generate_private_key(ec.SECP384R1() if spec.curve == "P-384" else ec.SECP256R1())
+
+
+def spec_of(key: object) -> KeySpec | None:
+    """Return the kind of a private or public key, or None for one that this collection does not know."""
+    if isinstance(key, (rsa.RSAPrivateKey, rsa.RSAPublicKey)):
+        return KeySpec("rsa", size=key.key_size)
+    if isinstance(key, (ec.EllipticCurvePrivateKey, ec.EllipticCurvePublicKey)):
+        return KeySpec("ecdsa", curve=_NIST_NAMES.get(key.curve.name, key.curve.name))
+    return None
+
+
+def public_der(key: object) -> bytes:
+    """Return a public key as SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7) in DER, by which keys are compared."""
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)  # type: ignore
+
+
+def load_public(der: bytes) -> PublicKey:
+    """Return the public key in a SubjectPublicKeyInfo that ``public_der`` made of an RSA or ECDSA key."""
+    return serialization.load_der_public_key(der)  # type: ignore[return-value]
+
+
+def signing_hash(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384:
+    """Return the digest that an authority with this key signs with: SHA-384 on P-384, else SHA-256."""
+    return hashes.SHA384() if spec_of(key) == KeySpec("ecdsa", curve="P-384") else hashes.SHA256()
+
+
+def sign(key: PrivateKey, data: bytes) -> bytes:
+    """Return the signature of ``data`` as an authority with this key signs: RSASSA-PKCS1-v1_5 or ECDSA (RFC 4055, RFC 5758)."""
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(data, padding.PKCS1v15(), signing_hash(key))
+    return key.sign(data, ec.ECDSA(signing_hash(key)))
+
+
+def check_passphrase(passphrase: str | None) -> bytes | None:
+    """Return the passphrase of an authority's key as its bytes, or None if there is none.
+
+    :raises Problem: for one that is empty (an unset variable must not leave a key unencrypted), or that the openssl command
+        cannot be given: it reads one line, of at most 1023 bytes.
+    """
+    if passphrase is None:
+        return None
+    data = passphrase.encode("utf-8", "surrogatepass")
+    if not 1 <= len(data) <= 1023 or _NO_PASSPHRASE.search(passphrase):
+        raise Problem(
+            "passphrase is empty, longer than 1023 bytes, or has a control character",
+            "Give one line of text, from a vault; leave the option out to keep the key unencrypted",
+        )
+    return data
+
+
+def private_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
+    """Return the key as PKCS #8 PEM, encrypted if a passphrase is given."""
+    encoding = serialization.Encoding.DER if passphrase else serialization.Encoding.PEM
+    data = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return pkcs8_encryption.encrypted_pem(data, passphrase, KDF_ROUNDS) if passphrase else data
+
+
+def is_encrypted(pem: bytes) -> bool:
+    """Tell whether a PEM private key is encrypted, as PKCS #8 or in openssl's older way."""
+    return b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in pem or b"Proc-Type: 4,ENCRYPTED" in pem
+
+
+def opening(path: str, passphrase: bytes | None, previous: bytes | None) -> bytes | None:
+    """Return the passphrase that the key in the PEM file ``path`` has now, before it gets the new one; None: it is not encrypted.
+
+    :param passphrase: the one that it should have.
+    :param previous: the one that it may still have; empty, or any, for a key that was not encrypted. None: nothing changes.
+    :raises Problem: if it opens with neither, or there is a previous passphrase without a new one.
+    """
+    if previous is None:
+        return passphrase
+    if passphrase is None:
+        raise Problem(
+            "previous_passphrase was given without passphrase",
+            "Set passphrase, too; an encryption is changed, never taken away",
+        )
+    pem = _read(path)
+    if not is_encrypted(pem):
+        return None
+    for candidate in (passphrase, previous):
+        if candidate and _opens(pem, candidate):
+            return candidate
+    raise Problem(
+        f"The private key {path} opens neither with passphrase nor with previous_passphrase",
+        "Give as previous_passphrase the one that it has, or restore the key from the backup",
+    )
+
+
+def _opens(pem: bytes, passphrase: bytes) -> bool:
+    try:
+        serialization.load_pem_private_key(pem, passphrase, unsafe_skip_rsa_key_validation=True)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def load_private(path: str, passphrase: bytes | None) -> PrivateKey:
+    """Return the private key in the PEM file ``path``.
+
+    The file is ours and 0600, so the costly consistency check of RSA keys (0.3 s at 4096 bits) is left out.
+
+    :raises Problem: if the file is missing, is no key, is of a kind we do not know, or does not open with this passphrase.
+    """
+    return parse_private(_read(path), path, passphrase)
+
+
+def parse_private(pem: bytes, path: str, passphrase: bytes | None) -> PrivateKey:
+    """Return the private key in ``pem``, likewise without the costly check.
+
+    :param path: where it comes from, for errors.
+    :raises Problem: if it is no key, is of a kind we do not know, or does not open with this passphrase.
+    """
+    if is_encrypted(pem) and not passphrase:
+        raise Problem(
+            f"The private key {path} is encrypted and no passphrase was given",
+            "Set the option passphrase, from a vault",
+        )
+    if passphrase and not is_encrypted(pem):
+        raise Problem(
+            f"The private key {path} is not encrypted, but a passphrase was given",
+            "Leave out the passphrase, or encrypt the key: openssl pkcs8 -topk8 -v2 aes-256-cbc",
+        )
+    try:
+        key = serialization.load_pem_private_key(pem, passphrase, unsafe_skip_rsa_key_validation=True)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        if passphrase:
+            raise Problem(
+                f"The private key {path} does not open with the passphrase that was given",
+                "Give the right passphrase, or restore the key from the backup",
+            ) from None
+        raise Problem(f"The private key {path} is not a PEM private key", "Restore it from the backup") from None
+    if not isinstance(key, (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey)):
+        raise Problem(f"The private key {path} is neither RSA nor ECDSA", "Use an RSA or an ECDSA (P-256, P-384) key")
+    return key
+
+
+def _read(path: str) -> bytes:
+    try:
+        return read_file(path)
+    except OSError as error:
+        raise Problem(
+            f"The private key {path} cannot be read ({error.strerror})",
+            "Restore it from the backup, or run as the user who owns it",
+        ) from None
+
+
+def complete_spec(type: str, size: int | None, curve: str | None, default_size: int, option: str = "key") -> KeySpec:
+    """Return the kind of key that options ask for, with what they leave out filled in.
+
+    :param option: where they stand, for the error.
+    :raises Problem: if a size is given for ECDSA or a curve for RSA.
+    """
+    if type == "rsa" and curve is None:
+        return KeySpec("rsa", size=size or default_size)
+    if type == "ecdsa" and size is None:
+        return KeySpec("ecdsa", curve=curve or "P-256")
+    raise Problem(f"{option}: {type} goes with {'size' if type == 'rsa' else 'curve'} only", "Leave the other one out")

@@ -1,0 +1,383 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Small configurations, each with one thing in it that opens a panel, or looks as if it did."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+from typing import Any
+
+import pytest
+from ansible_collections.quietdoor.mtls.plugins.module_utils._audit.audit import Survey, refuse, refuse_orphans, survey
+from ansible_collections.quietdoor.mtls.plugins.module_utils._audit.findings import Finding
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.gate_manifest import Panel, panels_from
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config_model import Configuration, read_dump
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.proxy_targets import pools_of, targets
+
+HOME = "/etc/nginx/quietdoor/gate/"
+FILES = {
+    f"{HOME}snippets/panel-server.conf": "ssl_verify_client on; ssl_conf_command Options -SessionTicket;\n"
+    "auth_request /v; satisfy all; error_page 403 495 496 = @r;\n"
+    "location @r { auth_request off; return 403 x; }",
+    f"{HOME}snippets/panel-location.conf": 'proxy_set_header X-Client-Name $quietdoor_name; proxy_set_header Proxy "";',
+    f"{HOME}sites/whole.conf": "server { listen 443 ssl; server_name whole.test; "
+    "location / { proxy_pass http://127.0.0.1:3000; } }",
+}
+SERVER = "include quietdoor/gate/snippets/panel-server.conf;"
+LOCATION = "include quietdoor/gate/snippets/panel-location.conf;"
+PANEL = Panel("panel", "snippets", ("panel.test", "alias.test"), (("*", 443),), ("http://127.0.0.1:3000",))
+WHOLE = Panel("whole", "vhost", ("whole.test",), (("*", 443),), ("http://127.0.0.1:3000",))
+
+
+def configuration(http: str, stream: str = "") -> Configuration:
+    """What nginx -T would print: ``http`` stands in its block in a file of its own, from line 1 on."""
+    main = "http { include conf.d/quietdoor.conf; include sites/own; }"
+    main += " stream { include sites/stream; }" if stream else ""
+    texts = {"/etc/nginx/nginx.conf": main, "/etc/nginx/conf.d/quietdoor.conf": "", "/etc/nginx/sites/own": http}
+    texts.update({"/etc/nginx/sites/stream": stream} if stream else {})
+    # nginx prints what it has opened, and no more.
+    for pattern in re.findall(r"include (?:/etc/nginx/)?(quietdoor/\S+?);", http):
+        texts.update({path: text for path, text in FILES.items() if fnmatch.fnmatch(path, f"/etc/nginx/{pattern}")})
+    return read_dump("".join(f"# configuration file {path}:\n{text}\n" for path, text in texts.items()))
+
+
+def vhost(
+    server: str = SERVER,
+    location: str = LOCATION,
+    first: str = "",
+    more: str = "",
+    listen: str = "443 ssl",
+    upstream: str = "http://127.0.0.1:3000",
+) -> str:
+    """The operator's server, on ten lines."""
+    lines = ["server {", first, server, f"listen {listen};", "server_name panel.test Alias.test;", "location / {"]
+    return "\n".join([*lines, location, f"proxy_pass {upstream};", "}", f"{more} }}"])
+
+
+def found(http: str, panel: Panel = PANEL, lenient: bool = False, stream: str = "") -> Survey:
+    """The survey of one panel."""
+    return survey(configuration(http, stream), [panel], HOME, lenient=lenient)
+
+
+def only(http: str, **more: Any) -> Finding:
+    """The one finding of a configuration."""
+    findings = found(http, **more).findings
+    assert len(findings) == 1, findings
+    return findings[0]
+
+
+def beside(content: str, listen: str = "8080", name: str = "old.test") -> str:
+    """The operator's server as it should be, and another."""
+    return f"{vhost()}\nserver {{ listen {listen}; server_name {name};\n{content} }}"
+
+
+def test_what_is_as_it_should_be_finds_nothing() -> None:
+    assert found(vhost()) == Survey(("panel",), (), ())
+    assert found(f"include {HOME}sites/whole.conf;", WHOLE) == Survey((), (), ())
+
+
+@pytest.mark.parametrize(
+    ("http", "line", "said"),
+    [
+        (vhost(more="location /x { auth_request off; }"), 10, "auth_request off takes the place of the gate's"),
+        (
+            vhost(more="location /x { auth_request /own; }"),
+            10,
+            "auth_request a question of its own, /own, takes the place",
+        ),
+        (vhost(more="location /x { location /x/y { auth_request off; } }"), 10, "auth_request off"),
+        (vhost(more="location /x { limit_except GET { satisfy any; } }"), 10, "satisfy any lets in"),
+        (vhost(more="error_page 404 495 = @own;"), 10, "error_page 404 495 = @own leads people"),
+        (vhost(more="location /x { error_page 496 /x; }"), 10, "error_page 496 /x leads people"),
+        (vhost(more="ssl_conf_command VerifyCAFile x;"), 10, "ssl_conf_command VerifyCAFile x can change"),
+        (
+            vhost(more="ssl_conf_command Options SessionTicket;"),
+            10,
+            "ssl_conf_command Options SessionTicket can change",
+        ),
+        (vhost(first='return 200 "x";'), 2, "return stands before the server snippet"),
+        (vhost(first="rewrite ^ /x break;"), 2, "rewrite stands before the server snippet"),
+        (vhost(first="if ($http_x) { break; }"), 2, "if stands before the server snippet"),
+        (
+            vhost(first="server_name first.test;"),
+            1,
+            "the first name of this server is first.test, that of the site is panel.test",
+        ),
+        (vhost(location=""), 8, "proxy_pass hands on what a visitor says of himself"),
+        (vhost(more="location /x { uwsgi_pass 127.0.0.1:1; }"), 10, "uwsgi_pass hands on"),
+        (vhost(more="location /x { fastcgi_pass 127.0.0.1:1; }"), 10, "fastcgi_pass hands on"),
+        (
+            vhost(more=f"location /x {{ {LOCATION} if ($arg_x) {{ proxy_set_header A b; proxy_pass http://a; }} }}"),
+            10,
+            "proxy_pass hands on",
+        ),
+        (vhost(location=f"{LOCATION} proxy_set_header x-client-name me;"), 7, "says a second time who the visitor is"),
+        (vhost(server="include quietdoor/gate/snippets/panel-server.con[f];"), 3, "is a pattern"),
+        (vhost(server="include quietdoor/gate/snippets/panel-*.conf;"), 3, "is a pattern"),
+        (vhost(location="include quietdoor/gate/snippets/panel-locatio?.conf;"), 7, "is a pattern"),
+        (vhost(listen="127.0.0.1:443 ssl"), 1, "this server does not listen on *:443 with TLS"),
+        (
+            beside("location / { proxy_pass http://127.0.0.1:3000; }"),
+            12,
+            "the server old.test hands requests on to 127.0.0.1:3000",
+        ),
+        (beside("location / { proxy_pass http://localhost:3000/admin/; }"), 12, "hands requests on to 127.0.0.1:3000"),
+        (beside("location / { if ($arg_x) { proxy_pass http://127.0.0.1:3000; } }"), 12, "hands requests on"),
+        (beside("location / { fastcgi_pass 127.0.0.1:3000; }"), 12, "hands requests on"),
+        (
+            f"upstream app {{ server 127.0.0.1:3000; }} {beside('location / { proxy_pass http://app; }')}",
+            12,
+            "hands requests on",
+        ),
+        (beside("allow 10.0.0.0/8; deny all; satisfy any; proxy_pass http://127.0.0.1:3000;"), 12, "hands requests on"),
+        (beside("", "443 ssl", "alias.test"), 11, "another server for alias.test on *:443"),
+    ],
+)
+def test_what_opens_the_panel_is_an_error_with_file_and_line(http: str, line: int, said: str) -> None:
+    errors = [(one.file, one.line) for one in found(http).errors() if said in one.what]
+    assert errors == [("/etc/nginx/sites/own", line)], found(http).findings
+    with pytest.raises(Problem, match=f"site panel: /etc/nginx/sites/own:{line}: "):
+        refuse(found(http), ())
+
+
+@pytest.mark.parametrize(
+    ("http", "line", "said"),
+    [
+        (vhost(more="listen 80;"), 10, "listens without TLS too"),
+        (vhost(more="listen 8443 ssl;"), 10, "nobody gets in on port 8443"),
+        (vhost(more="server_name third.test;"), 1, "nobody gets in at third.test"),
+        (vhost(more='location @x { return 200 "x"; }'), 10, "return in a named location"),
+        (vhost(more="proxy_set_header A b;"), 6, "do not count in this location any more"),
+        (f"proxy_set_header A b; {vhost()}", 6, "do not count in this location any more"),
+        (vhost(upstream="http://127.0.0.1:3001"), 1, "nothing in this server leads to http://127.0.0.1:3000"),
+        (beside("", "443 ssl default_server"), 11, "answers who names no site, or an unknown one, on *:443"),
+        (beside("location / { proxy_pass http://$host; }"), 12, "is not known before a request comes"),
+        (beside("root /srv;", name=".test"), 11, "a server without the gate answers for panel.test on *:8080"),
+        (beside("root /srv;", name="panel.*"), 11, "a server without the gate answers for panel.test"),
+        (
+            beside("location / { proxy_pass http://127.0.0.1:3000; }", "127.0.0.1:8080"),
+            12,
+            "; it listens on this host alone",
+        ),
+        (
+            beside("location / { proxy_pass http://127.0.0.1:3000; }", "unix:/run/x"),
+            12,
+            "; it listens on this host alone",
+        ),
+        (
+            beside("allow 10.0.0.0/8; deny all; location / { proxy_pass http://127.0.0.1:3000; }"),
+            12,
+            "; it is open to the addresses",
+        ),
+        (beside("location / { internal; proxy_pass http://127.0.0.1:3000; }"), 12, "; it is internal"),
+    ],
+)
+def test_what_does_not_open_it_is_a_warning(http: str, line: int, said: str) -> None:
+    finding = only(http)
+    assert (finding.opens, finding.file, finding.line) == (False, "/etc/nginx/sites/own", line)
+    assert said in finding.what
+    refuse(found(http), ("panel",))
+
+
+@pytest.mark.parametrize(
+    "http",
+    [
+        vhost(more="location /x { return 301 /; }"),
+        vhost(more="location /x { satisfy all; allow 10.0.0.0/8; deny all; }"),
+        vhost(more="error_page 404 500 /sorry.html;"),
+        vhost(more="ssl_conf_command Ciphersuites TLS_AES_256_GCM_SHA384;"),
+        vhost(more=f"location /x {{ {LOCATION} location /x/y {{ proxy_pass http://127.0.0.1:3000; }} }}"),
+        vhost(location=f"{LOCATION} proxy_set_header Proxy $x; proxy_set_header Host $host;"),
+        beside("return 301 https://panel.test$request_uri;", "80", "panel.test"),
+        beside(
+            "location /.well-known/acme-challenge/ { root /srv; } location / { return 301 /x; }", "80", "panel.test"
+        ),
+        beside("location / { proxy_pass http://127.0.0.1:3001; }"),
+        beside("ssl_reject_handshake on;", "443 ssl default_server", "other.test"),
+    ],
+)
+def test_what_is_no_way_in_is_not_mentioned(http: str) -> None:
+    assert found(http).findings == ()
+
+
+@pytest.mark.parametrize("panel", [PANEL, WHOLE])
+def test_a_stream_server_goes_past_every_gate(panel: Panel) -> None:
+    http = f"{vhost()} include {HOME}sites/whole.conf;"
+    findings = found(http, panel, stream="server { listen 99;\nproxy_pass 127.0.0.1:3000; }").errors()
+    assert [(one.file, one.line) for one in findings] == [("/etc/nginx/sites/stream", 2)]
+
+
+def test_a_directory_of_files_is_found_below_another_root() -> None:
+    panel = Panel("panel", "snippets", ("panel.test", "alias.test"), (("*", 443),), ("/srv/www/panel",))
+    for content, seen in (
+        ("root /srv/www;", 1),
+        ("location / { alias /srv/www/panel/; }", 1),
+        ("root /srv/www/pan;", 0),
+    ):
+        http = vhost().replace("proxy_pass http://127.0.0.1:3000", "root /srv/www/panel") + (
+            f"server {{ listen 80; server_name x; {content} }}"
+        )
+        assert len(found(http, panel).errors()) == seen
+
+
+def test_a_whole_server_of_ours_gets_the_same_look_at_others() -> None:
+    http = f"include {HOME}sites/whole.conf; server {{ listen 80; location / {{ proxy_pass http://127.0.0.1:3000; }} }}"
+    assert "the server without a name hands requests on" in found(http, WHOLE).errors()[0].what
+    lenient = found(http, WHOLE, lenient=True)
+    assert [one.opens for one in lenient.findings] == [False]
+    refuse(lenient, ())
+
+
+def test_a_server_that_is_behind_a_gate_is_no_way_round_another() -> None:
+    assert found(f"{vhost()} include {HOME}sites/whole.conf;", WHOLE).findings == ()
+
+
+def test_lenience_is_for_other_servers_only() -> None:
+    http = vhost(more="location /x { auth_request off; }")
+    with pytest.raises(Problem, match="auth_request off"):
+        refuse(found(http, lenient=True), ())
+
+
+def test_snippets_that_nobody_includes_yet_are_a_warning_with_the_lines_to_add() -> None:
+    seen = found(
+        vhost(server="", location="") + "server { listen 80; location / { proxy_pass http://127.0.0.1:3000; } }"
+    )
+    assert (seen.included, seen.unguarded, seen.errors()) == ((), ("panel",), [])
+    refuse(seen, ())
+    first = next(one for one in seen.findings if one.unguarded)
+    assert (first.file, first.line) == ("/etc/nginx/sites/own", 1)
+    assert f"Add the line {SERVER} as the first of the server at /etc/nginx/sites/own:1" in first.mend
+    assert f"{LOCATION} to every location of it that hands requests on (/etc/nginx/sites/own:6)" in first.mend
+
+
+def test_a_server_that_is_read_too_early_is_told_so() -> None:
+    texts = {
+        "/etc/nginx/nginx.conf": "http { include conf.d/*.conf; }",
+        "/etc/nginx/conf.d/panel.conf": vhost(server="", location=""),
+        "/etc/nginx/conf.d/quietdoor.conf": "",
+    }
+    dump = "".join(f"# configuration file {path}:\n{text}\n" for path, text in texts.items())
+    (finding,) = survey(read_dump(dump), [PANEL], HOME, lenient=False).findings
+    assert "Let nginx read /etc/nginx/conf.d/panel.conf after conf.d/quietdoor.conf" in finding.mend
+
+
+def test_no_server_at_all_is_told_too() -> None:
+    assert "(none with TLS was found)" in only("server { listen 80; server_name panel.test; return 301 /; }").mend
+
+
+def test_an_include_that_has_gone_is_an_error() -> None:
+    with pytest.raises(Problem) as problem:
+        refuse(found(vhost(server="")), ("panel",))
+    assert "site panel was guarded and is not any more" in str(problem.value)
+    assert SERVER in str(problem.value)
+
+
+@pytest.mark.parametrize(
+    "include",
+    [SERVER, "include /etc/nginx/quietdoor/gate/snippets/panel-server.conf;", SERVER.replace("conf;", "con[f];")],
+)
+def test_a_snippet_that_is_included_does_not_go(include: str) -> None:
+    with pytest.raises(Problem, match=r"/etc/nginx/sites/own:3 includes snippets/panel-server\.conf"):
+        refuse_orphans(configuration(vhost(server=include)), ["snippets/panel-location.conf"], HOME)
+    refuse_orphans(
+        configuration(vhost(server=include)), ["snippets/panel-location.conf", "snippets/panel-server.conf"], HOME
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "reached"),
+    [
+        ("http://127.0.0.1:3000", {"127.0.0.1:3000"}),
+        ("http://LOCALHOST/x", {"127.0.0.1:80"}),
+        ("https://app.test", {"app.test:443"}),
+        ("http://[2001:db8::1]:8080/", {"[2001:db8::1]:8080"}),
+        ("https://[2001:db8::1]", {"[2001:db8::1]:443"}),
+        ("http://[::1]:8080/", {"127.0.0.1:8080"}),
+        ("http://0.0.0.0:8080", {"127.0.0.1:8080"}),
+        ("http://127.1.2.3:8080", {"127.0.0.1:8080"}),
+        ("http://app.test:8080$request_uri", {"app.test:8080"}),
+        ("http://app.test:80$arg_port", None),
+        ("127.0.0.1:9000", {"127.0.0.1:9000"}),
+        ("unix:/run/app.sock", {"unix:/run/app.sock"}),
+        ("http://unix:/run/app.sock:/x/", {"unix:/run/app.sock"}),
+        ("http://pool", {"127.0.0.1:1", "unix:/run/p", "b.test:80"}),
+        ("http://$backend", None),
+    ],
+)
+def test_where_an_address_leads(address: str, reached: set[str] | None) -> None:
+    pool = "upstream pool { server 127.0.0.1:1 weight=2; server unix:/run/p; server b.test; }"
+    told = targets(pools_of(configuration(pool)), address)
+    assert told == (None if reached is None else frozenset(reached))
+
+
+def test_the_manifest_says_what_there_is_to_guard() -> None:
+    site = {
+        "manage": "snippets",
+        "server_names": ["panel.test", "alias.test"],
+        "listen": [{"address": "*", "port": 443, "token": "443"}],
+        "upstreams": ["http://127.0.0.1:3000"],
+    }
+    assert panels_from(json.dumps({"format": 1, "endpoints": [], "sites": {"panel": site}})) == (PANEL,)
+    assert panels_from('{"format": 1, "endpoints": []}') == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "x", '{"sites": []}', '{"sites": {"a": []}}', '{"sites": {"a": {"listen": 1}}}']
+)
+def test_a_manifest_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(Problem, match=r"manifest\.json does not say what the sites are"):
+        panels_from(text)
+
+
+@pytest.mark.parametrize("panel", [PANEL, WHOLE])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "location / { set $to 127.0.0.1:3000; proxy_pass http://$to; }",
+        "location / { set $port 3000; set $to http://127.0.0.1:${port}; proxy_pass $to; }",
+        "location / { proxy_pass http://$mapped/x; }",
+        "location / { proxy_pass http://$pooled$request_uri; }",
+        "location / { proxy_pass http://[::1]:3000; }",
+        "location / { proxy_pass http://0.0.0.0:3000; }",
+        "location / { uwsgi_pass uwsgi://127.0.0.1:3000; }",
+    ],
+)
+def test_where_a_variable_leads_is_looked_up(content: str, panel: Panel) -> None:
+    maps = "upstream pool { server 127.0.0.1:3000; } map $host $mapped { default 127.0.0.1:3000; x a:1; }"
+    maps += " split_clients $host $pooled { 50% pool; * other; }"
+    http = f"{beside(content)}\n{maps} include {HOME}sites/whole.conf;"
+    assert [(one.file, one.line) for one in found(http, panel).errors()] == [("/etc/nginx/sites/own", 12)]
+
+
+@pytest.mark.parametrize(
+    ("content", "opens"),
+    [
+        ("proxy_pass $to; } map $ssl_preread_server_name $to { a.test 127.0.0.1:3000;", [True]),
+        ("proxy_pass $to; } map $ssl_preread_server_name $to { a.test 127.0.0.1:3001;", []),
+        ("proxy_pass $ssl_preread_server_name:443;", [False]),
+    ],
+)
+def test_a_stream_server_that_chooses_by_name_is_looked_up_too(content: str, opens: list[bool]) -> None:
+    http = f"include {HOME}sites/whole.conf;"
+    told = found(http, WHOLE, stream=f"server {{ listen 99; {content} }}").findings
+    assert [one.opens for one in told] == opens
+
+
+@pytest.mark.parametrize(
+    ("http", "lines"),
+    [
+        ("server { listen 80; server_name x;\nroot /srv/www/panel/public; }", [2]),
+        ("server { listen 80; server_name x;\nroot /; }", [2]),
+        ("root /srv/www;\nserver { listen 80; server_name x; location / { } }", [1]),
+        ("root /srv/www;\nserver { listen 80; server_name x; return 301 /x; }", []),
+        ("root /srv/www;\nserver { listen 80; server_name x; root /srv/other; }", []),
+        ("server { listen 80; server_name x; root html; }", []),
+    ],
+)
+def test_files_of_a_whole_server_are_found_wherever_a_root_shows_them(http: str, lines: list[int]) -> None:
+    panel = Panel("whole", "vhost", ("whole.test",), (("*", 443),), ("/srv/www/panel",))
+    assert [one.line for one in found(http, panel).errors()] == lines

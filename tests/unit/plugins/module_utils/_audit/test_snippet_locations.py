@@ -1,0 +1,183 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A public server with guarded paths: each with one thing in it that shuts the public part, or leads from it to a panel."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.quietdoor.mtls.plugins.module_utils._audit.audit import Survey, survey
+from ansible_collections.quietdoor.mtls.plugins.module_utils._audit.snippet_locations import reach_of
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.gate_manifest import Panel
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config_model import read_dump
+
+HOME = "/etc/nginx/quietdoor/gate/"
+OURS = {
+    "server": "auth_request /v; satisfy all; error_page 403 496 = @r; error_page 495 = $b; real_ip_header X;\n"
+    "location = /v { internal; } location @r { auth_request off; }",
+    "public": 'if ($now = deny) { return 403; } auth_request /public; proxy_set_header X-Client-Name "";',
+    "panel-1": "if ($now != cert) { return 403; } auth_request /v; proxy_set_header X-Client-Name $quietdoor_name;",
+    "panel-2": "if ($now != cert) { return 403; } auth_request /v; proxy_set_header X-Client-Name $quietdoor_name;",
+}
+APP, OTHER, FILES = "http://127.0.0.1:3000", "http://127.0.0.1:4000", "/srv/www"
+SHOP = Panel("shop", "snippets", ("shop.test",), (("*", 443),), (APP, OTHER), "path", ("/admin", "/app/panel"), APP)
+STATIC = Panel("shop", "snippets", ("shop.test",), (("*", 443),), (FILES,), "path", ("/admin", "/app/panel"), FILES)
+PUBLIC, FIRST, SECOND = (
+    f"include quietdoor/gate/snippets/shop-{kind}.conf;" for kind in ("public", "panel-1", "panel-2")
+)
+
+
+def found(
+    more: str = "", beside: str = "", panel: Panel = SHOP, listen: str = "listen 443 ssl;", root: str = PUBLIC
+) -> Survey:
+    """The survey of a server whose line 7 is ``more``; a server ``beside`` it begins in line 9."""
+    lines = ["server {", "include quietdoor/gate/snippets/shop-server.conf;", listen, "server_name shop.test;"]
+    lines += [f"location / {{ {root} proxy_pass {APP}; }}"]
+    lines += [
+        f"location /admin/ {{ {FIRST} proxy_pass {APP}; }} location /app/panel {{ {SECOND} proxy_pass {OTHER}; }}"
+    ]
+    own = "\n".join([*lines, more, "}", beside])
+    texts = {"/etc/nginx/nginx.conf": "http { include sites/own; }", "/etc/nginx/sites/own": own}
+    texts |= {f"{HOME}snippets/shop-{kind}.conf": text for kind, text in OURS.items() if f"shop-{kind}.conf" in own}
+    dump = "".join(f"# configuration file {path}:\n{text}\n" for path, text in texts.items())
+    return survey(read_dump(dump), [panel], HOME, lenient=False)
+
+
+def test_what_is_as_it_should_be_finds_nothing() -> None:
+    assert found() == Survey(("shop",), (), ())
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("location /x { root /srv; }", "this location is shut to everybody"),
+        ("location ~ \\.css$ { root /srv; }", "this location is shut to everybody"),
+        ("location @x { root /srv; }", "this location is shut to everybody"),
+        (f"location /x {{ {FIRST} }}", "the snippet of a guarded path stands in a location of the public part"),
+        (f"location /admin/x {{ {PUBLIC} }}", "the snippet of the public part stands in a location of a guarded path"),
+        (f"location = /admin {{ {PUBLIC} }}", "the snippet of the public part stands in a location of a guarded path"),
+        (
+            f"location ~ \\.x$ {{ {PUBLIC} location ~ \\.y$ {{ }} }}",
+            "what a rewrite brings here is not looked at again",
+        ),
+        (f"location /x {{ rewrite ^ /y last; {PUBLIC} }}", "rewrite stands before the snippet"),
+        (f"location /x {{ break; {PUBLIC} }}", "break stands before the snippet"),
+        (f"location /x {{ if ($arg_x) {{ break; }} {PUBLIC} }}", "if stands before the snippet"),
+        (f"location /x {{ {PUBLIC} proxy_pass {OTHER}; }}", "leads from the public part to 127.0.0.1:4000"),
+        (f"location ~ \\.x$ {{ {PUBLIC} proxy_pass {OTHER}; }}", "leads from the public part to 127.0.0.1:4000"),
+        (
+            f"location /x {{ {PUBLIC} if ($arg_x) {{ proxy_pass http://localhost:4000; }} }}",
+            "leads from the public part to 127.0.0.1:4000",
+        ),
+        (f"location /x/ {{ {PUBLIC} proxy_pass {APP}/; }}", "proxy_pass makes other addresses"),
+        (f"location /x/ {{ {PUBLIC} proxy_pass {APP}/admin/y; }}", "proxy_pass makes other addresses"),
+        (
+            f"location /x {{ {PUBLIC} rewrite ^/x(.*) /admin$1 break; proxy_pass {APP}; }}",
+            "rewrite makes other addresses",
+        ),
+        (f"location /x {{ {PUBLIC} rewrite ^/x(.*) $1; break; proxy_pass {APP}; }}", "rewrite makes other addresses"),
+        (
+            f"location /x {{ {PUBLIC} proxy_pass {APP}; if ($arg_x) {{ rewrite ^ /admin break; proxy_pass {APP}; }} }}",
+            "rewrite makes other addresses",
+        ),
+        ("set_real_ip_from 10.0.0.1;", "set_real_ip_from says where a visitor's address is found"),
+        ("real_ip_header X-Real-IP;", "real_ip_header says where a visitor's address is found"),
+        ("proxy_ssl_certificate x;", "nginx shows this certificate when visitors with a bad one come back"),
+        ("listen 8443 ssl proxy_protocol;", "proxy_protocol is asked of everybody here"),
+        ("listen 80;", "this server listens without TLS too"),
+    ],
+)
+def test_what_shuts_the_public_part_or_opens_the_panel_is_an_error(more: str, said: str) -> None:
+    errors = [(one.file, one.line) for one in found(more).errors() if said in one.what]
+    assert errors == [("/etc/nginx/sites/own", 7)], found(more).findings
+
+
+def test_a_name_more_would_be_shut() -> None:
+    assert [
+        one.line for one in found("server_name more.test;").errors() if "nobody gets in at more.test" in one.what
+    ] == [1]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "location /x { return 301 /; }",
+        "location ~ /\\.ht { deny all; }",
+        f"location /x {{ {PUBLIC} root /srv; }}",
+        f"location /x {{ {PUBLIC} location /x/y {{ }} }}",
+        f"location ~ ^/admin/.*\\.x$ {{ {FIRST} proxy_pass {APP}; }}",
+        f"location /admin/x {{ {FIRST} location /admin/x/y {{ proxy_pass {APP}; }} }}",
+        f"location /x {{ {PUBLIC} rewrite ^/x(.*) /admin$1 last; proxy_pass {APP}; }}",
+        f"location /x {{ {PUBLIC} rewrite ^/x(.*) /admin$1 permanent; proxy_pass {APP}; }}",
+        f"location /x {{ {PUBLIC} rewrite ^/x(.*) /y$1 break; proxy_pass {APP}; }}",
+        f"location /x {{ {PUBLIC} rewrite ^/x(.*) https://a.test/admin$1; break; proxy_pass {APP}; }}",
+        f"location /x/ {{ {PUBLIC} proxy_pass {APP}/x/; }}",
+        f"location /x/ {{ {PUBLIC} proxy_pass {APP}/y/; }}",
+        f"location /x/ {{ {PUBLIC} proxy_pass {APP}$request_uri; }}",
+        "rewrite ^/old /admin/ last;",
+    ],
+)
+def test_what_is_harmless_is_not_mentioned(more: str) -> None:
+    assert found(more).findings == ()
+
+
+def test_another_application_of_the_public_part_may_hear_what_a_visitor_says() -> None:
+    more = f"location /x {{ {PUBLIC} location /x/y {{ proxy_set_header A b; proxy_pass TO; }} }}"
+    assert [one.opens for one in found(more.replace("TO", "http://127.0.0.1:5000")).findings] == [False]
+    assert [one.opens for one in found(more.replace("TO", APP)).findings] == [True]
+
+
+@pytest.mark.parametrize(
+    ("content", "errors"),
+    [
+        ("alias /srv/www/admin/;", 1),
+        ("alias /srv/www/admin/x;", 1),
+        ("root /srv;", 1),
+        ("alias /srv/www/other/;", 0),
+        ("root /srv/www;", 0),
+    ],
+)
+def test_files_of_a_guarded_path_are_not_shown_by_a_public_location(content: str, errors: int) -> None:
+    assert len(found(f"location /x {{ {PUBLIC} {content} }}", panel=STATIC).errors()) == errors
+
+
+@pytest.mark.parametrize(
+    ("listen", "other", "errors"),
+    [
+        ("listen 443 ssl;", "listen 127.0.0.1:443 ssl;", 1),
+        ("listen 443 ssl; listen 127.0.0.1:443 ssl;", "listen 127.0.0.1:443 ssl;", 0),
+        ("listen 443 ssl;", "listen 127.0.0.1:444 ssl;", 0),
+    ],
+)
+def test_the_way_back_leads_to_the_same_server(listen: str, other: str, errors: int) -> None:
+    beside = f"server {{ {other} server_name b.test; ssl_reject_handshake on; }}"
+    told = [one for one in found(beside=beside, listen=listen).errors() if "come back to the site" in one.what]
+    assert [one.line for one in told] == [9] * errors
+
+
+def test_a_public_part_leads_to_no_panel_of_another_site() -> None:
+    other = Panel("other", "vhost", ("other.test",), (("*", 443),), (APP,))
+    told = found(panel=other).errors()
+    assert [one.line for one in told] == [5]
+    assert "the server shop.test hands requests on to 127.0.0.1:3000, where the panel of site other is" in told[0].what
+
+
+@pytest.mark.parametrize(
+    ("args", "reach"),
+    [
+        (("/",), "above"),
+        (("/adm",), "above"),
+        (("/admin",), "below"),
+        (("/admin/x",), "below"),
+        (("^~", "/admin/"), "below"),
+        (("=", "/"), "apart"),
+        (("=/admin",), "below"),
+        (("/administration",), "apart"),
+        (("~", "x"), "any"),
+        (("~*x",), "any"),
+        (("@x",), "any"),
+    ],
+)
+def test_which_addresses_come_to_a_location(args: tuple[str, ...], reach: str) -> None:
+    (location,) = read_dump(f"# configuration file /x:\nlocation {' '.join(args)} {{ }}").directives
+    assert reach_of((location,), ("/admin",)) == reach

@@ -1,0 +1,756 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Backups: made of a sound authority at one moment, verified without a trace, restored whole or not at all, and working then."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from ansible_collections.quietdoor.mtls.plugins.module_utils._backup import create as backup
+from ansible_collections.quietdoor.mtls.plugins.module_utils._backup import (
+    encrypted_container,
+    manifest,
+    restore,
+    tar_stream,
+)
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._x509 import keys, pkcs12
+from cryptography.x509 import CRLNumber, load_pem_x509_crl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PASSPHRASE = "a passphrase for tests"
+KEY_PASSPHRASE = b"of the key"
+
+
+@pytest.fixture(autouse=True)
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tested here is neither how dear a guess is nor how fast a disk."""
+    monkeypatch.setattr(encrypted_container, "COST", encrypted_container.Cost(4, 8, 1))
+    monkeypatch.setattr(encrypted_container, "_LOG_N", range(4, 19))
+    monkeypatch.setattr(keys, "KDF_ROUNDS", 1)
+    monkeypatch.setattr(pkcs12, "KDF_ROUNDS", 1)
+    monkeypatch.setattr(os, "sync", lambda: None)
+    monkeypatch.setattr(os, "fsync", lambda _handle: None)
+
+
+class Shelf:
+    """An authority with a history, and a place for backups."""
+
+    def __init__(self, door: Any, directory: Path) -> None:
+        self.door = door
+        self.directory = directory
+        self.archive = directory / "authority.quietdoor"
+
+    def create(self, *, check_mode: bool = False, **options: Any) -> backup.Backup:
+        values = {"path": self.door.path, "target": str(self.archive), "secrets": self.secrets(), "now": self.door.now}
+        return backup.create(**{**values, **options}, check_mode=check_mode)
+
+    def secrets(self, passphrase: str = PASSPHRASE, key: bytes | None = None) -> backup.Secrets:
+        return backup.Secrets(passphrase, key)
+
+    def verify(self, **secrets: Any) -> backup.Backup:
+        return backup.verify(str(self.archive), self.secrets(**secrets), self.door.now)
+
+    def restore(self, path: Path, *, check_mode: bool = False, **secrets: Any) -> restore.Restored:
+        return restore.restore(
+            str(path), str(self.archive), self.secrets(**secrets), self.door.now, check_mode=check_mode
+        )
+
+    def at(self, path: Path) -> Any:
+        """The authority in another directory."""
+        return replace(self.door, path=str(path))
+
+
+@pytest.fixture
+def shelf(empty_door: Any, client: Any, tmp_path: Path) -> Shelf:
+    empty_door.passphrase = KEY_PASSPHRASE
+    empty_door.create()
+    empty_door.enrol(client("alex", bundle_profiles=("modern",)), client("bea"))
+    empty_door.revoke(client="bea")
+    empty_door.crl()
+    (tmp_path / "shelf").mkdir(mode=0o700)
+    return Shelf(empty_door, tmp_path / "shelf")
+
+
+def test_a_backup_is_made_once_and_again_when_the_authority_changed(shelf: Shelf, client: Any, tree: Any) -> None:
+    before = shelf.door.digest()
+    for reason in ("there is no archive", "the authority changed"):
+        assert shelf.create(check_mode=True).reason == reason
+        made = shelf.create()
+        assert (made.reason, made.size) == (reason, shelf.archive.stat().st_size)
+        assert shelf.door.digest() == before
+        done = tree(shelf.directory)
+        assert shelf.create(check_mode=True).reason == ""
+        assert shelf.create().reason == ""
+        assert shelf.verify().findings == made.findings
+        assert tree(shelf.directory) == done
+        shelf.door.enrol(client("carl"))
+        before = shelf.door.digest()
+    assert shelf.archive.stat().st_mode & 0o777 == 0o600
+    assert {path.name for path in shelf.directory.iterdir()} == {shelf.archive.name, ".lock"}
+
+
+def test_an_authority_that_issued_nothing_yet_has_a_backup_too(door: Any, tmp_path: Path) -> None:
+    """Its database is an empty file."""
+    (tmp_path / "shelf").mkdir()
+    shelf = Shelf(door, tmp_path / "shelf")
+    made = shelf.create().findings
+    assert made is not None
+    assert (made.certificates, made.crl_number, made.key_opened) == (0, None, True)
+    assert shelf.verify().findings == made
+    assert shelf.restore(tmp_path / "again").changes == ["restored"]
+    assert shelf.at(tmp_path / "again").create().changes == []
+
+
+def test_what_a_backup_says_of_itself(shelf: Shelf) -> None:
+    made = shelf.create()
+    assert made.findings is not None
+    assert made.manifest is not None
+    findings = made.findings
+    assert (findings.subject, findings.certificates, findings.revoked, findings.crl_number) == ("CN=Test CA", 2, 1, 1)
+    assert not findings.key_opened
+    opened = shelf.verify(key=KEY_PASSPHRASE).findings
+    assert opened is not None
+    assert opened.key_opened
+    paths = {file.path for file in made.manifest.files}
+    assert {"private/ca.key.pem", "index.txt", "crl/ca.crl.pem", "clients/alex/client.json"} < paths
+    assert ".lock" not in paths
+    assert made.manifest.links["clients/alex/alex.crt"].startswith("alex-")
+
+
+def test_a_new_archive_is_sealed_at_owasps_cost(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    shelf.create()
+    assert shelf.archive.read_bytes()[:20] == b"quietdoor backup\x01\x11\x08\x01"
+
+
+def test_only_a_change_of_mode_is_a_change_too(shelf: Shelf) -> None:
+    shelf.create()
+    shelf.door.file("index.txt").chmod(0o600)
+    assert shelf.create().reason == "the authority changed"
+
+
+def test_nothing_secret_is_readable_in_an_archive(shelf: Shelf) -> None:
+    shelf.create()
+    data = shelf.archive.read_bytes()
+    for secret in (b"PRIVATE KEY", b"alex", b"Test CA", b"index.txt", b"manifest"):
+        assert secret not in data
+
+
+def test_restored_on_an_empty_directory_it_works_at_once(
+    shelf: Shelf, client: Any, openssl: Any, tmp_path: Path
+) -> None:
+    """Issue, revoke and write a CRL from there, with this collection and with the openssl command."""
+    shelf.create()
+    saved = shelf.door.digest()
+    shutil.rmtree(shelf.door.path)
+    assert shelf.restore(Path(shelf.door.path), check_mode=True).changes == ["restored"]
+    assert not Path(shelf.door.path).exists()
+    assert shelf.restore(Path(shelf.door.path), key=KEY_PASSPHRASE).changes == ["restored"]
+    assert shelf.door.digest() == saved
+    for check_mode in (True, False):
+        assert shelf.restore(Path(shelf.door.path), check_mode=check_mode).changes == []
+    assert shelf.door.create().changes == []
+    alex, bea = client("alex", bundle_profiles=("modern",)), client("bea", present=False)
+    assert shelf.door.actions(alex, bea) == ["unchanged"] * 2
+    assert shelf.door.actions(client("carl")) == ["issued"]
+    shelf.door.revoke("keyCompromise", client="alex")
+    assert shelf.door.crl().after.number == 2
+    ca, crl = str(shelf.door.file("certs", "ca.cert.pem")), str(shelf.door.file("crl", "ca.crl.pem"))
+    judged = ["verify", "-x509_strict", "-crl_check", "-CAfile", ca, "-CRLfile", crl, "-purpose", "sslclient"]
+    assert "OK" in openssl(*judged, str(shelf.door.file("clients", "carl", "carl.crt")))
+    assert "revoked" in openssl(*judged, str(shelf.door.file("clients", "alex", "alex.crt")), fails=True)
+    shelf.door.openssl_ca("-revoke", str(shelf.door.file("clients", "carl", "carl.crt")))
+    assert shelf.door.later(minutes=1).crl().after.number == 3
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_restored_elsewhere_the_configuration_leads_there(shelf: Shelf, client: Any, tmp_path: Path) -> None:
+    shelf.create()
+    elsewhere = tmp_path / "else where"
+    elsewhere.mkdir()
+    assert shelf.restore(elsewhere).changes == ["restored"]
+    assert shelf.restore(elsewhere).changes == []
+    there = shelf.at(elsewhere)
+    assert f'dir = "{elsewhere}"' in there.file("openssl.cnf").read_text()
+    assert there.create().changes == []
+    before = shelf.door.digest()
+    there.enrol(client("carl"))
+    there.openssl_ca("-revoke", str(there.file("clients", "carl", "carl.crt")))
+    assert shelf.door.digest() == before
+    assert shelf.at(elsewhere).authority.rows[-1].is_revoked
+
+
+@pytest.fixture(params=["easy-rsa", "by hand"])
+def adopted(
+    request: pytest.FixtureRequest, easy_rsa: Any, by_hand: Any, empty_door: Any, client: Any, tmp_path: Path
+) -> Shelf:
+    """An authority of somebody else's making that was adopted, with a note of theirs in index.txt.attr."""
+    theirs = easy_rsa() if request.param == "easy-rsa" else by_hand()
+    serial = theirs.sign("theirs" if request.param == "easy-rsa" else "/CN=theirs")
+    theirs.path.chmod(0o755)
+    (theirs.path / "index.txt.attr").write_text("# ours, since 2014\nunique_subject = no\n")
+    door = type(empty_door)(str(theirs.path))
+    door.adopt()
+    door.enrol(client())
+    door.revoke(serial=serial)
+    door.crl()
+    (tmp_path / "shelf").mkdir(mode=0o700)
+    return Shelf(door, tmp_path / "shelf")
+
+
+def test_an_adopted_authority_comes_back_as_it_was(adopted: Shelf, client: Any, tmp_path: Path) -> None:
+    """Only the configuration beside theirs says where it lies."""
+    assert adopted.create().reason
+    again = adopted.at(tmp_path / "again")
+    assert adopted.restore(tmp_path / "again").changes == ["restored"]
+    before, after = adopted.door.digest(), again.digest()
+    assert {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)} == {"quietdoor.cnf"}
+    assert adopted.restore(tmp_path / "again").changes == []
+    assert again.digest() == after
+    assert again.adopt() == []
+    assert again.actions(client(), client("new")) == ["unchanged", "issued"]
+    assert not again.crl().changed
+
+
+def test_modes_and_links_come_back(shelf: Shelf, tree: Any, tmp_path: Path) -> None:
+    shelf.door.file("notes").mkdir(mode=0o750)
+    shelf.door.file("notes", "Ämter \\ \n").write_bytes(b"\x00" * 300_000)
+    shelf.door.file("notes", "Ämter \\ \n").chmod(0o400)
+    Path(os.fsdecode(os.path.join(os.fsencode(shelf.door.path), b"notes", b"\xff"))).touch(0o640)
+    shelf.door.file("notes", "link").symlink_to("nowhere")
+    shelf.door.file("notes").chmod(0o550)
+    shelf.create()
+    shelf.restore(tmp_path / "again")
+    changed = {"openssl.cnf"}
+    saved, found = tree(Path(shelf.door.path)), tree(tmp_path / "again")
+    assert {name for name in saved if saved[name] != found[name]} == changed
+    assert saved.keys() == found.keys()
+
+
+@pytest.mark.parametrize("inside", ["a file", "private", "index.txt"])
+def test_nothing_is_ever_overwritten(inside: str, shelf: Shelf, tree: Any, tmp_path: Path) -> None:
+    shelf.create()
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / inside).write_text("mine")
+    before = tree(tmp_path)
+    for check_mode in (True, False):
+        with pytest.raises(Problem, match="Nothing is ever overwritten"):
+            shelf.restore(there, check_mode=check_mode)
+    assert tree(tmp_path) == before
+
+
+def test_an_authority_that_went_on_is_not_overwritten(shelf: Shelf, client: Any) -> None:
+    shelf.create()
+    shelf.door.enrol(client("carl"))
+    before = shelf.door.digest()
+    with pytest.raises(Problem, match="differs from the archive in "):
+        shelf.restore(Path(shelf.door.path))
+    assert shelf.door.digest() == before
+
+
+def test_a_file_in_the_way_of_the_directory_is_named(shelf: Shelf, tmp_path: Path) -> None:
+    shelf.create()
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(Problem, match="file is not a directory"):
+        shelf.restore(tmp_path / "file")
+
+
+def test_after_an_older_backup_the_newest_crl_keeps_number_and_revocations(
+    shelf: Shelf, client: Any, tmp_path: Path
+) -> None:
+    """The documented way: the CRL that was published last is put in place, so nothing goes back unseen."""
+    shelf.create()
+    published = tmp_path / "published.pem"
+    for days in (1, 17, 34):
+        later = shelf.door.later(days=days)
+        later.crl()
+    shelf.door.later(days=34).revoke(client="alex")
+    assert shelf.door.later(days=35).crl().after.number == 4
+    published.write_bytes(shelf.door.file("crl", "ca.crl.pem").read_bytes())
+    restored = shelf.at(tmp_path / "again").later(days=36)
+    shelf.restore(tmp_path / "again")
+    restored.file("crl", "ca.crl.pem").write_bytes(published.read_bytes())
+    with pytest.raises(Problem, match="revocations were lost"):
+        restored.crl()
+    restored.revoke(client="alex")
+    restored.later(days=20).crl()
+    crl = load_pem_x509_crl(restored.file("crl", "ca.crl.pem").read_bytes())
+    assert crl.extensions.get_extension_for_class(CRLNumber).value.crl_number == 5
+    assert len(crl) >= 1
+
+
+def test_a_certificate_issued_since_an_older_backup_is_taken_in_and_revoked(
+    shelf: Shelf, client: Any, tmp_path: Path
+) -> None:
+    shelf.create()
+    shelf.door.enrol(client("carl"))
+    row = shelf.door.authority.rows[-1]
+    shelf.restore(tmp_path / "again")
+    restored = shelf.at(tmp_path / "again")
+    shutil.copy(shelf.door.file("newcerts", f"{row.serial}.pem"), restored.file("newcerts", f"{row.serial}.pem"))
+    assert [revoked.newly for revoked in restored.revoke(serial=row.serial)] == [True]
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 100)
+
+
+def grow(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"x")
+
+
+def flip(at: int) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        data = bytearray(path.read_bytes())
+        data[at] ^= 0x10
+        path.write_bytes(data)
+
+    return damage
+
+
+DAMAGES: list[tuple[Callable[[Path], Any], str]] = [
+    (cut, "bytes instead of"),
+    (grow, "bytes instead of"),
+    (flip(0), "is not an archive of module ca_backup"),
+    (flip(16), "is an archive of format 17"),
+    (flip(17), "does not open|asks scrypt"),
+    (flip(18), "asks scrypt for"),
+    (flip(30), "does not open with archive_passphrase, or its header is damaged"),
+    (flip(60), "does not open with archive_passphrase, or its header is damaged"),
+    (flip(100), "does not open with archive_passphrase, or its header is damaged"),
+    (flip(150), "does not open with archive_passphrase, or its header is damaged"),
+    (flip(200), "is damaged at or after byte"),
+    (flip(-1), "is damaged at or after byte"),
+    (lambda path: path.write_text("no archive at all " * 20), "is not an archive of module ca_backup"),
+    (Path.unlink, "cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("damage", "says"), DAMAGES)
+def test_a_damaged_archive_is_neither_verified_nor_restored(
+    damage: Callable[[Path], Any], says: str, shelf: Shelf, tree: Any, tmp_path: Path
+) -> None:
+    shelf.create()
+    damage(shelf.archive)
+    before = tree(tmp_path)
+    for act in (
+        shelf.verify,
+        lambda: shelf.restore(tmp_path / "x"),
+        lambda: shelf.restore(tmp_path / "x", check_mode=True),
+    ):
+        with pytest.raises(Problem, match=says):
+            act()
+        assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("act", ["create", "verify", "restore"])
+def test_a_wrong_passphrase_changes_nothing(act: str, shelf: Shelf, client: Any, tree: Any, tmp_path: Path) -> None:
+    shelf.create()
+    shelf.door.enrol(client("carl"))
+    before = tree(tmp_path)
+    wrong = shelf.secrets("another one, long enough")
+    with pytest.raises(Problem, match="does not open with archive_passphrase"):
+        {
+            "create": lambda: shelf.create(secrets=wrong),
+            "verify": lambda: shelf.verify(passphrase=wrong.archive),
+            "restore": lambda: shelf.restore(tmp_path / "again", passphrase=wrong.archive),
+        }[act]()
+    assert tree(tmp_path) == before
+
+
+def test_a_wrong_passphrase_of_the_key_is_seen_before_anything_is_restored(
+    shelf: Shelf, tree: Any, tmp_path: Path
+) -> None:
+    shelf.create()
+    before = tree(tmp_path)
+    for act in (shelf.verify, lambda **key: shelf.restore(tmp_path / "again", **key)):
+        with pytest.raises(Problem, match=r"private/ca\.key\.pem does not open with the passphrase"):
+            act(key=b"wrong")
+    with pytest.raises(Problem, match="does not open with the passphrase"):
+        shelf.create(secrets=shelf.secrets(key=b"wrong"))
+    assert tree(tmp_path) == before
+
+
+def test_an_archive_that_was_cut_off_is_made_anew(shelf: Shelf) -> None:
+    shelf.create()
+    cut(shelf.archive)
+    assert shelf.create().reason == "the archive was cut off or added to"
+    shelf.verify()
+
+
+def test_the_backup_of_another_authority_is_not_replaced(shelf: Shelf, tmp_path: Path) -> None:
+    shelf.create()
+    other = shelf.at(tmp_path / "other")
+    other.create()
+    before = shelf.archive.read_bytes()
+    with pytest.raises(Problem, match="is the backup of another authority"):
+        shelf.create(path=other.path)
+    assert shelf.archive.read_bytes() == before
+
+
+def lose_key(shelf: Shelf) -> None:
+    shelf.door.file("private", "ca.key.pem").unlink()
+
+
+def swap_key(shelf: Shelf) -> None:
+    other = shelf.at(shelf.directory / "other")
+    other.passphrase = None
+    other.create()
+    shutil.copy(other.file("private", "ca.key.pem"), shelf.door.file("private", "ca.key.pem"))
+
+
+def lose_certificate(shelf: Shelf) -> None:
+    shelf.door.file("newcerts", f"{shelf.door.authority.rows[0].serial}.pem").unlink()
+
+
+def cut_index(shelf: Shelf) -> None:
+    shelf.door.file("index.txt").write_bytes(shelf.door.file("index.txt").read_bytes()[:-5])
+
+
+def forget(shelf: Shelf) -> None:
+    rows = [row._replace(status="V", revoked="") for row in shelf.door.authority.rows]
+    shelf.door.authority.save([*rows])
+    shutil.copy(shelf.door.file("certs", "ca.cert.pem"), shelf.door.file("newcerts", f"{rows[1].serial}.pem"))
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        (lose_key, r"private/ca\.key\.pem is missing"),
+        (swap_key, r"private/ca\.key\.pem is not the key of certs/ca\.cert\.pem"),
+        (lose_certificate, r"newcerts/[0-9A-F]+\.pem is missing, a valid certificate \(1 such in all\)"),
+        (cut_index, r"index\.txt is damaged"),
+        (forget, "revocations were lost"),
+        (lambda shelf: shelf.door.file("crl", "ca.crl.pem").write_text("x"), "is not a CRL of this authority"),
+        (lambda shelf: shelf.door.file("certs", "ca.cert.pem").write_text("x"), "is not a PEM certificate"),
+        (lambda shelf: shelf.door.file("certs", "ca.cert.pem").unlink(), "is not an authority"),
+        (lambda shelf: os.mkfifo(shelf.door.file("fifo")), "is neither a file nor a directory"),
+        (lambda shelf: shelf.door.file("link").symlink_to("/etc/passwd"), "is a link to '/etc/passwd'"),
+        (lambda shelf: shelf.door.file("clients", "link").symlink_to("../index.txt"), "is a link to"),
+        (lambda shelf: shelf.door.file("link").symlink_to(".."), "is a link to"),
+    ],
+)
+def test_a_bad_state_does_not_replace_a_good_backup(
+    harm: Callable[[Shelf], Any], says: str, shelf: Shelf, tmp_path: Path
+) -> None:
+    shelf.create()
+    good = shelf.archive.read_bytes()
+    harm(shelf)
+    for _time in range(2):
+        with pytest.raises(Problem, match=says):
+            shelf.create()
+        assert shelf.archive.read_bytes() == good
+    assert shelf.restore(tmp_path / "again").changes == ["restored"]
+
+
+def test_an_unsound_authority_in_an_archive_is_seen(
+    shelf: Shelf, tree: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    findings = shelf.create().findings
+    lose_certificate(shelf)
+    with monkeypatch.context() as blind:
+        blind.setattr(backup, "inspect", lambda *_arguments: findings)
+        assert shelf.create().reason == "the authority changed"
+    before = tree(tmp_path)
+    for act in (shelf.verify, lambda: shelf.restore(tmp_path / "again")):
+        with pytest.raises(Problem, match="is missing, a valid certificate"):
+            act()
+    assert tree(tmp_path) == before
+
+
+def test_a_file_that_changes_while_it_is_read_is_named(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf.create()
+    good = shelf.archive.read_bytes()
+    index = shelf.door.file("index.txt")
+    survey = manifest.survey
+    for text in (b"", index.read_bytes() * 2, index.read_bytes().replace(b"alex", b"axel")):
+
+        def survey_then_change(*arguments: Any, text: bytes = text) -> manifest.Manifest:
+            found = survey(*arguments)
+            index.write_bytes(text)
+            return found
+
+        before = index.read_bytes()
+        monkeypatch.setattr(manifest, "survey", survey_then_change)
+        monkeypatch.setattr(backup, "inspect", lambda *_arguments: None)
+        shelf.door.file("serial").write_text("0A\n" if shelf.door.file("serial").read_text() != "0A\n" else "0B\n")
+        with pytest.raises(Problem, match=r"index\.txt changed while it was read"):
+            shelf.create()
+        index.write_bytes(before)
+        assert shelf.archive.read_bytes() == good
+
+
+def hostile(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    """Put a manifest into the archive that our own code would not write."""
+    shelf.create()
+    render = manifest.render
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, "render", lambda found: render(replace(found, **changes)))
+        shelf.archive.unlink()
+        shelf.create()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"links": {"../out": "x"}},
+        {"links": {"/tmp/out": "x"}},
+        {"links": {"x": "../out"}},
+        {"links": {"x": "/etc"}},
+        {"links": {"x": "."}},
+        {"directories": {"": 0o700, "..": 0o700}},
+        {"directories": {"": 0o700, "/tmp/x": 0o700}},
+        {"directories": {"": 0o700, "a/b": 0o700}},
+        {"directories": {"": 0o7777}},
+        {"directories": {}},
+        {"files": [manifest.File("../out", 0o600, 0, "")]},
+        {"files": [manifest.File("/out", 0o600, 0, "")]},
+        {"files": [manifest.File("a\0b", 0o600, 0, "")]},
+        {"files": [manifest.File("link/out", 0o600, 0, "")], "links": {"link": "x"}},
+        {"files": [manifest.File("x", 0o4755, 0, "")]},
+        {"files": [manifest.File("x", 0o600, 0, "")] * 2},
+        {"names": {}},
+    ],
+)
+def test_a_manifest_that_leads_elsewhere_is_refused(
+    changes: dict[str, Any], shelf: Shelf, tree: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile(shelf, monkeypatch, **changes)
+    before = tree(tmp_path)
+    with pytest.raises(Problem, match="holds no manifest that this release can read"):
+        shelf.restore(tmp_path / "again")
+    assert tree(tmp_path) == before
+
+
+def test_a_manifest_that_differs_from_the_files_is_refused(
+    shelf: Shelf, tree: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = shelf.create().manifest
+    assert made is not None
+    last = made.files[-1]
+    for files in (made.files[:-1], [*made.files, replace(last, path="more")], made.files[::-1]):
+        hostile(shelf, monkeypatch, files=files)
+        with pytest.raises(Problem, match="holds another state than its header says"):
+            shelf.verify()
+
+
+@pytest.mark.parametrize("change", ["fewer", "more", "order", "name", "contents"])
+def test_files_that_differ_from_the_manifest_are_refused(
+    change: str, shelf: Shelf, tree: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack, member = tar_stream.pack, tar_stream._member
+
+    class Lying(tar_stream._Digesting):
+        def read(self, size: int = -1) -> bytes:
+            return super().read(size).swapcase()
+
+    def packed(found: manifest.Manifest, stream: Any) -> None:
+        others = {"fewer": found.files[:-1], "more": [*found.files, found.files[0]], "order": found.files[::-1]}
+        with monkeypatch.context() as patch:
+            patch.setattr(manifest, "render", lambda _others, render=manifest.render: render(found))
+            if change == "name":
+                patch.setattr(tar_stream, "_member", lambda name, *rest: member(name.replace("index", "xedni"), *rest))
+            if change == "contents":
+                patch.setattr(tar_stream, "_Digesting", Lying)
+            pack(replace(found, files=others.get(change, found.files)), stream)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tar_stream, "pack", packed)
+        shelf.create()
+    before = tree(tmp_path)
+    for act in (shelf.verify, lambda: shelf.restore(tmp_path / "again")):
+        with pytest.raises(Problem, match="does not hold what its manifest says"):
+            act()
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["clients/backup", "backup", "."])
+def test_an_archive_inside_the_authority_is_refused(name: str, shelf: Shelf) -> None:
+    for target in (shelf.door.file(name), shelf.door.file("clients", "..", name)):
+        with pytest.raises(Problem, match="lie one inside the other"):
+            shelf.create(target=str(target))
+
+
+def test_a_link_does_not_hide_that_an_archive_is_inside_the_authority(shelf: Shelf, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(shelf.door.file("clients"))
+    with pytest.raises(Problem, match="lie one inside the other"):
+        shelf.create(target=str(tmp_path / "link" / "backup"))
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [(None, "archive: None is not an absolute path"), ("relative", "archive: 'relative' is not"),
+     ("/nowhere/at/all", "is not there")],
+)  # fmt: skip
+def test_a_path_that_cannot_be_is_named(target: str | None, says: str, shelf: Shelf) -> None:
+    with pytest.raises(Problem, match=says):
+        shelf.create(target=target)
+
+
+def test_a_directory_in_place_of_the_archive_is_named(shelf: Shelf) -> None:
+    shelf.archive.mkdir()
+    with pytest.raises(Problem, match="is a directory"):
+        shelf.create()
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_an_archive_in_a_work_tree_has_to_be_ignored(exists: bool, shelf: Shelf, tmp_path: Path) -> None:
+    if exists:
+        shelf.create()
+    subprocess.run(["git", "init", "-q", str(shelf.directory)], check=True)
+    before = exists and shelf.archive.read_bytes()
+    with pytest.raises(Problem, match="which does not ignore it"):
+        shelf.create()
+    assert (shelf.archive.exists() and shelf.archive.read_bytes()) == before
+    (shelf.directory / ".gitignore").write_text("*.quietdoor\n")
+    shelf.create()
+    shelf.verify()
+    with pytest.raises(Problem, match="which does not ignore it"):
+        shelf.restore(shelf.directory / "again")
+    (shelf.directory / ".gitignore").write_text("/again/\n")
+    with pytest.raises(Problem, match=r"\.again\.restoring lies in the git work tree"):
+        shelf.restore(shelf.directory / "again")
+    assert not (shelf.directory / "again").exists()
+
+
+def test_what_a_killed_restore_left_is_cleared(shelf: Shelf, tmp_path: Path) -> None:
+    shelf.create()
+    left = tmp_path / ".again.restoring"
+    (left / "private").mkdir(parents=True)
+    (left / "private" / "ca.key.pem").write_text("half")
+    (left / "link").symlink_to(shelf.door.path)
+    before = shelf.door.digest()
+    shelf.restore(tmp_path / "again")
+    assert not left.exists()
+    assert not (tmp_path / "again" / "link").exists()
+    assert shelf.door.digest() == before
+
+
+def test_in_check_mode_there_may_be_no_authority_yet(empty_door: Any, tmp_path: Path) -> None:
+    shelf = Shelf(empty_door, tmp_path / "not there")
+    made = shelf.create(check_mode=True)
+    assert (made.reason, made.manifest, made.findings) == ("there is no archive", None, None)
+    with pytest.raises(Problem, match="is not an authority"):
+        shelf.create()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("moved_away", [False, True])
+def test_an_adopted_authority_with_its_certificates_in_its_own_directory(
+    moved_away: bool, by_hand: Any, empty_door: Any, tmp_path: Path
+) -> None:
+    """And one whose maker took the file of a valid certificate away, as easyrsa renew does."""
+    theirs = by_hand(certificate="ca.crt", key="ca.key", new_certificates=".")
+    theirs.sign("/CN=Alex")
+    if moved_away:
+        Path(theirs.file("1000")).unlink()
+    door = type(empty_door)(str(theirs.path))
+    door.adopt()
+    made = backup.create(door.path, str(tmp_path / "archive"), backup.Secrets("x" * 14), door.now, check_mode=False)
+    assert made.findings
+    assert made.findings.missing == (["1000"] if moved_away else [])
+
+
+def test_restored_behind_a_link_to_an_empty_directory(door: Any, tmp_path: Path, tree: Any) -> None:
+    secrets = backup.Secrets("x" * 14)
+    backup.create(door.path, str(tmp_path / "archive"), secrets, door.now, check_mode=False)
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "disk")
+    for check_mode in (True, False):
+        done = restore.restore(str(link), str(tmp_path / "archive"), secrets, door.now, check_mode=check_mode)
+        assert done.changes == ["restored"]
+    assert link.is_symlink()
+    assert tree(tmp_path / "disk").keys() == tree(Path(door.path)).keys()
+    again = restore.restore(str(link), str(tmp_path / "archive"), secrets, door.now, check_mode=False)
+    assert again.changes == []
+    assert sorted(path.name for path in tmp_path.glob(".*")) == [".lock"]
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_mount_point_is_refused_before_a_key_is_written_beside_it(
+    check_mode: bool, door: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = backup.Secrets("x" * 14)
+    backup.create(door.path, str(tmp_path / "archive"), secrets, door.now, check_mode=False)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == str(disk))
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(Problem, match="is a mount point"):
+        restore.restore(str(disk), str(tmp_path / "archive"), secrets, door.now, check_mode=check_mode)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Problem, match="file is not a directory"):
+        restore.restore(
+            str(tmp_path / "file" / "ca"), str(tmp_path / "archive"), secrets, door.now, check_mode=check_mode
+        )
+    assert sorted(path for path in tmp_path.iterdir() if path.name != "file") == before
+
+
+# --- without the collection -----------------------------------------------------------------------------------------
+
+OPENER = Path(backup.__file__).parents[3] / "docs" / "open_backup.py"
+
+
+def open_alone(*arguments: Path, passphrase: str = PASSPHRASE) -> subprocess.CompletedProcess[str]:
+    """Run the program of the documentation as it is, without the collection and without a terminal."""
+    return subprocess.run(
+        [sys.executable, "-I", "-W", "ignore", str(OPENER), *map(str, arguments)],
+        input=f"{passphrase}\n", capture_output=True, text=True, check=False, start_new_session=True,
+    )  # fmt: skip
+
+
+def test_a_backup_is_opened_without_the_collection(shelf: Shelf, tree: Callable[[Path], Any], tmp_path: Path) -> None:
+    source = Path(shelf.door.path)
+    # More than one chunk, and a directory that is empty.
+    (source / "notes").write_bytes(os.urandom(600_000))
+    (source / "empty").mkdir()
+    shelf.create()
+    done = open_alone(shelf.archive, tmp_path / "opened")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    files = {name: what for name, what in tree(source).items() if "directory" not in what}
+    opened = tree(tmp_path / "opened")
+    assert {name: what for name, what in opened.items() if "directory" not in what} == files
+    assert opened.keys() == tree(source).keys()
+    assert any("link" in what for what in files.values())
+    again = open_alone(shelf.archive, tmp_path / "opened")
+    assert again.returncode != 0
+    assert tree(tmp_path / "opened") == opened
+
+
+def test_the_program_that_opens_a_backup_is_short_and_needs_little() -> None:
+    text = OPENER.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 40
+    imported = {line.split()[1].partition(".")[0] for line in text.splitlines() if line.startswith(("import", "from"))}
+    assert imported - set(sys.stdlib_module_names) == {"cryptography"}
+
+
+@pytest.mark.parametrize("change", ["passphrase", "cut off", "header", "chunk"])
+def test_the_program_writes_nothing_of_an_archive_that_is_not_whole(shelf: Shelf, tmp_path: Path, change: str) -> None:
+    shelf.create()
+    data = bytearray(shelf.archive.read_bytes())
+    if change == "cut off":
+        del data[-1]
+    elif change != "passphrase":
+        data[60 if change == "header" else -1] ^= 1
+    copy = tmp_path / "copy"
+    copy.write_bytes(data)
+    done = open_alone(copy, tmp_path / "opened", passphrase="another one" if change == "passphrase" else PASSPHRASE)
+    assert done.returncode != 0
+    says = {"cut off": "is not a whole archive", "chunk": "InvalidTag"}.get(
+        change, "The passphrase is wrong, or the header"
+    )
+    assert says in done.stderr
+    assert not (tmp_path / "opened").exists()

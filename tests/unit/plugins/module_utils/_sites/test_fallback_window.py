@@ -1,0 +1,153 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The window: who it lets in, until when, and the expression with which nginx closes it by itself."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Any
+
+import pytest
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.fallback_window import (
+    Window,
+    before,
+    parse_window,
+    settle,
+)
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.field_reader import Entry
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+NOW = 1_795_000_000
+DAY = 86_400
+SECONDS = st.integers(10**9, 10**10 - 1)
+
+
+def matches(key: str, msec: str) -> bool:
+    """Whether nginx would find the key; it takes one backslash of two away, and its ``\\z`` is Python's ``\\Z``."""
+    assert key[:2] == '"~'
+    return re.search(key[2:-1].replace("\\\\", "\\").replace("\\z", "\\Z"), msec) is not None
+
+
+@given(SECONDS, SECONDS, st.integers(0, 999))
+@example(NOW, NOW, 0)
+@example(NOW, NOW - 1, 999)
+@example(10**9, 10**9, 0)
+@example(10**10 - 1, 10**10 - 1, 999)
+def test_the_expression_means_earlier_than_the_deadline(deadline: int, second: int, millis: int) -> None:
+    assert matches(before(deadline), f"{second}.{millis:03d}") == (second < deadline)
+
+
+@given(SECONDS, st.integers(-50, 50), st.integers(0, 999))
+def test_it_is_exact_near_the_deadline(deadline: int, off: int, millis: int) -> None:
+    second = min(max(deadline + off, 10**9), 10**10 - 1)
+    assert matches(before(deadline), f"{second}.{millis:03d}") == (second < deadline)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "999999999.000", "10000000000.000", "1000000000", "1000000000.00", "x1000000000.000"]
+)
+def test_what_is_no_clock_of_nginx_counts_as_closed(text: str) -> None:
+    assert not matches(before(10**10 - 1), text)
+    assert not matches(before(10**10 - 1), f"{NOW}.000\n")
+
+
+@pytest.mark.parametrize("deadline", [0, -1, 10**9 - 1, 10**10])
+def test_a_deadline_out_of_range_is_no_expression(deadline: int) -> None:
+    with pytest.raises(ValueError, match="ten digits"):
+        before(deadline)
+
+
+def window(**values: Any) -> Window:
+    """Read a window as it stands in a site."""
+    return parse_window(Entry({"window": values}, "site panel"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-12-01T18:00:00+01:00",
+        "2026-12-01T17:00:00Z",
+        "2026-12-01 17:00z",
+        "2026-12-01T12:00:00-05:00",
+        datetime.datetime(2026, 12, 1, 17, tzinfo=datetime.timezone.utc),
+    ],
+)
+def test_a_moment_in_any_zone(text: object) -> None:
+    assert window(until=text).until == 1_796_144_400
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"until": "2026-12-01T18:00:00"}, "until: '2026-12-01T18:00:00' is no moment with a time zone"),
+        ({"until": datetime.datetime(2026, 12, 1)}, "has no time zone"),
+        ({"until": datetime.date(2026, 12, 1)}, "not a moment"),
+        ({"until": "tomorrow"}, "is no moment"),
+        ({"until": "2026-02-30T18:00:00Z"}, "is no moment"),
+        ({"until": 1796144400}, "is a number, not a moment"),
+        ({"until": True}, "is a boolean, not a moment"),
+        ({"until": "1970-01-01T00:00:01Z"}, "is out of range"),
+        ({"networks": "0.0.0.0/0"}, "is everybody"),
+        ({"networks": ["::/0"]}, "is everybody"),
+        ({"networks": ["10.0.0.1/8"]}, "has host bits set"),
+        ({"networks": ["10.0.0.0/8; }"]}, "is no address and no network"),
+        ({"networks": ["example.org"]}, "is no address and no network"),
+        ({"networks": ["::ffff:10.0.0.0/104"]}, "IPv4 addresses written as IPv6"),
+        ({"networks": ["fe80::1%eth0"]}, "is no address and no network"),
+        ({"networks": ["10.0.0.0/8", "10.0.0.0/255.0.0.0"]}, "10.0.0.0/8 stands there twice"),
+        ({"networks": [7]}, "is no address and no network"),
+        ({"networks": {"a": 1}}, "is a mapping, not a string"),
+        ({"basic_auth": True}, "basic_auth: True is a boolean, not a mapping"),
+        ({"basic_auth": {}}, "user_file: missing"),
+        ({"basic_auth": {"user_file": "/etc/$x"}}, "cannot be the path"),
+        ({"basic_auth": {"user_file": "u", "realm": 'a"b'}}, "cannot be shown"),
+        ({"basic_auth": {"user_file": "u", "realm": "off"}}, "cannot be shown"),
+        ({"basic_auth": {"user_file": "u", "realm": "$host"}}, "cannot be shown"),
+        ({"basic_auth": {"user_file": "u", "rate": "1"}}, "is no rate"),
+        ({"basic_auth": {"user_file": "u", "burst": -1}}, "is no number"),
+        ({"basic_auth": {"user_file": "u", "burst": True}}, "is no number"),
+        ({"basic_auth": {"user_file": "u", "users": 1}}, "users: no such key"),
+        ({"for": "1d"}, "for: no such key"),
+    ],
+)
+def test_a_mistake_is_named(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(Problem, match=rf"^gate_sites: site panel: window: .*{re.escape(said)}"):
+        window(**values)
+
+
+def test_networks_are_written_as_nginx_takes_them() -> None:
+    assert window(networks=["192.0.2.7", "2001:DB8::/32", "10.0.0.0/255.0.0.0"]).networks == (
+        "192.0.2.7/32",
+        "2001:db8::/32",
+        "10.0.0.0/8",
+    )
+
+
+SITE = Entry({}, "site panel")
+LAN = ("192.0.2.0/24",)
+
+
+def test_a_week_unless_somebody_says_otherwise_and_what_is_live_stays() -> None:
+    assert settle(SITE, Window(LAN, 0, None), 0, NOW + 0.5).until == NOW + 7 * DAY
+    assert settle(SITE, Window(LAN, 0, None), NOW + DAY, NOW).until == NOW + DAY
+    assert settle(SITE, Window(LAN, 0, None), NOW - DAY, NOW).until == NOW - DAY, "it has closed, and stays closed"
+    assert settle(SITE, Window(LAN, NOW + 2 * DAY, None), NOW + DAY, NOW).until == NOW + 2 * DAY
+    assert settle(SITE, Window(LAN, NOW - DAY, None), NOW - DAY, NOW).until == NOW - DAY
+
+
+@pytest.mark.parametrize(
+    ("given_window", "known", "said"),
+    [
+        (Window((), NOW + DAY, None), 0, "window: lets nobody in"),
+        (Window(LAN, NOW, None), 0, "window: until: 2026-11-18 .* is past"),
+        (Window(LAN, NOW - 1, None), NOW - 2, "is past"),
+        (Window(LAN, NOW + 30 * DAY + 1, None), 0, "is more than 30 days ahead"),
+    ],
+)
+def test_a_deadline_is_judged(given_window: Window, known: int, said: str) -> None:
+    with pytest.raises(Problem, match=rf"^gate_sites: site panel: .*{said}"):
+        settle(SITE, given_window, known, NOW)
