@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.module_options import NGINX, RENDER
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.gate_renderer import GateSettings, render_gate
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.nginx_requirements import require_capabilities
@@ -53,7 +53,7 @@ class ActionModule(ActionBase):
             if nginx.get("failed"):
                 return {**result, **nginx}
             return {**result, **render(sites, nginx, options)}
-        except Problem as problem:
+        except MtlsError as problem:
             raise _SitesError(str(problem)) from None
 
     def _nginx_info(self, task_vars: dict[str, Any] | None) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def render(sites: tuple[Site, ...], nginx: Mapping[str, Any], options: Mapping[s
     """Return the result of the action.
 
     :param nginx: what module nginx_info returned.
-    :raises Problem: if the sites cannot be rendered for this nginx.
+    :raises MtlsError: if the sites cannot be rendered for this nginx.
     """
     manifest = nginx["gate_manifest"]
     settled = settle_windows(sites, manifest, time.time())

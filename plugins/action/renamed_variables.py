@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.renamed_variables import refuse_former_names
 
 _GROUPS = ("mtls_ca", "mtls_web")
@@ -37,6 +37,6 @@ class ActionModule(ActionBase):
         hosts[str(given["inventory_hostname"])] = given
         try:
             refuse_former_names(hosts)
-        except Problem as problem:
+        except MtlsError as problem:
             raise AnsibleActionFail(str(problem)) from None
         return {**result, "changed": False}

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.collection_version import collection_version
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout import plan, probes
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.probe_client_files import read_probe_client_files
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.readiness import rules_from
-from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.site_digests import things_of
-from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.stage_changes import plan_moves
+from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.site_digests import digests_of_sites
+from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.stage_changes import plan_stage_changes
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.parser import parse_sites
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class ActionModule(ActionBase):
         }
         try:
             return {**result, "changed": False, **steps[options["step"]]()}
-        except Problem as problem:
+        except MtlsError as problem:
             return {**result, "changed": False, "failed": True, "msg": str(problem)}
 
 
@@ -127,7 +127,7 @@ class _Step:
     def enforced(self) -> dict[str, Any]:
         """Return the sites that would refuse clients whom they admit without a certificate today."""
         options = self.options
-        changes = plan_moves(parse_sites(options["sites"]), options["manifest"], force=True)
+        changes = plan_stage_changes(parse_sites(options["sites"]), options["manifest"], force=True)
         return {"enforced": [change.site for change in changes if change.shuts]}
 
     def gates(self) -> dict[str, Any]:
@@ -157,7 +157,7 @@ class _Step:
             sites,
             changes,
             self._readiness(sites),
-            things_of(self.options["sites"], collection_version()),
+            digests_of_sites(self.options["sites"], collection_version()),
             trust=self.options["trust"],
             certificates=[plan.ServerCertificate(**one) for one in self.options["test"]["server_certificates"]],
             client=self._client(),
@@ -179,7 +179,7 @@ class _Step:
         options = self.options
         policy = probes.ProbePolicy(options["probe_checks"], options["generation_only"], options["only_back"])
         if options["manifest"] is None:
-            raise Problem(
+            raise MtlsError(
                 f"{self.host}: quietdoor/gate/manifest.json is not valid JSON, so the gate cannot be probed",
                 "Roll back to a kept generation with playbook quietdoor.mtls.rollback",
             )
@@ -286,9 +286,9 @@ class _Step:
 def _files_of(client: plan.ProbeClient, only_if_usable: bool) -> dict[str, Any]:
     try:
         return read_probe_client_files(client.certificate, client.key)
-    except (Problem, OSError) as error:
+    except (MtlsError, OSError) as error:
         if only_if_usable:
             return {"certificate_found": False, "key_found": False, "serial": ""}
-        if isinstance(error, Problem):
+        if isinstance(error, MtlsError):
             raise
-        raise Problem(f"{client.certificate} cannot be read: {error.strerror}", "Let this user read it") from None
+        raise MtlsError(f"{client.certificate} cannot be read: {error.strerror}", "Let this user read it") from None

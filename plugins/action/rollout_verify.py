@@ -9,9 +9,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout import plan, verify
-from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.receipts import Thing
+from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.receipts import RolledOutSite
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.parser import parse_sites
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class ActionModule(ActionBase):
         }
         try:
             return {**result, "changed": False, **steps[options["step"]]()}
-        except Problem as problem:
+        except MtlsError as problem:
             return {**result, "changed": False, "failed": True, "msg": str(problem)}
 
 
@@ -85,7 +85,7 @@ class _Step:
         """Fail if the rollout of an earlier host has not come to its end."""
         unfinished = verify.unfinished(self._hosts())
         if unfinished:
-            raise Problem(
+            raise MtlsError(
                 f"{', '.join(unfinished)} did not come to an end, so {self.host} was left as it is",
                 "Correct that, and run the rollout again",
             )
@@ -119,7 +119,7 @@ class _Step:
             only_back=options["only_back"],
             force=options["force"],
         )
-        digests = [Thing(**one) for one in options["provable"]]
+        digests = [RolledOutSite(**one) for one in options["provable"]]
         proven = verify.provable(digests, begun.get("unguarded", ()), verdict.down)
         found = {"messages": list(verdict.messages), "proven": [asdict(one) for one in proven]}
         if options["target"] is not None:
@@ -147,7 +147,7 @@ class _Step:
         directory = self._receipts_path()
         if not complete or not directory:
             return {"things": [], "path": directory}
-        proven = dict.fromkeys(Thing(**one) for found in hosts.values() for one in self._proven(found))
+        proven = dict.fromkeys(RolledOutSite(**one) for found in hosts.values() for one in self._proven(found))
         return {"things": [asdict(one) for one in proven], "path": directory}
 
     def withdrawals(self) -> dict[str, Any]:

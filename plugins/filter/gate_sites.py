@@ -70,7 +70,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.parser import parse_sites, settle_windows
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.template_context import describe_site
 
@@ -84,7 +84,7 @@ def gate_sites(value: object, manifest: object = None) -> list[dict[str, object]
         sites = parse_sites(value)
         judged = sites if manifest is None else settle_windows(sites, manifest, time.time())
         return [describe_site(site) for site in judged]
-    except Problem as problem:
+    except MtlsError as problem:
         raise AnsibleFilterError(str(problem)) from problem
 
 

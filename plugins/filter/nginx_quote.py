@@ -40,7 +40,7 @@ _value:
 from typing import TYPE_CHECKING
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.quoting import quote
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def nginx_quote(value: object) -> str:
         raise AnsibleFilterError(f"nginx_quote: {value!r} is not a string. Give it text.")
     try:
         return quote(value)
-    except Problem as problem:
+    except MtlsError as problem:
         raise AnsibleFilterError(f"nginx_quote: {problem}") from problem
 
 

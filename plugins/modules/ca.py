@@ -262,7 +262,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.predecessors im
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.renewal import window
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common import argument_specs
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.timestamps import iso, now
 from ansible_collections.quietdoor.mtls.plugins.module_utils._x509 import keys, names
@@ -284,7 +284,7 @@ def _spec(params: dict[str, Any]) -> AuthoritySpec:
     key = keys.complete_spec(**params["key"], default_size=4096)
     issuer = params["issuer"]
     if issuer and params["path_length"]:
-        raise Problem("path_length: an issuing CA signs clients only", "Leave it out where there is an issuer")
+        raise MtlsError("path_length: an issuing CA signs clients only", "Leave it out where there is an issuer")
     return AuthoritySpec(
         subject,
         key,
@@ -304,9 +304,9 @@ def _ending(params: dict[str, Any], certificate: x509.Certificate, at: datetime)
     if left > window(*(parse_duration(params[name], name) for name in ("renew_before", "valid_for"))):
         return None
     ways = "Make a successor" if adopted else "Renew it with renew: same_key, or make a successor"
-    mend = "Its issuer's end comes first" if renews else ways
+    hint = "Its issuer's end comes first" if renews else ways
     end = iso(certificate.not_valid_after_utc)
-    return f"The CA certificate of {params['path']} ends in {left.days} days, at {end}. {mend}: see docs/ca-end-of-life.md."
+    return f"The CA certificate of {params['path']} ends in {left.days} days, at {end}. {hint}: see docs/ca-end-of-life.md."
 
 
 def _described(outcome: Outcome, at: datetime) -> dict[str, Any]:
@@ -326,7 +326,7 @@ def _bytes(text: str | None) -> bytes | None:
 
 def _adopt(params: dict[str, Any], passphrase: bytes | None, *, check_mode: bool) -> Outcome:
     if params["previous_passphrase"] is not None:
-        raise Problem(
+        raise MtlsError(
             "previous_passphrase: the key of an adopted authority stays as it is",
             "Encrypt it anew with openssl pkcs8 -topk8, then give passphrase alone",
         )

@@ -116,7 +116,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.layout import check_path
 from ansible_collections.quietdoor.mtls.plugins.module_utils._clients.listing import listing
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common import argument_specs
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.timestamps import now
 
@@ -130,7 +130,7 @@ def _search(query: str, certificates: list[dict[str, Any]]) -> Any:
     try:
         return jmespath.search(query, certificates)
     except jmespath.exceptions.JMESPathError as error:
-        raise Problem(f"query: {error}", "Correct the JMESPath expression (https://jmespath.org)") from None
+        raise MtlsError(f"query: {error}", "Correct the JMESPath expression (https://jmespath.org)") from None
 
 
 def _work(module: AnsibleModule) -> dict[str, Any]:

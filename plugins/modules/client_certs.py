@@ -338,7 +338,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._clients.roster imp
 )
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common import argument_specs
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.timestamps import now
 from ansible_collections.quietdoor.mtls.plugins.module_utils._x509 import keys, pkcs12
@@ -377,7 +377,7 @@ def _client(number: int, entry: dict[str, Any], params: dict[str, Any]) -> Clien
 def _refuse_companions(entry: dict[str, Any]) -> None:
     for option in ("key", "bundle_profiles", "bundle_passphrase"):
         if entry[option]:
-            raise Problem(
+            raise MtlsError(
                 f"client {entry['name']}: csr and {option} do not go together, because the private key is not here",
                 "Leave out one of them; with a csr, the client makes its bundle itself",
             )
@@ -407,7 +407,7 @@ def _diff(results: list[Result], retired: list[Retired]) -> dict[str, Any]:
 
 def _rules(params: dict[str, Any]) -> Rules:
     if params["purge_limit"] < 0:
-        raise Problem(f"purge_limit: {params['purge_limit']} is negative", "Give the number of clients, 0 or more")
+        raise MtlsError(f"purge_limit: {params['purge_limit']} is negative", "Give the number of clients, 0 or more")
     return Rules(
         renew_before=parse_duration(params["renew_before"], "renew_before"),
         overlap=parse_duration(params["overlap"], "overlap"),

@@ -216,7 +216,7 @@ def _warn(module: AnsibleModule, outcome: issuer_crls.Outcome, at: datetime) -> 
     for copy in outcome.copies:
         unfit = issuer_crls.why_unfit(copy.crl, least, at)
         if unfit:
-            module.warn(f"The CRL of {copy.issuer}: {unfit}. Without one nobody gets in. {issuer_crls.MEND}.")
+            module.warn(f"The CRL of {copy.issuer}: {unfit}. Without one nobody gets in. {issuer_crls.HINT}.")
 
 
 def _work(module: AnsibleModule) -> dict[str, Any]:

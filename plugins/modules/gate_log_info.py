@@ -202,7 +202,12 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.access_log import Reading, requests
-from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.log_summary import Evidence, Sighting, Tally, weigh
+from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.log_summary import (
+    BoundedCounter,
+    Evidence,
+    Occurrences,
+    summarize,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -233,10 +238,10 @@ def work(module: Any) -> dict[str, Any]:
 def read_log(module: Any, path: str, *, from_files: bool) -> dict[str, Any]:
     """Return what one log shows, as plain data.
 
-    :raises Problem: if it cannot be read.
+    :raises MtlsError: if it cannot be read.
     """
     reading = Reading()
-    evidence = weigh(
+    evidence = summarize(
         requests(path, reading),
         beginning(module.params["since"] or [], datetime.now(timezone.utc)),
         frozenset(module.params["exclude"]),
@@ -258,7 +263,7 @@ def _read_if_found(module: Any, log: dict[str, Any]) -> dict[str, Any]:
 def beginning(since: Sequence[str], now: datetime) -> datetime | None:
     """Return from when on requests count: the longest duration ago, None if all of them do.
 
-    :raises Problem: if one is no duration.
+    :raises MtlsError: if one is no duration.
     """
     if not since or not all(since):
         return None
@@ -289,25 +294,27 @@ def _about(reading: Reading) -> dict[str, Any]:
     }
 
 
-def _listed(tally: Tally, who: Callable[[Any, Sighting], dict[str, Any]], *, by_time: bool) -> list[dict[str, Any]]:
+def _listed(
+    tally: BoundedCounter, who: Callable[[Any, Occurrences], dict[str, Any]], *, by_time: bool
+) -> list[dict[str, Any]]:
     rows = [{**who(key, sighting), **_sighting(sighting)} for key, sighting in tally.seen.items()]
     return sorted(rows, key=lambda row: row["last_seen"] if by_time else row["count"], reverse=True)
 
 
-def _person(key: Any, sighting: Sighting) -> dict[str, Any]:
+def _person(key: Any, sighting: Occurrences) -> dict[str, Any]:
     name, email = key
     return {"name": name, "email": email, "serials": sorted(sighting.serials, key=lambda one: sighting.serials[one])}
 
 
-def _source(key: Any, _sighting: Sighting) -> dict[str, Any]:
+def _source(key: Any, _sighting: Occurrences) -> dict[str, Any]:
     return {"address": key.address, "reason": key.reason, "name": key.name}
 
 
-def _sighting(sighting: Sighting) -> dict[str, Any]:
+def _sighting(sighting: Occurrences) -> dict[str, Any]:
     return {"count": sighting.count, "first_seen": _iso(sighting.first), "last_seen": _iso(sighting.last)}
 
 
-def _last(tally: Tally) -> str | None:
+def _last(tally: BoundedCounter) -> str | None:
     moments = [sighting.last for sighting in tally.seen.values() if sighting.last]
     return _iso(max(moments)) if moments else None
 

@@ -426,9 +426,9 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.options imp
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.preflight import check_files, reach
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.report import report, summary
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.response_policies import HSTS
-from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.session import Inquiry
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.session import ProbeSession
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.forged_certificates import Workshop
+from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.forged_certificates import ForgedCertificateFactory
 
 _CLIENT = {
     "name": {"type": "str", "required": True},
@@ -470,7 +470,7 @@ _SPEC = {
 
 def _work(module: AnsibleModule) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="quietdoor-probe-", dir=module.tmpdir) as directory:
-        inquiry = Inquiry(gate_from(module.params), Workshop(directory))
+        inquiry = ProbeSession(gate_from(module.params), ForgedCertificateFactory(directory))
         check_files(inquiry)
         plan = catalogue.plan(inquiry, module.params["checks"])
         generation = reach(inquiry)

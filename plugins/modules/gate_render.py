@@ -107,14 +107,14 @@ nginx:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.module_options import NGINX, RENDER
 
 
 def work(_module: Any) -> dict[str, Any]:
     """Refuse to run on a host."""
-    raise Problem("gate_render runs on the control node, by an action of the same name", "Use it as a task of a play")
+    raise MtlsError("gate_render runs on the control node, by an action of the same name", "Use it as a task of a play")
 
 
 def main() -> None:

@@ -348,7 +348,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.status_protocol import endpoints_from
 from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.deadline import in_iso, read_clocks
@@ -403,7 +403,7 @@ def change(module: Any, step: str) -> dict[str, Any]:
     for warning in outcome.result.warnings:
         module.warn(warning)
     for finding in outcome.survey.findings:
-        module.warn(f"{finding}. {finding.mend}.")
+        module.warn(f"{finding}. {finding.hint}.")
     checked = check_server_certificates(module.params["candidate"], nginx.conf_path) if step == "test" else None
     return {
         **told(outcome),
@@ -428,7 +428,7 @@ def request_from(params: dict[str, Any], conf_path: str, step: str) -> Request:
     else:
         candidate, endpoints = params["candidate"], endpoints_from(params["endpoints"], "endpoints")
     if candidate is None:
-        raise Problem("candidate is null", "Give the files of the gate, or an empty dictionary to remove it")
+        raise MtlsError("candidate is null", "Give the files of the gate, or an empty dictionary to remove it")
     return Request(
         candidate=candidate,
         endpoints=endpoints,
@@ -493,7 +493,7 @@ def end(module: Any, step: str) -> dict[str, Any]:
     else:
         operator = operator_from(params)
         ended = operations.revert(nginx, params["transaction"], operator, now, rules, check_mode=module.check_mode)
-    seen = operations.look(nginx)
+    seen = operations.status(nginx)
     return {
         "changed": ended.action != "unchanged",
         "generation": seen.live,
@@ -512,7 +512,7 @@ def status(module: Any) -> dict[str, Any]:
     """Look."""
     nginx = nginx_from(module.params)
     nginx.check()
-    seen = operations.look(nginx)
+    seen = operations.status(nginx)
     transaction = seen.transaction
     deadline = in_iso(transaction.deadline.wall) if transaction else ""
     return {

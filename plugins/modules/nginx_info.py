@@ -123,7 +123,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.entry_point import read_text
 from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.module_options import NGINX, nginx_from
@@ -138,7 +138,7 @@ def work(module: Any) -> dict[str, Any]:
     error = None
     try:
         configuration = nginx.dump(nginx.conf_file)
-    except Problem as problem:
+    except MtlsError as problem:
         error, configuration = problem.what, nginx.main_file_alone()
     return {
         "changed": False,

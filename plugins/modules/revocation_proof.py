@@ -208,13 +208,13 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.revocation_proof import Certificate, Testimony
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.revocation_proof import Certificate, ProofReport
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.revoked_certificates import (
     find_certificates,
     unlisted_authorities,
 )
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.files import PRIVATE_FILE, opened, write_atomic
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
 
@@ -250,7 +250,7 @@ _SPEC = {
 def _work(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     patience = parse_duration(params["patience"], "patience").total_seconds()
-    testimony = Testimony(certificates_from(params), params["hosts"], params["timeout"])
+    testimony = ProofReport(certificates_from(params), params["hosts"], params["timeout"])
     testimony.open()
     write_atomic(os.path.join(params["rendezvous"], "ready"), b"", PRIVATE_FILE)
     failures = _wait_for(os.path.join(params["rendezvous"], "go"), patience)
@@ -275,7 +275,7 @@ def _wait_for(path: str, patience: float) -> dict[str, str]:
                 return {str(host): str(what) for host, what in json.load(file).items()}
         except FileNotFoundError:
             time.sleep(_PAUSE)
-    raise Problem(
+    raise MtlsError(
         f"{path} did not appear in {patience:g} s, so nothing was proven",
         "Run the playbook again: what is revoked already stays so, and is proven then",
     )

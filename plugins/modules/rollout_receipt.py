@@ -105,7 +105,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout import receipts
 
@@ -117,7 +117,7 @@ def work(module: Any) -> dict[str, Any]:
     params = module.params
     directory, environment = params["path"], params["environment"]
     if not os.path.isabs(directory or ""):
-        raise Problem(
+        raise MtlsError(
             f"path: {directory!r} is not an absolute path", "Give the whole path of the directory of the receipts"
         )
     directory = os.path.normpath(directory)
@@ -125,7 +125,7 @@ def work(module: Any) -> dict[str, Any]:
         gone = receipts.withdraw(directory, environment, params["sites"], check_mode=module.check_mode)
         shown = "".join(f"{environment}: {site}\n" for site in gone)
         return {"changed": bool(gone), "written": [], "withdrawn": list(gone), "diff": _diff(directory, shown, "")}
-    things = tuple(receipts.thing_from(item) for item in params["things"])
+    things = tuple(receipts.rolled_out_site_from(item) for item in params["things"])
     if params["state"] == "required":
         refuse_missing(receipts.missing(directory, environment, things), directory, environment)
         return {"changed": False, "written": [], "withdrawn": []}
@@ -145,14 +145,14 @@ def _diff(directory: str, before: str, after: str) -> dict[str, str]:
     return {"before_header": directory, "after_header": directory, "before": before, "after": after}
 
 
-def refuse_missing(absent: tuple[receipts.Thing, ...], directory: str, environment: str) -> None:
+def refuse_missing(absent: tuple[receipts.RolledOutSite, ...], directory: str, environment: str) -> None:
     """Fail if something is missing.
 
-    :raises Problem: that names it.
+    :raises MtlsError: that names it.
     """
     if absent:
         named = ", ".join(f"{thing.site} in stage {thing.stage}" for thing in absent)
-        raise Problem(
+        raise MtlsError(
             f"{environment} has not had this yet with the same settings and this version of the collection: {named} "
             f"(no receipt in {directory})",
             f"Roll it out in {environment} first, with the same settings; or say -e rollout_force=true",

@@ -96,13 +96,13 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
-from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.status import look_at_trust
+from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.status import trust_status
 
 
 def work(module: Any) -> dict[str, Any]:
     """Look."""
     remaining = parse_duration(module.params["min_remaining"], "min_remaining")
-    belief = look_at_trust(os.path.normpath(module.params["conf_path"]), datetime.now(timezone.utc), remaining)
+    belief = trust_status(os.path.normpath(module.params["conf_path"]), datetime.now(timezone.utc), remaining)
     return {
         "changed": False,
         "generation": belief.generation,

@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.access_log import Reading, requests
-from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.log_summary import weigh
+from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.log_summary import summarize
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
@@ -442,7 +442,7 @@ def test_observe_refuses_nobody_and_the_log_says_where_they_are(world: EdgeWorld
     for name, (_pair_of, source) in past.items():
         told = tuple(entries[name][key] for key in ("verdict", "reason", "remote_addr"))
         assert told == ("would-deny", "not-from-edge", source), name
-    evidence = weigh(requests(str(world.logs / "quietdoor-watch.log"), Reading()), None, ())
+    evidence = summarize(requests(str(world.logs / "quietdoor-watch.log"), Reading()), None, ())
     assert {(one.address, one.reason) for one in evidence.would_deny.seen} == {
         *((VISITOR, reason) for name, reason in reasons.items() if name != "alex"),
         (FAR, "not-from-edge"),
@@ -459,7 +459,7 @@ def test_the_other_format_says_where_they_are_as_well(world: EdgeWorld) -> None:
         log.write_text("")
         assert world.through(world.authority.clients["bea"], "watch.test").status == 200
         assert eventually(log.read_text)
-        evidence = weigh(requests(str(log), Reading()), None, ())
+        evidence = summarize(requests(str(log), Reading()), None, ())
     finally:
         run = world.play(roles=("gate",))
         for path in world.logs.glob("quietdoor-*.log"):

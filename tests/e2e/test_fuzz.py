@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import crossplane
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.identity_headers import BLANKED_HEADERS
 from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.apply import generation_conf
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.gate_renderer import GateSettings, render_gate
@@ -501,7 +501,7 @@ def judged(bench: Bench, one: Field, mode: str, value: str) -> Site | None:
     }
     try:
         return parse_sites([base])[0]
-    except Problem as error:
+    except MtlsError as error:
         refusal = str(error)
     site = "entry 1" if one.changes("x") == {"name": "x"} else "site panel"
     named = (rf"(?:\w+: )*{one.key}: .", rf"identity_headers: {re.escape(value.lower())} stands there twice")
@@ -586,7 +586,7 @@ def test_a_publication_is_refused_or_its_names_stay_in_their_maps(bench: Bench, 
     def fuzz(value: str) -> None:
         try:
             seen, refusal = _maps(bench, what, value), ""
-        except Problem as problem:
+        except MtlsError as problem:
             seen, refusal = [], problem.what
         if refusal:
             outcomes["refused"] += 1

@@ -25,9 +25,9 @@ import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks import catalogue
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.options import gate_from
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.report import report
-from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.session import STATUS_PATH, VERDICT, Inquiry
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.forged_certificates import Workshop
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.session import STATUS_PATH, VERDICT, ProbeSession
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
+from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.forged_certificates import ForgedCertificateFactory
 from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.http_client import ask_resumed, take_session
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -606,7 +606,7 @@ def test_a_gate_that_dies_under_the_questions_does_not_pass(
     """Every check that expects a refusal has to fail when nothing answers."""
     gate = gate_from(options(papers, start().port))
     down = dataclasses.replace(gate, target=dataclasses.replace(gate.target, port=1))
-    inquiry = Inquiry(down, Workshop(str(tmp_path)))
+    inquiry = ProbeSession(down, ForgedCertificateFactory(str(tmp_path)))
     outcome = report(down, catalogue.plan(inquiry, ()), catalogue.run(inquiry, catalogue.plan(inquiry, ())), None)
     assert outcome["passed"] == 0, outcome["table"]
 
@@ -639,8 +639,8 @@ def test_a_session_taken_before_the_revocation(
     (papers.directory / "ticket.key").write_bytes(b"k" * 80)
     nginx = start(*(resuming if sloppy else ()))
     gate = gate_from(options(papers, nginx.port))
-    inquiry = Inquiry(gate, Workshop(""))
-    bea = next(identity for identity in inquiry.let_in if identity.name == "bea")
+    inquiry = ProbeSession(gate, ForgedCertificateFactory(""))
+    bea = next(identity for identity in inquiry.authorized if identity.name == "bea")
     request = inquiry.get(STATUS_PATH)
     held = take_session(gate.target, inquiry.connection(bea, tls=tls), request, tickets)
     assert ask_resumed(gate.target, held, request).resumed is sloppy
@@ -679,7 +679,7 @@ def listener(behave: Callable[[socket.socket], None]) -> Iterator[int]:
 
 
 def complaint(tmp_path: pathlib.Path, wanted: dict[str, Any], names: tuple[str, ...] = ()) -> str:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(MtlsError) as caught:
         probe(tmp_path, wanted, names)
     return str(caught.value)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.live_generation import LiveNginx
 from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.worker_shutdown import keep_cutting
 from support.nginx import NginxInstance
@@ -66,17 +66,17 @@ def test_a_run_that_was_killed_before_the_reload_is_completed(nginx: LiveNginx) 
 def test_where_it_is_not_included_it_is_not_written(tmp_path: Path) -> None:
     with NginxInstance(tmp_path / "nginx") as instance:
         nginx = LiveNginx(instance.binary, str(instance.prefix), tuple(instance.test_argv), tuple(instance.reload_argv))
-        with pytest.raises(Problem, match="does not include it at main level"):
+        with pytest.raises(MtlsError, match="does not include it at main level"):
             keep(nginx, 5)
         (instance.prefix / "modules-enabled").mkdir()
-        with pytest.raises(Problem, match="does not include it at main level"):
+        with pytest.raises(MtlsError, match="does not include it at main level"):
             keep(nginx, 5)
         assert not list((instance.prefix / "modules-enabled").iterdir())
 
 
 def test_where_the_directive_is_there_already_nginx_says_so(nginx: LiveNginx) -> None:
     (Path(nginx.conf_path) / "modules-enabled" / "own.conf").write_text("worker_shutdown_timeout 9s;\n")
-    with pytest.raises(Problem, match="duplicate"):
+    with pytest.raises(MtlsError, match="duplicate"):
         keep(nginx, 5)
     assert in_force(nginx) == ("9s",)
     assert not Path(nginx.conf_path, FILE).exists()
@@ -85,7 +85,7 @@ def test_where_the_directive_is_there_already_nginx_says_so(nginx: LiveNginx) ->
 def test_a_file_of_somebody_else_is_left_alone(nginx: LiveNginx) -> None:
     path = Path(nginx.conf_path, FILE)
     path.write_text("worker_rlimit_nofile 512;\n")
-    with pytest.raises(Problem, match="not what this collection put there"):
+    with pytest.raises(MtlsError, match="not what this collection put there"):
         keep(nginx, 5)
     assert not keep(nginx, None)
     assert path.read_text() == "worker_rlimit_nofile 512;\n"
@@ -93,6 +93,6 @@ def test_a_file_of_somebody_else_is_left_alone(nginx: LiveNginx) -> None:
 
 def test_a_reload_that_fails_takes_it_back(nginx: LiveNginx) -> None:
     broken = LiveNginx(nginx.binary, nginx.conf_path, nginx.test_argv, ("false",))
-    with pytest.raises(Problem, match="false failed"):
+    with pytest.raises(MtlsError, match="false failed"):
         keep(broken, 5)
     assert not Path(nginx.conf_path, FILE).exists()

@@ -12,7 +12,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from support import hostile
 from support.client import STATUS, eventually, exchange
 from support.nginx import RELEASES
@@ -169,7 +169,7 @@ ERRORS = {
 def test_what_opens_the_panel_is_an_error_with_file_and_line(world: Brownfield, rewritten: None, fault: str) -> None:
     parts, said = ERRORS[fault]
     _write(world, **parts)
-    with pytest.raises(Problem) as problem:
+    with pytest.raises(MtlsError) as problem:
         world.look()
     assert f"site panel: {world.nginx.prefix}/sites/panel.conf:" in str(problem.value)
     assert said in str(problem.value)
@@ -233,7 +233,7 @@ def test_the_panel_really_is_open_through_another_server_and_the_role_says_so(
 def test_nginx_itself_refuses_a_second_word_on_certificates(world: Brownfield, rewritten: None) -> None:
     for line in ("ssl_verify_client off;", "ssl_client_certificate x.pem;", "ssl_crl x.pem;", "auth_request off;"):
         world.vhost(more=line)
-        with pytest.raises(Problem, match=r"directive is duplicate in .*/sites/panel\.conf:\d+"):
+        with pytest.raises(MtlsError, match=r"directive is duplicate in .*/sites/panel\.conf:\d+"):
             world.look()
 
 

@@ -12,7 +12,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from support import hostile
 from support.client import STATUS, eventually
 from support.nginx import children
@@ -132,7 +132,7 @@ def test_upgrade_to_h2c_is_handed_on_only_by_the_line_that_the_audit_refuses(wor
     for who in ("none", "expired", "valid"):
         assert "upgrade" not in world.ask(who, "/ws", headers=h2c).seen(), who
     world.vhost(upgrade=OPEN_UPGRADE)
-    with pytest.raises(Problem, match=r"Write proxy_set_header Upgrade \$quietdoor_upgrade; in line [0-9]+ of"):
+    with pytest.raises(MtlsError, match=r"Write proxy_set_header Upgrade \$quietdoor_upgrade; in line [0-9]+ of"):
         world.look()
     _serve(world)
     assert world.ask("none", "/ws", headers=h2c).seen()["upgrade"] == "h2c"
@@ -302,7 +302,7 @@ def test_a_line_that_is_missing_or_undoes_the_gate_is_an_error_with_file_and_lin
 ) -> None:
     parts, said = {**SHUT, **OPENING}[fault]
     world.vhost(**_parts(world, parts))
-    with pytest.raises(Problem) as problem:
+    with pytest.raises(MtlsError) as problem:
         world.look()
     assert f"site shop: {world.nginx.prefix}/sites/shop.conf:" in str(problem.value)
     assert said in str(problem.value)

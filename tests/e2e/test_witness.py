@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.revocation_witness import (
-    Door,
+    GateEndpoint,
     Proof,
     Witness,
     ask_trust,
@@ -89,9 +89,9 @@ class Gate:
         values = {"port": self.port, "upstream": self.upstream, "tls": self.tls, "sessions": sessions, "trust": trust}
         self.nginx.configure(GATE % values, main=self.main)
 
-    def door(self, **options: object) -> Door:
+    def door(self, **options: object) -> GateEndpoint:
         target = Target("127.0.0.1", self.port, str(self.tls / "server.crt"))
-        return Door("web1", "admin", target, NAME, self.port, **options)
+        return GateEndpoint("web1", "admin", target, NAME, self.port, **options)
 
     def serve(self, sessions: str, trust: int) -> None:
         self.configure(sessions, trust)

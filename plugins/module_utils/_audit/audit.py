@@ -12,11 +12,11 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
-from .._contracts.gate_manifest import Panel
+from .._common.errors import MtlsError
+from .._contracts.gate_manifest import ProtectedSite
 from .findings import Finding, servers_of
-from .other_servers import look_elsewhere
-from .snippet_server import is_included, look_inside, meant, missing_lines
+from .other_servers import audit_other_servers
+from .snippet_server import audit_snippet_server, is_included, meant_servers, missing_lines
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Survey:
+class Audit:
     """What was found.
 
     :param included: the sites of snippets whose server snippet stands in a server.
@@ -44,7 +44,9 @@ class Survey:
         return [finding for finding in self.findings if finding.opens]
 
 
-def survey(configuration: Configuration, panels: Sequence[Panel], home: str, *, lenient: bool) -> Survey:
+def audit_configuration(
+    configuration: Configuration, panels: Sequence[ProtectedSite], home: str, *, lenient: bool
+) -> Audit:
     """Look for ways to the panels.
 
     :param home: the directory of the live gate as nginx names its files, with a final slash.
@@ -57,8 +59,8 @@ def survey(configuration: Configuration, panels: Sequence[Panel], home: str, *, 
     open_elsewhere: list[str] = []
     for panel in panels:
         guarded = panel.manage == "vhost" or is_included(servers, panel, home)
-        others = servers if guarded else [block for block in servers if block not in meant(servers, panel)]
-        elsewhere = look_elsewhere(configuration, others, panel, home)
+        others = servers if guarded else [block for block in servers if block not in meant_servers(servers, panel)]
+        elsewhere = audit_other_servers(configuration, others, panel, home)
         open_elsewhere += [panel.site] if any(finding.opens for finding in elsewhere) else []
         serious = guarded and panel.enforced and not lenient
         findings += elsewhere if serious else [finding.as_warning() for finding in elsewhere]
@@ -67,29 +69,29 @@ def survey(configuration: Configuration, panels: Sequence[Panel], home: str, *, 
             findings.append(missing_lines(configuration, servers, panel))
         elif panel.manage == "snippets":
             included.append(panel.site)
-            findings += look_inside(configuration, servers, panel, home)
+            findings += audit_snippet_server(configuration, servers, panel, home)
     ordered = sorted(dict.fromkeys(findings), key=lambda finding: not finding.opens)
-    return Survey(tuple(included), tuple(unguarded), tuple(ordered), tuple(open_elsewhere))
+    return Audit(tuple(included), tuple(unguarded), tuple(ordered), tuple(open_elsewhere))
 
 
-def refuse(found: Survey, formerly_included: Collection[str]) -> None:
+def refuse(found: Audit, formerly_included: Collection[str]) -> None:
     """Fail where a panel is open that should be shut.
 
     :param formerly_included: the sites whose snippets were included when the gate was last proven.
-    :raises Problem: with every error, file and line.
+    :raises MtlsError: with every error, file and line.
     """
     lost = [finding for finding in found.findings if finding.unguarded and finding.site in formerly_included]
     if lost:
-        raise Problem(
+        raise MtlsError(
             "; ".join(f"site {finding.site} was guarded and is not any more: {finding.what}" for finding in lost),
-            "; ".join(dict.fromkeys(finding.mend for finding in lost))
+            "; ".join(dict.fromkeys(finding.hint for finding in lost))
             + ". Or take the site away with stage: absent, if that is what you want",
         )
     errors = found.errors()
     if errors:
-        raise Problem(
+        raise MtlsError(
             "; ".join(map(str, errors)),
-            "; ".join(dict.fromkeys(finding.mend for finding in errors)),
+            "; ".join(dict.fromkeys(finding.hint for finding in errors)),
         )
 
 
@@ -97,7 +99,7 @@ def refuse_orphans(configuration: Configuration, wanted: Collection[str], home: 
     """Fail where a snippet is included that is about to go: nginx would not start, or, where a pattern hides that, would not ask.
 
     :param wanted: the paths of the snippets that stay, relative to ``home``.
-    :raises Problem: that names file and line.
+    :raises MtlsError: that names file and line.
     """
     places = [
         f"{directive.file}:{directive.line} includes {file[len(home) :]}"
@@ -107,7 +109,7 @@ def refuse_orphans(configuration: Configuration, wanted: Collection[str], home: 
         if os.path.relpath(file, home) not in wanted
     ]
     if places:
-        raise Problem(
+        raise MtlsError(
             f"Snippets that are to be removed are still included, and without them nginx would refuse its configuration: "
             f"{'; '.join(places)}",
             "Take those lines out of your server first; what guards the panel then is your own business. Then run this again",

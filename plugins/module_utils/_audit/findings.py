@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .._contracts.gate_manifest import Panel
+from .._contracts.gate_manifest import ProtectedSite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Finding:
     file: str
     line: int
     what: str
-    mend: str
+    hint: str
     unguarded: bool = False
 
     def __str__(self) -> str:
@@ -100,14 +100,14 @@ def named(level: tuple[Directive, ...], *names: str) -> list[Directive]:
     return [inner for inner in level[-1].block or () if inner.name in names]
 
 
-def error(panel: Panel, directive: Directive, what: str, mend: str) -> Finding:
+def error(panel: ProtectedSite, directive: Directive, what: str, hint: str) -> Finding:
     """A finding at a directive that opens the panel, or shuts what is public."""
-    return Finding(panel.site, True, directive.file, directive.line, what, mend)
+    return Finding(panel.site, True, directive.file, directive.line, what, hint)
 
 
-def warning(panel: Panel, directive: Directive, what: str, mend: str) -> Finding:
+def warning(panel: ProtectedSite, directive: Directive, what: str, hint: str) -> Finding:
     """A finding at a directive that is only worth knowing."""
-    return Finding(panel.site, False, directive.file, directive.line, what, mend)
+    return Finding(panel.site, False, directive.file, directive.line, what, hint)
 
 
 def denies_all(block: Directive) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._contracts.gate_manifest import Panel
+from .._contracts.gate_manifest import ProtectedSite
 from .._nginx.proxy_targets import PASSES, pools_of, targets, values_of, where
 from .findings import Block, Finding, denies_all, holds, levels, named
 from .snippet_locations import guard_of
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 _ACME = "/.well-known/acme-challenge"
 
 
-def look_elsewhere(configuration: Configuration, servers: Sequence[Block], panel: Panel, home: str) -> list[Finding]:
+def audit_other_servers(
+    configuration: Configuration, servers: Sequence[Block], panel: ProtectedSite, home: str
+) -> list[Finding]:
     """Return what other servers do with the names and the upstreams of a panel.
 
     Servers of the gate, and those with a server snippet of any site, are guarded and left out.
@@ -34,7 +36,7 @@ def look_elsewhere(configuration: Configuration, servers: Sequence[Block], panel
     return [*found, *(finding for block in guarded for finding in look.ways_in(block, "public")), *look.streams()]
 
 
-def _is_own(block: Block, panel: Panel, home: str) -> bool:
+def _is_own(block: Block, panel: ProtectedSite, home: str) -> bool:
     return any(inner.file == f"{home}snippets/{panel.site}-server.conf" for inner in block.inner)
 
 
@@ -50,7 +52,7 @@ def is_guarded(block: Block, home: str) -> bool:
 class _Look:
     """For what answers behind one gate."""
 
-    def __init__(self, configuration: Configuration, panel: Panel, home: str) -> None:
+    def __init__(self, configuration: Configuration, panel: ProtectedSite, home: str) -> None:
         self.configuration = configuration
         self.panel = panel
         self.home = home
@@ -85,8 +87,8 @@ class _Look:
 
     def _unknown(self, directive: Directive) -> Finding:
         what = f"where {directive.name} {directive.args[0]} leads is not known before a request comes"
-        mend = f"Make sure that it never leads to the panel of site {self.panel.site}"
-        return Finding(self.panel.site, False, directive.file, directive.line, what, mend)
+        hint = f"Make sure that it never leads to the panel of site {self.panel.site}"
+        return Finding(self.panel.site, False, directive.file, directive.line, what, hint)
 
     def _shown(self, block: Block, level: tuple[Directive, ...], directive: Directive) -> Iterator[Finding]:
         directory = next((path for path in self.panel.upstreams if holds(directive, path)), "")
@@ -108,23 +110,25 @@ class _Look:
             reached, known = where(self.pools, self.values, directive.args[0])
             if reached & self.wanted:
                 what = f"a stream server hands connections on to {sorted(reached & self.wanted)[0]}, past every gate"
-                mend = f"Take line {directive.line} out of {directive.file}"
-                yield Finding(self.panel.site, True, directive.file, directive.line, what, mend)
+                hint = f"Take line {directive.line} out of {directive.file}"
+                yield Finding(self.panel.site, True, directive.file, directive.line, what, hint)
             elif not known:
                 yield self._unknown(directive)
 
 
-def _way_in(block: Block, level: tuple[Directive, ...], directive: Directive, panel: Panel, does: str) -> Finding:
+def _way_in(
+    block: Block, level: tuple[Directive, ...], directive: Directive, panel: ProtectedSite, does: str
+) -> Finding:
     limits = _limits(block, level, panel)
     names = " ".join(block.server.server_names) or "without a name"
     what = (
         f"the server {names} {does}, where the panel of site {panel.site} is, and asks for no certificate of the gate"
     )
-    mend = f"Take line {directive.line} out of {directive.file}, or put a gate in front of that server too"
-    return Finding(panel.site, not limits, directive.file, directive.line, f"{what}{limits}", mend)
+    hint = f"Take line {directive.line} out of {directive.file}, or put a gate in front of that server too"
+    return Finding(panel.site, not limits, directive.file, directive.line, f"{what}{limits}", hint)
 
 
-def _limits(block: Block, level: tuple[Directive, ...], panel: Panel) -> str:
+def _limits(block: Block, level: tuple[Directive, ...], panel: ProtectedSite) -> str:
     """What keeps strangers out there, in words; empty if nothing does that is known here."""
     if any(inner.name == "internal" for one in level for inner in one.block or ()):
         return "; it is internal, so only another location leads there"
@@ -141,7 +145,7 @@ def _private(address: str) -> bool:
     return address.startswith(("127.", "unix:")) or address in ("::1", "localhost")
 
 
-def _same_names(block: Block, panel: Panel, reported: Sequence[Finding]) -> Iterator[Finding]:
+def _same_names(block: Block, panel: ProtectedSite, reported: Sequence[Finding]) -> Iterator[Finding]:
     shared = [name for name in panel.server_names if any(_matches(pattern, name) for pattern in block.names)]
     if not shared:
         return
@@ -151,13 +155,13 @@ def _same_names(block: Block, panel: Panel, reported: Sequence[Finding]) -> Iter
     if here and exact:
         address, port = sorted(here)[0]
         what = f"another server for {exact[0]} on {address}:{port}; of two, nginx takes the one that it reads first"
-        mend = f"Take that name out of the server at {block.place}"
-        yield Finding(panel.site, True, directive.file, directive.line, what, mend)
+        hint = f"Take that name out of the server at {block.place}"
+        yield Finding(panel.site, True, directive.file, directive.line, what, hint)
     elif _serves(block) and not any((one.file, one.site) == (directive.file, panel.site) for one in reported):
         ports = ", ".join(sorted({f"{listen.address}:{listen.port}" for listen in block.tcp}))
         what = f"a server without the gate answers for {shared[0]} on {ports}"
-        mend = "Make sure that nothing of the panel is there, or let it redirect only"
-        yield Finding(panel.site, False, directive.file, directive.line, what, mend)
+        hint = "Make sure that nothing of the panel is there, or let it redirect only"
+        yield Finding(panel.site, False, directive.file, directive.line, what, hint)
 
 
 def _matches(pattern: str, name: str) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from .._contracts.gate_manifest import Panel
+from .._contracts.gate_manifest import ProtectedSite
 from .._nginx.proxy_targets import PASSES, pools_of, uri_of, values_of, where
 from .findings import Block, Finding, denies_all, error, holds, named, servers_of, warning
 
@@ -28,7 +28,7 @@ _SAME_ADDRESS = ("$uri", "$request_uri", "$document_uri")
 _LOOPBACK = {"*": "127.0.0.1", "::": "::1"}
 
 
-def snippets_of(panel: Panel) -> tuple[str, ...]:
+def snippets_of(panel: ProtectedSite) -> tuple[str, ...]:
     """The snippets that a location of a site can include, by the last part of their names."""
     if panel.mode == "host":
         return ("location",)
@@ -53,7 +53,7 @@ def reach_of(level: Sequence[Directive], paths: Sequence[str]) -> str:
     return "above"
 
 
-def look_at_parts(configuration: Configuration, block: Block, panel: Panel, home: str) -> Iterator[Finding]:
+def audit_locations(configuration: Configuration, block: Block, panel: ProtectedSite, home: str) -> Iterator[Finding]:
     """Yield what is wrong with the parts of a server in which the snippets of a site of mode ``path`` stand."""
     shared = _Applications(configuration, panel)
     for level in _locations(block.directive, home):
@@ -97,11 +97,11 @@ def _locations(directive: Directive, home: str, above: tuple[Directive, ...] = (
             yield from _locations(inner, home, here)
 
 
-def _path(panel: Panel, kind: str) -> str:
+def _path(panel: ProtectedSite, kind: str) -> str:
     return f"quietdoor/gate/snippets/{panel.site}-{kind}.conf"
 
 
-def _parted(level: tuple[Directive, ...], panel: Panel, home: str) -> Iterator[Finding]:
+def _parted(level: tuple[Directive, ...], panel: ProtectedSite, home: str) -> Iterator[Finding]:
     location = level[-1]
     guard, reach = guard_of(level, home), reach_of(level, panel.paths)
     own = next((one for one in location.block or () if one.file.startswith(f"{home}snippets/")), None)
@@ -125,7 +125,7 @@ def _parted(level: tuple[Directive, ...], panel: Panel, home: str) -> Iterator[F
                 yield error(panel, inner, what, "Make the include the first line of the location")
 
 
-def _panel_snippet(level: Sequence[Directive], panel: Panel) -> str:
+def _panel_snippet(level: Sequence[Directive], panel: ProtectedSite) -> str:
     pattern = _matched(level[-1])[1]
     numbers = [number for number, path in enumerate(panel.paths, start=1) if f"{pattern}/".startswith(f"{path}/")] or [
         1
@@ -140,7 +140,7 @@ def _answers(location: Directive) -> bool:
 class _Applications:
     """What answers the guarded paths, and whether a public location leads there."""
 
-    def __init__(self, configuration: Configuration, panel: Panel) -> None:
+    def __init__(self, configuration: Configuration, panel: ProtectedSite) -> None:
         self.panel = panel
         self.pools = pools_of(configuration)
         self.values = values_of(configuration)
@@ -175,11 +175,11 @@ class _Applications:
     ) -> Iterator[Finding]:
         address = directive.args[0] if directive.args else ""
         reached, known = where(self.pools, self.values, address)
-        mend = f"Take line {directive.line} out of {directive.file}, or guard what it leads to with a site of mode host"
+        hint = f"Take line {directive.line} out of {directive.file}, or guard what it leads to with a site of mode host"
         if reached & (self.panels - self.public):
             leads = f"{directive.name} leads from the public part to {sorted(reached & (self.panels - self.public))[0]}"
             what = f"{leads}, which answers a guarded path"
-            yield error(self.panel, directive, what, mend)
+            yield error(self.panel, directive, what, hint)
         elif reached & self.panels:
             yield from self._with_another_address(level, part, directive, uri_of(address))
         elif not known:
@@ -226,19 +226,19 @@ class _Applications:
         return False
 
 
-def look_at_the_way_back(configuration: Configuration, block: Block, panel: Panel, home: str) -> Iterator[Finding]:
+def audit_reproxy(configuration: Configuration, block: Block, panel: ProtectedSite, home: str) -> Iterator[Finding]:
     """Yield what is in the way of visitors with a bad certificate, who come a second time, from this host."""
     outer = [inner for http in configuration.directives if http.name == "http" for inner in http.block or ()]
     for inner in (*outer, *block.inner):
         if inner.name in ("set_real_ip_from", "real_ip_header") and not inner.file.startswith(home):
             what = f"{inner.name} says where a visitor's address is found, which the server snippet has to say itself"
-            mend = f"Take line {inner.line} out of {inner.file}, or move it into the servers that need it"
-            yield error(panel, inner, what, mend)
+            hint = f"Take line {inner.line} out of {inner.file}, or move it into the servers that need it"
+            yield error(panel, inner, what, hint)
     for inner in (*outer, *block.inner):
         if inner.name == "proxy_ssl_certificate":
             what = "nginx shows this certificate when visitors with a bad one come back, and refuses it"
-            mend = f"Move line {inner.line} of {inner.file} into the locations that need it"
-            yield error(panel, inner, what, mend)
+            hint = f"Move line {inner.line} of {inner.file} into the locations that need it"
+            yield error(panel, inner, what, hint)
     for inner in block.inner:
         if inner.name == "listen" and "proxy_protocol" in inner.args:
             what = "proxy_protocol is asked of everybody here, and visitors with a bad certificate come back without it"
@@ -252,5 +252,5 @@ def look_at_the_way_back(configuration: Configuration, block: Block, panel: Pane
         if (listen.address, listen.port) == back and back not in own:
             told = f"this server listens on {back[0]}:{port}"
             what = f"{told}, where visitors with a bad certificate come back to the site"
-            mend = f"Let the server at {block.place} listen on {back[0]}:{port} as well"
-            yield Finding(panel.site, True, listen.file, listen.line, what, mend)
+            hint = f"Let the server at {block.place} listen on {back[0]}:{port} as well"
+            yield Finding(panel.site, True, listen.file, listen.line, what, hint)

@@ -9,10 +9,10 @@ import itertools
 import re
 from typing import TYPE_CHECKING
 
-from .._contracts.gate_manifest import Panel
+from .._contracts.gate_manifest import ProtectedSite
 from .._nginx.proxy_targets import PASSES, pools_of, targets, values_of, where
 from .findings import Block, Finding, error, levels, named, warning
-from .snippet_locations import look_at_parts, look_at_the_way_back, reach_of, snippets_of
+from .snippet_locations import audit_locations, audit_reproxy, reach_of, snippets_of
 from .upgrade_header import look_at_upgrades
 
 if TYPE_CHECKING:
@@ -40,17 +40,19 @@ _HARMLESS = frozenset(
 _PATTERN = re.compile(r"[*?\[]")
 
 
-def snippet(panel: Panel, kind: str) -> str:
+def snippet(panel: ProtectedSite, kind: str) -> str:
     """The path of a snippet, as an include names it. ``kind`` is ``server`` or one of :func:`.parts.snippets_of`."""
     return f"quietdoor/gate/snippets/{panel.site}-{kind}.conf"
 
 
-def is_included(servers: Sequence[Block], panel: Panel, home: str) -> bool:
+def is_included(servers: Sequence[Block], panel: ProtectedSite, home: str) -> bool:
     """Whether the server snippet of a site stands in any server."""
     return bool(_guarded(servers, panel, home))
 
 
-def look_inside(configuration: Configuration, servers: Sequence[Block], panel: Panel, home: str) -> list[Finding]:
+def audit_snippet_server(
+    configuration: Configuration, servers: Sequence[Block], panel: ProtectedSite, home: str
+) -> list[Finding]:
     """Return what is wrong in the servers that include the server snippet."""
     found = list(_patterns(configuration, panel, home))
     for block in _guarded(servers, panel, home):
@@ -64,43 +66,43 @@ def look_inside(configuration: Configuration, servers: Sequence[Block], panel: P
         found += look_at_upgrades(configuration, block, panel)
         found += _upstream_not_there(configuration, block, panel)
         if panel.mode == "path":
-            found += look_at_parts(configuration, block, panel, home)
+            found += audit_locations(configuration, block, panel, home)
         # Who need not have a certificate is answered with a bad one, too: in the public part, and in stage observe.
         if panel.mode == "path" or not panel.enforced:
-            found += look_at_the_way_back(configuration, block, panel, home)
+            found += audit_reproxy(configuration, block, panel, home)
     return found
 
 
-def meant(servers: Sequence[Block], panel: Panel) -> list[Block]:
+def meant_servers(servers: Sequence[Block], panel: ProtectedSite) -> list[Block]:
     """The servers that look as if the snippets of a site belonged into them."""
     return [block for block in servers if panel.server_names[0] in block.names and any(one.ssl for one in block.tcp)]
 
 
-def missing_lines(configuration: Configuration, servers: Sequence[Block], panel: Panel) -> Finding:
+def missing_lines(configuration: Configuration, servers: Sequence[Block], panel: ProtectedSite) -> Finding:
     """Return the finding that nothing guards a site, with the two lines that mend it and where they belong."""
-    own = meant(servers, panel)
+    own = meant_servers(servers, panel)
     line = f"include {snippet(panel, 'server')};"
     what = f"nothing guards {panel.server_names[0]}: no server includes {snippet(panel, 'server')}"
     if not own:
-        mend = (
+        hint = (
             f"Add the line {line} at the top of your server for {panel.server_names[0]} (none with TLS was found), "
             f"and {_in_locations(panel)}; then run this again"
         )
-        return Finding(panel.site, False, "", 0, what, mend, unguarded=True)
+        return Finding(panel.site, False, "", 0, what, hint, unguarded=True)
     block = own[0]
     handing = [
         f"{level[-1].file}:{level[-1].line}"
         for level in levels(block.directive)
         if level[-1].name == "location" and (panel.mode == "path" or named(level, *PASSES))
     ]
-    mend = (
+    hint = (
         f"Add the line {line} as the first of the server at {block.place}, and {_in_locations(panel)} "
         f"({', '.join(handing) or 'none was found'}); then run this again{_order(configuration, block)}"
     )
-    return Finding(panel.site, False, block.directive.file, block.directive.line, what, mend, unguarded=True)
+    return Finding(panel.site, False, block.directive.file, block.directive.line, what, hint, unguarded=True)
 
 
-def _in_locations(panel: Panel) -> str:
+def _in_locations(panel: ProtectedSite) -> str:
     if panel.mode == "host":
         return f"include {snippet(panel, 'location')}; to every location of it that hands requests on"
     guarded = ", ".join(
@@ -123,12 +125,12 @@ def _order(configuration: Configuration, block: Block) -> str:
     return f". Let nginx read {block.directive.file} after {ENTRY}: give it a name that sorts behind, or move it to sites-enabled"
 
 
-def _guarded(servers: Sequence[Block], panel: Panel, home: str) -> list[Block]:
+def _guarded(servers: Sequence[Block], panel: ProtectedSite, home: str) -> list[Block]:
     path = f"{home}snippets/{panel.site}-server.conf"
     return [block for block in servers if any(inner.file == path for inner in block.inner)]
 
 
-def _patterns(configuration: Configuration, panel: Panel, home: str) -> Iterator[Finding]:
+def _patterns(configuration: Configuration, panel: ProtectedSite, home: str) -> Iterator[Finding]:
     ours = {f"{home}snippets/{panel.site}-{kind}.conf" for kind in ("server", *snippets_of(panel))}
     for directive, files in configuration.includes():
         if ours & set(files) and _PATTERN.search(directive.args[0]):
@@ -138,30 +140,30 @@ def _patterns(configuration: Configuration, panel: Panel, home: str) -> Iterator
             yield error(panel, directive, what, "Write the path of the file in full")
 
 
-def _names_and_addresses(block: Block, panel: Panel) -> Iterator[Finding]:
+def _names_and_addresses(block: Block, panel: ProtectedSite) -> Iterator[Finding]:
     first = block.names[0] if block.names else ""
     # Where there is a public part, that would be shut.
     public = panel.mode == "path"
     if first != panel.server_names[0]:
         told = f"the first name of this server is {first or 'missing'}, that of the site is {panel.server_names[0]}"
         what = f"{told}, so nobody gets in"
-        mend = f"Write server_names of site {panel.site} in the order of server_name at {block.place}"
-        yield error(panel, block.directive, what, mend)
+        hint = f"Write server_names of site {panel.site} in the order of server_name at {block.place}"
+        yield error(panel, block.directive, what, hint)
     strange = [name for name in block.names if name not in panel.server_names]
     if strange and first == panel.server_names[0]:
         what = f"nobody gets in at {', '.join(strange)}, which is not among the site's server_names"
-        mend = f"Add it to server_names of site {panel.site}, or take it out"
-        yield Finding(panel.site, public, block.directive.file, block.directive.line, what, mend)
+        hint = f"Add it to server_names of site {panel.site}, or take it out"
+        yield Finding(panel.site, public, block.directive.file, block.directive.line, what, hint)
     ports = {port for _address, port in panel.listens}
     for listen in block.tcp:
         if not listen.ssl:
             what = "this server listens without TLS too; nobody gets in there, and everybody sees the refusal"
-            mend = "Make a server of its own for plain HTTP that redirects"
-            yield Finding(panel.site, public, listen.file, listen.line, what, mend)
+            hint = "Make a server of its own for plain HTTP that redirects"
+            yield Finding(panel.site, public, listen.file, listen.line, what, hint)
         elif listen.port not in ports:
             what = f"nobody gets in on port {listen.port}, which is not among the site's listen"
-            mend = f"Add it to listen of site {panel.site}, or take it out"
-            yield Finding(panel.site, False, listen.file, listen.line, what, mend)
+            hint = f"Add it to listen of site {panel.site}, or take it out"
+            yield Finding(panel.site, False, listen.file, listen.line, what, hint)
     there = {(listen.address, listen.port) for listen in block.tcp if listen.ssl}
     for address, port in panel.listens:
         if (address, port) not in there:
@@ -169,7 +171,7 @@ def _names_and_addresses(block: Block, panel: Panel) -> Iterator[Finding]:
             yield error(panel, block.directive, what, f"Make listen of site {panel.site} the same as here")
 
 
-def _server_level(block: Block, panel: Panel, home: str) -> Iterator[Finding]:
+def _server_level(block: Block, panel: ProtectedSite, home: str) -> Iterator[Finding]:
     path = f"{home}snippets/{panel.site}-server.conf"
     for inner in itertools.takewhile(lambda each: each.file != path, block.inner):
         if inner.name in _REWRITES:
@@ -177,7 +179,7 @@ def _server_level(block: Block, panel: Panel, home: str) -> Iterator[Finding]:
             yield error(panel, inner, what, f"Make include {snippet(panel, 'server')} the first line of the server")
 
 
-def _tls_commands(block: Block, panel: Panel, home: str) -> Iterator[Finding]:
+def _tls_commands(block: Block, panel: ProtectedSite, home: str) -> Iterator[Finding]:
     for inner in block.inner:
         if inner.name != "ssl_conf_command" or inner.file.startswith(home):
             continue
@@ -186,7 +188,7 @@ def _tls_commands(block: Block, panel: Panel, home: str) -> Iterator[Finding]:
             yield error(panel, inner, what, f"Take line {inner.line} out of {inner.file}")
 
 
-def _default_server(block: Block, servers: Sequence[Block], panel: Panel, home: str) -> Iterator[Finding]:
+def _default_server(block: Block, servers: Sequence[Block], panel: ProtectedSite, home: str) -> Iterator[Finding]:
     for address in {(listen.address, listen.port) for listen in block.tcp if listen.ssl}:
         there = [(other, one) for other in servers for one in other.tcp if (one.address, one.port) == address]
         default = next((other for other, one in there if one.default_server), there[0][0])
@@ -197,21 +199,21 @@ def _default_server(block: Block, servers: Sequence[Block], panel: Panel, home: 
             what = (
                 f"this server answers who names no site, or an unknown one, on {where}; none of that reaches the panel"
             )
-            mend = "Add ssl_reject_handshake on; to it if it is there for no other purpose"
-            yield warning(panel, default.directive, what, mend)
+            hint = "Add ssl_reject_handshake on; to it if it is there for no other purpose"
+            yield warning(panel, default.directive, what, hint)
 
 
-def _undone(level: tuple[Directive, ...], panel: Panel, home: str) -> Iterator[Finding]:
+def _undone(level: tuple[Directive, ...], panel: ProtectedSite, home: str) -> Iterator[Finding]:
     for inner in level[-1].block or ():
         if inner.file.startswith(home):
             continue
         if inner.name == "auth_request":
             says = "off" if inner.args == ("off",) else f"a question of its own, {' '.join(inner.args)},"
             what = f"auth_request {says} takes the place of the gate's"
-            mend = (
+            hint = (
                 f"Take line {inner.line} out of {inner.file}; a decision service belongs under auth_request of the site"
             )
-            yield error(panel, inner, what, mend)
+            yield error(panel, inner, what, hint)
         elif inner.name == "satisfy" and inner.args == ("any",):
             yield error(
                 panel,
@@ -237,7 +239,7 @@ def _is_named(level: tuple[Directive, ...]) -> bool:
 
 
 def _handed_on(
-    configuration: Configuration, level: tuple[Directive, ...], panel: Panel, home: str
+    configuration: Configuration, level: tuple[Directive, ...], panel: ProtectedSite, home: str
 ) -> Iterator[Finding]:
     paths = {f"{home}snippets/{panel.site}-{kind}.conf" for kind in snippets_of(panel)}
     written = " or ".join(snippet(panel, kind) for kind in snippets_of(panel))
@@ -249,11 +251,11 @@ def _handed_on(
         if not any(one.file in paths for one in mine):
             told = f"{directive.name} hands on what a visitor says of himself"
             what = f"{told}, because {written} does not count here"
-            mend = f"Include it beside line {directive.line} of {directive.file}"
+            hint = f"Include it beside line {directive.line} of {directive.file}"
             if not header or (mine == [] and _snippet_stands(level, paths)):
-                mend = f"Make upstream of site {panel.site} what that line says; for {directive.name} there may be no snippet"
+                hint = f"Make upstream of site {panel.site} what that line says; for {directive.name} there may be no snippet"
             opens = _asks_the_panel(configuration, level, directive, panel)
-            yield Finding(panel.site, opens, directive.file, directive.line, what, mend)
+            yield Finding(panel.site, opens, directive.file, directive.line, what, hint)
             continue
         yield from _said_twice(mine, paths, panel)
         if all(one.file in paths for one in mine):
@@ -261,7 +263,7 @@ def _handed_on(
 
 
 def _asks_the_panel(
-    configuration: Configuration, level: tuple[Directive, ...], directive: Directive, panel: Panel
+    configuration: Configuration, level: tuple[Directive, ...], directive: Directive, panel: ProtectedSite
 ) -> bool:
     """Whether what a visitor says of himself can reach the panel. An application of the public part alone is another matter."""
     if panel.mode == "host" or reach_of(level, panel.paths) != "apart":
@@ -284,7 +286,7 @@ def _snippet_stands(level: tuple[Directive, ...], paths: Collection[str]) -> boo
     return any(inner.file in paths for one in level for inner in one.block or ())
 
 
-def _said_twice(mine: Sequence[Directive], paths: Collection[str], panel: Panel) -> Iterator[Finding]:
+def _said_twice(mine: Sequence[Directive], paths: Collection[str], panel: ProtectedSite) -> Iterator[Finding]:
     ours = {one.args[0].lower() for one in mine if one.file in paths and len(one.args) > 1 and one.args[1]}
     for one in mine:
         if one.file not in paths and one.args and one.args[0].lower() in ours:
@@ -293,7 +295,7 @@ def _said_twice(mine: Sequence[Directive], paths: Collection[str], panel: Panel)
 
 
 def _dropped(
-    configuration: Configuration, level: tuple[Directive, ...], header: str, panel: Panel
+    configuration: Configuration, level: tuple[Directive, ...], header: str, panel: ProtectedSite
 ) -> Iterator[Finding]:
     """nginx inherits headers from outside only where a block has none of its own, and the snippet has some."""
     outer = [one for one in configuration.directives if one.name == "http"]
@@ -304,7 +306,7 @@ def _dropped(
         yield warning(panel, level[-1], what, "Repeat those lines in the location")
 
 
-def _upstream_not_there(configuration: Configuration, block: Block, panel: Panel) -> Iterator[Finding]:
+def _upstream_not_there(configuration: Configuration, block: Block, panel: ProtectedSite) -> Iterator[Finding]:
     pools, values = pools_of(configuration), values_of(configuration)
     wanted = {target for upstream in panel.upstreams for target in targets(pools, upstream) or ()}
     if any(upstream.startswith("/") for upstream in panel.upstreams):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .._contracts.gate_manifest import Panel
+from .._contracts.gate_manifest import ProtectedSite
 from .._nginx.proxy_targets import values_of
 from .findings import Block, Finding, error, levels, named
 
@@ -30,7 +30,7 @@ _TABLES = ("map", "geo", "split_clients")
 _TEXTS = 200
 
 
-def look_at_upgrades(configuration: Configuration, block: Block, panel: Panel) -> Iterator[Finding]:
+def look_at_upgrades(configuration: Configuration, block: Block, panel: ProtectedSite) -> Iterator[Finding]:
     """Yield an error for each ``Upgrade`` line in force whose value can be anything but ``websocket`` or empty."""
     values = _variables(configuration)
     outer = tuple(one for one in configuration.directives if one.name == "http")

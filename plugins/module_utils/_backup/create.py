@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .._ca.authority import refuse_other_contents
 from .._ca.layout import check_path, refuse_open_work_tree, require_authority
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import lock, opened, remove_leftovers
 from .._common.timestamps import iso
 from . import encrypted_container, manifest
@@ -54,7 +54,7 @@ class Backup:
 def create(path: str, target: str, secrets: Secrets, now: datetime, *, check_mode: bool) -> Backup:
     """Write a backup of the authority at ``path`` to the file ``target``, unless it holds exactly this state already.
 
-    :raises Problem: if the authority is not sound, so that a bad state never replaces a good backup; or if what stands
+    :raises MtlsError: if the authority is not sound, so that a bad state never replaces a good backup; or if what stands
         at ``target`` is not a backup of this authority that opens with the same passphrase.
     """
     layout = check_path(path)
@@ -83,7 +83,7 @@ def create(path: str, target: str, secrets: Secrets, now: datetime, *, check_mod
 def verify(target: str, secrets: Secrets, now: datetime) -> Backup:
     """Open a whole backup in memory, compare every digest, and judge the authority in it. Nothing is written.
 
-    :raises Problem: if it is damaged, does not open, or the authority in it is not sound.
+    :raises MtlsError: if it is damaged, does not open, or the authority in it is not sound.
     """
     target = check_archive(target, None)
     with open_archive(target) as file:
@@ -96,13 +96,13 @@ def verify(target: str, secrets: Secrets, now: datetime) -> Backup:
 def open_archive(target: str) -> Iterator[BinaryIO]:
     """Open an archive for reading.
 
-    :raises Problem: if it cannot be read.
+    :raises MtlsError: if it cannot be read.
     """
     with ExitStack() as stack:
         try:
             file = stack.enter_context(opened(target, "rb"))
         except OSError as error:
-            raise Problem(
+            raise MtlsError(
                 f"The archive {target} cannot be read ({error.strerror})", "Give the path of an archive of this module"
             ) from None
         yield file
@@ -111,13 +111,13 @@ def open_archive(target: str) -> Iterator[BinaryIO]:
 def unseal(target: str, file: BinaryIO, secrets: Secrets) -> archive.Unpacked:
     """Return the archive ready to be read, its manifest first.
 
-    :raises Problem: if it is damaged or does not open.
+    :raises MtlsError: if it is damaged or does not open.
     """
     opened = encrypted_container.unseal(target, file, encrypted_container.encoded(secrets.archive))
     opened.require_whole()
     unpacked = archive.Unpacked(opened)
     if opened.keys.tag(unpacked.manifest.state()) != opened.told.state:
-        raise Problem(f"{target} holds another state than its header says", "Use another copy of it")
+        raise MtlsError(f"{target} holds another state than its header says", "Use another copy of it")
     return unpacked
 
 
@@ -145,12 +145,12 @@ def read(
 def check_archive(target: str | None, layout: Layout | None) -> str:
     """Return the path of an archive, normalised.
 
-    :raises Problem: if it is not absolute, or lies in the authority, which is what it is to outlive.
+    :raises MtlsError: if it is not absolute, or lies in the authority, which is what it is to outlive.
     """
     found = check_path(target, "archive").root
     root = layout and os.path.realpath(layout.root)
     if root and os.path.commonpath([root, os.path.realpath(found)]) in (root, os.path.realpath(found)):
-        raise Problem(
+        raise MtlsError(
             f"archive {found} and the authority {layout and layout.root} lie one inside the other",
             "Choose a file outside the authority, better on another disk",
         )
@@ -161,11 +161,11 @@ def _require_directory(target: str) -> None:
     directory = os.path.dirname(target)
     if not os.path.isdir(directory):
         # It is not made: where a disk is not mounted, the backup would end on the wrong one.
-        raise Problem(
+        raise MtlsError(
             f"The directory {directory} of the archive is not there", "Make it, or mount the disk that belongs there"
         )
     if os.path.isdir(target):
-        raise Problem(f"archive {target} is a directory", "Give the path of a file in it")
+        raise MtlsError(f"archive {target} is a directory", "Give the path of a file in it")
 
 
 def _contents(layout: Layout, now: datetime) -> Contents:
@@ -186,7 +186,7 @@ def _why(target: str, passphrase: bytes, contents: Contents) -> str:
     with open_archive(target) as file:
         found = encrypted_container.unseal(target, file, passphrase)
     if found.told.owner != found.keys.tag(public_key_of(contents)):
-        raise Problem(
+        raise MtlsError(
             f"{target} is the backup of another authority than {contents.where}",
             "Choose another file: a backup is replaced only by one of the same authority",
         )
@@ -199,7 +199,7 @@ def _seal(target: str, passphrase: bytes, contents: Contents) -> int:
     def fill(stream: encrypted_container.Writer) -> None:
         archive.pack(contents.manifest, stream)
 
-    def tell(keys: encrypted_container.Keys) -> encrypted_container.Told:
-        return encrypted_container.Told(keys.tag(public_key_of(contents)), keys.tag(contents.manifest.state()))
+    def tell(keys: encrypted_container.Keys) -> encrypted_container.PublicHeader:
+        return encrypted_container.PublicHeader(keys.tag(public_key_of(contents)), keys.tag(contents.manifest.state()))
 
     return encrypted_container.seal(target, passphrase, fill, tell)

@@ -20,7 +20,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import PRIVATE_FILE, writing
 
 try:
@@ -61,7 +61,7 @@ _LOG_N, _R, _P = range(14, 19), range(8, 9), range(1, 5)
 
 
 @dataclass(frozen=True)
-class Told:
+class PublicHeader:
     """What a sealed file tells whoever has the passphrase, before it is opened: two tags, as ``Keys.tag`` makes them."""
 
     owner: bytes
@@ -84,7 +84,7 @@ class Keys:
 class Sealed:
     """A sealed file whose header has been read and found authentic."""
 
-    def __init__(self, path: str, file: BinaryIO, keys: Keys, preamble: bytes, length: int, told: Told) -> None:
+    def __init__(self, path: str, file: BinaryIO, keys: Keys, preamble: bytes, length: int, told: PublicHeader) -> None:
         self.path = path
         self.keys = keys
         self.told = told
@@ -98,10 +98,10 @@ class Sealed:
     def require_whole(self) -> None:
         """Make sure that the file is as long as it was made.
 
-        :raises Problem: if it was cut off, or something was added.
+        :raises MtlsError: if it was cut off, or something was added.
         """
         if not self.is_whole:
-            raise Problem(
+            raise MtlsError(
                 f"{self.path} has {os.fstat(self._file.fileno()).st_size} bytes instead of {_SIZE + self._left}",
                 "It was cut off or added to: use another copy of it",
             )
@@ -109,7 +109,7 @@ class Sealed:
     def read(self, size: int) -> bytes:
         """Return the next ``size`` bytes of what was sealed, fewer only at its end.
 
-        :raises Problem: if a chunk is not the one that was sealed.
+        :raises MtlsError: if a chunk is not the one that was sealed.
         """
         while len(self._buffer) < size and self._left:
             self._buffer += self._next_chunk()
@@ -123,7 +123,7 @@ class Sealed:
             chunk = AESGCM(self.keys.chunks).decrypt(_nonce(self._number, last=last), sealed, self._preamble)
         except (InvalidTag, ValueError):
             at = _SIZE + self._number * (_CHUNK + _GCM_TAG)
-            raise Problem(f"{self.path} is damaged at or after byte {at}", "Use another copy of it") from None
+            raise MtlsError(f"{self.path} is damaged at or after byte {at}", "Use another copy of it") from None
         self._number += 1
         self._left -= len(sealed)
         return chunk
@@ -163,10 +163,10 @@ class Writer:
 def check_new_passphrase(passphrase: str | None) -> bytes:
     """Return the passphrase for a new file as bytes.
 
-    :raises Problem: if it is too short to withstand somebody who holds the file and guesses.
+    :raises MtlsError: if it is too short to withstand somebody who holds the file and guesses.
     """
     if passphrase is None or len(passphrase) < _LEAST_PASSPHRASE:
-        raise Problem(
+        raise MtlsError(
             f"archive_passphrase is shorter than {_LEAST_PASSPHRASE} characters",
             "Give a long one, from a vault: whoever holds the archive can guess at it for ever",
         )
@@ -178,7 +178,7 @@ def encoded(passphrase: str) -> bytes:
     return passphrase.encode("utf-8", "surrogatepass")
 
 
-def seal(path: str, passphrase: bytes, fill: Callable[[Writer], None], tell: Callable[[Keys], Told]) -> int:
+def seal(path: str, passphrase: bytes, fill: Callable[[Writer], None], tell: Callable[[Keys], PublicHeader]) -> int:
     """Write a sealed file to ``path`` (0600), atomically, and return its length in bytes.
 
     :param fill: writes what is to be sealed.
@@ -202,32 +202,32 @@ def unseal(path: str, file: BinaryIO, passphrase: bytes) -> Sealed:
     """Return the sealed file, its header read. ``file`` stands at its start and stays open for as long as it is read.
 
     :param path: its name, for errors.
-    :raises Problem: if it is no sealed file, asks for more than scrypt may take, or does not open with the passphrase.
+    :raises MtlsError: if it is no sealed file, asks for more than scrypt may take, or does not open with the passphrase.
     """
     header = file.read(_SIZE)
     if len(header) < _SIZE or not header.startswith(MAGIC):
-        raise Problem(f"{path} is not an archive of module ca_backup", "Give the path of one")
+        raise MtlsError(f"{path} is not an archive of module ca_backup", "Give the path of one")
     preamble, told = header[: _PREAMBLE.size], header[_PREAMBLE.size : -_TAG]
     _check_preamble(path, preamble)
     keys = _derive(passphrase, preamble)
     if not hmac.compare_digest(hmac.digest(keys.header, header[:-_TAG], "sha256"), header[-_TAG:]):
-        raise Problem(
+        raise MtlsError(
             f"{path} does not open with archive_passphrase, or its header is damaged",
             "Give the passphrase that it was made with, or use another copy of it",
         )
     length, owner, state = _TOLD.unpack(told)
-    return Sealed(path, file, keys, preamble, length, Told(owner, state))
+    return Sealed(path, file, keys, preamble, length, PublicHeader(owner, state))
 
 
 def _check_preamble(path: str, preamble: bytes) -> None:
     _magic, version, log_n, r, p, _salt = _PREAMBLE.unpack(preamble)
     if version != _VERSION:
-        raise Problem(
+        raise MtlsError(
             f"{path} is an archive of format {version}, and this release knows {_VERSION}",
             "Use the release of the collection that made it, or another copy of it",
         )
     if log_n not in _LOG_N or r not in _R or p not in _P:
-        raise Problem(
+        raise MtlsError(
             f"{path} asks scrypt for log2 N = {log_n}, r = {r}, p = {p}, which no archive of ours does",
             "It is damaged or was tampered with: use another copy of it",
         )

@@ -12,7 +12,7 @@ import stat
 from dataclasses import asdict, astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
-from .._common.errors import Problem, shown
+from .._common.errors import MtlsError, shown
 from .._common.files import is_leftover, opened
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Manifest:
 def survey(layout: Layout, created_at: str) -> Manifest:
     """Return the manifest of the authority as it stands on disk. Call it under the lock.
 
-    :raises Problem: for something that a backup cannot hold: a device, a socket, a link that leads elsewhere.
+    :raises MtlsError: for something that a backup cannot hold: a device, a socket, a link that leads elsewhere.
     """
     root = layout.root
     names = {role: os.path.relpath(getattr(layout, role), root) for role in ROLES}
@@ -88,7 +88,7 @@ def survey(layout: Layout, created_at: str) -> Manifest:
             size, digest = _digest(full)
             files.append(File(path, found.st_mode & 0o777, size, digest))
         else:
-            raise Problem(f"{full} is neither a file nor a directory", f"Move it out of {root}")
+            raise MtlsError(f"{full} is neither a file nor a directory", f"Move it out of {root}")
     return Manifest(root, created_at, names, directories, links, files)
 
 
@@ -107,7 +107,7 @@ def _walk(root: str, directory: str) -> Iterator[tuple[str, os.stat_result]]:
 def _target(path: str) -> str:
     target = os.readlink(path)
     if not _is_plain(target):
-        raise Problem(
+        raise MtlsError(
             f"{path} is a link to {shown(target)}, and a backup holds only links to a file beside them",
             "Replace the link by what it leads to, or remove it",
         )
@@ -135,7 +135,7 @@ def parse(data: bytes, where: str) -> Manifest:
     """Return the manifest of an archive. Nothing in it leads outside the directory that it is restored into.
 
     :param where: the archive, for the error.
-    :raises Problem: otherwise.
+    :raises MtlsError: otherwise.
     """
     try:
         told = json.loads(data)
@@ -146,7 +146,7 @@ def parse(data: bytes, where: str) -> Manifest:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         sound = False
     if not sound:
-        raise Problem(f"{where} holds no manifest that this release can read", "Use the release that made it")
+        raise MtlsError(f"{where} holds no manifest that this release can read", "Use the release that made it")
     return manifest
 
 

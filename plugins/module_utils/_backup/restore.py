@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .._ca.authority import open_authority, put_in_order
 from .._ca.layout import Layout, check_path, refuse_open_work_tree
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import PRIVATE_DIR, created, make_parents, naming, require_writable, sync_directory
 from .._common.timestamps import iso
 from . import manifest
@@ -45,7 +45,7 @@ def restore(path: str, target: str, secrets: Secrets, now: datetime, *, check_mo
 
     The tree is built beside it, under a name of its own, looked into like any backup, and renamed at the end.
 
-    :raises Problem: if anything else is in the directory, or the backup is damaged, does not open or is not sound.
+    :raises MtlsError: if anything else is in the directory, or the backup is damaged, does not open or is not sound.
     """
     layout = check_path(path)
     target = check_archive(target, layout)
@@ -82,7 +82,7 @@ def _place(root: str) -> str:
 def _refuse_no_place(place: str) -> None:
     """Refuse a directory that another one cannot be renamed to, before any secret is written beside it."""
     if os.path.ismount(place):
-        raise Problem(
+        raise MtlsError(
             f"{place} is a mount point, and what is restored appears in one step, which cannot be done there",
             "Give the path of a directory in it that is not there yet, or unmount it, restore, and move the files",
         )
@@ -91,7 +91,7 @@ def _refuse_no_place(place: str) -> None:
 
 def _is_free(root: str) -> bool:
     if os.path.lexists(root) and not os.path.isdir(root):
-        raise Problem(f"{root} is not a directory", "Move it out of the way or choose another path")
+        raise MtlsError(f"{root} is not a directory", "Move it out of the way or choose another path")
     return not os.path.lexists(root) or not os.listdir(root)
 
 
@@ -101,7 +101,7 @@ def _keep(layout: Layout, unpacked: Unpacked, secrets: Secrets, now: datetime, *
     there = _survey(layout, now)
     differs = sorted(unpacked.manifest.differences(there) - may_differ) if there else [layout.root]
     if differs:
-        raise Problem(
+        raise MtlsError(
             f"{layout.root} is not empty, and differs from the archive in {differs[0] or 'its own mode'} "
             f"({len(differs)} such in all)",
             "Nothing is ever overwritten: move it out of the way, or restore into another directory",
@@ -115,7 +115,7 @@ def _keep(layout: Layout, unpacked: Unpacked, secrets: Secrets, now: datetime, *
 def _survey(layout: Layout, now: datetime) -> Manifest | None:
     try:
         return manifest.survey(layout, iso(now))
-    except Problem:
+    except MtlsError:
         # It holds what no backup holds.
         return None
 
@@ -128,7 +128,7 @@ def _order(layout: Layout, *, check_mode: bool) -> list[str]:
 def _build(layout: Layout, building: Layout, unpacked: Unpacked, secrets: Secrets, now: datetime) -> Restored:
     try:
         if not _is_free(layout.root):
-            raise Problem(f"{layout.root} was restored by another run just now", "Start this one again")
+            raise MtlsError(f"{layout.root} was restored by another run just now", "Start this one again")
         _clear(building)
         contents = _write(building.root, unpacked, secrets, now)
         with naming(layout.root):

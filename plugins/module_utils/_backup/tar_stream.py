@@ -14,7 +14,7 @@ import os
 import tarfile
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import opened
 from . import manifest as manifests
 
@@ -47,7 +47,7 @@ class _Digesting(io.RawIOBase):
 def pack(manifest: Manifest, stream: Any) -> None:
     """Write the files of a manifest into ``stream``.
 
-    :raises Problem: if a file is no longer what the manifest says: somebody works on the directory without a lock.
+    :raises MtlsError: if a file is no longer what the manifest says: somebody works on the directory without a lock.
     """
     with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BLOCK) as tar:
         data = manifests.render(manifest)
@@ -73,8 +73,8 @@ def _add(tar: tarfile.TarFile, root: str, file: File) -> None:
     tar.members = []  # type: ignore[attr-defined]
 
 
-def _changed(path: str) -> Problem:
-    return Problem(
+def _changed(path: str) -> MtlsError:
+    return MtlsError(
         f"{path} changed while it was read", "See that nobody works on the authority by hand meanwhile, and run again"
     )
 
@@ -105,7 +105,7 @@ class Unpacked:
     def files(self) -> Iterator[tuple[File, Iterator[bytes]]]:
         """Yield every file with the blocks of its contents, all of which have to be taken.
 
-        :raises Problem: if contents are not what the manifest says, or something is missing or left over.
+        :raises MtlsError: if contents are not what the manifest says, or something is missing or left over.
         """
         for file in self.manifest.files:
             yield file, self._blocks(file)
@@ -131,5 +131,5 @@ class Unpacked:
         if digest.hexdigest() != file.sha256:
             raise self._wrong()
 
-    def _wrong(self) -> Problem:
-        return Problem(f"{self._sealed.path} does not hold what its manifest says", "Use another copy of it")
+    def _wrong(self) -> MtlsError:
+        return MtlsError(f"{self._sealed.path} does not hold what its manifest says", "Use another copy of it")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._ca import file_locations, index_database
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._x509.keys import is_encrypted, parse_private
 from .._x509.names import rfc2253
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # The files that are looked into; the others only have to be there.
 LOOKED_INTO = ("certificate", "key", "index", "crl")
-_MEND = "Mend the authority, or restore an older backup"
+_HINT = "Mend the authority, or restore an older backup"
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,12 @@ def inspect(contents: Contents, passphrase: bytes | None, now: datetime) -> Find
     """Return what there is to say of a sound authority.
 
     :param passphrase: of its key; without it, an encrypted key is not opened.
-    :raises Problem: if the key is not the certificate's, the database does not parse, a valid certificate is missing of an
+    :raises MtlsError: if the key is not the certificate's, the database does not parse, a valid certificate is missing of an
         authority that was made here, or the CRL is not this authority's or revokes what the database does not.
     """
     for role in ("certificate", "key", "index"):
         if role not in contents.files:
-            raise Problem(f"{contents.path(role)} is missing", _MEND)
+            raise MtlsError(f"{contents.path(role)} is missing", _HINT)
     certificate = _certificate(contents)
     opened = _check_key(contents, certificate, passphrase)
     rows = index_database.parse(contents.files["index"].decode("utf-8", "surrogateescape"), contents.path("index"))
@@ -88,7 +88,7 @@ def _certificate(contents: Contents) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(contents.files["certificate"])
     except ValueError:
-        raise Problem(f"{contents.path('certificate')} is not a PEM certificate", _MEND) from None
+        raise MtlsError(f"{contents.path('certificate')} is not a PEM certificate", _HINT) from None
 
 
 def _check_key(contents: Contents, certificate: x509.Certificate, passphrase: bytes | None) -> bool:
@@ -97,7 +97,7 @@ def _check_key(contents: Contents, certificate: x509.Certificate, passphrase: by
         return False
     key = parse_private(pem, contents.path("key"), passphrase)
     if key.public_key() != certificate.public_key():
-        raise Problem(f"{contents.path('key')} is not the key of {contents.manifest.names['certificate']}", _MEND)
+        raise MtlsError(f"{contents.path('key')} is not the key of {contents.manifest.names['certificate']}", _HINT)
     return True
 
 
@@ -111,7 +111,7 @@ def _missing(contents: Contents, rows: Iterable[Row], now: datetime) -> list[str
     ]
     # easyrsa renew takes the file of the former certificate away and leaves it valid.
     if lost and file_locations.FILE not in there:
-        raise Problem(
+        raise MtlsError(
             f"{contents.where}: {directory}/{lost[0]}.pem is missing, a valid certificate ({len(lost)} such in all)",
             "Bring it back from an older backup, or revoke that serial with module revocation",
         )
@@ -127,14 +127,14 @@ def _check_crl(contents: Contents, certificate: x509.Certificate, rows: Iterable
     except (ValueError, TypeError, UnsupportedAlgorithm):
         ours = False
     if not ours:
-        raise Problem(f"{contents.path('crl')} is not a CRL of this authority", "Write a new one with module crl")
+        raise MtlsError(f"{contents.path('crl')} is not a CRL of this authority", "Write a new one with module crl")
     revoked = {row.serial for row in rows if row.is_revoked}
     lost = sorted({index_database.serial_hex(entry.serial_number) for entry in crl} - revoked)
     if lost:
-        raise Problem(
+        raise MtlsError(
             f"{contents.path('crl')} revokes {lost[0]}, which {contents.manifest.names['index']} does not "
             f"({len(lost)} such in all): revocations were lost",
-            _MEND,
+            _HINT,
         )
     try:
         return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number

@@ -20,7 +20,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem, shown
+from .._common.errors import MtlsError, shown
 from . import client_records
 from .client_records import Record
 
@@ -69,7 +69,7 @@ def name_of(row: Row) -> str | None:
     return None
 
 
-class Doubtful(Problem):
+class Doubtful(MtlsError):
     """A name answers for certificates of several subjects."""
 
 
@@ -94,7 +94,7 @@ def readable(authority: Authority) -> dict[str, Record]:
     if not (layout.adopted and os.path.isdir(layout.clients)):
         return {}
     for name in os.listdir(layout.clients):
-        with contextlib.suppress(Problem):
+        with contextlib.suppress(MtlsError):
             found[name] = client_records.load(layout.client(name))
     return {name: record for name, record in found.items() if record}
 

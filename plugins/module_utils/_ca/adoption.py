@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from .._common.errors import Problem, shown
+from .._common.errors import MtlsError, shown
 from .._common.files import (
     PRIVATE_DIR,
     PRIVATE_FILE,
@@ -88,7 +88,7 @@ class _Crl:
 def adopt(path: str, claim: Claim, passphrase: bytes | None, now: datetime, *, check_mode: bool) -> Outcome:
     """Take over the authority in directory ``path``, or see that it was taken over.
 
-    :raises Problem: if there is none, it is one of ours, its files do not fit together, or openssl and nginx would not accept
+    :raises MtlsError: if there is none, it is one of ours, its files do not fit together, or openssl and nginx would not accept
         what it signs.
     """
     layout = _layout(check_path(path), claim)
@@ -110,16 +110,16 @@ def adopt(path: str, claim: Claim, passphrase: bytes | None, now: datetime, *, c
 def refuse_unasked(path: str, passphrase: bytes | None, now: datetime) -> None:
     """Refuse to touch an authority that somebody else made, if there is one in ``path``, unless its adoption is asked for.
 
-    :raises Problem: if so; it says what the adoption would change.
+    :raises MtlsError: if so; it says what the adoption would change.
     """
     layout = check_path(path)
     if not layout.foreign:
         return
     try:
         what = "that would change: " + "; ".join(adopt(path, Claim(), passphrase, now, check_mode=True).changes)
-    except Problem as problem:
+    except MtlsError as problem:
         what = f"what stands in the way: {problem}"
-    raise Problem(
+    raise MtlsError(
         f"The authority in {layout.root} was not made by this collection, and nothing of it was changed",
         f"Set adopt to true to take it over as it is; {what}",
     )
@@ -127,12 +127,12 @@ def refuse_unasked(path: str, passphrase: bytes | None, now: datetime) -> None:
 
 def _layout(layout: Layout, claim: Claim) -> Layout:
     if layout.made_here:
-        raise Problem(
+        raise MtlsError(
             f"The authority in {layout.root} was made by this collection: there is nothing to adopt",
             "Leave adopt out",
         )
     if not os.path.isfile(layout.index):
-        raise Problem(
+        raise MtlsError(
             f"{layout.root} holds no authority to adopt: {layout.index} is missing",
             "Give the directory of openssl ca (of easy-rsa: its pki/), the one that holds index.txt",
         )
@@ -152,7 +152,7 @@ def _refuse_other_files(layout: Layout, claim: Claim) -> None:
     )
     for option, wanted, known in pairs:
         if wanted not in (None, known):
-            raise Problem(
+            raise MtlsError(
                 f"{option} is {shown(wanted)}, and the authority in {layout.root} was adopted with {known}",
                 f"Leave {option} out, or correct {layout.memory}",
             )
@@ -165,7 +165,7 @@ def _file(layout: Layout, option: str, given: str | None, known: tuple[str, ...]
     if len(found) == 1:
         return found[0]
     what = f"{' and '.join(found)} differ" if found else f"none of {', '.join(known)} exists"
-    raise Problem(
+    raise MtlsError(
         f"{layout.root}: {what}, so it is not known which file to adopt",
         f"Name it, relative to that directory, with {option}",
     )
@@ -187,7 +187,7 @@ def _refuse_unfit(authority: Authority, key: KeySpec) -> None:
     """Refuse a CA that openssl and nginx would not believe (RFC 5280 sections 4.2.1.3 and 4.2.1.9, and openssl's check_ca)."""
     certificate, path = authority.certificate, authority.layout.certificate
     if certificate.issuer != certificate.subject:
-        raise Problem(
+        raise MtlsError(
             f"{path} is signed by {rfc2253(certificate.issuer)}: web hosts need that authority and its CRL too",
             "Adopt the self-signed authority at the top of the chain",
         )
@@ -195,12 +195,12 @@ def _refuse_unfit(authority: Authority, key: KeySpec) -> None:
     basic = _extension(certificate, x509.BasicConstraints)
     is_ca = basic.ca if basic else certificate.version == x509.Version.v1 or usage is not None
     if not is_ca or (usage and not (usage.key_cert_sign and usage.crl_sign)):
-        raise Problem(
+        raise MtlsError(
             f"{path} is not the certificate of an authority that may sign certificates and CRLs: nginx would refuse everybody",
             "Make a new authority with module ca, in an empty directory",
         )
     if key.type == "rsa" and (key.size or 0) < 2048:
-        raise Problem(
+        raise MtlsError(
             f"{path} has a key of {key.size} bits, which openssl no longer accepts",
             "Make a new authority with module ca, in an empty directory",
         )
@@ -222,7 +222,7 @@ def _refuse_other_subject(authority: Authority, claim: Claim) -> None:
     )
     for option, wanted, oid in pairs:
         if wanted is not None and wanted not in [part.value for part in subject.get_attributes_for_oid(oid)]:
-            raise Problem(
+            raise MtlsError(
                 f"The subject of {authority.layout.certificate} is {rfc2253(subject)}, and {option} is {shown(wanted)}",
                 f"Leave {option} out, or correct the path: an adopted authority stays as it is",
             )
@@ -262,7 +262,7 @@ def _crl(authority: Authority, path: str, encoded: bytes) -> _Crl | None:
         numbers = [item.value.crl_number for item in crl.extensions if isinstance(item.value, x509.CRLNumber)]
         return _Crl(path, max(numbers, default=0), frozenset(serial_hex(entry.serial_number) for entry in crl))
     except ValueError as error:
-        raise Problem(
+        raise MtlsError(
             f"{path} is a CRL of this authority that cannot be read: {error}", "Write it again with openssl ca -gencrl"
         ) from None
 
@@ -275,14 +275,14 @@ def _refuse_lost(authority: Authority, crls: list[_Crl], now: datetime) -> None:
     for crl in crls:
         without_row = crl.serials - known
         if without_row:
-            raise Problem(
+            raise MtlsError(
                 f"{crl.path} revokes serials that have no row in {index}: {_listed(without_row)}",
                 "Add each row with openssl ca -revoke CERTIFICATE, as docs/adoption.md shows, or restore "
                 f"{index} from a backup",
             )
         lost = crl.serials & live
         if lost:
-            raise Problem(
+            raise MtlsError(
                 f"{crl.path} revokes serials that {index} does not: {_listed(lost)}",
                 f"Revoke each again with openssl ca -revoke, or remove {crl.path} if the certificates are to be good",
             )
@@ -344,7 +344,7 @@ def _number(layout: Layout, crls: list[_Crl]) -> list[_Change]:
         return [_Change(f"{path} added: the next CRL's number, {serial_hex(least)}", path, text)]
     present = _read(path).strip()
     if not _HEX.fullmatch(present):
-        raise Problem(f"{path} is not a number in hex", f"Write {serial_hex(least)} into it")
+        raise MtlsError(f"{path} is not a number in hex", f"Write {serial_hex(least)} into it")
     if int(present, 16) >= least:
         return []
     return [_Change(f"{path} raised from {present} to {serial_hex(least)}, above every CRL that is there", path, text)]
@@ -353,7 +353,7 @@ def _number(layout: Layout, crls: list[_Crl]) -> list[_Change]:
 def _configuration(authority: Authority, key: KeySpec) -> list[_Change]:
     layout = authority.layout
     if os.path.exists(layout.configuration) and not layout_module.is_ours(layout.configuration):
-        raise Problem(f"{layout.configuration} is not ours, and its name is needed", "Rename it")
+        raise MtlsError(f"{layout.configuration} is not ours, and its name is needed", "Rename it")
     text = configuration(layout, key, authority.certificate)
     return _replaced(layout.configuration, text, "a configuration for openssl ca beside yours")
 
@@ -378,4 +378,4 @@ def _read(path: str) -> str:
         with opened(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
             return file.read()
     except OSError as error:
-        raise Problem(f"{path} cannot be read ({error.strerror})", "Run as the user who owns the authority") from None
+        raise MtlsError(f"{path} cannot be read ({error.strerror})", "Run as the user who owns the authority") from None

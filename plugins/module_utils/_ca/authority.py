@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import PRIVATE_FILE, PUBLIC_FILE, read_file, rewrite_atomic, write_atomic
 from .._common.timestamps import iso
 from .._x509.certificate_profiles import (
@@ -67,7 +67,7 @@ class Authority:
     def chain(self) -> Chain:
         """Its certificate and those of all CAs above it, the root last; a self-signed authority is its own chain.
 
-        :raises Problem: if its copy of the certificates above is not sound.
+        :raises MtlsError: if its copy of the certificates above is not sound.
         """
         return chain.load_chain(self.layout, self.certificate)
 
@@ -79,11 +79,11 @@ class Authority:
     def key(self, passphrase: bytes | None) -> PrivateKey:
         """Return the private key.
 
-        :raises Problem: if it does not open or is not the certificate's.
+        :raises MtlsError: if it does not open or is not the certificate's.
         """
         key = load_private(self.layout.key, passphrase)
         if key.public_key() != self.certificate.public_key():
-            raise Problem(
+            raise MtlsError(
                 f"{self.layout.key} is not the key of {self.layout.certificate}",
                 "Restore the two files that belong together from the backup",
             )
@@ -92,11 +92,11 @@ class Authority:
     def signer(self, passphrase: bytes | None, now: datetime) -> Signer:
         """Return the authority ready to sign.
 
-        :raises Problem: if the key does not open, is not the certificate's, or the certificate is not valid now.
+        :raises MtlsError: if the key does not open, is not the certificate's, or the certificate is not valid now.
         """
         key = self.key(passphrase)
         if not self.certificate.not_valid_before_utc <= now < self.certificate.not_valid_after_utc:
-            raise Problem(
+            raise MtlsError(
                 f"{self.layout.certificate} is valid from {iso(self.certificate.not_valid_before_utc)} to "
                 f"{iso(self.certificate.not_valid_after_utc)}, and it is {iso(now)} now",
                 "Set the clock, or make a new authority",
@@ -112,14 +112,14 @@ class Authority:
 
         A certificate that exists has to be in the database: only what is there can be revoked.
 
-        :raises Problem: if there are certificates without a row that nothing announced: rows were lost, and with them who was
+        :raises MtlsError: if there are certificates without a row that nothing announced: rows were lost, and with them who was
             revoked.
         """
         orphans = self.orphans()
         announced = self._announced() if orphans else frozenset()
         lost = [row.serial for row in orphans if row.serial not in announced]
         if lost:
-            raise Problem(
+            raise MtlsError(
                 f"{self.layout.index} lost rows: {self.layout.new_certificate(lost[0])} was issued and is not in it "
                 f"({len(lost)} such in all), so it is not known whether it was revoked",
                 f"Restore the newest {self.layout.index} from the backup, or revoke them with module revocation; one that is "
@@ -152,8 +152,8 @@ class Authority:
             return None
         try:
             certificate = load_certificate(path)
-        except Problem as problem:
-            raise Problem(problem.what, f"If it is what a broken run of openssl left, remove {path}") from None
+        except MtlsError as problem:
+            raise MtlsError(problem.what, f"If it is what a broken run of openssl left, remove {path}") from None
         try:
             certificate.verify_directly_issued_by(self.certificate)
         except (ValueError, TypeError, InvalidSignature):
@@ -177,7 +177,7 @@ class Authority:
 def open_authority(path: str) -> Authority:
     """Return the authority in directory ``path``, for reading.
 
-    :raises Problem: if there is none, or it is damaged.
+    :raises MtlsError: if there is none, or it is damaged.
     """
     return Authority(readable_authority(path))
 
@@ -207,12 +207,12 @@ def configuration(layout: Layout, key: KeySpec, certificate: x509.Certificate | 
 def refuse_other_contents(layout: Layout) -> None:
     """Refuse to make an authority where something else is.
 
-    :raises Problem: if the directory holds more than what a killed run of ``establish`` left.
+    :raises MtlsError: if the directory holds more than what a killed run of ``establish`` left.
     """
     if not os.path.lexists(layout.root):
         return
     if not os.path.isdir(layout.root):
-        raise Problem(f"{layout.root} is not a directory", "Give the path of a directory for the authority")
+        raise MtlsError(f"{layout.root} is not a directory", "Give the path of a directory for the authority")
     ours = {
         os.path.basename(path)
         for path in [*layout.directories[1:], layout.index, layout.index_attributes, layout.serial]
@@ -223,7 +223,7 @@ def refuse_other_contents(layout: Layout) -> None:
     )
     if others or (os.path.exists(layout.index) and os.path.getsize(layout.index) > 0):
         what = f"it has {others[0]}" if others else "it has a database but no CA certificate"
-        raise Problem(
+        raise MtlsError(
             f"{layout.root} is neither empty nor an authority of ours: {what}",
             "Choose an empty directory, or restore the missing file; an authority made by hand is taken over with adopt: true",
         )
@@ -291,17 +291,17 @@ def _read_text(path: str) -> str:
     try:
         return read_file(path, _LARGEST).decode("utf-8", "surrogateescape")
     except OSError as error:
-        raise Problem(f"{path} cannot be read ({error.strerror})", "Run as the user who owns the authority") from None
+        raise MtlsError(f"{path} cannot be read ({error.strerror})", "Run as the user who owns the authority") from None
 
 
 def load_certificate(path: str) -> x509.Certificate:
     """Return the certificate in the PEM file ``path``.
 
-    :raises Problem: if there is none.
+    :raises MtlsError: if there is none.
     """
     try:
         return x509.load_pem_x509_certificate(read_file(path))
     except OSError as error:
-        raise Problem(f"{path} cannot be read ({error.strerror})", "Restore it from the backup") from None
+        raise MtlsError(f"{path} cannot be read ({error.strerror})", "Restore it from the backup") from None
     except ValueError:
-        raise Problem(f"{path} is not a PEM certificate", "Restore it from the backup") from None
+        raise MtlsError(f"{path} is not a PEM certificate", "Restore it from the backup") from None

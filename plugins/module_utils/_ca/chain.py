@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import read_file
 from .._x509.names import rfc2253
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Chain = tuple[x509.Certificate, ...]
 
-_MEND = (
+_HINT = (
     "Bring the issuer's directory back and run module ca with the option issuer, or put the PEM certificates of the CAs above "
     "into it, its own first and the root last"
 )
@@ -35,7 +35,7 @@ _MEND = (
 def load_chain(layout: Layout, certificate: x509.Certificate) -> Chain:
     """Return the chain of an authority's certificate, from its copy of the CAs above.
 
-    :raises Problem: if the copy is missing, damaged, or is not the chain of this certificate.
+    :raises MtlsError: if the copy is missing, damaged, or is not the chain of this certificate.
     """
     if certificate.subject == certificate.issuer:
         return (certificate,)
@@ -44,14 +44,14 @@ def load_chain(layout: Layout, certificate: x509.Certificate) -> Chain:
         # The first is the certificate itself; after a run that was killed while it was renewed, a newer one.
         above = x509.load_pem_x509_certificates(read_file(path))[1:]
     except OSError as error:
-        raise Problem(f"{path} cannot be read ({error.strerror})", _MEND) from None
+        raise MtlsError(f"{path} cannot be read ({error.strerror})", _HINT) from None
     except ValueError:
-        raise Problem(f"{path} does not consist of PEM certificates", _MEND) from None
+        raise MtlsError(f"{path} does not consist of PEM certificates", _HINT) from None
     chain = (certificate, *above)
     broken = next((one for one, issuer in zip(chain, chain[1:]) if not is_issued_by(one, issuer)), None)
     if broken is not None or chain[-1].subject != chain[-1].issuer:
         end = broken or chain[-1]
-        raise Problem(f"{path} does not hold the CA that issued {rfc2253(end.subject)}", _MEND)
+        raise MtlsError(f"{path} does not hold the CA that issued {rfc2253(end.subject)}", _HINT)
     return chain
 
 

@@ -14,7 +14,7 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import PRIVATE_FILE, NewFile, read_file
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Record:
 def load(directory: str) -> Record | None:
     """Return the record in a client's directory, or None if there is none.
 
-    :raises Problem: if it is damaged.
+    :raises MtlsError: if it is damaged.
     """
     path = os.path.join(directory, _FILE)
     try:
@@ -98,11 +98,11 @@ def load(directory: str) -> Record | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise Problem(
+        raise MtlsError(
             f"{path} is damaged", "Restore it from the backup, or remove it: the client then gets a new certificate"
         ) from None
     if record.name != os.path.basename(directory):
-        raise Problem(f"{path} belongs to the client {record.name}", f"Move {directory} to a place outside clients/")
+        raise MtlsError(f"{path} belongs to the client {record.name}", f"Move {directory} to a place outside clients/")
     return record
 
 

@@ -9,7 +9,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import PRIVATE_FILE, PUBLIC_FILE, make_parents, write_atomic
 from .._common.timestamps import iso
 from .._x509.certificate_profiles import CaProfile, key_identifier_of, path_length_of, self_signed_ca
@@ -47,7 +47,7 @@ def establish(
     Its key is made once and never again, its certificate only when ``spec`` says that it may be renewed. A key that still has the
     previous passphrase is encrypted anew.
 
-    :raises Problem: if the directory holds something else, or an authority that differs from ``spec``.
+    :raises MtlsError: if the directory holds something else, or an authority that differs from ``spec``.
     """
     layout = check_path(path)
     refuse_open_work_tree(layout.root)
@@ -97,7 +97,7 @@ def _above(authority: Authority, spec: AuthoritySpec) -> Chain:
         return authority.chain[1:]
     above = spec.issuer.chain()
     if not chain.is_issued_by(certificate, above[0]):
-        raise Problem(
+        raise MtlsError(
             f"{authority.layout.certificate} was issued by {rfc2253(certificate.issuer)}, not by the authority in "
             f"{spec.issuer.path}",
             "Give the path of its issuer, or make a new authority in another directory",
@@ -135,7 +135,7 @@ def _create(
         write_atomic(layout.key, private_pem(generate(spec.key), passphrase), PRIVATE_FILE)
     key = load_private(layout.key, passphrase)
     if spec_of(key) != spec.key:
-        raise Problem(
+        raise MtlsError(
             f"{layout.key} is {spec_of(key)}, not {spec.key}, and has no certificate yet",
             "Remove it, or ask for its kind",
         )
@@ -176,7 +176,7 @@ def _renew(
 ) -> Outcome:
     layout, former = authority.layout, authority.certificate
     if former.issuer != former.subject and spec.issuer is None:
-        raise Problem(
+        raise MtlsError(
             f"{layout.certificate} has to be renewed ({reason}), and it was issued by {rfc2253(former.issuer)}",
             "Set the option issuer to that authority",
         )
@@ -224,7 +224,7 @@ def _refuse_difference(authority: Authority, spec: AuthoritySpec) -> None:
     renewable = [] if spec.renew else renewal.differences(certificate, spec)
     differences += renewable
     if differences:
-        raise Problem(
+        raise MtlsError(
             f"The authority in {authority.layout.root} differs: {'; '.join(differences)}",
             "A CA is never made again because an option changed: set the options as they were, or choose another path"
             + (", or renew it with the same key (renew: same_key)" if differences == renewable else ""),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import PUBLIC_FILE, NewFile, put_all, read_file, rewrite_atomic, write_atomic
 from .._common.timestamps import BACKDATE, asn1, iso, sortable
 from .._x509.certificate_profiles import authority_key_identifier
@@ -86,10 +86,10 @@ class Outcome:
 def check_rules(rules: Rules) -> Rules:
     """Return the rules if they make sense together.
 
-    :raises Problem: if a CRL would have to be replaced as soon as it is written, or would be allowed to get too old.
+    :raises MtlsError: if a CRL would have to be replaced as soon as it is written, or would be allowed to get too old.
     """
     if rules.min_remaining > rules.renew_before or rules.renew_before >= rules.valid_for:
-        raise Problem(
+        raise MtlsError(
             f"A CRL that is valid for {rules.valid_for}, replaced {rules.renew_before} before its "
             f"end and never allowed to have less than {rules.min_remaining} left makes no sense",
             "Choose min_remaining <= renew_before < valid_for, as in 7d, 15d and 30d",
@@ -104,7 +104,7 @@ def keep(path: str, rules: Rules, passphrase: bytes | None, now: datetime, *, ch
     leaves two that differ; the next run then makes the DER file anew.
     In check mode nothing is written; where there is no authority yet, a CRL would be written.
 
-    :raises Problem: if the authority cannot sign a CRL that is due; where the one in place has little time left, the
+    :raises MtlsError: if the authority cannot sign a CRL that is due; where the one in place has little time left, the
         error says how much.
     """
     if check_mode:
@@ -172,15 +172,15 @@ def _signer(
 ) -> Signer:
     try:
         return authority.signer(passphrase, now)
-    except Problem as problem:
+    except MtlsError as problem:
         if before is None or before.next_update - now >= rules.min_remaining:
             raise
         left = before.next_update - now
         end = f"in {_days(left)}" if left > timedelta(0) else f"{_days(-left)} ago, and nginx refuses everybody"
-        raise Problem(
+        raise MtlsError(
             f"{problem.what}. Meanwhile the CRL {authority.layout.crl} ends at {iso(before.next_update)}, {end}; "
             f"{_days(rules.min_remaining)} is the least that it is to have left",
-            problem.mend,
+            problem.hint,
         ) from None
 
 
@@ -247,7 +247,7 @@ def _state(found: _Found) -> State | None:
 def why_due(authority: Authority, state: State | None, renew_before: timedelta, now: datetime) -> str | None:
     """Return why a new CRL is needed, or None if the current one is good.
 
-    :raises Problem: if a certificate on the current one is no longer revoked in the database: revocations were lost.
+    :raises MtlsError: if a certificate on the current one is no longer revoked in the database: revocations were lost.
     """
     if state is None:
         return "there is no CRL signed by this authority"
@@ -277,7 +277,7 @@ def _issued(state: State, now: datetime) -> datetime:
 
 def _refuse_lost(authority: Authority, lost: list[str]) -> None:
     if lost:
-        raise Problem(
+        raise MtlsError(
             f"{authority.layout.crl} revokes {lost[0]}, which {authority.layout.index} does not ({len(lost)} such in all): "
             "revocations were lost",
             f"Restore the newest {authority.layout.index} from the backup, or revoke them again with module revocation; "
@@ -359,12 +359,12 @@ def _next_number(authority: Authority, before: State | None) -> int:
     except FileNotFoundError:
         if before is None:
             # A number that went back would make whoever saw a higher one ignore every CRL from now on.
-            raise Problem(
+            raise MtlsError(
                 f"{path} is missing, and there is no CRL that tells its number",
                 "Restore it from the backup, or write a number into it, in hex, higher than the last CRL's",
             ) from None
         return 1
     except ValueError:
-        raise Problem(
+        raise MtlsError(
             f"{path} is not a number in hex", "Write the number of the next CRL into it, higher than the last one's"
         ) from None

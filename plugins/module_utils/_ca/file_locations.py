@@ -13,7 +13,7 @@ import os
 import re
 from dataclasses import asdict, dataclass
 
-from .._common.errors import Problem, shown
+from .._common.errors import MtlsError, shown
 from .._common.files import opened, read_file
 
 FILE = "quietdoor.json"
@@ -60,10 +60,10 @@ class Places:
 def check_relative(value: str, option: str) -> str:
     """Return ``value`` if it is a plain path relative to the authority's directory.
 
-    :raises Problem: otherwise.
+    :raises MtlsError: otherwise.
     """
     if not _RELATIVE.fullmatch(value):
-        raise Problem(
+        raise MtlsError(
             f"{option}: {shown(value)} is not a path relative to the authority's directory, of A-Z a-z 0-9 . _ @ + - and /",
             "Write it as in private/ca.key, and rename the file if its name has other characters",
         )
@@ -110,7 +110,7 @@ def detect(root: str) -> Places:
 def remembered(root: str) -> Places | None:
     """Return the places of an authority that was adopted in ``root``, or None if none was.
 
-    :raises Problem: if the file is damaged.
+    :raises MtlsError: if the file is damaged.
     """
     path = os.path.join(root, FILE)
     try:
@@ -121,9 +121,9 @@ def remembered(root: str) -> Places | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise Problem(f"{path} cannot be read ({error.strerror})", "Run as the user who owns the authority") from None
+        raise MtlsError(f"{path} cannot be read ({error.strerror})", "Run as the user who owns the authority") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise Problem(
+        raise MtlsError(
             f"{path} is damaged", "Restore it from the backup, or remove it and adopt the authority again"
         ) from None
 

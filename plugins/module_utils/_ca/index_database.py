@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.timestamps import asn1, parse_asn1
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def parse(text: str, path: str) -> list[Row]:
     """Return the rows of an index.txt.
 
     :param path: where the text comes from, for the error.
-    :raises Problem: if a line is not a row, or a serial stands twice. Nothing may be signed or revoked on a damaged database.
+    :raises MtlsError: if a line is not a row, or a serial stands twice. Nothing may be signed or revoked on a damaged database.
     """
     if text and not text.endswith("\n"):
         # openssl silently loses such a line, and whatever it said.
@@ -196,7 +196,7 @@ def _is_well_formed(row: Row) -> bool:
     return not row.is_revoked or row.revoked.partition(",")[2].partition(",")[0] in _KNOWN_REASONS
 
 
-def _damaged(path: str, why: str) -> Problem:
-    return Problem(
+def _damaged(path: str, why: str) -> MtlsError:
+    return MtlsError(
         f"{path} is damaged: {why}", "Restore it from the backup (openssl keeps the previous one as index.txt.old)"
     )

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import PRIVATE_FILE, PUBLIC_FILE, write_atomic
 from .._x509.certificate_profiles import CaProfile, issuing_ca, path_length_of
 from .._x509.names import oneline, rfc2253
@@ -53,7 +53,7 @@ class Issuer:
     def check(self, subject: x509.Name, directory: str, now: datetime) -> None:
         """Make sure that it could sign an authority of this name in ``directory`` now.
 
-        :raises Problem: if it cannot, naming why.
+        :raises MtlsError: if it cannot, naming why.
         """
         _refuse_same_place(check_path(self.path).root, directory)
         if not self.is_here:
@@ -69,7 +69,7 @@ class Issuer:
         taken, so that there are never two where one was asked for.
 
         :param known: serials (hex) of the certificates that the authority has.
-        :raises Problem: if the issuer cannot sign, or has revoked this key.
+        :raises MtlsError: if the issuer cannot sign, or has revoked this key.
         """
         with require_authority(self.path).locked():
             authority = open_for_change(self.path)
@@ -85,12 +85,12 @@ class Issuer:
     def _check(self, authority: Authority, subject: x509.Name) -> None:
         certificate = authority.certificate
         if certificate.subject == subject:
-            raise Problem(
+            raise MtlsError(
                 f"{rfc2253(subject)} is the name of its issuer in {authority.layout.root} too; a CA is known by its name",
                 "Give the issuing CA another common_name",
             )
         if path_length_of(certificate) == 0:
-            raise Problem(
+            raise MtlsError(
                 f"{rfc2253(certificate.subject)} in {authority.layout.root} may sign clients only (path length 0), no CA",
                 "Renew it with path_length 1 and renew same_key, or make a root with path_length 1",
             )
@@ -130,7 +130,7 @@ def _refuse_revoked(authority: Authority, public_key: PublicKey, subject: x509.N
     revoked = {row.serial for row in authority.rows if row.is_revoked}
     newest = next(iter(_of_key(authority, public_key, subject)), None)
     if newest is not None and serial_hex(newest.serial_number) in revoked:
-        raise Problem(
+        raise MtlsError(
             f"The certificate of {rfc2253(subject)} was revoked by {rfc2253(authority.certificate.subject)} in "
             f"{authority.layout.root}",
             "Its key is not certified again: make a new authority with a name and a directory of its own",
@@ -140,14 +140,14 @@ def _refuse_revoked(authority: Authority, public_key: PublicKey, subject: x509.N
 def _refuse_same_place(issuer: str, directory: str) -> None:
     paths = [os.path.realpath(issuer), os.path.realpath(directory)]
     if os.path.commonpath(paths) in paths:
-        raise Problem(
+        raise MtlsError(
             f"issuer: {issuer} and {directory} lie one inside the other",
             "Give every authority a directory of its own, side by side",
         )
 
 
-def _away(path: str, subject: x509.Name) -> Problem:
-    return Problem(
+def _away(path: str, subject: x509.Name) -> MtlsError:
+    return MtlsError(
         f"{rfc2253(subject)} has to be signed by the authority in {path}, which is not on this host",
         "Bring that directory back and run again, or correct the path in issuer",
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import PUBLIC_FILE, opened, write_atomic
 from .._common.timestamps import iso
 from .._x509.names import rfc2253
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .layout import Layout
 
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----\r?\n.*?-----END X509 CRL-----\r?\n?", re.DOTALL)
-MEND = (
+HINT = (
     "Bring its directory back, or write a CRL where it is, and run module crl with issuer or with issuer_crl; then its directory "
     "can go again"
 )
@@ -108,24 +108,24 @@ def why_unfit(crl: x509.CertificateRevocationList | None, least: timedelta, now:
 def check_offer(path: str, offer: Offer, now: datetime) -> None:
     """Make sure that a CRL that was handed over can be taken in.
 
-    :raises Problem: if it cannot be read, is of no CA above, is not valid now, or is older than the copy.
+    :raises MtlsError: if it cannot be read, is of no CA above, is not valid now, or is older than the copy.
     """
     if offer.handed_over is None:
         return
     layout, chain = check_path(path), chain_of(path)
     found = _read(offer.handed_over)
     if not found:
-        raise Problem(f"issuer_crl: {offer.handed_over} is no CRL", "Give the path of a CRL on this host, PEM or DER")
+        raise MtlsError(f"issuer_crl: {offer.handed_over} is no CRL", "Give the path of a CRL on this host, PEM or DER")
     above = zip(chain[1:], copies(layout, chain))
     refusals = [_refusal(crl, held, now) for ca, held in above for crl in _signed_by(ca, found)]
     if not refusals:
-        raise Problem(
+        raise MtlsError(
             f"issuer_crl: {offer.handed_over} was not signed by a CA above {layout.root}",
             "Give the CRL of the root, or of another CA of certs/chain.pem",
         )
     refused = next((refusal for refusal in refusals if refusal), None)
     if refused:
-        raise Problem(f"issuer_crl: {offer.handed_over} is not taken: {refused}", "Write a new CRL where the root is")
+        raise MtlsError(f"issuer_crl: {offer.handed_over} is not taken: {refused}", "Write a new CRL where the root is")
 
 
 def keep(path: str, offer: Offer, now: datetime, *, check_mode: bool) -> Outcome:

@@ -15,7 +15,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem, shown
+from .._common.errors import MtlsError, shown
 from .._common.files import PRIVATE_DIR, lock, make_directory, opened, remove_leftovers, require_writable
 from . import file_locations as places
 from .file_locations import Places
@@ -181,7 +181,7 @@ class Layout:
     def require_writable(self) -> None:
         """Make sure that the authority can be changed.
 
-        :raises Problem: if one of its directories cannot be written to.
+        :raises MtlsError: if one of its directories cannot be written to.
         """
         for path in (self.root, *filter(os.path.isdir, self.directories)):
             require_writable(path)
@@ -202,10 +202,10 @@ def check_path(path: str | None, option: str = "path") -> Layout:
 
     :param path: None, where a variable in YAML is null, is refused like any other value that is no path.
     :param option: the name of the option, for the error.
-    :raises Problem: if the path is not absolute or cannot stand in openssl.cnf.
+    :raises MtlsError: if the path is not absolute or cannot stand in openssl.cnf.
     """
     if path is None or not os.path.isabs(path) or re.search("[\x00-\x1f\x7f\ud800-\udfff]", path):
-        raise Problem(
+        raise MtlsError(
             f"{option}: {shown(path)} is not an absolute path in UTF-8 without control characters",
             "Give the directory's full path",
         )
@@ -221,11 +221,11 @@ def check_path(path: str | None, option: str = "path") -> Layout:
 def require_authority(path: str) -> Layout:
     """Return the layout of the authority at ``path``, which is going to be changed.
 
-    :raises Problem: if there is none, or one that was made by somebody else and not adopted.
+    :raises MtlsError: if there is none, or one that was made by somebody else and not adopted.
     """
     layout = readable_authority(path)
     if layout.foreign:
-        raise Problem(
+        raise MtlsError(
             f"The authority in {layout.root} was not made by this collection",
             "Adopt it first: module ca with adopt: true; check mode lists what that changes",
         )
@@ -241,12 +241,12 @@ def is_away(path: str) -> bool:
 def readable_authority(path: str) -> Layout:
     """Return the layout of the authority at ``path``, which is only going to be read.
 
-    :raises Problem: if there is none.
+    :raises MtlsError: if there is none.
     """
     layout = check_path(path)
     for needed in (layout.certificate, layout.index):
         if not os.path.exists(needed):
-            raise Problem(
+            raise MtlsError(
                 f"{layout.root} is not an authority: {needed} is missing",
                 "Create it with module ca, or correct the path",
             )
@@ -256,13 +256,13 @@ def readable_authority(path: str) -> Layout:
 def refuse_open_work_tree(path: str) -> None:
     """Refuse a directory inside a git work tree that does not ignore it: a CA key is one ``git add`` away from everybody.
 
-    :raises Problem: if so, and also where git cannot be asked.
+    :raises MtlsError: if so, and also where git cannot be asked.
     """
     tree = _work_tree(path)
     if tree is None:
         return
     wanted = [os.fsencode(os.path.join(os.path.realpath(path), name)) for name in _SECRET]
-    mend = f"Choose a path outside {tree}, or add it to .gitignore there"
+    hint = f"Choose a path outside {tree}, or add it to .gitignore there"
     try:
         answer = subprocess.run(
             ["git", "-c", f"safe.directory={tree}", "-C", tree, "check-ignore", "-z", "--stdin", "--no-index"],
@@ -271,12 +271,12 @@ def refuse_open_work_tree(path: str) -> None:
             check=False,
         )
     except OSError:
-        raise Problem(
-            f"{path} lies in the git work tree {tree}, and git is not there to say whether it is ignored", mend
+        raise MtlsError(
+            f"{path} lies in the git work tree {tree}, and git is not there to say whether it is ignored", hint
         ) from None
     # Its exit code says only whether one of them is ignored.
     if set(wanted) - set(answer.stdout.split(b"\0")):
-        raise Problem(f"{path} lies in the git work tree {tree}, which does not ignore it", mend)
+        raise MtlsError(f"{path} lies in the git work tree {tree}, which does not ignore it", hint)
 
 
 def _work_tree(path: str) -> str | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._x509.names import rfc2253
 from .authority import load_certificate
 from .layout import check_path, require_authority
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 def check_predecessors(path: str, predecessors: list[str]) -> list[str]:
     """Return the directories of the predecessors of the authority at ``path`` if they can be that.
 
-    :raises Problem: if one is no authority, stands there twice, or has the name of another.
+    :raises MtlsError: if one is no authority, stands there twice, or has the name of another.
     """
     layouts = [check_path(one) for one in (path, *predecessors)]
     places = [os.path.realpath(layout.root) for layout in layouts]
     twice = next((layout.root for index, layout in enumerate(layouts) if places[index] in places[:index]), None)
     if twice:
-        raise Problem(f"predecessors: {twice} is the authority itself, or stands there twice", "Leave it out")
+        raise MtlsError(f"predecessors: {twice} is the authority itself, or stands there twice", "Leave it out")
     for layout in layouts[1:]:
         require_authority(layout.root)
     if predecessors and os.path.exists(layouts[0].certificate):
@@ -48,8 +48,8 @@ def _refuse_same_name(layouts: list[Layout]) -> None:
             raise _same_name(name, layout.root)
 
 
-def _same_name(name: str, predecessor: str) -> Problem:
-    return Problem(
+def _same_name(name: str, predecessor: str) -> MtlsError:
+    return MtlsError(
         f"The authority and its predecessor in {predecessor} have one name, {name}, by which nginx and CRLs know a CA",
         "Give the successor another common_name, with a year in it for instance",
     )
@@ -58,7 +58,7 @@ def _same_name(name: str, predecessor: str) -> Problem:
 def refuse_name_of(predecessors: list[str], subject: x509.Name) -> None:
     """Refuse a name for a new authority that a predecessor has.
 
-    :raises Problem: if so.
+    :raises MtlsError: if so.
     """
     for path in predecessors:
         layout = require_authority(path)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import read_file
 from .._common.timestamps import iso
 from .._x509.names import is_plain, rfc2253
@@ -58,7 +58,7 @@ _LONGEST_DER = 3000
 _LONGEST_SUBJECT = 2000
 
 
-MEND_AWAY = "Bring its directory back, or take it out of predecessors, which ends its certificates"
+HINT_AWAY = "Bring its directory back, or take it out of predecessors, which ends its certificates"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Lapsing:
     """A CRL of another CA than the one that issues, still valid and yet not as it should be: its text and what is wrong."""
 
     pem: str
-    problem: Problem
+    problem: MtlsError
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def contents(
 
     :param kept: what was published before, if there are predecessors that are away.
     :param known: what was published of certificates before, by the name of the CA and the serial, for those whose file is lost.
-    :raises Problem: if the CRL of a CA cannot be published; in check mode it is taken for written.
+    :raises MtlsError: if the CRL of a CA cannot be published; in check mode it is taken for written.
     """
     cas = collect_cas(authorities)
     _add_kept(cas, kept, now)
@@ -146,7 +146,7 @@ def collect_cas(authorities: list[Authority]) -> list[_Ca]:
         if same is None:
             cas.append(_Ca(len(cas) + 1, certificate))
         elif same.certificate.public_key() != certificate.public_key():
-            raise Problem(
+            raise MtlsError(
                 f"Two CAs with different keys have one name, {rfc2253(certificate.subject)}, by which nginx and CRLs know a CA",
                 "Give the successor another common_name, with a year in it for instance",
             )
@@ -163,8 +163,8 @@ def read_published(directory: str) -> _Published:
         names, identities = told(files["identities.json"])
         denied = [(names[one["issuer"]], one) for one in json.loads(files["denied.json"])["denied"]]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise Problem(
-            f"A predecessor is not here, and what was published of it in {directory} is missing or damaged", MEND_AWAY
+        raise MtlsError(
+            f"A predecessor is not here, and what was published of it in {directory} is missing or damaged", HINT_AWAY
         ) from None
     return _Published(certificates, crls, identities, denied)
 
@@ -198,13 +198,13 @@ def _crls(
     cas: list[_Ca], authorities: list[Authority], min_remaining: timedelta, now: datetime, *, check_mode: bool
 ) -> tuple[str, tuple[Lapsing, ...]]:
     """Give every CA its newest CRL, and return them in the order of the CAs, and those that should be better and may still do."""
-    unfit: dict[int, Problem] = {}
+    unfit: dict[int, MtlsError] = {}
     for authority in authorities:
         own = find_ca(cas, authority.certificate)
         own.offer(crl.load(authority))
         reason = crl.why_due(authority, crl.current(authority), min_remaining, now)
         if reason:
-            unfit[own.id] = Problem(
+            unfit[own.id] = MtlsError(
                 f"The CRL {authority.layout.crl} cannot be published: {reason}", "Write a new one with module crl first"
             )
         for above, copy in zip(authority.chain[1:], issuer_crls.copies(authority.layout, authority.chain)):
@@ -213,8 +213,8 @@ def _crls(
     for ca in cas:
         reason = issuer_crls.why_unfit(ca.crl, min_remaining, now)
         if reason and ca.id not in ours:
-            unfit[ca.id] = Problem(
-                f"The CRL of {rfc2253(ca.certificate.subject)} cannot be published: {reason}", issuer_crls.MEND
+            unfit[ca.id] = MtlsError(
+                f"The CRL of {rfc2253(ca.certificate.subject)} cannot be published: {reason}", issuer_crls.HINT
             )
     if check_mode:
         return "".join(DUE if ca.id in unfit or ca.crl is None else _pem(ca.crl) for ca in cas), ()
@@ -276,7 +276,7 @@ def _certificate(authority: Authority, serial: str) -> dict[str, str]:
     """
     try:
         certificate = authority.issued(serial)
-    except Problem:
+    except MtlsError:
         return {}
     if serial_hex(certificate.serial_number) != serial:
         return {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import (
     PUBLIC_DIR,
     PUBLIC_FILE,
@@ -29,7 +29,7 @@ from .predecessors import check_predecessors
 from .publication_contents import (
     DUE,
     FILES,
-    MEND_AWAY,
+    HINT_AWAY,
     Contents,
     as_json,
     collect_cas,
@@ -40,7 +40,7 @@ from .publication_contents import (
     read_published_file,
     told,
 )
-from .verify_publication import turned_away
+from .verify_publication import rejected_certificates
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -86,8 +86,8 @@ def publish(request: Request, directory: str, now: datetime, *, check_mode: bool
     A revocation waits for nothing that is only about others: where something is newly denied, a CRL of another CA that ends
     soon is published all the same, and a client who would be turned away is left out.
 
-    :raises Problem: if the CRL of a CA is missing or ended, does not hold every revocation, or ends too soon; or if somebody with
-        a valid certificate would be turned away.
+    :raises MtlsError: if the CRL of a CA is missing or ended, does not hold every revocation, or ends too soon; or if
+        a valid certificate would be rejected.
     """
     layout = check_path(request.path)
     for path in (request.path, *request.predecessors):
@@ -134,7 +134,7 @@ def _with_warnings(outcome: Outcome, warnings: list[str]) -> Outcome:
 def _judged(directory: str, authorities: list[Authority], drafted: Contents, now: datetime) -> Outcome:
     """Return what there is to write, with what a revocation must not wait for as warnings.
 
-    :raises Problem: if it may not be published: nothing is newly denied, and something is not as it should be.
+    :raises MtlsError: if it may not be published: nothing is newly denied, and something is not as it should be.
     """
     files = drafted.files
     outcome = _outcome(directory, files, now)
@@ -153,28 +153,30 @@ def _judged(directory: str, authorities: list[Authority], drafted: Contents, now
         outcome = _outcome(directory, files, now)
         if outcome.changes and not _newly_denied(outcome.before, files):
             first = next(iter(refused.values()))
-            raise Problem(f"{first.what}; nothing was published", first.mend)
+            raise MtlsError(f"{first.what}; nothing was published", first.hint)
     return replace(
         outcome,
-        warnings=[f"{one.what}: left out of identities.json. {one.mend}." for one in refused.values()],
+        warnings=[f"{one.what}: left out of identities.json. {one.hint}." for one in refused.values()],
         lapsing=[
-            f"The predecessor {path} is not here: what was published of it before stays. {MEND_AWAY}."
+            f"The predecessor {path} is not here: what was published of it before stays. {HINT_AWAY}."
             for path in drafted.away
         ]
         + [
-            f"{one.problem.what}; it stays, or goes out with a revocation, all the same. {one.problem.mend}."
+            f"{one.problem.what}; it stays, or goes out with a revocation, all the same. {one.problem.hint}."
             for one in drafted.lapsing
         ],
     )
 
 
-def _turned_away(authorities: list[Authority], files: dict[str, str], now: datetime) -> dict[tuple[int, str], Problem]:
+def _turned_away(
+    authorities: list[Authority], files: dict[str, str], now: datetime
+) -> dict[tuple[int, str], MtlsError]:
     cas = collect_cas(authorities)
     issuers = {find_ca(cas, authority.certificate).id: authority for authority in authorities}
     # Of an authority that is away there is no certificate to look at, and nothing new is published.
     judged = [one for one in json.loads(files["identities.json"])["identities"] if one["issuer"] in issuers]
     files = {**files, "identities.json": json.dumps({"identities": judged})}
-    return turned_away(files, lambda issuer, serial: issuers[issuer].issued(serial), now)
+    return rejected_certificates(files, lambda issuer, serial: issuers[issuer].issued(serial), now)
 
 
 def _without(identities: str, refused: Container[tuple[int, str]]) -> str:
@@ -200,7 +202,7 @@ def _denied_in(files: dict[str, str]) -> set[tuple[str, str]]:
 def _refuse_overlap(authority: str, directory: str) -> None:
     paths = [os.path.realpath(authority), os.path.realpath(directory)]
     if os.path.commonpath(paths) in paths:
-        raise Problem(
+        raise MtlsError(
             f"publish_path {directory} and the authority {authority} lie one inside the other",
             "Choose a directory for public data outside the authority's, and beside it rather than above",
         )
@@ -212,7 +214,7 @@ def _make_public(directory: str) -> None:
         make_parents(directory)
         make_directory(directory, PUBLIC_DIR)
     if not os.path.isdir(directory):
-        raise Problem(f"publish_path {directory} is not a directory", "Move it out of the way or choose another path")
+        raise MtlsError(f"publish_path {directory} is not a directory", "Move it out of the way or choose another path")
 
 
 def _outcome(directory: str, files: dict[str, str], now: datetime) -> Outcome:
@@ -238,5 +240,5 @@ def _manifest(text: str, path: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError):
         sound = False
     if not sound:
-        raise Problem(f"{path} is damaged", "Remove it: it is made anew with a higher generation")
+        raise MtlsError(f"{path} is damaged", "Remove it: it is made anew with a higher generation")
     return dict(data)

@@ -12,7 +12,7 @@ import os
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.timestamps import BACKDATE, iso
 from .._x509.certificate_profiles import path_length_of
 from .index_database import serial_hex
@@ -80,14 +80,14 @@ def refuse_bound_to_serial(authority: Authority, now: datetime) -> None:
 
     Authorities made by hand and by easy-rsa issue such.
 
-    :raises Problem: naming the first one.
+    :raises MtlsError: naming the first one.
     """
     for row in authority.rows:
         path = authority.layout.new_certificate(row.serial)
         if row.is_revoked or row.not_after <= now or not os.path.exists(path):
             continue
         if _names_serial(authority.issued(row.serial), authority.certificate):
-            raise Problem(
+            raise MtlsError(
                 f"{path} names the serial {serial_hex(authority.certificate.serial_number)} of its issuer and would not verify "
                 "with a renewed one",
                 "Replace or revoke such certificates first, or make a successor with a key and a name of its own",

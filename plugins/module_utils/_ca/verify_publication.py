@@ -14,7 +14,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.timestamps import iso
 from .._x509.names import rfc2253
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-_MEND_CLIENT = "Revoke that certificate, so that a new one is issued, or put right what differs"
-_MEND_CHAIN = "Nothing was published; put the authority's certificates and CRLs in order first"
+_HINT_CLIENT = "Revoke that certificate, so that a new one is issued, or put right what differs"
+_HINT_CHAIN = "Nothing was published; put the authority's certificates and CRLs in order first"
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,15 @@ class _Ca:
     revoked: frozenset[int]
 
 
-def turned_away(
+def rejected_certificates(
     files: Mapping[str, str], load: Callable[[int, str], x509.Certificate], now: datetime
-) -> dict[tuple[int, str], Problem]:
+) -> dict[tuple[int, str], MtlsError]:
     """Verify every certificate of identities.json against ca.pem and crl.pem, all three as they will be shipped.
 
     :param files: name of a file of the publication -> its text.
     :param load: returns the certificate with an issuer's id and a serial (hex).
     :return: id of the issuer and serial of each that would be turned away, or cannot be looked at -> the client, and why.
-    :raises Problem: naming the CA whose certificate or CRL is no good.
+    :raises MtlsError: naming the CA whose certificate or CRL is no good.
     """
     bundle = _read_bundle(files["ca.pem"], files["crl.pem"], now)
     refused = {}
@@ -57,16 +57,16 @@ def turned_away(
         issuer, serial = identity["issuer"], identity["serial"]
         try:
             certificate = load(issuer, serial)
-        except Problem as problem:
-            refused[issuer, serial] = Problem(f"client {identity['name']}: {problem.what}", problem.mend)
+        except MtlsError as problem:
+            refused[issuer, serial] = MtlsError(f"client {identity['name']}: {problem.what}", problem.hint)
             continue
         # One that was issued by a clock that was ahead gets nobody in yet, and has a successor.
         why = "" if now < certificate.not_valid_before_utc else _objection(certificate, bundle, now)
         if why:
-            refused[issuer, serial] = Problem(
+            refused[issuer, serial] = MtlsError(
                 f"client {identity['name']}: the certificate {serial} would be turned away by what was about to be published: "
                 f"{why}",
-                _MEND_CLIENT,
+                _HINT_CLIENT,
             )
     return refused
 
@@ -82,7 +82,7 @@ def _read_bundle(ca_pem: str, crl_pem: str, now: datetime) -> dict[bytes, list[_
     for certificate in certificates:
         why = _objection_to_ca(certificate, bundle, now)
         if why:
-            raise Problem(f"The CA {rfc2253(certificate.subject)} cannot be published: {why}", _MEND_CHAIN)
+            raise MtlsError(f"The CA {rfc2253(certificate.subject)} cannot be published: {why}", _HINT_CHAIN)
     return bundle
 
 
@@ -99,10 +99,10 @@ def _revoked(
         if crl.issuer == certificate.subject and _signed_crl(certificate, crl):
             if crl.next_update_utc is not None and crl.last_update_utc <= now < crl.next_update_utc:
                 return frozenset(entry.serial_number for entry in crl)
-            raise Problem(f"The CRL of {rfc2253(crl.issuer)} is not valid at {iso(now)}", _MEND_CHAIN)
-    raise Problem(
+            raise MtlsError(f"The CRL of {rfc2253(crl.issuer)} is not valid at {iso(now)}", _HINT_CHAIN)
+    raise MtlsError(
         f"The CRL of {rfc2253(certificate.subject)} is missing; nginx needs one of every CA, the root included",
-        _MEND_CHAIN,
+        _HINT_CHAIN,
     )
 
 

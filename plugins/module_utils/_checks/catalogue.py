@@ -9,7 +9,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from . import (
     client_certificates,
     guarded_paths,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .check import Check, Finding
-    from .session import Inquiry
+    from .session import ProbeSession
 
 CATALOGUE: tuple[Check, ...] = (
     *client_certificates.CHECKS,
@@ -59,19 +59,19 @@ class Result:
     finding: Finding
 
 
-def plan(inquiry: Inquiry, wanted: Sequence[str]) -> Plan:
+def plan(inquiry: ProbeSession, wanted: Sequence[str]) -> Plan:
     """Return which checks are made.
 
     :param wanted: names of checks; empty for all that apply.
-    :raises Problem: if a check that was asked for by name is unknown, or lacks something.
+    :raises MtlsError: if a check that was asked for by name is unknown, or lacks something.
     """
     unknown = sorted(set(wanted) - set(NAMES))
     if unknown:
-        raise Problem(f"checks: {', '.join(unknown)} is not in the catalogue", f"Choose from {', '.join(NAMES)}")
+        raise MtlsError(f"checks: {', '.join(unknown)} is not in the catalogue", f"Choose from {', '.join(NAMES)}")
     chosen = [check for check in CATALOGUE if not wanted or check.name in wanted]
     lacking = [(check.name, check.lacks(inquiry)) for check in chosen if check.lacks(inquiry)]
     if wanted and lacking:
-        raise Problem(
+        raise MtlsError(
             "; ".join(f"Check {name} cannot be made: {missing}" for name, missing in lacking),
             "Give what is missing, or leave the check out",
         )
@@ -79,17 +79,17 @@ def plan(inquiry: Inquiry, wanted: Sequence[str]) -> Plan:
     return Plan(tuple(check for check in chosen if check.name not in impossible), tuple(lacking))
 
 
-def run(inquiry: Inquiry, chosen: Plan) -> list[Result]:
+def run(inquiry: ProbeSession, chosen: Plan) -> list[Result]:
     """Make the checks and return their findings.
 
-    :raises Problem: if false certificates are needed and cannot be made; nothing has been asked then.
+    :raises MtlsError: if false certificates are needed and cannot be made; nothing has been asked then.
     """
     if any(check.needs_openssl for check in chosen.checks):
         inquiry.prepare()
     return [_with_reason(inquiry, check.name, finding) for check in chosen.checks for finding in check.run(inquiry)]
 
 
-def _with_reason(inquiry: Inquiry, name: str, finding: Finding) -> Result:
+def _with_reason(inquiry: ProbeSession, name: str, finding: Finding) -> Result:
     """Add to a deviation why the client should have been judged otherwise, where the caller said so."""
     reasons = {client.identity.name: client.reason for client in inquiry.gate.clients}
     reason = reasons.get(finding.client)

@@ -18,7 +18,7 @@ from .session import VERDICT
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from .session import Inquiry
+    from .session import ProbeSession
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Finding:
     down: tuple[str, ...] = ()
 
 
-def _always(_inquiry: Inquiry) -> str:
+def _always(_inquiry: ProbeSession) -> str:
     return ""
 
 
@@ -61,8 +61,8 @@ class Check:
 
     name: str
     about: str
-    run: Callable[[Inquiry], Iterator[Finding]]
-    lacks: Callable[[Inquiry], str] = _always
+    run: Callable[[ProbeSession], Iterator[Finding]]
+    lacks: Callable[[ProbeSession], str] = _always
     needs_openssl: bool = False
 
 
@@ -102,6 +102,6 @@ def _unique(texts: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(texts))
 
 
-def needs_refusal(inquiry: Inquiry) -> str:
+def needs_refusal(inquiry: ProbeSession) -> str:
     """Say what is missing where nobody is refused."""
     return inquiry.all_get_in

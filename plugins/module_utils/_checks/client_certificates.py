@@ -16,7 +16,7 @@ from .session import STATUS_PATH
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .session import Client, Inquiry
+    from .session import Client, ProbeSession
 
 # name of the check -> kind of the clients that it asks as
 _REFUSED_KINDS = {
@@ -28,7 +28,7 @@ _REFUSED_KINDS = {
 }
 
 
-def arrival(inquiry: Inquiry, identity: Identity) -> Finding:
+def arrival(inquiry: ProbeSession, identity: Identity) -> Finding:
     """Ask for the status location, the page and the echo, without a good certificate."""
     told = inquiry.ask(inquiry.get(STATUS_PATH), identity)
     expected = reception(inquiry, identity, told=told)
@@ -37,7 +37,7 @@ def arrival(inquiry: Inquiry, identity: Identity) -> Finding:
     return judge(identity.name, [*steps, Step(f"GET {STATUS_PATH}", told, status_for(inquiry, identity))])
 
 
-def admission(inquiry: Inquiry, identity: Identity, tls: str = "") -> Finding:
+def admission(inquiry: ProbeSession, identity: Identity, tls: str = "") -> Finding:
     """Ask the status location and the page; both have to say that this identity was let in."""
     path = inquiry.gate.path
     status = inquiry.ask(inquiry.get(STATUS_PATH), identity, tls=tls)
@@ -46,40 +46,40 @@ def admission(inquiry: Inquiry, identity: Identity, tls: str = "") -> Finding:
     return judge(identity.name, [Step(f"GET {STATUS_PATH}", status, CONFIRMED), Step(f"GET {path}", page, served)])
 
 
-def _of_kind(inquiry: Inquiry, kind: str) -> list[Client]:
+def _of_kind(inquiry: ProbeSession, kind: str) -> list[Client]:
     return [client for client in inquiry.gate.clients if client.expect == DENY and client.kind == kind]
 
 
-def _no_certificate(inquiry: Inquiry) -> Iterator[Finding]:
+def _no_certificate(inquiry: ProbeSession) -> Iterator[Finding]:
     yield arrival(inquiry, NOBODY)
 
 
-def _valid(inquiry: Inquiry) -> Iterator[Finding]:
-    for identity in inquiry.let_in:
+def _valid(inquiry: ProbeSession) -> Iterator[Finding]:
+    for identity in inquiry.authorized:
         yield admission(inquiry, identity)
 
 
-def _foreign(inquiry: Inquiry) -> Iterator[Finding]:
+def _foreign(inquiry: ProbeSession) -> Iterator[Finding]:
     yield arrival(inquiry, inquiry.specimens.foreign)
     for client in _of_kind(inquiry, "foreign"):
         yield arrival(inquiry, client.identity)
 
 
-def _look_alike(inquiry: Inquiry) -> Iterator[Finding]:
+def _look_alike(inquiry: ProbeSession) -> Iterator[Finding]:
     if inquiry.specimens.look_alike:
         yield arrival(inquiry, inquiry.specimens.look_alike)
 
 
-def _self_signed(inquiry: Inquiry) -> Iterator[Finding]:
+def _self_signed(inquiry: ProbeSession) -> Iterator[Finding]:
     yield arrival(inquiry, inquiry.specimens.self_signed)
 
 
 def _refused_kind(name: str, kind: str) -> Check:
-    def run(inquiry: Inquiry) -> Iterator[Finding]:
+    def run(inquiry: ProbeSession) -> Iterator[Finding]:
         for client in _of_kind(inquiry, kind):
             yield arrival(inquiry, client.identity)
 
-    def lacks(inquiry: Inquiry) -> str:
+    def lacks(inquiry: ProbeSession) -> str:
         return "" if _of_kind(inquiry, kind) else f"no client with expect={DENY} and kind={kind} was given"
 
     return Check(
@@ -87,12 +87,12 @@ def _refused_kind(name: str, kind: str) -> Check:
     )
 
 
-def needs_insider(inquiry: Inquiry) -> str:
+def needs_insider(inquiry: ProbeSession) -> str:
     """Say what is missing when no client is known that gets in."""
-    return "" if inquiry.let_in else f"no client with expect={CERT} was given"
+    return "" if inquiry.authorized else f"no client with expect={CERT} was given"
 
 
-def _needs_client_ca(inquiry: Inquiry) -> str:
+def _needs_client_ca(inquiry: ProbeSession) -> str:
     return "" if inquiry.gate.client_ca else "client_ca was not given"
 
 

@@ -14,7 +14,7 @@ from .session import GENERATION, VERDICT
 
 if TYPE_CHECKING:
     from .._probe.messages import Identity
-    from .session import Inquiry
+    from .session import ProbeSession
 
 
 # Not the application's, and not what somebody who was let in should get: bad request (nginx's word for a bad
@@ -129,13 +129,13 @@ _AT_STATUS = {DENY: REFUSED, ASK: REFUSED, THROUGH: _confirming(THROUGH), WOULD_
 _ELSEWHERE = {DENY: REFUSED, ASK: ASKED}
 
 
-def status_for(inquiry: Inquiry, identity: Identity = NOBODY) -> Expectation:
+def status_for(inquiry: ProbeSession, identity: Identity = NOBODY) -> Expectation:
     """What an identity without a good certificate is told at the status location."""
     return one_of(*(_AT_STATUS[fate] for fate in sorted(inquiry.fates(identity))))
 
 
 def reception(
-    inquiry: Inquiry, identity: Identity = NOBODY, let_in: Expectation | None = None, told: Answer | None = None
+    inquiry: ProbeSession, identity: Identity = NOBODY, let_in: Expectation | None = None, told: Answer | None = None
 ) -> Expectation:
     """What an identity without a good certificate gets elsewhere behind the gate.
 
@@ -149,7 +149,7 @@ def reception(
     return one_of(*(_ELSEWHERE.get(fate, entered) for fate in sorted(possible)))
 
 
-def tolerant(inquiry: Inquiry, expectation: Expectation) -> Expectation:
+def tolerant(inquiry: ProbeSession, expectation: Expectation) -> Expectation:
     """The same, and that the application is down where that is no deviation."""
     if inquiry.gate.expect_application:
         return expectation
@@ -172,7 +172,7 @@ def refused_or(*statuses: int, refusal: Expectation = REFUSED) -> Expectation:
     return Expectation(text, lambda answer: "" if answer.status in statuses else refusal.wrong(answer))
 
 
-def not_application(inquiry: Inquiry) -> Expectation:
+def not_application(inquiry: ProbeSession) -> Expectation:
     """Anything but the application: another site at the same address may well have something to say."""
 
     def wrong(answer: Answer) -> str:

@@ -18,7 +18,7 @@ LETTING_IN = frozenset({THROUGH, WOULD_DENY})
 _REVOKED, _OTHER = "revoked", "other"  # kinds of clients
 
 
-def fates(stage: str, window: str, side_door: bool, kind: str) -> frozenset[str]:
+def possible_outcomes(stage: str, window: str, side_door: bool, kind: str) -> frozenset[str]:
     """Return every fate that would be right; more than one where it is not known whether the window is open to who asks.
 
     :param kind: of the client that is not to be let in by its certificate; empty for nobody and for false certificates.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .._probe.messages import Identity
-    from .session import Inquiry
+    from .session import ProbeSession
 
 STRICT, LOOSE = "strict", "loose"  # as path_spelling of gate_sites has them
 
@@ -70,7 +70,7 @@ def spellings(guarded: str, spelling: str) -> list[str]:
     return same + (odd if spelling == STRICT else [])
 
 
-def _spellings(inquiry: Inquiry) -> Iterator[Finding]:
+def _spellings(inquiry: ProbeSession) -> Iterator[Finding]:
     gate = inquiry.gate
     written = [text for path in gate.guarded_paths for text in spellings(path, gate.path_spelling)]
     for identity in inquiry.refused:
@@ -80,10 +80,10 @@ def _spellings(inquiry: Inquiry) -> Iterator[Finding]:
         yield judge(identity.name, steps)
 
 
-def _public_part(inquiry: Inquiry) -> Iterator[Finding]:
+def _public_part(inquiry: ProbeSession) -> Iterator[Finding]:
     gate, specimens, served = inquiry.gate, inquiry.specimens, tolerant(inquiry, SERVED)
     post = Request("POST", gate.public_path, gate.host(), body=b"quietdoor=probe")
-    for identity in (NOBODY, specimens.foreign, specimens.self_signed, *inquiry.turned_away, *inquiry.let_in[:1]):
+    for identity in (NOBODY, specimens.foreign, specimens.self_signed, *inquiry.turned_away, *inquiry.authorized[:1]):
         steps = [
             Step(f"GET {gate.public_path}", inquiry.ask(inquiry.get(gate.public_path), identity), served),
             Step(f"POST {gate.public_path}", inquiry.ask(post, identity), served),
@@ -91,9 +91,9 @@ def _public_part(inquiry: Inquiry) -> Iterator[Finding]:
         yield judge(identity.name, steps)
 
 
-def _public_headers(inquiry: Inquiry) -> Iterator[Finding]:
+def _public_headers(inquiry: ProbeSession) -> Iterator[Finding]:
     path = inquiry.gate.public_echo_path
-    for identity in (NOBODY, inquiry.specimens.foreign, *inquiry.let_in[:1]):
+    for identity in (NOBODY, inquiry.specimens.foreign, *inquiry.authorized[:1]):
         mark = f"forged{secrets.token_hex(6)}"
         expectation = tolerant(inquiry, _nobodys_values(mark))
         steps = [
@@ -114,14 +114,14 @@ def _nobodys_values(mark: str) -> Expectation:
     return Expectation("no forged value", wrong)
 
 
-def _internal(inquiry: Inquiry) -> Iterator[Finding]:
+def _internal(inquiry: ProbeSession) -> Iterator[Finding]:
     for identity in (NOBODY, inquiry.specimens.foreign):
         expected = _hidden_from(inquiry, identity)
         steps = [Step(f"GET {path}", inquiry.ask(inquiry.get(path), identity), expected) for path in _INTERNAL]
         yield judge(identity.name, steps)
 
 
-def _hidden_from(inquiry: Inquiry, identity: Identity) -> Expectation:
+def _hidden_from(inquiry: ProbeSession, identity: Identity) -> Expectation:
     """What somebody finds there who may be let in: the gate's word as at the status location, or the application."""
     if inquiry.fates(identity) == {DENY}:
         return _HIDDEN
@@ -137,11 +137,11 @@ def _hidden_from(inquiry: Inquiry, identity: Identity) -> Expectation:
 _HIDDEN = refused_or(_NOT_FOUND)
 
 
-def _needs_public(inquiry: Inquiry) -> str:
+def _needs_public(inquiry: ProbeSession) -> str:
     return "" if inquiry.gate.public_path else "public_path was not given"
 
 
-def _needs_public_echo(inquiry: Inquiry) -> str:
+def _needs_public_echo(inquiry: ProbeSession) -> str:
     return "" if inquiry.gate.public_echo_path else "public_echo_path was not given"
 
 

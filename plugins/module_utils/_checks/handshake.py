@@ -18,12 +18,12 @@ from .expectations import Expectation
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .session import Inquiry
+    from .session import ProbeSession
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
-def _ciphers(inquiry: Inquiry) -> Iterator[Finding]:
+def _ciphers(inquiry: ProbeSession) -> Iterator[Finding]:
     answer = offer_weak_ciphers(inquiry.gate.target, inquiry.gate.server_name)
     yield judge(NOBODY.name, [Step("weak ciphers", answer, Expectation("weak ciphers refused", _weak_taken))])
 
@@ -35,7 +35,7 @@ def _weak_taken(answer: Answer) -> str:
     return "the server would go on" if answer.outcome == HTTP else describe(answer)
 
 
-def _ca_names(inquiry: Inquiry) -> Iterator[Finding]:
+def _ca_names(inquiry: ProbeSession) -> Iterator[Finding]:
     told = told_ca_names(inquiry.gate.target, inquiry.gate.server_name)
     expected = "the names of the clients' CAs, no others"
     if isinstance(told, Answer):
@@ -57,7 +57,7 @@ def _certificates(path: str) -> list[bytes]:
         return [ssl.PEM_cert_to_DER_cert(block) for block in _PEM.findall(file.read())]
 
 
-def _needs_client_ca(inquiry: Inquiry) -> str:
+def _needs_client_ca(inquiry: ProbeSession) -> str:
     return "" if inquiry.gate.client_ca else "client_ca was not given"
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from .._probe.forged_certificates import Described
-    from .session import Inquiry
+    from .session import ProbeSession
 
 VERIFY = "X-Client-Verify"
 IDENTITY_HEADERS = (
@@ -63,7 +63,7 @@ def respellings(fields: list[tuple[str, str]]) -> list[tuple[str, tuple[tuple[st
     return [(label, tuple((spelling(name), value) for name, value in fields)) for label, spelling in _SPELLINGS]
 
 
-def _spoofing(inquiry: Inquiry) -> Iterator[Finding]:
+def _spoofing(inquiry: ProbeSession) -> Iterator[Finding]:
     fields = forged("SUCCESS", _MARK)
     # Where bad certificates do not end at the refusal, nginx brings their requests to the application on a way of their own.
     others = [] if inquiry.shut_out() else [inquiry.specimens.foreign, *inquiry.turned_away]
@@ -76,8 +76,8 @@ def _spoofing(inquiry: Inquiry) -> Iterator[Finding]:
         yield judge(identity.name, steps)
 
 
-def _identity_headers(inquiry: Inquiry) -> Iterator[Finding]:
-    for identity in inquiry.let_in:
+def _identity_headers(inquiry: ProbeSession) -> Iterator[Finding]:
+    for identity in inquiry.authorized:
         mark = f"forged{secrets.token_hex(6)}"
         expectation = tolerant(inquiry, _gates_values(inquiry.describe(identity), mark))
         steps = []
@@ -126,7 +126,7 @@ def nobody_wrong(answer: Answer) -> str:
     return f"the application is told {', '.join(told)} of somebody without a good certificate" if told else ""
 
 
-def misdirected(inquiry: Inquiry) -> Expectation:
+def misdirected(inquiry: ProbeSession) -> Expectation:
     """What becomes of a connection that was not made for the gate, if it asks for ``app_path``.
 
     A gate that only observes lets it through; what the handshake said of a certificate must not count then.
@@ -145,14 +145,14 @@ def _is_forged(value: str, mark: str) -> bool:
     return mark in value.lower() or _FORGED_ADDRESS in value
 
 
-def _needs_echo(inquiry: Inquiry) -> str:
+def _needs_echo(inquiry: ProbeSession) -> str:
     return needs_insider(inquiry) or ("" if inquiry.gate.echo_path else "echo_path was not given")
 
 
 _TOLD_OF_NOBODY = Expectation("the application, told of nobody", nobody_wrong)
 
 
-def _needs_witness(inquiry: Inquiry) -> str:
+def _needs_witness(inquiry: ProbeSession) -> str:
     missing = "echo_path was not given, and where anybody may get in only that shows what the application is told"
     return "" if inquiry.shut_out() or inquiry.gate.echo_path else missing
 

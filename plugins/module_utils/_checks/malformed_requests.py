@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .._probe.messages import Identity
-    from .session import Inquiry
+    from .session import ProbeSession
 
 _BODY = b"quietdoor=probe"
 _SHORT = 1024  # bytes; nginx's own error pages are shorter
 _OVERSIZED = "x" * 40000  # bytes; more than nginx's default large_client_header_buffers (4 of 8k) hold in one line
 
 
-def requests(inquiry: Inquiry, identity: Identity) -> list[tuple[str, Request, Expectation]]:
+def requests(inquiry: ProbeSession, identity: Identity) -> list[tuple[str, Request, Expectation]]:
     """Return what is sent: a label, the request, and what may come back to somebody who is refused."""
     refusal = reception(inquiry, identity)
     path, host = inquiry.gate.app_path, inquiry.gate.host()
@@ -45,7 +45,7 @@ def requests(inquiry: Inquiry, identity: Identity) -> list[tuple[str, Request, E
     ]
 
 
-def _hostile(inquiry: Inquiry) -> Iterator[Finding]:
+def _hostile(inquiry: ProbeSession) -> Iterator[Finding]:
     for identity in inquiry.refused:
         asked = requests(inquiry, identity)
         steps = [Step(label, inquiry.ask(request, identity), expected) for label, request, expected in asked]
@@ -80,7 +80,7 @@ _SHAPES = {
 _REJECTIONS = (400, 405, 411, 413, 414, 417, 421, 431, 501, 505)  # nginx's own words to what it does not take at all
 
 
-def _smuggling(inquiry: Inquiry) -> Iterator[Finding]:
+def _smuggling(inquiry: ProbeSession) -> Iterator[Finding]:
     gate = inquiry.gate
     for identity in inquiry.refused:
         expectation = _turned_down(reception(inquiry, identity))

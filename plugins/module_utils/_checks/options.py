@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._probe.addresses import LAST_PORT, address_from, is_address, resolve
 from .._probe.forged_certificates import FOREIGN, LOOK_ALIKE, SELF_SIGNED
 from .._probe.messages import NOBODY, Identity, Target
@@ -35,7 +35,7 @@ def gate_from(options: Mapping[str, Any]) -> Gate:
     """Return the gate that the options of module ``gate_probe`` describe.
 
     :param options: as in the module's argument spec, absent ones None.
-    :raises Problem: for an option that makes no sense, or a name that does not resolve.
+    :raises MtlsError: for an option that makes no sense, or a name that does not resolve.
     """
     url = _url(options["url"])
     port = url.port or _HTTPS_PORT
@@ -43,7 +43,9 @@ def gate_from(options: Mapping[str, Any]) -> Gate:
     clients = _clients(options.get("clients") or [])
     timeout = float(options["timeout"])
     if not 0 < timeout <= _LONGEST_TIMEOUT:
-        raise Problem(f"timeout: {timeout:g} s is out of range", f"Choose more than 0 and at most {_LONGEST_TIMEOUT} s")
+        raise MtlsError(
+            f"timeout: {timeout:g} s is out of range", f"Choose more than 0 and at most {_LONGEST_TIMEOUT} s"
+        )
     expected = options.get("generation") or {}
     host, connect_port = address_from(options.get("address") or "", url.hostname or "", port)
     return Gate(
@@ -75,20 +77,20 @@ def gate_from(options: Mapping[str, Any]) -> Gate:
 
 
 def _url(text: str) -> SplitResult:
-    mend = "Give the https URL of a page behind the gate, for example https://admin.example.org/"
+    hint = "Give the https URL of a page behind the gate, for example https://admin.example.org/"
     try:
         url = urlsplit(text)
         port = url.port
     except ValueError as error:
-        raise Problem(f"url: {text!r} is no URL ({error})", mend) from None
+        raise MtlsError(f"url: {text!r} is no URL ({error})", hint) from None
     if url.scheme != "https" or not url.hostname or "@" in url.netloc or port == 0:
-        raise Problem(f"url: {text!r} is not an https URL without user name", mend)
+        raise MtlsError(f"url: {text!r} is not an https URL without user name", hint)
     return url
 
 
 def _server_name(text: str) -> str:
     if is_address(text):
-        raise Problem(
+        raise MtlsError(
             f"{text} is an address, and the TLS handshake carries names only (RFC 6066)",
             "Set server_name to the gate's name",
         )
@@ -97,7 +99,7 @@ def _server_name(text: str) -> str:
     except UnicodeError:
         name = ""
     if not _NAME.fullmatch(name):
-        raise Problem(f"{text!r} is not the name of a server", "Give a host name such as admin.example.org")
+        raise MtlsError(f"{text!r} is not the name of a server", "Give a host name such as admin.example.org")
     return name
 
 
@@ -108,13 +110,13 @@ def _other_name(text: str, server_name: str) -> str:
         return _server_name(f"quietdoor-probe.{parent or server_name}")
     other = _server_name(text)
     if other == server_name:
-        raise Problem(f"other_server_name {other} is the gate's own name", "Name another site at the same address")
+        raise MtlsError(f"other_server_name {other} is the gate's own name", "Name another site at the same address")
     return other
 
 
 def _request_target(option: str, text: str) -> str:
     if not _REQUEST_TARGET.fullmatch(text):
-        raise Problem(
+        raise MtlsError(
             f"{option}: the path {text!r} cannot stand in a request as it is",
             "Begin it with / and percent-encode blanks and everything that is not ASCII",
         )
@@ -129,7 +131,7 @@ def _guarded(paths: Sequence[str], default: str) -> tuple[str, ...]:
     """Return the guarded paths; the one of the URL if none was given."""
     for path in paths:
         if "?" in path or "%" in path:
-            raise Problem(
+            raise MtlsError(
                 f"guarded_paths: {path!r} has a query or a percent sign",
                 "Write paths as in gate_sites, for example /admin",
             )
@@ -138,7 +140,7 @@ def _guarded(paths: Sequence[str], default: str) -> tuple[str, ...]:
 
 def _burst(number: int | None) -> int | None:
     if number is not None and not 0 <= number <= _LARGEST_BURST:
-        raise Problem(
+        raise MtlsError(
             f"rate_limit_burst: {number} is out of range",
             f"Choose from 0 to {_LARGEST_BURST}, or leave it out: the probe sends that many requests and a few more",
         )
@@ -148,7 +150,7 @@ def _burst(number: int | None) -> int | None:
 def _ports(numbers: Sequence[int]) -> tuple[int, ...]:
     for number in numbers:
         if not 0 < number <= LAST_PORT:
-            raise Problem(f"plain_ports: {number} is not a TCP port", f"Choose from 1 to {LAST_PORT}")
+            raise MtlsError(f"plain_ports: {number} is not a TCP port", f"Choose from 1 to {LAST_PORT}")
     return tuple(numbers)
 
 
@@ -156,9 +158,9 @@ def _clients(entries: Sequence[Mapping[str, Any]]) -> tuple[Client, ...]:
     names = [entry["name"] for entry in entries]
     for name in names:
         if not name.strip() or not name.isprintable() or name in _OURS:
-            raise Problem(f"clients: {name!r} cannot be the name of a client in the report", "Choose another name")
+            raise MtlsError(f"clients: {name!r} cannot be the name of a client in the report", "Choose another name")
         if names.count(name) > 1:
-            raise Problem(
+            raise MtlsError(
                 f"clients: the name {name!r} stands there more than once", "Give each client a name of its own"
             )
     return tuple(_client(entry) for entry in entries)
@@ -168,7 +170,7 @@ def _client(entry: Mapping[str, Any]) -> Client:
     expect = entry.get("expect") or CERT
     kind = entry.get("kind") or ("valid" if expect == CERT else "other")
     if expect == CERT and kind not in ("valid", "other"):
-        raise Problem(
+        raise MtlsError(
             f"clients: {entry['name']!r} is of kind {kind} and yet expected to get in",
             f"Set expect to {DENY}, or correct kind",
         )

@@ -5,17 +5,17 @@
 
 from __future__ import annotations
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._probe.messages import HTTP, NOBODY, NOT_TLS, REFUSED_CONNECTION, REJECTED, UNTRUSTED, WRONG_NAME, Answer
 from .._probe.tls_context import make_context, require_readable
 from .refusal_page import read_generation
-from .session import STATUS_PATH, Gate, Inquiry
+from .session import STATUS_PATH, Gate, ProbeSession
 
 
-def check_files(inquiry: Inquiry) -> None:
+def check_files(inquiry: ProbeSession) -> None:
     """Load the server's CA and each client's certificate and key, and look whether the clients' CA can be read.
 
-    :raises Problem: naming the first file that cannot be used. Nothing has been sent then.
+    :raises MtlsError: naming the first file that cannot be used. Nothing has been sent then.
     """
     gate = inquiry.gate
     for identity in (NOBODY, *(client.identity for client in gate.clients)):
@@ -24,10 +24,10 @@ def check_files(inquiry: Inquiry) -> None:
         require_readable(f"client_ca {gate.client_ca}", gate.client_ca)
 
 
-def reach(inquiry: Inquiry) -> tuple[int, int] | None:
+def reach(inquiry: ProbeSession) -> tuple[int, int] | None:
     """Knock once, without a certificate, and return the generations of gate and trust if they are told.
 
-    :raises Problem: if nothing there can be asked: no connection, no TLS, an untrusted server.
+    :raises MtlsError: if nothing there can be asked: no connection, no TLS, an untrusted server.
     """
     answer = inquiry.ask(inquiry.get(STATUS_PATH))
     problem = None if answer.outcome == HTTP else _explain(inquiry.gate, answer)
@@ -36,33 +36,33 @@ def reach(inquiry: Inquiry) -> tuple[int, int] | None:
     return read_generation(answer)
 
 
-def _explain(gate: Gate, answer: Answer) -> Problem:
+def _explain(gate: Gate, answer: Answer) -> MtlsError:
     where = f"{gate.target.address} port {gate.target.port}"
     if answer.outcome == UNTRUSTED:
         return _untrusted(gate, answer.reason, where)
     if answer.outcome == REJECTED:
-        return Problem(
+        return MtlsError(
             f"The server at {where} rejects the handshake for {gate.server_name} ({answer.reason})",
             "See that the gate is live there under this name, or correct url, server_name or address",
         )
     if answer.reason == REFUSED_CONNECTION:
-        return Problem(f"Nothing listens at {where}", "Start the gate's nginx, or correct url or address")
+        return MtlsError(f"Nothing listens at {where}", "Start the gate's nginx, or correct url or address")
     if answer.reason == NOT_TLS:
-        return Problem(f"What listens at {where} does not speak TLS", "Give the gate's TLS port in url or address")
-    return Problem(
+        return MtlsError(f"What listens at {where} does not speak TLS", "Give the gate's TLS port in url or address")
+    return MtlsError(
         f"No answer from {gate.server_name} at {where}: {answer.reason} (time-out {gate.target.timeout:g} s)",
         "See that its nginx runs and that no firewall is in between",
     )
 
 
-def _untrusted(gate: Gate, reason: str, where: str) -> Problem:
+def _untrusted(gate: Gate, reason: str, where: str) -> MtlsError:
     if reason == WRONG_NAME:
-        return Problem(
+        return MtlsError(
             f"The server at {where} shows a certificate that is not for {gate.server_name}",
             "Correct server_name or address, or give that web server a certificate for this name",
         )
     believed = f"server_ca {gate.target.server_ca}" if gate.target.server_ca else "the system's store"
-    return Problem(
+    return MtlsError(
         f"The certificate of the server at {where} is not trusted by {believed}: {reason}",
         "Set server_ca to the PEM file of the CA that signed the web server's certificate",
     )

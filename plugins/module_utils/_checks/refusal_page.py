@@ -19,7 +19,7 @@ from .session import GENERATION, STATUS_PATH
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .session import Inquiry
+    from .session import ProbeSession
 
 _GENERATION = re.compile(r"gate=([0-9]{1,18}) trust=([0-9]{1,18})")
 _TIMES = 4  # fresh connections, so that more than one worker is likely to answer
@@ -34,7 +34,7 @@ def read_generation(answer: Answer) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
-def _generation(inquiry: Inquiry) -> Iterator[Finding]:
+def _generation(inquiry: ProbeSession) -> Iterator[Finding]:
     gate = inquiry.gate
     answers = [inquiry.ask(inquiry.get(STATUS_PATH)) for _time in range(_TIMES)]
     told = list(dict.fromkeys(answer.header(GENERATION) or "none" for answer in answers))
@@ -47,7 +47,7 @@ def _number(value: int | None) -> str:
     return "<any>" if value is None else str(value)
 
 
-def _generation_wrong(inquiry: Inquiry, answers: list[Answer]) -> str:
+def _generation_wrong(inquiry: ProbeSession, answers: list[Answer]) -> str:
     silent = [answer for answer in answers if answer.outcome != HTTP]
     if silent:
         return f"{silent[0].outcome} ({silent[0].reason})"
@@ -135,13 +135,13 @@ def _same_as(page: Answer, body: bytes) -> Callable[[Answer], str]:
     return wrong
 
 
-def _friendly_page(inquiry: Inquiry) -> Iterator[Finding]:
+def _friendly_page(inquiry: ProbeSession) -> Iterator[Finding]:
     for identity in (NOBODY, inquiry.specimens.foreign, *inquiry.turned_away):
         if inquiry.shut_out(identity):
             yield _page_of(inquiry, identity)
 
 
-def _page_of(inquiry: Inquiry, identity: Identity) -> Finding:
+def _page_of(inquiry: ProbeSession, identity: Identity) -> Finding:
     gate = inquiry.gate
     refusal = reception(inquiry, identity)
     friendly = _refused_and(refusal, "friendly page", lambda answer: _page_wrong(answer, gate.contact))
@@ -156,11 +156,11 @@ def _page_of(inquiry: Inquiry, identity: Identity) -> Finding:
     return judge(identity.name, steps, f"{refusal.text}, a self-contained page")
 
 
-def _unlisted(inquiry: Inquiry) -> list[Identity]:
+def _unlisted(inquiry: ProbeSession) -> list[Identity]:
     return [client.identity for client in inquiry.gate.clients if (client.expect, client.kind) == (DENY, "valid")]
 
 
-def _unlisted_page(inquiry: Inquiry) -> Iterator[Finding]:
+def _unlisted_page(inquiry: ProbeSession) -> Iterator[Finding]:
     for identity in _unlisted(inquiry):
         answer = inquiry.ask(inquiry.get(inquiry.gate.path), identity)
         expected = _refused_and(reception(inquiry, identity), _UNLISTED, _not_told)
@@ -175,7 +175,7 @@ def _not_told(answer: Answer) -> str:
 _UNLISTED = "not on the list"  # the sentence of the gate's page for a sound certificate that is not allowed in
 
 
-def _needs_unlisted(inquiry: Inquiry) -> str:
+def _needs_unlisted(inquiry: ProbeSession) -> str:
     missing = "" if _unlisted(inquiry) else f"no client with expect={DENY} and kind=valid was given"
     return missing or ("" if inquiry.shut_out() else f"such a one may get in at stage {inquiry.gate.stage}")
 

@@ -18,7 +18,7 @@ from .session import STATUS_PATH, VERDICT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .session import Inquiry
+    from .session import ProbeSession
 
 HSTS = ("absent", "present", "preload")
 
@@ -28,10 +28,10 @@ _BEYOND = 10  # refusals above the burst: what trickles back while they are sent
 _SWITCHING = 101  # RFC 9110 section 15.2.2
 
 
-def _hsts(inquiry: Inquiry) -> Iterator[Finding]:
+def _hsts(inquiry: ProbeSession) -> Iterator[Finding]:
     wanted = inquiry.gate.expect_hsts
     asked = [
-        (identity, path) for identity in (NOBODY, *inquiry.let_in[:1]) for path in (STATUS_PATH, inquiry.gate.path)
+        (identity, path) for identity in (NOBODY, *inquiry.authorized[:1]) for path in (STATUS_PATH, inquiry.gate.path)
     ]
     for identity, path in asked:
         answer = inquiry.ask(inquiry.get(path), identity)
@@ -70,11 +70,11 @@ def hsts_wrong(answer: Answer, wanted: str) -> str:
     return ""
 
 
-def _rate_limit(inquiry: Inquiry) -> Iterator[Finding]:
+def _rate_limit(inquiry: ProbeSession) -> Iterator[Finding]:
     times = (inquiry.gate.rate_limit_burst or 0) + _BEYOND
     request = inquiry.get(inquiry.gate.path)
     # A question for a password is no refusal, and not counted.
-    refused = NOBODY if inquiry.fates() == {DENY} else inquiry.kept_out[0]
+    refused = NOBODY if inquiry.fates() == {DENY} else inquiry.always_refused[0]
     answers = [inquiry.ask(request, refused) for _time in range(times)]
     limited = sum(answer.status == _LIMITED and answer.header(VERDICT) == DENY for answer in answers)
     wrong = "; ".join(dict.fromkeys(filter(None, map(REFUSED.wrong, answers))))
@@ -84,7 +84,7 @@ def _rate_limit(inquiry: Inquiry) -> Iterator[Finding]:
     # The limit is full now. It is neither for the generation, which whoever has no certificate may read, nor for who gets in.
     step = Step(f"GET {STATUS_PATH}", inquiry.ask(inquiry.get(STATUS_PATH), refused), _UNLIMITED)
     yield judge(refused.name, [step], "403 deny, not limited")
-    for identity in inquiry.let_in[:1]:
+    for identity in inquiry.authorized[:1]:
         steps = [Step(f"GET {STATUS_PATH}", inquiry.ask(inquiry.get(STATUS_PATH), identity), CONFIRMED)]
         more = [inquiry.ask(request, identity) for _time in range(times)]
         yield judge(
@@ -108,23 +108,23 @@ _UNLIMITED = Expectation("403 deny", _limited_status)
 _NEVER_LIMITED = Expectation("never 429", _limited)
 
 
-def _websocket(inquiry: Inquiry) -> Iterator[Finding]:
+def _websocket(inquiry: ProbeSession) -> Iterator[Finding]:
     for identity in (NOBODY, inquiry.specimens.foreign):
         answer = _upgrade(inquiry, identity)
         yield judge(identity.name, [Step("upgrade", answer, reception(inquiry, identity, _SWITCHED))])
-    for identity in inquiry.let_in[:1]:
+    for identity in inquiry.authorized[:1]:
         answer = _upgrade(inquiry, identity)
         yield judge(identity.name, [Step("upgrade", answer, tolerant(inquiry, _SWITCHED))])
 
 
-def _upgrade(inquiry: Inquiry, identity: Identity) -> Answer:
+def _upgrade(inquiry: ProbeSession, identity: Identity) -> Answer:
     gate = inquiry.gate
     try:
         held = Held(gate.target, inquiry.connection(identity))
     except OSError as error:
         return Answer(NO_ANSWER, str(error) or CLOSED)
     try:
-        return inquiry.consider(held.upgrade(gate.websocket_path, gate.host()), gate.websocket_path, identity)
+        return inquiry.classify(held.upgrade(gate.websocket_path, gate.host()), gate.websocket_path, identity)
     finally:
         held.close()
 
@@ -138,14 +138,14 @@ def _not_switched(answer: Answer) -> str:
 _SWITCHED = Expectation("101, a WebSocket", _not_switched)
 
 
-def _needs_websocket(inquiry: Inquiry) -> str:
+def _needs_websocket(inquiry: ProbeSession) -> str:
     return "" if inquiry.gate.websocket_path else "websocket_path was not given"
 
 
-def _needs_limit(inquiry: Inquiry) -> str:
+def _needs_limit(inquiry: ProbeSession) -> str:
     missing = "" if inquiry.gate.rate_limit_burst is not None else "rate_limit_burst was not given"
     limitless = "nobody is refused for certain, without being asked for a password, and no revoked client was given"
-    refused = inquiry.fates() == {DENY} or inquiry.kept_out
+    refused = inquiry.fates() == {DENY} or inquiry.always_refused
     return missing or needs_insider(inquiry) or inquiry.all_get_in or ("" if refused else limitless)
 
 

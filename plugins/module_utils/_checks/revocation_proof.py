@@ -10,10 +10,18 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._common.durations import parse_duration
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._probe.addresses import LAST_PORT, address_from, resolve
 from .._probe.messages import Identity, Target
-from .revocation_witness import Door, Proof, Witness, ask_trust, judge_bundle, published_generation, unproven_hosts
+from .revocation_witness import (
+    GateEndpoint,
+    Proof,
+    Witness,
+    ask_trust,
+    judge_bundle,
+    published_generation,
+    unproven_hosts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +43,7 @@ class Certificate:
         return f"{self.name} {self.serial}"
 
 
-class Testimony:
+class ProofReport:
     """What is held open before a revocation, and what it proves after."""
 
     def __init__(self, certificates: Sequence[Certificate], hosts: Sequence[Mapping[str, Any]], timeout: float) -> None:
@@ -85,10 +93,10 @@ class Testimony:
             "kind": self._kind(),
         }
 
-    def _doors_of(self, host: Mapping[str, Any], timeout: float) -> list[Door]:
+    def _doors_of(self, host: Mapping[str, Any], timeout: float) -> list[GateEndpoint]:
         try:
             doors = [_door(host, endpoint, timeout) for endpoint in host["endpoints"]]
-        except Problem as problem:
+        except MtlsError as problem:
             self._unknown[host["name"]] = str(problem)
             return []
         if not doors:
@@ -110,19 +118,19 @@ class Testimony:
         return " ".join(parts) or "No certificate that has not expired was named, so there was nothing to prove."
 
 
-def _door(host: Mapping[str, Any], endpoint: Mapping[str, Any], timeout: float) -> Door:
+def _door(host: Mapping[str, Any], endpoint: Mapping[str, Any], timeout: float) -> GateEndpoint:
     try:
         own, port, name = str(endpoint["address"]), int(endpoint["port"]), str(endpoint["server_name"])
         site = str(endpoint["site"])
     except (KeyError, TypeError, ValueError):
-        raise Problem(
+        raise MtlsError(
             f"hosts: {host['name']}: {str(endpoint)[:200]!r} is not an endpoint",
             "Give every endpoint a site, an address, a port and a server_name",
         ) from None
     default_host, default_port = _LOOPBACK.get(own, own).strip("[]"), _translated(host, port)
     reached, reached_port = address_from(str(host.get("address") or ""), default_host, default_port)
     cut_after = str(host.get("cut_after") or "")
-    return Door(
+    return GateEndpoint(
         host=str(host["name"]),
         site=site,
         target=Target(resolve(reached, reached_port), reached_port, str(host.get("server_ca") or ""), timeout),
@@ -136,7 +144,7 @@ def _door(host: Mapping[str, Any], endpoint: Mapping[str, Any], timeout: float) 
 def _translated(host: Mapping[str, Any], port: int) -> int:
     """Return the port to connect to for a port of a gate.
 
-    :raises Problem: if ``ports`` of the host gives it anything but a TCP port.
+    :raises MtlsError: if ``ports`` of the host gives it anything but a TCP port.
     """
     written = {str(key): value for key, value in (host.get("ports") or {}).items()}.get(str(port), port)
     try:
@@ -145,7 +153,7 @@ def _translated(host: Mapping[str, Any], port: int) -> int:
         translated = 0
     if not 0 < translated <= LAST_PORT:
         what = f"hosts: {host['name']}: ports: {str(written)[:200]!r} for port {port} is not a TCP port"
-        raise Problem(what, f"Choose from 1 to {LAST_PORT}; playbook revoke takes it from rollout_probe_ports")
+        raise MtlsError(what, f"Choose from 1 to {LAST_PORT}; playbook revoke takes it from rollout_probe_ports")
     return translated
 
 

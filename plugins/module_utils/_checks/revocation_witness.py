@@ -18,7 +18,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import opened
 from .._probe.http_client import ask, ask_resumed, take_session
 from .._probe.messages import CLOSED, HTTP, NO_ANSWER, REJECTED, Connection, Identity, Request, Target
@@ -39,7 +39,7 @@ _OPENSSL_TIMEOUT = 60
 
 
 @dataclass(frozen=True)
-class Door:
+class GateEndpoint:
     """One gate as the witness reaches it.
 
     :param port: the port that browsers use, part of the Host header.
@@ -79,7 +79,7 @@ class Proof:
 class Witness:
     """One certificate with its key at one gate."""
 
-    def __init__(self, door: Door, identity: Identity) -> None:
+    def __init__(self, door: GateEndpoint, identity: Identity) -> None:
         self.door = door
         self.identity = identity
         self._sessions: list[tuple[str, HeldSession]] = []
@@ -99,7 +99,7 @@ class Witness:
             if self._kept:
                 self._kept.ask(STATUS_PATH, self.door.authority)
             self._websocket = self._opened_websocket()
-        except Problem as problem:
+        except MtlsError as problem:
             self._unusable = str(problem)
 
     def judge(self, trust: int) -> Iterator[Proof]:
@@ -173,12 +173,12 @@ class Witness:
         return self._proof(tried, "cut" if gone else "still open", ok=gone)
 
 
-def ask_trust(door: Door, client: str, trust: int) -> Proof:
+def ask_trust(door: GateEndpoint, client: str, trust: int) -> Proof:
     """Ask a gate, without any certificate, which trust it serves."""
     tried = f"serves trust generation {trust}"
     try:
         answer = ask(door.target, Connection(sni=door.server_name), Request("GET", STATUS_PATH, door.authority))
-    except Problem as problem:
+    except MtlsError as problem:
         return Proof(door.host, str(door), client, tried, str(problem), ok=False)
     return Proof(door.host, str(door), client, tried, _seen(answer), told_trust(answer) == trust)
 

@@ -15,30 +15,30 @@ from .identity_headers import misdirected
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .session import Inquiry
+    from .session import ProbeSession
 
 
-def _everybody(inquiry: Inquiry) -> list[Identity]:
-    return [NOBODY, inquiry.specimens.foreign, *inquiry.turned_away, *inquiry.let_in[:1]]
+def _everybody(inquiry: ProbeSession) -> list[Identity]:
+    return [NOBODY, inquiry.specimens.foreign, *inquiry.turned_away, *inquiry.authorized[:1]]
 
 
-def _wrong_sni(inquiry: Inquiry, identity: Identity, sni: str | None) -> Step:
+def _wrong_sni(inquiry: ProbeSession, identity: Identity, sni: str | None) -> Step:
     # The certificate of whatever server answers here is not believed in: it is not the gate's.
     answer = inquiry.ask(inquiry.get(inquiry.gate.app_path), identity, sni=sni, verify=False)
     return Step(f"SNI {sni or 'absent'}, Host {inquiry.gate.server_name}", answer, misdirected(inquiry))
 
 
-def _sni_none(inquiry: Inquiry) -> Iterator[Finding]:
+def _sni_none(inquiry: ProbeSession) -> Iterator[Finding]:
     for identity in _everybody(inquiry):
         yield judge(identity.name, [_wrong_sni(inquiry, identity, None)])
 
 
-def _sni_unknown(inquiry: Inquiry) -> Iterator[Finding]:
+def _sni_unknown(inquiry: ProbeSession) -> Iterator[Finding]:
     for identity in _everybody(inquiry):
         yield judge(identity.name, [_wrong_sni(inquiry, identity, inquiry.unknown_name)])
 
 
-def _sni_other(inquiry: Inquiry) -> Iterator[Finding]:
+def _sni_other(inquiry: ProbeSession) -> Iterator[Finding]:
     other = inquiry.gate.other_name
     for identity in _everybody(inquiry):
         reverse = inquiry.ask(inquiry.get(inquiry.gate.app_path, host=inquiry.gate.host(other)), identity)

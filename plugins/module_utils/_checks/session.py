@@ -13,10 +13,10 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from .._probe.forged_certificates import Described, Specimens, Workshop
+from .._probe.forged_certificates import Described, ForgedCertificateFactory, ForgedCertificates
 from .._probe.http_client import ask
 from .._probe.messages import HTTP, NO_ANSWER, NOBODY, TIMED_OUT, Answer, Connection, Identity, Request, Target
-from .expected_outcomes import CERT, DENY, ENFORCE, LETTING_IN, OBSERVE, UNKNOWN, fates
+from .expected_outcomes import CERT, DENY, ENFORCE, LETTING_IN, OBSERVE, UNKNOWN, possible_outcomes
 
 STATUS_PATH = "/.well-known/quietdoor"
 VERDICT = "X-Quietdoor-Verdict"
@@ -58,7 +58,7 @@ class Gate:
     :param websocket_path: where the application takes WebSockets, empty if it is not known.
     :param expect_hsts: ``absent``, ``present``, ``preload``, or empty to report only.
     :param rate_limit_burst: refusals that one address gets at once, None if they are not limited.
-    :param stage, window, side_door: what is expected for who has no good certificate (:func:`fates`).
+    :param stage, window, side_door: what is expected for who has no good certificate (:func:`possible_outcomes`).
     :param expect_application: False if the application behind the gate may be down.
     """
 
@@ -97,17 +97,17 @@ class Gate:
         return self.echo_path or self.path
 
 
-class Inquiry:
+class ProbeSession:
     """One run of the catalogue against one gate: how to ask it, and what was learnt on the way."""
 
-    def __init__(self, gate: Gate, workshop: Workshop) -> None:
+    def __init__(self, gate: Gate, workshop: ForgedCertificateFactory) -> None:
         self.gate = gate
         self.unknown_name = f"quietdoor-probe-{secrets.token_hex(4)}.invalid"
         self._workshop = workshop
         self._hanging: dict[str, bool] = {}
 
     @property
-    def let_in(self) -> list[Identity]:
+    def authorized(self) -> list[Identity]:
         """The clients that should get in."""
         return [client.identity for client in self.gate.clients if client.expect == CERT]
 
@@ -117,34 +117,34 @@ class Inquiry:
         return [client.identity for client in self.gate.clients if client.expect == DENY]
 
     @property
-    def insider(self) -> Identity:
+    def authorized_client(self) -> Identity:
         """One client that gets in; nobody if there is none."""
-        return self.let_in[0] if self.let_in else NOBODY
+        return self.authorized[0] if self.authorized else NOBODY
 
     def fates(self, identity: Identity = NOBODY) -> frozenset[str]:
         """Return what may become of an identity that has no good certificate."""
         gate = self.gate
         kinds = {client.identity: client.kind for client in gate.clients}
-        return fates(gate.stage, gate.window, gate.side_door, kinds.get(identity, ""))
+        return possible_outcomes(gate.stage, gate.window, gate.side_door, kinds.get(identity, ""))
 
     def shut_out(self, identity: Identity = NOBODY) -> bool:
         """Say whether an identity without a good certificate does not get in for certain."""
         return not self.fates(identity) & LETTING_IN
 
     @property
-    def kept_out(self) -> list[Identity]:
+    def always_refused(self) -> list[Identity]:
         """The clients that are refused for certain, without being asked for a password."""
         return [identity for identity in self.turned_away if self.fates(identity) == {DENY}]
 
     @property
     def refused(self) -> list[Identity]:
         """Whom to ask as where only a refusal will do: nobody and a stranger, or revoked clients where those may get in."""
-        return [NOBODY, self.specimens.foreign] if self.shut_out() else self.kept_out[:1]
+        return [NOBODY, self.specimens.foreign] if self.shut_out() else self.always_refused[:1]
 
     @property
     def all_get_in(self) -> str:
         """Why there is nobody to ask as; empty if there is somebody."""
-        if self.shut_out() or self.kept_out:
+        if self.shut_out() or self.always_refused:
             return ""
         if self.gate.stage == OBSERVE:
             return "nobody is refused at stage observe"
@@ -152,11 +152,11 @@ class Inquiry:
         return f"at {open_to} only a revoked client is refused for certain, and none was given"
 
     @functools.cached_property
-    def specimens(self) -> Specimens:
+    def specimens(self) -> ForgedCertificates:
         """The false certificates, made once."""
-        return self._workshop.make(self.let_in[0] if self.let_in else None, self.gate.client_ca)
+        return self._workshop.make(self.authorized[0] if self.authorized else None, self.gate.client_ca)
 
-    def prepare(self) -> Specimens:
+    def prepare(self) -> ForgedCertificates:
         """Make the false certificates now, so that what is wrong with openssl shows before anything is asked."""
         return self.specimens
 
@@ -175,9 +175,9 @@ class Inquiry:
     def ask(self, request: Request, identity: Identity = NOBODY, **options: Any) -> Answer:
         """Ask the gate on a fresh connection."""
         answer = ask(self.gate.target, self.connection(identity, **options), request)
-        return self.consider(answer, request.target, identity)
+        return self.classify(answer, request.target, identity)
 
-    def consider(self, answer: Answer, path: str, identity: Identity = NOBODY) -> Answer:
+    def classify(self, answer: Answer, path: str, identity: Identity = NOBODY) -> Answer:
         """Mark an answer that shows that the application does not run.
 
         It does so only if the first client that gets in has such an answer too: else the application is there, and it is the gate
@@ -187,13 +187,13 @@ class Inquiry:
         """
         silent = _is_silent(answer) and self._hangs(path)
         if not silent and not (
-            _looks_down(answer) and (identity == self.insider or _looks_down(self._as_insider(path)))
+            _looks_down(answer) and (identity == self.authorized_client or _looks_down(self._as_insider(path)))
         ):
             return answer
         return dataclasses.replace(answer, down=True)
 
     def _as_insider(self, path: str) -> Answer:
-        return ask(self.gate.target, self.connection(self.insider), self.get(path))
+        return ask(self.gate.target, self.connection(self.authorized_client), self.get(path))
 
     def _hangs(self, path: str) -> bool:
         """Say whether the gate answers the first client that gets in, but nothing does behind it. Waited for once only."""
@@ -205,9 +205,9 @@ class Inquiry:
     @functools.cached_property
     def _control(self) -> Answer | None:
         """What the application answers to somebody who gets in; None if that is not known."""
-        if self.insider is NOBODY and self.shut_out():
+        if self.authorized_client is NOBODY and self.shut_out():
             return None
-        answer = self.ask(self.get(self.gate.app_path), self.insider)
+        answer = self.ask(self.get(self.gate.app_path), self.authorized_client)
         return answer if answer.outcome == HTTP and answer.status < 400 and answer.header(VERDICT) is None else None
 
     def is_application(self, answer: Answer) -> bool:

@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .._probe.messages import Identity, Request
-    from .session import Inquiry
+    from .session import ProbeSession
 
 _REDIRECTS = (301, 302, 307, 308)
 
 
-def _plain_http(inquiry: Inquiry) -> Iterator[Finding]:
+def _plain_http(inquiry: ProbeSession) -> Iterator[Finding]:
     gate = inquiry.gate
     expected = Expectation(f"redirect to https://{gate.host()}", lambda answer: _bad_redirect(inquiry, answer))
     answer = inquiry.ask(inquiry.get(gate.app_path), plain=True)
     yield judge(NOBODY.name, [Step(f"plain GET {gate.app_path}", answer, expected)])
 
 
-def _bad_redirect(inquiry: Inquiry, answer: Answer) -> str:
+def _bad_redirect(inquiry: ProbeSession, answer: Answer) -> str:
     if answer.outcome != HTTP:
         return f"{answer.outcome} ({answer.reason})"
     if answer.status not in _REDIRECTS:
@@ -60,7 +60,7 @@ def _bad_redirect(inquiry: Inquiry, answer: Answer) -> str:
     return "" if found == wanted else f"redirects to {location!r}"
 
 
-def _plain_ports(inquiry: Inquiry) -> Iterator[Finding]:
+def _plain_ports(inquiry: ProbeSession) -> Iterator[Finding]:
     gate = inquiry.gate
     for port in gate.plain_ports:
         request = inquiry.get(gate.app_path, host=gate.server_name)
@@ -78,7 +78,7 @@ def _nothing_or(expectation: Expectation) -> Expectation:
     return Expectation(expectation.text, wrong)
 
 
-def _needs_plain_ports(inquiry: Inquiry) -> str:
+def _needs_plain_ports(inquiry: ProbeSession) -> str:
     return "" if inquiry.gate.plain_ports else "plain_ports was not given"
 
 
@@ -90,7 +90,7 @@ def _old_refused(answer: Answer) -> str:
     return "the server would go on" if answer.outcome == HTTP else f"{answer.outcome} ({answer.reason})"
 
 
-def _tls_versions(inquiry: Inquiry) -> Iterator[Finding]:
+def _tls_versions(inquiry: ProbeSession) -> Iterator[Finding]:
     gate = inquiry.gate
     for version in OLD_VERSIONS:
         answer = offer_old_tls(gate.target, gate.server_name, version)
@@ -100,9 +100,11 @@ def _tls_versions(inquiry: Inquiry) -> Iterator[Finding]:
         answer = inquiry.ask(inquiry.get(STATUS_PATH), tls=version)
         told = status_for(inquiry)
         yield judge(NOBODY.name, [Step(f"TLS {version}", answer, told)], f"TLS {version}: {told.text}")
-        if inquiry.let_in:
-            answer = inquiry.ask(inquiry.get(STATUS_PATH), inquiry.insider, tls=version)
-            yield judge(inquiry.insider.name, [Step(f"TLS {version}", answer, CONFIRMED)], f"TLS {version}: 204 cert")
+        if inquiry.authorized:
+            answer = inquiry.ask(inquiry.get(STATUS_PATH), inquiry.authorized_client, tls=version)
+            yield judge(
+                inquiry.authorized_client.name, [Step(f"TLS {version}", answer, CONFIRMED)], f"TLS {version}: 204 cert"
+            )
 
 
 _SESSIONS = (("TLS 1.2 session id", "1.2", False), ("TLS 1.2 ticket", "1.2", True), ("TLS 1.3 ticket", "1.3", True))
@@ -118,9 +120,9 @@ def _resumed(answer: Answer) -> str:
 _NOT_RESUMED = Expectation("a full handshake", _resumed)
 
 
-def _resumption(inquiry: Inquiry) -> Iterator[Finding]:
+def _resumption(inquiry: ProbeSession) -> Iterator[Finding]:
     request = inquiry.get(STATUS_PATH)
-    identity = inquiry.insider
+    identity = inquiry.authorized_client
     for label, version, tickets in _SESSIONS:
         held = take_session(inquiry.gate.target, inquiry.connection(identity, tls=version), request, tickets)
         answer = ask_resumed(inquiry.gate.target, held, request)
@@ -129,7 +131,7 @@ def _resumption(inquiry: Inquiry) -> Iterator[Finding]:
         yield Finding(finding.client, finding.expected, seen, finding.ok, finding.detail)
 
 
-def _worthless(inquiry: Inquiry) -> Expectation:
+def _worthless(inquiry: ProbeSession) -> Expectation:
     expected = misdirected(inquiry)
 
     def wrong(answer: Answer) -> str:
@@ -139,7 +141,7 @@ def _worthless(inquiry: Inquiry) -> Expectation:
     return Expectation("not resumed, or worth nothing", wrong)
 
 
-def _resumption_elsewhere(inquiry: Inquiry) -> Iterator[Finding]:
+def _resumption_elsewhere(inquiry: ProbeSession) -> Iterator[Finding]:
     """Take a session where other settings may be in force, and show it at the gate."""
     gate, request, expected = inquiry.gate, inquiry.get(inquiry.gate.app_path), _worthless(inquiry)
     for identity in (NOBODY, inquiry.specimens.foreign, *inquiry.turned_away[:1]):
@@ -149,12 +151,12 @@ def _resumption_elsewhere(inquiry: Inquiry) -> Iterator[Finding]:
                 there = inquiry.connection(identity, tls=version, sni=sni, verify=False)
                 held = take_session(gate.target, there, inquiry.get("/", host=gate.host(gate.other_name)), tickets)
                 here = dataclasses.replace(held, connection=dataclasses.replace(there, sni=gate.server_name))
-                answer = inquiry.consider(ask_resumed(gate.target, here, request), gate.app_path, identity)
+                answer = inquiry.classify(ask_resumed(gate.target, here, request), gate.app_path, identity)
                 steps.append(Step(f"{label} of SNI {sni or 'absent'}", answer, expected))
         yield judge(identity.name, steps)
 
 
-def _http2_requests(inquiry: Inquiry) -> Iterator[Finding]:
+def _http2_requests(inquiry: ProbeSession) -> Iterator[Finding]:
     gate = inquiry.gate
     offer = inquiry.ask(inquiry.get(STATUS_PATH), alpn=(HTTP2, "http/1.1"))
     if offer.alpn != HTTP2:
@@ -171,18 +173,18 @@ def _http2_requests(inquiry: Inquiry) -> Iterator[Finding]:
         other = _by_http2(inquiry, elsewhere, identity)
         steps.append(Step(f":authority {gate.other_name}", other, not_application(inquiry)))
         yield judge(identity.name, steps)
-    for identity in inquiry.let_in[:1]:
+    for identity in inquiry.authorized[:1]:
         steps = [Step(f"GET {STATUS_PATH}", _by_http2(inquiry, status, identity), CONFIRMED)]
         steps.append(Step(f"GET {gate.app_path}", _by_http2(inquiry, page, identity), tolerant(inquiry, SERVED)))
         yield judge(identity.name, steps)
 
 
-def _by_http2(inquiry: Inquiry, request: Request, identity: Identity) -> Answer:
+def _by_http2(inquiry: ProbeSession, request: Request, identity: Identity) -> Answer:
     answer = ask_http2(inquiry.gate.target, inquiry.connection(identity, alpn=(HTTP2,)), request)
-    return inquiry.consider(answer, request.target, identity)
+    return inquiry.classify(answer, request.target, identity)
 
 
-def _http2(inquiry: Inquiry) -> Iterator[Finding]:
+def _http2(inquiry: ProbeSession) -> Iterator[Finding]:
     answer = inquiry.ask(inquiry.get(STATUS_PATH), alpn=(HTTP2, "http/1.1"))
     wanted = inquiry.gate.expect_http2
     expected = {None: "reported only", True: "HTTP/2", False: "no HTTP/2"}[wanted]

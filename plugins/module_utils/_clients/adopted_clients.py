@@ -67,7 +67,7 @@ class Holdings:
 def holdings(authority: Authority, clients: list[Client]) -> Holdings:
     """Return whose an authority's certificates are, as its records and the roster tell.
 
-    :raises Problem: if a record is damaged.
+    :raises MtlsError: if a record is damaged.
     """
     return Holdings(authority, with_predecessors(authority, clients, client_records.load_all(authority.layout.clients)))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .._ca import chain, client_records
 from .._ca.client_records import Bundle
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import PRIVATE_FILE, PUBLIC_FILE, NewFile, NewLink, read_file
 from .._x509 import pkcs12
 from .._x509.keys import load_private
@@ -85,14 +85,14 @@ def work(files: ClientFiles, client: Client, record: Record, chain_digest: str) 
     """Return what is missing or out of date.
 
     :param chain_digest: of the authority's chain, which is in the chain file and in bundles.
-    :raises Problem: if a bundle has to be written and the private key is no longer here.
+    :raises MtlsError: if a bundle has to be written and the private key is no longer here.
     """
     profiles = tuple(
         profile for profile in client.bundle_profiles if _is_stale(files, client, record, profile, chain_digest)
     )
     if profiles and not files.has_key:
         path = files.file(pkcs12.SUFFIXES[profiles[0]])
-        raise Problem(
+        raise MtlsError(
             f"client {client.name}: {path} has to be written, but the private key {files.file(KEY)} is not here",
             "Put the key back, or revoke the certificate to have a new one issued",
         )
@@ -139,11 +139,11 @@ def completion(authority: Authority, files: ClientFiles, client: Client, record:
 def open_key(authority: Authority, files: ClientFiles) -> PrivateKey:
     """Return the client's private key.
 
-    :raises Problem: if it is damaged, or is not the key of the certificate.
+    :raises MtlsError: if it is damaged, or is not the key of the certificate.
     """
     key = load_private(files.file(KEY), None)
     if key.public_key() != authority.issued(files.issue.serial).public_key():
-        raise Problem(
+        raise MtlsError(
             f"client {files.name}: {files.file(KEY)} is not the key of the certificate with serial {files.issue.serial}",
             "Put the right key back, or revoke the certificate to have a new one issued",
         )

@@ -13,7 +13,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem, shown
+from .._common.errors import MtlsError, shown
 from .._common.files import opened
 from .._common.timestamps import BACKDATE
 from .._x509.key_checks import check_client_key
@@ -42,20 +42,20 @@ def requested_key(value: str, client: str) -> tuple[KeySpec, bytes]:
     """Return the kind of the key that a CSR is for, and the key itself (SubjectPublicKeyInfo in DER).
 
     :param value: the CSR in PEM, or the full path of a file with it.
-    :raises Problem: if it cannot be read, is no CSR, has no valid signature, or its key is not one that a client may have.
+    :raises MtlsError: if it cannot be read, is no CSR, has no valid signature, or its key is not one that a client may have.
     """
     text = value.encode("utf-8", "replace") if "-----BEGIN" in value else _read(value, client)
     request = _parse(text, client)
     try:
         key, is_proven = request.public_key(), request.is_signature_valid
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise Problem(
+        raise MtlsError(
             f"client {client}: the key or the signature of its csr is of a kind that is not known here",
             "Have a P-256 key made, or RSA of 2048 to 4096 bits, and a CSR signed with SHA-256",
         ) from None
     spec = check_client_key(key, f"client {client}: the key of its csr")
     if not is_proven:
-        raise Problem(
+        raise MtlsError(
             f"client {client}: the signature of its csr is not valid, so it does not prove that its sender has the key",
             "Have it made again: openssl req -new -key NAME.key -subj /CN=NAME",
         )
@@ -64,14 +64,14 @@ def requested_key(value: str, client: str) -> tuple[KeySpec, bytes]:
 
 def _read(path: str, client: str) -> bytes:
     if not os.path.isabs(path) or "\x00" in path:
-        raise Problem(
+        raise MtlsError(
             f"client {client}: csr {shown(path)} is neither a CSR in PEM nor a full path", "Give the one or the other"
         )
     try:
         with opened(path, "rb") as file:
             return file.read(_LONGEST + 1)
     except OSError as error:
-        raise Problem(
+        raise MtlsError(
             f"client {client}: csr {shown(path)} cannot be read ({error.strerror})",
             "Give the full path of a file on the CA host",
         ) from None
@@ -79,7 +79,7 @@ def _read(path: str, client: str) -> bytes:
 
 def _parse(text: bytes, client: str) -> x509.CertificateSigningRequest:
     if b"PRIVATE KEY-----" in text:
-        raise Problem(
+        raise MtlsError(
             f"client {client}: csr has a private key in it",
             "Hand in the CSR alone, made with a new key: this one has left its owner",
         )
@@ -88,7 +88,7 @@ def _parse(text: bytes, client: str) -> x509.CertificateSigningRequest:
             raise ValueError
         return x509.load_pem_x509_csr(text)
     except ValueError:
-        raise Problem(
+        raise MtlsError(
             f"client {client}: csr is not one CSR in PEM",
             "Give what openssl req -new writes, from BEGIN CERTIFICATE REQUEST to its END",
         ) from None
@@ -101,7 +101,7 @@ def without_held_keys(held: list[Holdings], steps: list[Step]) -> list[Step]:
     left without one until it hands in another CSR: that comes about without a change of the roster, and holds up nobody else.
 
     :param held: whose certificates are, at the authority and at its predecessors: what one knows of a key counts for all.
-    :raises Problem: if a CSR has the key of a CA, or of another's certificate: two holders could pass for each other.
+    :raises MtlsError: if a CSR has the key of a CA, or of another's certificate: two holders could pass for each other.
     """
     wanted = {step.client.public_key: step.client.name for step in steps if step.issues and step.client.public_key}
     if not wanted:
@@ -180,8 +180,8 @@ def _holder(row: Row, owner: str | None) -> str:
     return f"certificate {row.serial} of {whose}{reason}"
 
 
-def _held(client: str, holder: str) -> Problem:
-    return Problem(
+def _held(client: str, holder: str) -> MtlsError:
+    return MtlsError(
         f"client {client}: the key of its csr is that of {holder}",
         f"Have {client} make a new key and a CSR with it; until then give it the state revoked",
     )

@@ -122,7 +122,7 @@ def bring_to_desired_state(
     """Bring all clients of the roster to their desired state and return what happened.
 
     :param elsewhere: what has to be known of predecessors; see ``predecessors.look``.
-    :raises Problem: before anything is changed, if the authority cannot be used.
+    :raises MtlsError: before anything is changed, if the authority cannot be used.
     """
     with require_authority(path).locked():
         authority = open_for_change(path)
@@ -151,7 +151,7 @@ def predict(
 ) -> Enrolment:
     """Return what ``bring_to_desired_state`` would do now. Without an authority, every present client would be issued.
 
-    :raises Problem: where ``bring_to_desired_state`` would.
+    :raises MtlsError: where ``bring_to_desired_state`` would.
     """
     layout = check_path(path)
     layout.require_writable()

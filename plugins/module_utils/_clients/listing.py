@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .._ca import adopted_index, client_records
 from .._ca.authority import open_authority, refuse_other_contents
 from .._ca.layout import check_path
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.timestamps import iso
 from . import adopted_clients
 from .client_files import ClientFiles
@@ -69,7 +69,7 @@ def _told(authority: Authority, row: Row) -> dict[str, Any]:
             "email": adopted_clients.emails(certificate),
             "issued_at": iso(certificate.not_valid_before_utc),
         }
-    except (Problem, ValueError):
+    except (MtlsError, ValueError):
         # A certificate that cannot be read is listed all the same: its row says enough to revoke it.
         return facts
 

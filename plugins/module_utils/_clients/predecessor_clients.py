@@ -13,7 +13,7 @@ from .._ca import adopted_index, client_records
 from .._ca.authority import open_authority, open_for_change
 from .._ca.index_database import revoked_row
 from .._ca.layout import check_path, require_authority
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from . import adopted_clients
 from .revoke import NothingNamed, Revoked, Target, revoke
 from .roster import moment
@@ -161,8 +161,8 @@ def _nobodys(held: Holdings, clients: list[Client], now: datetime) -> list[str]:
         if adopted_index.is_live(row, now)
     ]
     return (
-        [f"Of the predecessor in {held.authority.layout.root}, nobody's on the roster: {adopted_index.told(rows)}. They get in until "
-         "they end. Revoke them by serial if nobody needs them."]
+        [f"Of the predecessor in {held.authority.layout.root}, nobody's on the roster: {adopted_index.told(rows)}. They get in "
+         "until they end. Revoke them by serial if nobody needs them."]
         if rows
         else []
     )  # fmt: skip
@@ -179,7 +179,7 @@ def revoke_everywhere(
     :raises Doubtful: if the name is in doubt at the authority, or at a predecessor while nothing else has it.
     """
     issuers: list[str] = []
-    refused: list[Problem] = []
+    refused: list[MtlsError] = []
     for root in (path, *predecessors):
         try:
             revoke(root, target, reason, now, check_mode=True)

@@ -17,7 +17,7 @@ import select
 import struct
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -46,7 +46,7 @@ def each(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     """Yield ``work(item)`` of all items, in their order, worked out by as many processes as there are processors.
 
     :param work: writes no files, and returns what can be pickled.
-    :raises Problem: if a worker died; else whatever ``work`` raises.
+    :raises MtlsError: if a worker died; else whatever ``work`` raises.
     """
     count = min(processors(), len(items) // _SHARE)
     return _forked(work, items, count) if count > 1 else map(work, items)
@@ -133,7 +133,7 @@ def _read(pipe: int, size: int) -> bytes:
     while len(data) < size:
         part = os.read(pipe, size - len(data))
         if not part:
-            raise Problem(
+            raise MtlsError(
                 "A worker process died while keys or bundles were being made (was memory short?)",
                 "Run again: what was done is kept, and the rest is completed",
             )

@@ -15,7 +15,7 @@ from .._ca import adopted_index, client_records
 from .._ca.authority import open_authority
 from .._ca.index_database import REASONS, revoked_row, serial_hex
 from .._ca.layout import require_authority
-from .._common.errors import Problem, shown
+from .._common.errors import MtlsError, shown
 from .._common.files import read_file
 
 try:
@@ -36,7 +36,7 @@ _HEX = re.compile(r"[0-9A-Fa-f]+")
 CHOICES = tuple(reason for reason in REASONS if reason not in ("certificateHold", "removeFromCRL"))
 
 
-class NothingNamed(Problem):
+class NothingNamed(MtlsError):
     """The target names nothing that this authority issued."""
 
 
@@ -66,7 +66,7 @@ def revoke(path: str, target: Target, reason: str, now: datetime, *, check_mode:
     :raises NothingNamed: if the target names nothing that this authority issued.
     """
     if reason not in CHOICES:
-        raise Problem(f"reason: {shown(reason)} is not a reason to revoke", f"Use one of {', '.join(CHOICES)}")
+        raise MtlsError(f"reason: {shown(reason)} is not a reason to revoke", f"Use one of {', '.join(CHOICES)}")
     if check_mode:
         authority = open_authority(path)
         authority.layout.require_writable()
@@ -102,7 +102,7 @@ def _refuse_own(authority: Authority, named: list[Row]) -> None:
     """The database of an authority made with ``openssl ca -selfsign`` has a row for the CA certificate."""
     own = serial_hex(authority.certificate.serial_number)
     if any(row.serial == own for row in named):
-        raise Problem(
+        raise MtlsError(
             f"{own} is the serial of the CA certificate itself: once it were revoked, nobody would get in",
             "Take the authority out of the trust of your web hosts instead",
         )
@@ -144,7 +144,7 @@ def _serial(authority: Authority, target: Target) -> str | None:
 def _hex(option: str, value: str) -> str:
     digits = value.replace(":", "").replace(" ", "")
     if not _HEX.fullmatch(digits):
-        raise Problem(
+        raise MtlsError(
             f"{option}: {shown(value)} is not hexadecimal",
             "Write it as openssl or the gate's log prints it, with or without colons",
         )
@@ -154,7 +154,7 @@ def _hex(option: str, value: str) -> str:
 def _by_fingerprint(authority: Authority, fingerprint: str) -> str | None:
     algorithm = {40: "sha1", 64: "sha256"}.get(len(fingerprint))
     if algorithm is None:
-        raise Problem(
+        raise MtlsError(
             f"fingerprint: {shown(fingerprint)} has {len(fingerprint)} digits",
             "Give a SHA-256 (64 digits) or SHA-1 (40 digits) fingerprint",
         )
@@ -170,12 +170,12 @@ def _by_certificate(authority: Authority, path: str) -> str | None:
     try:
         certificate = x509.load_pem_x509_certificate(read_file(path))
     except OSError as error:
-        raise Problem(
+        raise MtlsError(
             f"certificate: {shown(path)} cannot be read ({error.strerror})",
             "Give the path of a PEM certificate on this host",
         ) from None
-    except (Problem, ValueError):
-        raise Problem(
+    except (MtlsError, ValueError):
+        raise MtlsError(
             f"certificate: {shown(path)} is not a PEM certificate", "Give the path of a PEM certificate"
         ) from None
     try:

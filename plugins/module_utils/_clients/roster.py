@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from .._ca import client_records as records
 from .._ca.client_records import Record, Request
-from .._common.errors import Problem, shown
+from .._common.errors import MtlsError, shown
 from .._common.timestamps import BACKDATE, iso
 from .._x509.keys import KeySpec
 from .._x509.names import check_client_name, check_email, check_role, check_subject_text
@@ -112,13 +112,13 @@ class Step:
 def check_roster(clients: list[Client]) -> list[Client]:
     """Return the roster if every entry is sound and no name stands in it twice (names that differ in case only are the same).
 
-    :raises Problem: otherwise.
+    :raises MtlsError: otherwise.
     """
     for client in clients:
         _check_client(client)
     twice = [name for name, count in Counter(client.name.lower() for client in clients).items() if count > 1]
     if twice:
-        raise Problem(
+        raise MtlsError(
             f"clients: {twice[0]} is on the roster twice",
             "Give every client a name of its own, also when case is ignored",
         )
@@ -133,7 +133,7 @@ def _refuse_shared_keys(clients: list[Client]) -> None:
             continue
         other = holders.setdefault(client.public_key, client.name)
         if other != client.name:
-            raise Problem(
+            raise MtlsError(
                 f"client {client.name}: the key of its csr is also that of {other}'s",
                 "Have each of them make a key of its own",
             )
@@ -150,11 +150,11 @@ def _check_client(client: Client) -> None:
         check_role(role, client.name)
     for option, values in (("email", client.email), ("roles", client.roles)):
         if len(set(values)) != len(values):
-            raise Problem(f"client {client.name}: a value stands twice in {option}", "Leave one of them out")
+            raise MtlsError(f"client {client.name}: a value stands twice in {option}", "Leave one of them out")
     if client.valid_for < timedelta(minutes=1):
-        raise Problem(f"client {client.name}: valid_for is shorter than a minute", "Give a longer one, as in 365d")
+        raise MtlsError(f"client {client.name}: valid_for is shorter than a minute", "Give a longer one, as in 365d")
     if client.public_key is not None and (client.bundle_profiles or client.bundle_passphrase is not None):
-        raise Problem(
+        raise MtlsError(
             f"client {client.name}: with a csr there can be no bundle, because its private key is not here",
             "Leave out bundle_profiles and bundle_passphrase; the client makes its bundle itself from the chain",
         )
@@ -193,8 +193,8 @@ class Situation:
 def plan(clients: list[Client], situation: Situation, rules: Rules) -> list[Step]:
     """Return one step per client, in the order of the roster, and then one for each that is purged.
 
-    :raises Problem: if a client differs in case only from one that has certificates (files and nginx maps would mix them up), or
-        more would be purged than the rules allow.
+    :raises MtlsError: if a client differs in case only from one that has certificates (files and nginx maps would mix them
+        up), or more would be purged than the rules allow.
     """
     serials = {row.serial for row in situation.rows}
     _refuse_other_case(clients, [*situation.records, *situation.owned])
@@ -224,12 +224,12 @@ def enumerated(names: list[str]) -> str:
 def _purges(clients: list[Client], situation: Situation, limit: int) -> list[Step]:
     names = unlisted(clients, situation)
     if names and not clients:
-        raise Problem(
+        raise MtlsError(
             f"purge would revoke everybody ({enumerated(names)}), because the roster is empty",
             "Look why it is empty; who really is to lose access can stay on it with state revoked",
         )
     if len(names) > limit:
-        raise Problem(
+        raise MtlsError(
             f"purge would revoke {len(names)} clients that are not on the roster, and purge_limit is {limit}: "
             f"{enumerated(names)}",
             "Put back on the roster who should stay, or raise purge_limit",
@@ -251,7 +251,7 @@ def _refuse_other_case(clients: list[Client], names: list[str]) -> None:
     for client in clients:
         other = known.get(client.name.lower(), client.name)
         if other != client.name and client.name not in names:
-            raise Problem(
+            raise MtlsError(
                 f"clients: {client.name} differs from {other}, who has certificates, only in case",
                 f"Write {other}, or choose another name",
             )

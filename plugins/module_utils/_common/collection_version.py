@@ -9,7 +9,7 @@ import json
 import os
 import re
 
-from .errors import Problem
+from .errors import MtlsError
 from .files import opened
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -19,7 +19,7 @@ _VERSION = re.compile(r"^version: (\S+)$", re.MULTILINE)
 def collection_version(root: str = _ROOT) -> str:
     """Return the version, of an installed collection from its MANIFEST.json, of a checkout from galaxy.yml.
 
-    :raises Problem: if neither tells it.
+    :raises MtlsError: if neither tells it.
     """
     try:
         with opened(os.path.join(root, "MANIFEST.json"), encoding="utf-8") as file:
@@ -38,5 +38,5 @@ def collection_version(root: str = _ROOT) -> str:
     return match[1]
 
 
-def _unknown(root: str) -> Problem:
-    return Problem(f"The collection in {root} does not tell its version", "Install it with ansible-galaxy")
+def _unknown(root: str) -> MtlsError:
+    return MtlsError(f"The collection in {root} does not tell its version", "Install it with ansible-galaxy")

@@ -12,7 +12,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .errors import Problem
+from .errors import MtlsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,12 +51,14 @@ def find_command(name: str) -> str | None:
 def run_command(argv: Sequence[str], stdin: bytes | None = None) -> Done:
     """Run a command in the C locale and return what it said, whatever its exit code.
 
-    :raises Problem: if it cannot be started, or does not end in two minutes.
+    :raises MtlsError: if it cannot be started, or does not end in two minutes.
     """
     environment = {**os.environ, "LC_ALL": "C", "PATH": _search_path()}
     program = find_command(argv[0])
     if program is None:
-        raise Problem(f"The command {argv[0]} is not installed on {platform.node()}", "Install it or name another one")
+        raise MtlsError(
+            f"The command {argv[0]} is not installed on {platform.node()}", "Install it or name another one"
+        )
     try:
         done = subprocess.run(
             [program, *argv[1:]],
@@ -67,7 +69,7 @@ def run_command(argv: Sequence[str], stdin: bytes | None = None) -> Done:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise Problem(f"{' '.join(argv)} did not end in {_TIMEOUT:g} s", "Run it by hand to see why") from None
+        raise MtlsError(f"{' '.join(argv)} did not end in {_TIMEOUT:g} s", "Run it by hand to see why") from None
     return Done(done.returncode, decoded(done.stdout), decoded(done.stderr))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
-from .errors import Problem, shown
+from .errors import MtlsError, shown
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DURATION = re.compile(r"([0-9]{1,8})([smhdw])")
@@ -20,12 +20,12 @@ def parse_duration(text: str, option: str) -> timedelta:
 
     :param text: for example ``90d`` or ``12h``; not negative, at most a hundred years.
     :param option: the name of the option, for the error.
-    :raises Problem: if the text is no duration.
+    :raises MtlsError: if the text is no duration.
     """
     match = _DURATION.fullmatch(str(text).strip())
     length = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
     if length is None or length > _LONGEST:
-        raise Problem(
+        raise MtlsError(
             f"{option}: {shown(text)} is not a duration of at most a hundred years",
             "Write a whole number and a unit: s, m, h, d or w, as in 90d",
         )

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 
-class Problem(Exception):
+class MtlsError(Exception):
     """Something a person has to know about and can mend.
 
     Nothing was changed when this is raised, unless ``what`` says so.
@@ -15,14 +15,14 @@ class Problem(Exception):
     :param mend: one sentence, in the imperative, that says what to do about it.
     """
 
-    def __init__(self, what: str, mend: str) -> None:
-        super().__init__(f"{what.rstrip('.')}. {mend.rstrip('.')}.")
+    def __init__(self, what: str, hint: str) -> None:
+        super().__init__(f"{what.rstrip('.')}. {hint.rstrip('.')}.")
         self.what = what
-        self.mend = mend
+        self.hint = hint
 
-    def __reduce__(self) -> tuple[type[Problem], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[MtlsError], tuple[str, str]]:
         """Let it be pickled: a worker process hands its problem to the process that started it."""
-        return Problem, (self.what, self.mend)
+        return MtlsError, (self.what, self.hint)
 
 
 def shown(value: object) -> str:

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Union, overload
 
-from .errors import Problem
+from .errors import MtlsError
 
 try:
     import ctypes
@@ -139,16 +139,16 @@ def read_file(path: str, limit: int = 1 << 20) -> bytes:
 
     :param limit: the most bytes that can make sense there.
     :raises OSError: if it cannot be read.
-    :raises Problem: if it is no plain file, or larger.
+    :raises MtlsError: if it is no plain file, or larger.
     """
     with naming(path):
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         try:
             found = os.fstat(handle)
             if not stat.S_ISREG(found.st_mode):
-                raise Problem(f"{path} is not a plain file", "Move it out of the way, or restore it from the backup")
+                raise MtlsError(f"{path} is not a plain file", "Move it out of the way, or restore it from the backup")
             if found.st_size > limit:
-                raise Problem(
+                raise MtlsError(
                     f"{path} has {found.st_size} bytes, more than such a file ever has", "Restore it from the backup"
                 )
             with os.fdopen(handle, "rb", closefd=False) as file:
@@ -301,14 +301,14 @@ def remove_leftovers(directory: str) -> None:
 def require_writable(directory: str) -> None:
     """Make sure that files can be made in ``directory``, or, where it is yet to be made, in the one that will hold it.
 
-    :raises Problem: otherwise, so that check mode says so too.
+    :raises MtlsError: otherwise, so that check mode says so too.
     """
     while not os.path.lexists(directory):
         directory = os.path.dirname(directory) or "."
     if not os.path.isdir(directory):
-        raise Problem(f"{directory} is not a directory", "Move it out of the way or choose another path")
+        raise MtlsError(f"{directory} is not a directory", "Move it out of the way or choose another path")
     if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
-        raise Problem(
+        raise MtlsError(
             f"{directory} cannot be written to",
             "Run as the user who owns it, or mount its file system writable",
         )
@@ -317,14 +317,14 @@ def require_writable(directory: str) -> None:
 def make_directory(path: str, mode: int) -> bool:
     """Make directory ``path`` with exactly ``mode`` and return whether anything changed.
 
-    :raises Problem: if something that is no directory stands there.
+    :raises MtlsError: if something that is no directory stands there.
     """
     try:
         os.mkdir(path, mode)
     except FileExistsError:
         found = os.stat(path)
         if not stat.S_ISDIR(found.st_mode):
-            raise Problem(f"{path} is not a directory", "Move it out of the way or choose another path") from None
+            raise MtlsError(f"{path} is not a directory", "Move it out of the way or choose another path") from None
         if stat.S_IMODE(found.st_mode) == mode:
             return False
     os.chmod(path, mode)
@@ -347,7 +347,7 @@ def lock(path: str, timeout: float = 60.0) -> Iterator[bool]:
     The value is whether the last holder died holding it, and so may have left temporary files: its process id still stands there.
 
     :param timeout: seconds to wait for another run.
-    :raises Problem: if another run still holds it then, or if something that is no plain file stands there.
+    :raises MtlsError: if another run still holds it then, or if something that is no plain file stands there.
     """
     handle = _open_lock(path)
     try:
@@ -372,7 +372,7 @@ def _open_lock(path: str) -> int:
     # Never through a link, which would have another file emptied, and never a pipe, which could keep us waiting.
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(os.lstat(path).st_mode):
-            raise Problem(f"{path}, the file to lock, is not a plain file", "Remove it")
+            raise MtlsError(f"{path}, the file to lock, is not a plain file", "Remove it")
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, PRIVATE_FILE)
 
 
@@ -385,7 +385,7 @@ def _wait_for(handle: int, path: str, timeout: float) -> None:
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 holder = os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
-                raise Problem(
+                raise MtlsError(
                     f"{path} has been held by another run (process {holder}) for {timeout:g} s",
                     "Wait for that run to end and start this one again",
                 ) from None

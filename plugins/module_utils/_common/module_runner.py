@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from .errors import Problem
+from .errors import MtlsError
 from .requirements import require
 from .system_errors import problem_of
 
@@ -36,7 +36,7 @@ def run(module: _Module, work: Callable[[Any], dict[str, Any]], needs: Iterable[
     try:
         require(needs)
         result = work(module)
-    except Problem as problem:
+    except MtlsError as problem:
         module.fail_json(msg=str(problem))
     except OSError as error:
         module.fail_json(msg=str(problem_of(error)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import Problem
+from .errors import MtlsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ def refuse_former_names(hosts: Mapping[str, Mapping[str, object]]) -> None:
     """Raise an error that names every former name or value with the present one and the hosts that have it.
 
     :param hosts: the variables of each host, by its name; they need not be templated.
-    :raises Problem: if there is any.
+    :raises MtlsError: if there is any.
     """
     found: dict[str, list[str]] = {}
     for host, variables in hosts.items():
@@ -44,7 +44,7 @@ def refuse_former_names(hosts: Mapping[str, Mapping[str, object]]) -> None:
             found.setdefault(change, []).append(host)
     if found:
         what = "; ".join(f"{change} (set for {_shown(names)})" for change, names in sorted(found.items()))
-        raise Problem(
+        raise MtlsError(
             f"Variables have former names or values: {what}",
             "Write the present ones in the inventory, in the playbook or with -e",
         )

@@ -9,7 +9,7 @@ import importlib
 import sys
 from typing import TYPE_CHECKING
 
-from .errors import Problem
+from .errors import MtlsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +20,7 @@ _LEAST = {"cryptography": (42,), "jmespath": (0,)}
 def require(names: Iterable[str]) -> None:
     """Make sure that the libraries are there, and new enough.
 
-    :raises Problem: otherwise, naming the interpreter that lacks them.
+    :raises MtlsError: otherwise, naming the interpreter that lacks them.
     """
     for name in names:
         try:
@@ -31,9 +31,9 @@ def require(names: Iterable[str]) -> None:
             raise _lacking(name, f"is too old ({found})")
 
 
-def _lacking(name: str, why: str) -> Problem:
+def _lacking(name: str, why: str) -> MtlsError:
     least = ".".join(str(part) for part in _LEAST[name])
-    return Problem(
+    return MtlsError(
         f"The Python library {name} {why} for {sys.executable}",
         f"Install it there (pip install '{name}>={least}'), or set ansible_python_interpreter to a Python that has it",
     )

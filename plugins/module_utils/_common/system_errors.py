@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 
-from .errors import Problem
+from .errors import MtlsError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _HINTS = {
@@ -22,7 +22,7 @@ _HINTS = {
 _NO_INODE = "Remove files from that file system because it has no inode left,"
 
 
-def problem_of(error: OSError) -> Problem:
+def problem_of(error: OSError) -> MtlsError:
     """Return an error of the operating system as one sentence and its hint."""
     path = file_of(error)
     hint = _HINTS.get(error.errno or 0, "Correct that")
@@ -31,7 +31,7 @@ def problem_of(error: OSError) -> Problem:
         mounted = mount_point(path)
         place = f" on the file system that is mounted at {mounted}"
         hint = _NO_INODE if error.errno == errno.ENOSPC and _lacks_inodes(mounted) else hint
-    return Problem(f"{path or 'A system call'}: {error.strerror or error}{place}", f"{hint} and run again")
+    return MtlsError(f"{path or 'A system call'}: {error.strerror or error}{place}", f"{hint} and run again")
 
 
 def file_of(error: OSError) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta, timezone
 
-from .errors import Problem
+from .errors import MtlsError
 
 # A certificate or CRL made now has to be valid on a host whose clock is a little behind: one not yet valid locks everybody out.
 BACKDATE = timedelta(minutes=10)
@@ -18,11 +18,11 @@ _ASN1_TIME = re.compile(r"(\d{2}|\d{4})(\d{2})(\d{2})(\d{2})(\d{2})(\d{2})Z", re
 def now() -> datetime:
     """Return the present second.
 
-    :raises Problem: if the clock stands before this software was written: then it is wrong.
+    :raises MtlsError: if the clock stands before this software was written: then it is wrong.
     """
     present = datetime.now(timezone.utc).replace(microsecond=0)
     if present.year < 2026:
-        raise Problem(f"The clock of this host says {iso(present)}", "Set the clock (NTP), then run again")
+        raise MtlsError(f"The clock of this host says {iso(present)}", "Set the clock (NTP), then run again")
     return present
 
 

@@ -11,7 +11,7 @@ import io
 import zipfile
 from typing import TYPE_CHECKING
 
-from .errors import Problem
+from .errors import MtlsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ def build_program(package: str, module: str, library: str = _LIBRARY) -> bytes:
     :param package: the package of the module, for example ``_nginx``.
     :param module: its name, for example ``puller``.
     :param library: the dotted name of the package that contains all these packages.
-    :raises Problem: if a source cannot be read, or if a relative import cannot be resolved.
+    :raises MtlsError: if a source cannot be read, or if a relative import cannot be resolved.
     """
     sources = _Sources(library)
     sources.add(f"{package}.{module}")
@@ -108,7 +108,7 @@ class _Sources:
         read = getattr(spec.loader, "get_source", None) if spec else None
         text = read(spec.name) if spec and read else None
         if not spec or not isinstance(text, str):
-            raise Problem(
+            raise MtlsError(
                 f"{self._library}.{name}: the source cannot be read", "Install the collection with its sources"
             )
         return text, spec.submodule_search_locations is not None
@@ -143,8 +143,8 @@ def _bound(source: str) -> set[str]:
     return names
 
 
-def _unresolved(name: str, node: ast.ImportFrom, reason: str) -> Problem:
-    return Problem(
+def _unresolved(name: str, node: ast.ImportFrom, reason: str) -> MtlsError:
+    return MtlsError(
         f"{name}, line {node.lineno}: the import cannot be resolved: {reason}",
         "Import a module of this collection, or a name that the __init__.py of a package defines",
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 import json
 from typing import TYPE_CHECKING, Any
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .status_protocol import Endpoint, endpoints_from
 
 if TYPE_CHECKING:
@@ -102,10 +102,10 @@ class GateManifest:
     def checked(self) -> GateManifest:
         """Return the manifest itself.
 
-        :raises Problem: if it is damaged.
+        :raises MtlsError: if it is damaged.
         """
         if self.damaged:
-            raise Problem("manifest.json does not say what the sites are", "Render it with role gate")
+            raise MtlsError("manifest.json does not say what the sites are", "Render it with role gate")
         return self
 
     def render(self) -> str:
@@ -144,7 +144,7 @@ def manifest_from(data: object) -> GateManifest:
 def manifest_endpoints(text: str) -> tuple[Endpoint, ...]:
     """Return the endpoints that the text of a manifest.json names.
 
-    :raises Problem: if it is not such a manifest.
+    :raises MtlsError: if it is not such a manifest.
     """
     try:
         data = json.loads(text)
@@ -154,7 +154,7 @@ def manifest_endpoints(text: str) -> tuple[Endpoint, ...]:
     return endpoints_from(listed, "manifest.json")
 
 
-def live_deadlines(manifest: object) -> Mapping[str, int]:
+def deadlines_of(manifest: object) -> Mapping[str, int]:
     """Return site name -> deadline of its window, from the data of a manifest; sites that cannot be read are left out."""
     return {site.name: site.until for site in manifest_from(manifest).sites if site.until is not None}
 
@@ -204,7 +204,7 @@ EARLIEST, LATEST = 10**9, 10**10 - 1
 
 
 @dataclass(frozen=True)
-class Panel:
+class ProtectedSite:
     """What a site guards.
 
     :param manage: ``vhost`` or ``snippets``.
@@ -228,16 +228,16 @@ class Panel:
     enforced: bool = True
 
 
-def panels_from(manifest: str) -> tuple[Panel, ...]:
+def protected_sites(manifest: str) -> tuple[ProtectedSite, ...]:
     """Return the panels that the text of a manifest.json names; none if it names no upstreams.
 
-    :raises Problem: if it is no such manifest.
+    :raises MtlsError: if it is no such manifest.
     """
     return tuple(_panel(site) for site in read_manifest(manifest).checked().sites)
 
 
-def _panel(site: ManifestSite) -> Panel:
-    return Panel(
+def _panel(site: ManifestSite) -> ProtectedSite:
+    return ProtectedSite(
         site=site.name,
         manage=site.manage,
         server_names=site.server_names,

@@ -28,9 +28,9 @@ def _escaped_pem(text: str) -> str:
 
 
 # How a certificate is written, as the keys of ``edge_profiles.WAYS`` have it -> its text there, of its DER encoding in Base64.
-SPELLINGS: dict[str, Callable[[str], str]] = {"certificate": str, "certificate_pem": _escaped_pem}
+CERTIFICATE_ENCODINGS: dict[str, Callable[[str], str]] = {"certificate": str, "certificate_pem": _escaped_pem}
 
 
-def file_of(spelling: str) -> str:
+def edge_file_of(spelling: str) -> str:
     """Return the name of the file of trust that has the maps of a spelling."""
     return f"edge-{spelling.replace('_', '-')}.conf"

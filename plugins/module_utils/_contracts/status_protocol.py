@@ -10,12 +10,12 @@ import socket
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 
-PATH = "/.well-known/quietdoor"
+STATUS_PATH = "/.well-known/quietdoor"
 
 
-HEADER = "X-Quietdoor-Generation"
+GENERATION_HEADER = "X-Quietdoor-Generation"
 
 
 GENERATIONS = re.compile(r"\b(gate|trust)=([0-9]{1,18})\b")
@@ -68,23 +68,23 @@ def endpoints_from(data: Any, where: str) -> tuple[Endpoint, ...]:
     """Return the endpoints that a list of mappings names, sorted.
 
     :param where: what the list is, for the error.
-    :raises Problem: if it is not one.
+    :raises MtlsError: if it is not one.
     """
-    mend = "Give every endpoint a site, an address, a port and a server_name"
+    hint = "Give every endpoint a site, an address, a port and a server_name"
     if not isinstance(data, list):
-        raise Problem(f"{where} is not a list of endpoints", mend)
-    return tuple(sorted({_endpoint(item, where, mend) for item in data}))
+        raise MtlsError(f"{where} is not a list of endpoints", hint)
+    return tuple(sorted({_endpoint(item, where, hint) for item in data}))
 
 
-def _endpoint(item: Any, where: str, mend: str) -> Endpoint:
+def _endpoint(item: Any, where: str, hint: str) -> Endpoint:
     try:
         site, address, server_name = (str(item[key]) for key in ("site", "address", "server_name"))
         port = int(item["port"])
     except (KeyError, TypeError, ValueError):
-        raise Problem(f"{where}: {str(item)[:200]!r} is not an endpoint", mend) from None
+        raise MtlsError(f"{where}: {str(item)[:200]!r} is not an endpoint", hint) from None
     address = address.strip("[]")
     if not 0 < port < 65536 or not _HOST_NAME.fullmatch(server_name) or not _is_address(address):
-        raise Problem(f"{where}: {str(item)[:200]!r} is not an endpoint", mend)
+        raise MtlsError(f"{where}: {str(item)[:200]!r} is not an endpoint", hint)
     return Endpoint(site, address, port, server_name)
 
 

@@ -14,7 +14,7 @@ from .generation_store import HOME
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .generation_store import Shelf
+    from .generation_store import GenerationStore
 
 ENTRY = "conf.d/quietdoor.conf"
 ENTRY_TEXT = """\
@@ -26,7 +26,7 @@ GENERATION = "generation.conf"
 INCLUDED = f"{HOME}/gate.included"
 
 
-def place(shelf: Shelf, entry: str, generation: int | None, entry_text: str = ENTRY_TEXT) -> None:
+def activate(shelf: GenerationStore, entry: str, generation: int | None, entry_text: str = ENTRY_TEXT) -> None:
     """Make ``generation`` of the gate live on disk, or none.
 
     :param entry: the path of the entry.

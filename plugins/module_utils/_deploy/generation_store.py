@@ -16,7 +16,7 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import (
     PUBLIC_DIR,
     PUBLIC_FILE,
@@ -63,7 +63,7 @@ def locked(conf_path: str, *, check_mode: bool) -> Iterator[None]:
         yield
 
 
-class Shelf:
+class GenerationStore:
     """The generations of ``gate`` or ``trust`` on disk."""
 
     def __init__(self, conf_path: str, kind: str) -> None:
@@ -77,7 +77,7 @@ class Shelf:
     def live(self) -> int | None:
         """Return the generation that the link names, None if there is none.
 
-        :raises Problem: if something else stands in the link's place.
+        :raises MtlsError: if something else stands in the link's place.
         """
         try:
             target = os.readlink(self.link)
@@ -93,7 +93,7 @@ class Shelf:
     def committed(self) -> int | None:
         """Return the generation that was last proven, None if that was that there is none.
 
-        :raises Problem: if the file that says so is damaged.
+        :raises MtlsError: if the file that says so is damaged.
         """
         return self._read_number(self._committed) or None
 
@@ -189,8 +189,8 @@ class Shelf:
             raise self._strange(path)
         return int(text)
 
-    def _strange(self, path: str) -> Problem:
-        return Problem(
+    def _strange(self, path: str) -> MtlsError:
+        return MtlsError(
             f"{path} is not what this collection put there",
             f"Move it away; if a {self.kind} should be live, run the play again afterwards",
         )

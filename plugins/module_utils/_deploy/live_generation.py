@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._contracts.gate_manifest import manifest_endpoints, read_manifest
 from .._nginx.nginx import Nginx
 from .entry_point import included_sites
-from .generation_store import HOME, Shelf
+from .generation_store import HOME, GenerationStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ import ssl
 import time
 from typing import TYPE_CHECKING
 
-from .._contracts.status_protocol import GENERATIONS, HEADER, LOOPBACK, PATH, Answer, Asks, Endpoint
+from .._contracts.status_protocol import GENERATION_HEADER, GENERATIONS, LOOPBACK, STATUS_PATH, Answer, Asks, Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -55,16 +55,16 @@ def ask(endpoint: Endpoint) -> Answer:
 
 def _ask_on(plain: socket.socket, context: ssl.SSLContext, server_name: str) -> Answer:
     with context.wrap_socket(plain, server_hostname=server_name) as tls:
-        lines = [f"GET {PATH} HTTP/1.1", f"Host: {server_name}", "Connection: close", "", ""]
+        lines = [f"GET {STATUS_PATH} HTTP/1.1", f"Host: {server_name}", "Connection: close", "", ""]
         tls.sendall("\r\n".join(lines).encode("ascii"))
         response = http.client.HTTPResponse(tls)
         try:
             response.begin()
-            value = response.getheader(HEADER)
+            value = response.getheader(GENERATION_HEADER)
         finally:
             response.close()
     if value is None:
-        return Answer(failure=f"status {response.status} without {HEADER}")
+        return Answer(failure=f"status {response.status} without {GENERATION_HEADER}")
     told = {kind: int(number) for kind, number in GENERATIONS.findall(value)}
     return Answer(told.get("gate"), told.get("trust"))
 
@@ -77,12 +77,12 @@ class LiveNginx(Nginx):
         return ask(endpoint)
 
 
-def tells(nginx: Asks, endpoints: Iterable[Endpoint], kind: str, generation: int | None) -> bool:
+def is_live(nginx: Asks, endpoints: Iterable[Endpoint], kind: str, generation: int | None) -> bool:
     """Return whether every endpoint tells ``generation`` (None: tells none), several times in a row."""
     return not any(_first_wrong(nginx, endpoints, kind, generation) for _round in range(_ROUNDS))
 
 
-def prove(
+def wait_until_live(
     nginx: Asks,
     endpoints: Sequence[Endpoint],
     kind: str,
@@ -93,7 +93,7 @@ def prove(
     """Wait until every endpoint tells ``generation`` (None: tells none) several times in a row on fresh connections.
 
     :param timeout: seconds.
-    :raises Problem: if that does not come about; it says what was told instead.
+    :raises MtlsError: if that does not come about; it says what was told instead.
     """
     deadline = clock() + timeout
     agreed = 0
@@ -103,7 +103,7 @@ def prove(
         if agreed >= _ROUNDS:
             return
         if wrong and clock() >= deadline:
-            raise Problem(
+            raise MtlsError(
                 f"The running nginx does not serve {_named(kind, generation)}: after {timeout:g} s {wrong}",
                 "Look into nginx's error log; an address or a shared zone that it cannot change in a reload needs a restart",
             )
@@ -132,17 +132,17 @@ def endpoints_of_live_gate(conf_path: str) -> Sequence[Endpoint] | None:
 
     Left out are the sites of snippets that no server included when the gate was last proven.
 
-    :raises Problem: if its manifest does not say so.
+    :raises MtlsError: if its manifest does not say so.
     """
-    shelf = Shelf(conf_path, "gate")
+    shelf = GenerationStore(conf_path, "gate")
     live = shelf.live()
     if live is None:
         return None
     manifest = shelf.files(live).get("manifest.json", "")
     try:
         endpoints = manifest_endpoints(manifest)
-    except Problem:
-        raise Problem(
+    except MtlsError:
+        raise MtlsError(
             f"{conf_path}/{HOME}/gate/manifest.json does not say where the running nginx can be asked, so somebody has "
             "changed it",
             f"Run playbook quietdoor.mtls.rollback with -e rollback_generation={live} "

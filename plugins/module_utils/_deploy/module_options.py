@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from .._common.durations import parse_duration
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .live_generation import LiveNginx
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ RENDER: dict[str, Any] = {
 def nginx_from(params: Mapping[str, Any]) -> LiveNginx:
     """Return the nginx that the options name.
 
-    :raises Problem: if a command is empty.
+    :raises MtlsError: if a command is empty.
     """
     for option in ("test_argv", "reload_argv"):
         if not params.get(option, True):
-            raise Problem(f"{option} is empty", "Give the command as a list of words")
+            raise MtlsError(f"{option} is empty", "Give the command as a list of words")
     return LiveNginx(
         binary=params["nginx_binary"],
         conf_path=os.path.normpath(params["conf_path"]),
@@ -53,7 +53,7 @@ def nginx_from(params: Mapping[str, Any]) -> LiveNginx:
 def seconds(params: Mapping[str, Any], option: str) -> float:
     """Return a duration option in seconds.
 
-    :raises Problem: if it is no duration.
+    :raises MtlsError: if it is no duration.
     """
     return parse_duration(params[option], option).total_seconds()
 
@@ -61,9 +61,9 @@ def seconds(params: Mapping[str, Any], option: str) -> float:
 def kept(params: Mapping[str, Any]) -> int:
     """Return how many generations to keep.
 
-    :raises Problem: if it is less than one.
+    :raises MtlsError: if it is less than one.
     """
     keep = int(params["keep"])
     if keep < 1:
-        raise Problem(f"keep is {keep}", "Keep at least one generation")
+        raise MtlsError(f"keep is {keep}", "Keep at least one generation")
     return keep

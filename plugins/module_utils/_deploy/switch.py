@@ -13,13 +13,13 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.system_errors import problem_of
-from .._contracts.publication_format import SPELLINGS, file_of
+from .._contracts.publication_format import CERTIFICATE_ENCODINGS, edge_file_of
 from .._contracts.status_protocol import Asks
-from .._nginx.config_sandbox import scratch_copy
+from .._nginx.config_sandbox import sandbox_copy
 from .._nginx.port_check import check_free
-from .live_generation import prove, tells
+from .live_generation import is_live, wait_until_live
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from .._contracts.status_protocol import Endpoint
     from .._nginx.config_model import Configuration
     from .._nginx.nginx import LogMark
-    from .generation_store import Shelf
+    from .generation_store import GenerationStore
 
 # Large, and known to hold nothing but maps.
 TRUST_MAPS = tuple(
-    f"quietdoor/trust/{name}" for name in ("http.conf", "edge.conf", *(file_of(spelling) for spelling in SPELLINGS))
+    f"quietdoor/trust/{name}"
+    for name in ("http.conf", "edge.conf", *(edge_file_of(spelling) for spelling in CERTIFICATE_ENCODINGS))
 )
 
 
@@ -81,7 +82,7 @@ class Hold:
 
 
 @dataclass(frozen=True)
-class Move:
+class Switch:
     """What shall be live.
 
     :param target: the generation that shall be live, None for none.
@@ -95,7 +96,7 @@ class Move:
     :param hold: leaves what is proven undecided, None to commit it.
     """
 
-    shelf: Shelf
+    shelf: GenerationStore
     target: int | None
     files: Mapping[str, str] | None
     in_place: bool
@@ -120,16 +121,16 @@ class Result:
     warnings: tuple[str, ...] = ()
 
 
-def make(nginx: Server, move: Move, *, check_mode: bool) -> Result:
+def make_live(nginx: Server, move: Switch, *, check_mode: bool) -> Result:
     """Make the move, or in check mode find out what it would do.
 
-    :raises Problem: if it cannot be made; it says whether anything changed and what was taken back.
+    :raises MtlsError: if it cannot be made; it says whether anything changed and what was taken back.
     """
     shelf = move.shelf
     if not check_mode:
         shelf.tidy()
     decided = move.hold is None or shelf.committed() == move.target
-    if decided and move.in_place and tells(nginx, move.endpoints_of(move.target), shelf.kind, move.target):
+    if decided and move.in_place and is_live(nginx, move.endpoints_of(move.target), shelf.kind, move.target):
         return _already_there(move, check_mode=check_mode)
     configuration = _rehearsed(nginx, move, check_mode=check_mode)
     result = _predict(move)
@@ -156,19 +157,19 @@ def rehearse(
 ) -> Configuration:
     """Test the configuration with ``overlay`` in it, in a scratch copy, and return it. Nothing live is touched.
 
-    :raises Problem: with nginx's own words, in which paths are those of the live files.
+    :raises MtlsError: with nginx's own words, in which paths are those of the live files.
     """
     main_file = os.path.basename(nginx.conf_file)
-    with scratch_copy(nginx.conf_path, main_file, overlay) as scratch:
+    with sandbox_copy(nginx.conf_path, main_file, overlay) as scratch:
         try:
             configuration = nginx.dump(scratch.path(main_file), tuple(scratch.path(maps) for maps in TRUST_MAPS))
             judge(configuration, scratch.root)
-        except Problem as problem:
-            raise Problem(scratch.in_live_words(problem.what), problem.mend) from None
+        except MtlsError as problem:
+            raise MtlsError(scratch.in_live_words(problem.what), problem.hint) from None
     return configuration
 
 
-def _already_there(move: Move, *, check_mode: bool) -> Result:
+def _already_there(move: Switch, *, check_mode: bool) -> Result:
     shelf = move.shelf
     if shelf.committed() == move.target:
         return Result("unchanged", "", tested=False)
@@ -180,21 +181,21 @@ def _already_there(move: Move, *, check_mode: bool) -> Result:
     )
 
 
-def _rehearsed(nginx: Server, move: Move, *, check_mode: bool) -> Configuration:
+def _rehearsed(nginx: Server, move: Switch, *, check_mode: bool) -> Configuration:
     try:
         return rehearse(nginx, move.overlay, move.judge)
-    except Problem as problem:
+    except MtlsError as problem:
         what = f"{problem.what}. It was tested in a scratch copy; nothing live was changed"
         try:
             nginx.test()
-        except Problem as live:
+        except MtlsError as live:
             what += f". Without the change {live.what[0].lower()}{live.what[1:]}"
         if not check_mode:
             what += _undo_unfinished(nginx, move)
-        raise Problem(what, problem.mend) from None
+        raise MtlsError(what, problem.hint) from None
 
 
-def _undo_unfinished(nginx: Server, move: Move) -> str:
+def _undo_unfinished(nginx: Server, move: Switch) -> str:
     """Take back what a killed run left unproven, since this run will not replace it."""
     shelf = move.shelf
     live = shelf.live()
@@ -203,30 +204,30 @@ def _undo_unfinished(nginx: Server, move: Move) -> str:
         return ""
     try:
         _bring_about(nginx, move, base)
-    except (Problem, OSError) as error:
-        problem = error if isinstance(error, Problem) else problem_of(error)
+    except (MtlsError, OSError) as error:
+        problem = error if isinstance(error, MtlsError) else problem_of(error)
         return f". An earlier, unfinished change could not be taken back: {problem.what}"
     return f". An earlier, unfinished change was taken back: nginx serves {_named(shelf, base)}"
 
 
-def _predict(move: Move) -> Result:
+def _predict(move: Switch) -> Result:
     if move.in_place or (move.target is not None and move.files is None):
         return Result("resumed", "the running nginx did not serve what lies on disk", tested=True)
     return Result("removed" if move.target is None else "applied", move.reason, tested=True)
 
 
-def _while_stopped(nginx: Server, move: Move, result: Result, *, check_mode: bool) -> Result:
+def _while_stopped(nginx: Server, move: Switch, result: Result, *, check_mode: bool) -> Result:
     named = _named(move.shelf, move.target)
     if check_mode:
         warning = f"nginx does not run with {nginx.conf_file}: the real run would fail"
         return Result(result.action, result.reason, tested=True, warnings=(warning,))
     if move.hold is not None or (not move.even_if_stopped and _live_is_sound(nginx)):
-        raise Problem(
+        raise MtlsError(
             f"nginx does not run with {nginx.conf_file}, so nothing could be proven; nothing was changed", "Start nginx"
         )
     _write(move)
     move.arrange(move.target)
-    raise Problem(
+    raise MtlsError(
         f"nginx does not run with {nginx.conf_file}; {named} was tested and lies on disk, and nginx takes it when it starts",
         "Start nginx and run this again, so that it is proven",
     )
@@ -235,35 +236,35 @@ def _while_stopped(nginx: Server, move: Move, result: Result, *, check_mode: boo
 def _live_is_sound(nginx: Server) -> bool:
     try:
         nginx.test()
-    except Problem:
+    except MtlsError:
         return False
     return True
 
 
-def _answers(nginx: Server, move: Move) -> bool:
+def _answers(nginx: Server, move: Switch) -> bool:
     """Return whether a gate answers, whatever the pid file says."""
     asked = {*move.endpoints_of(move.target), *move.endpoints_of(move.shelf.live())}
     return any(nginx.ask(endpoint).of(move.shelf.kind) is not None for endpoint in asked)
 
 
-def _addresses(configuration: Configuration, move: Move) -> set[tuple[str, int]]:
+def _addresses(configuration: Configuration, move: Switch) -> set[tuple[str, int]]:
     listens = [listen for server in configuration.servers() for listen in server.listens if not listen.udp]
     wanted = {(listen.address, listen.port) for listen in listens if listen.port is not None}
     return wanted | {(endpoint.address, endpoint.port) for endpoint in move.endpoints_of(move.target)}
 
 
-def _write(move: Move) -> None:
+def _write(move: Switch) -> None:
     if move.target is not None and move.files is not None:
         move.shelf.write(move.target, move.files)
 
 
-def _proven(nginx: Server, shelf: Shelf, move: Move) -> int | None:
+def _proven(nginx: Server, shelf: GenerationStore, move: Switch) -> int | None:
     """Return the generation to go back to: the live one if nginx serves it, else the one that was last proven."""
     live, committed = shelf.live(), shelf.committed()
     if (
         live is not None
         and live not in (committed, move.target)
-        and tells(nginx, move.endpoints_of(live), shelf.kind, live)
+        and is_live(nginx, move.endpoints_of(live), shelf.kind, live)
     ):
         shelf.commit(live)
         return live
@@ -272,16 +273,16 @@ def _proven(nginx: Server, shelf: Shelf, move: Move) -> int | None:
     return None
 
 
-def _hold(move: Move, hold: Hold, base: int | None) -> None:
+def _hold(move: Switch, hold: Hold, base: int | None) -> None:
     try:
         hold.arm(base)
-    except (Problem, OSError):
+    except (MtlsError, OSError):
         if move.target is not None and move.files is not None:
             move.shelf.discard(move.target)
         raise
 
 
-def _carry_out(nginx: Server, move: Move, base: int | None, configuration: Configuration, hold: Hold | None) -> None:
+def _carry_out(nginx: Server, move: Switch, base: int | None, configuration: Configuration, hold: Hold | None) -> None:
     """Switch, test, reload, prove, and commit unless it is held. If anything fails, go back the same way."""
     log, former = nginx.log_mark(configuration), nginx.workers(configuration)
     try:
@@ -290,45 +291,45 @@ def _carry_out(nginx: Server, move: Move, base: int | None, configuration: Confi
         nginx.await_retirement(configuration, former, move.timeout)
         if hold is None:
             move.shelf.commit(move.target)
-    except (Problem, OSError) as error:
+    except (MtlsError, OSError) as error:
         raise _way_back(nginx, move, base, error, log.since(), hold) from error
 
 
-def _bring_about(nginx: Server, move: Move, generation: int | None) -> None:
+def _bring_about(nginx: Server, move: Switch, generation: int | None) -> None:
     _switch(nginx, move, generation)
     move.shelf.commit(generation)
 
 
-def _switch(nginx: Server, move: Move, generation: int | None) -> None:
+def _switch(nginx: Server, move: Switch, generation: int | None) -> None:
     move.arrange(generation)
     nginx.test()
     nginx.reload()
-    prove(nginx, move.endpoints_of(generation), move.shelf.kind, generation, move.timeout)
+    wait_until_live(nginx, move.endpoints_of(generation), move.shelf.kind, generation, move.timeout)
 
 
 def _way_back(
-    nginx: Server, move: Move, base: int | None, error: Problem | OSError, logged: str, hold: Hold | None
-) -> Problem:
-    problem = error if isinstance(error, Problem) else problem_of(error)
-    what, mend = problem.what, problem.mend
+    nginx: Server, move: Switch, base: int | None, error: MtlsError | OSError, logged: str, hold: Hold | None
+) -> MtlsError:
+    problem = error if isinstance(error, MtlsError) else problem_of(error)
+    what, hint = problem.what, problem.hint
     what += f". nginx logged: {logged}" if logged else ""
     if base == move.target:
-        return Problem(f"{what}. It is what was last proven, so there is nothing to go back to", mend)
+        return MtlsError(f"{what}. It is what was last proven, so there is nothing to go back to", hint)
     before = _named(move.shelf, base)
     try:
         _bring_about(nginx, move, base)
         if hold is not None:
             hold.release(what)
-    except (Problem, OSError) as failure:
-        second = failure if isinstance(failure, Problem) else problem_of(failure)
+    except (MtlsError, OSError) as failure:
+        second = failure if isinstance(failure, MtlsError) else problem_of(failure)
         again = " The armed revert tries that again when its time has come." if hold else ""
-        return Problem(
-            f"{what}. Going back to {before} failed as well: {second}{again}", f"{mend}, then run this again"
+        return MtlsError(
+            f"{what}. Going back to {before} failed as well: {second}{again}", f"{hint}, then run this again"
         )
     if move.target is not None:
         move.shelf.discard(move.target)
-    return Problem(f"{what}. Reverted: nginx serves {before} again, as fresh connections proved", mend)
+    return MtlsError(f"{what}. Reverted: nginx serves {before} again, as fresh connections proved", hint)
 
 
-def _named(shelf: Shelf, generation: int | None) -> str:
+def _named(shelf: GenerationStore, generation: int | None) -> str:
     return f"no {shelf.kind}" if generation is None else f"{shelf.kind} generation {generation}"

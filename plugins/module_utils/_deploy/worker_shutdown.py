@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import PUBLIC_FILE, opened, sync_directory, write_atomic
 from . import switch
 from .generation_store import HOME, locked
@@ -32,7 +32,7 @@ def keep_cutting(nginx: LiveNginx, main_file: str, after: float | None, timeout:
     :param main_file: the file to write, relative to the directory of nginx.conf, which has to include it at main level.
     :param after: seconds, None for no limit of ours.
     :param timeout: seconds to wait until no former worker accepts connections.
-    :raises Problem: if nginx refuses it or does not include the file; everything is then as it was.
+    :raises MtlsError: if nginx refuses it or does not include the file; everything is then as it was.
     """
     path = os.path.join(nginx.conf_path, main_file)
     state = os.path.join(nginx.conf_path, HOME, _STATE)
@@ -52,7 +52,7 @@ def keep_cutting(nginx: LiveNginx, main_file: str, after: float | None, timeout:
 def _check_place(nginx: LiveNginx, path: str, before: str) -> None:
     nginx.check()
     if before and not before.startswith(_HEAD):
-        raise Problem(f"{path} is not what this collection put there", "Move it away, or set another trust_main_file")
+        raise MtlsError(f"{path} is not what this collection put there", "Move it away, or set another trust_main_file")
     if not os.path.isdir(os.path.dirname(path)):
         raise _not_included(path, nginx.conf_file)
 
@@ -66,8 +66,8 @@ def _rehearse(nginx: LiveNginx, main_file: str, wanted: str) -> Configuration:
     return switch.rehearse(nginx, {main_file: wanted or None}, judge)
 
 
-def _not_included(path: str, conf_file: str) -> Problem:
-    return Problem(
+def _not_included(path: str, conf_file: str) -> MtlsError:
+    return MtlsError(
         f"{path} would have no effect: {conf_file} does not include it at main level",
         f"Put a line 'include {os.path.dirname(path)}/*.conf;' above the block events, or set another trust_main_file",
     )
@@ -83,7 +83,7 @@ def _carry_out(
             former = nginx.workers(configuration)
             nginx.reload()
             nginx.await_retirement(configuration, former, timeout)
-    except (Problem, OSError):
+    except (MtlsError, OSError):
         _put(path, before)
         raise
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import IO, TYPE_CHECKING, Any
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import opened
 from .._contracts.log_format import parse_line
 
@@ -70,10 +70,10 @@ def requests(path: str, reading: Reading) -> Iterator[Request]:
 
     :param path: the live file; rotated ones begin with its name and a dot or a hyphen, as logrotate calls them.
     :param reading: is kept up to date meanwhile.
-    :raises Problem: if a file cannot be read.
+    :raises MtlsError: if a file cannot be read.
     """
     if not os.path.isabs(path):
-        raise Problem(f"path: {path!r} is not an absolute path", "Give the log's full path")
+        raise MtlsError(f"path: {path!r} is not an absolute path", "Give the log's full path")
     seen: set[tuple[int, int]] = set()
     for found in _files(path, reading):
         try:
@@ -81,7 +81,7 @@ def requests(path: str, reading: Reading) -> Iterator[Request]:
         except FileNotFoundError:
             continue  # it was rotated meanwhile, and is there under another name
         except (OSError, EOFError, lzma.LZMAError) as error:
-            raise Problem(
+            raise MtlsError(
                 f"{found} cannot be read: {error}",
                 "Run as a user who may read the logs, and take a damaged file away",
             ) from None
@@ -93,7 +93,7 @@ def _files(path: str, reading: Reading) -> list[str]:
     try:
         names = os.listdir(directory or ".")
     except OSError as error:
-        raise Problem(f"{directory} cannot be read: {error.strerror}", "Correct the path of the log") from None
+        raise MtlsError(f"{directory} cannot be read: {error.strerror}", "Correct the path of the log") from None
     rotated = re.compile(re.escape(base) + r"(?:[.-][0-9A-Za-z_.-]+)?")
     found = sorted((name for name in names if rotated.fullmatch(name)), reverse=True)
     reading.unread = tuple(name for name in found if name.endswith((".zst", ".lz4", ".Z", ".zip", ".7z")))

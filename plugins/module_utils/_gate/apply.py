@@ -10,14 +10,14 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .._audit.audit import Survey, refuse, refuse_orphans, survey
-from .._common.errors import Problem
-from .._contracts.gate_manifest import manifest_endpoints, panels_from, read_manifest
+from .._audit.audit import Audit, audit_configuration, refuse, refuse_orphans
+from .._common.errors import MtlsError
+from .._contracts.gate_manifest import manifest_endpoints, protected_sites, read_manifest
 from .._deploy import switch
 from .._deploy.deadline import read_clocks
-from .._deploy.entry_point import ENTRY, ENTRY_TEXT, GENERATION, included_sites, place, read_text, write_included
-from .._deploy.generation_store import HOME, Shelf, locked
-from .._deploy.switch import Hold, Move, Result
+from .._deploy.entry_point import ENTRY, ENTRY_TEXT, GENERATION, activate, included_sites, read_text, write_included
+from .._deploy.generation_store import HOME, GenerationStore, locked
+from .._deploy.switch import Hold, Result, Switch
 from .._nginx.config_sandbox import in_live_words
 from .arm import Change
 from .armed_state import Snapshot, laid_out, locked_with_room, read_transaction
@@ -67,7 +67,7 @@ class Outcome:
     """
 
     result: Result
-    survey: Survey
+    survey: Audit
     generation: int | None
     previous_generation: int | None
     before: dict[str, str]
@@ -92,19 +92,19 @@ def apply_gate(
     """Make the candidate live.
 
     :param arming: arms a revert before anything moves, and leaves the end to a commit; None to commit what is proven.
-    :raises Problem: if it cannot be; it says whether anything changed and what was taken back.
+    :raises MtlsError: if it cannot be; it says whether anything changed and what was taken back.
     """
     _check(request)
     if not request.candidate and not _anything_there(nginx.conf_path):
         if not check_mode and os.path.isdir(os.path.join(nginx.conf_path, HOME)):
             with locked(nginx.conf_path, check_mode=False):
-                Shelf(nginx.conf_path, "gate").tidy()
-        return Outcome(Result("unchanged", "", tested=False), Survey((), (), ()), None, None, {}, {}, [])
+                GenerationStore(nginx.conf_path, "gate").tidy()
+        return Outcome(Result("unchanged", "", tested=False), Audit((), (), ()), None, None, {}, {}, [])
     nginx.check()
     with locked(nginx.conf_path, check_mode=True) if check_mode else locked_with_room(nginx.conf_path):
         notes = _settled(nginx, request, clock(), check_mode=check_mode)
         if arming is not None and not arming.force:
-            refuse_drift(find_drift(nginx.conf_path, Shelf(nginx.conf_path, "gate")))
+            refuse_drift(find_drift(nginx.conf_path, GenerationStore(nginx.conf_path, "gate")))
         outcome = _Gate(nginx, request, arming, clock).apply(check_mode=check_mode)
     return replace(outcome, result=replace(outcome.result, warnings=(*notes, *outcome.result.warnings)))
 
@@ -131,15 +131,15 @@ class _Gate:
         self.arming = arming
         self.clock = clock
         self.armed: Transaction | None = None
-        self.shelf = Shelf(nginx.conf_path, "gate")
+        self.shelf = GenerationStore(nginx.conf_path, "gate")
         self.entry = os.path.join(nginx.conf_path, ENTRY)
         self.live = self.shelf.live()
         self.committed = self.shelf.committed()
         self.found_entry = read_text(self.entry)
         self.files = {path: text for path, text in self.shelf.files(self.live).items() if path != GENERATION}
         self.target = self._target()
-        self.panels = panels_from(request.candidate["manifest.json"]) if request.candidate else ()
-        self.survey = Survey((), tuple(panel.site for panel in self.panels if panel.manage == "snippets"), ())
+        self.panels = protected_sites(request.candidate["manifest.json"]) if request.candidate else ()
+        self.survey = Audit((), tuple(panel.site for panel in self.panels if panel.manage == "snippets"), ())
 
     def apply(self, *, check_mode: bool) -> Outcome:
         before, after = self._differences()
@@ -148,14 +148,14 @@ class _Gate:
         else:
             move = self._move(before, after)
             self._look_at_what_is_live(move)
-            result = switch.make(self.nginx, move, check_mode=check_mode)
+            result = switch.make_live(self.nginx, move, check_mode=check_mode)
             if not check_mode and self.armed is None:
                 write_included(self.nginx.conf_path, self.survey.included)
                 prune_records(self.nginx.conf_path, self.shelf.stored())
         sites = sorted({endpoint.site for endpoint in self.request.endpoints})
         return Outcome(result, self.survey, self.target, self.committed, before, after, sites, self.armed)
 
-    def _look_at_what_is_live(self, move: Move) -> None:
+    def _look_at_what_is_live(self, move: Switch) -> None:
         """Before anything moves: what includes snippets that could go; and where nothing moves, whether all still counts."""
         may_go = any(path.startswith("snippets/") and path.endswith("-server.conf") for path in self.files)
         if not move.in_place and not may_go:
@@ -165,7 +165,7 @@ class _Gate:
                 self.nginx.conf_file,
                 tuple(os.path.join(self.nginx.conf_path, maps) for maps in switch.TRUST_MAPS),
             )
-        except Problem:
+        except MtlsError:
             # Where something moves, the test in the scratch copy says what is wrong, with the change in it.
             if move.in_place and any(panel.manage == "snippets" for panel in self.panels):
                 raise
@@ -176,9 +176,9 @@ class _Gate:
             self._survey(configuration, home, str)
 
     def _survey(self, configuration: Configuration, home: str, spoken: Callable[[str], str]) -> None:
-        found = survey(configuration, self.panels, home, lenient=self.request.lenient)
+        found = audit_configuration(configuration, self.panels, home, lenient=self.request.lenient)
         findings = tuple(
-            replace(one, file=spoken(one.file), what=spoken(one.what), mend=spoken(one.mend)) for one in found.findings
+            replace(one, file=spoken(one.file), what=spoken(one.what), hint=spoken(one.hint)) for one in found.findings
         )
         self.survey = replace(found, findings=findings)
         refuse(self.survey, included_sites(self.nginx.conf_path))
@@ -191,10 +191,10 @@ class _Gate:
     def _same_files(self) -> bool:
         return self.live is not None and self.files == dict(self.request.candidate)
 
-    def _move(self, before: Mapping[str, str], after: Mapping[str, str]) -> Move:
+    def _move(self, before: Mapping[str, str], after: Mapping[str, str]) -> Switch:
         target = self.target
         files = None if target in (None, self.live) else self._with_generation(target)
-        return Move(
+        return Switch(
             shelf=self.shelf,
             target=target,
             files=files,
@@ -245,7 +245,7 @@ class _Gate:
             files, wall = self._with_generation(generation), self.clock().wall
             write_record(self.nginx.conf_path, generation, files, wall, self.request.restores)
         was_there = generation != self.target and self.armed is not None and self.found_entry is not None
-        place(self.shelf, self.entry, generation, (self.found_entry or "") if was_there else ENTRY_TEXT)
+        activate(self.shelf, self.entry, generation, (self.found_entry or "") if was_there else ENTRY_TEXT)
 
     def _endpoints_of(self, generation: int | None) -> Sequence[Endpoint]:
         if generation is None:
@@ -260,7 +260,7 @@ class _Gate:
         text = self.shelf.files(generation).get("manifest.json", "")
         try:
             return manifest_endpoints(text)
-        except Problem:
+        except MtlsError:
             return ()
 
     def _silent_after(self, generation: int | None) -> Sequence[Endpoint]:
@@ -278,14 +278,14 @@ class _Gate:
         home = os.path.join(os.path.realpath(self.nginx.conf_path), HOME, "")
         live = [file for file in configuration.files if os.path.realpath(file).startswith(os.path.join(home, "gate"))]
         if live:
-            raise Problem(
+            raise MtlsError(
                 f"{live[0]} is read from the live tree even in a scratch copy, so the candidate cannot be tested",
                 "Include it by a path relative to the directory of nginx.conf",
             )
         _check_variables(configuration, os.path.join(root, HOME, ""))
         _check_entry(configuration, os.path.join(root, ENTRY), self.nginx.conf_file)
         if os.path.join(root, HOME, "gate", GENERATION) not in configuration.files:
-            raise Problem(
+            raise MtlsError(
                 "The candidate does not tell its generation",
                 f"Write include {HOME}/gate/{GENERATION}; into its http.conf",
             )
@@ -300,7 +300,7 @@ class _Gate:
             f"No trust is installed in {self.nginx.conf_path}/{HOME}/trust, and a gate without one opens to nobody"
         )
         if not check_mode:
-            raise Problem(missing, "Run role trust, or module trust_install, first")
+            raise MtlsError(missing, "Run role trust, or module trust_install, first")
         warning = f"The candidate was not tested: {missing[0].lower()}{missing[1:]}"
         return Result("applied", "the gate is new here", tested=False, warnings=(warning,))
 
@@ -319,28 +319,30 @@ def _check(request: Request) -> None:
         _check_file(path, text)
     parents = {path[: match.start()] for path in request.candidate for match in re.finditer("/", path)}
     for path in sorted(parents & set(request.candidate)):
-        raise Problem(f"candidate: {path} is a file and a directory at once", "Name one of them differently")
+        raise MtlsError(f"candidate: {path} is a file and a directory at once", "Name one of them differently")
     if not request.candidate:
         return
     for path in _REQUIRED:
         if path not in request.candidate:
-            raise Problem(f"candidate: {path} is missing", "Render it with role gate")
+            raise MtlsError(f"candidate: {path} is missing", "Render it with role gate")
     if not request.endpoints:
-        raise Problem("endpoints is empty, so nothing could prove the change", "Name at least one endpoint")
+        raise MtlsError("endpoints is empty, so nothing could prove the change", "Name at least one endpoint")
     if set(manifest_endpoints(request.candidate["manifest.json"])) != set(request.endpoints):
-        raise Problem("endpoints differ from those in the candidate's manifest.json", "Render both from the same sites")
+        raise MtlsError(
+            "endpoints differ from those in the candidate's manifest.json", "Render both from the same sites"
+        )
 
 
 def _check_file(path: str, text: object) -> None:
     if not isinstance(path, str) or not _PATH.fullmatch(path):
-        raise Problem(
+        raise MtlsError(
             f"candidate: {path!r} is not a relative path of plain names",
             "Use the characters A-Z a-z 0-9 . _ - and /, with no . at the beginning of a name",
         )
     if path == GENERATION:
-        raise Problem(f"candidate: {GENERATION} is written by the transaction itself", "Leave it out")
+        raise MtlsError(f"candidate: {GENERATION} is written by the transaction itself", "Leave it out")
     if not isinstance(text, str) or "\0" in text:
-        raise Problem(f"candidate: {path} is not text", "Give the file's text as a string")
+        raise MtlsError(f"candidate: {path} is not text", "Give the file's text as a string")
 
 
 def _check_entry(configuration: Configuration, entry: str, main_file: str) -> None:
@@ -348,7 +350,7 @@ def _check_entry(configuration: Configuration, entry: str, main_file: str) -> No
     if contexts == {("http",)}:
         return
     found = " and ".join(sorted(" > ".join(context) or "the main context" for context in contexts)) or "nowhere"
-    raise Problem(
+    raise MtlsError(
         f"{ENTRY} has to be included in the http block of {main_file}, but is included {'in ' if contexts else ''}{found}",
         f"Add the line include conf.d/*.conf; to the http block of {main_file}",
     )
@@ -374,7 +376,7 @@ def _check_variables(configuration: Configuration, home: str) -> None:
         if position is None or directive.file.startswith(home) or not directive.args[position:]:
             continue
         if directive.args[position].startswith("$quietdoor_"):
-            raise Problem(
+            raise MtlsError(
                 f"{directive.file} line {directive.line} defines {directive.args[position]}, which belongs to the gate",
                 "Take that line out, or name the variable differently",
             )
@@ -382,7 +384,7 @@ def _check_variables(configuration: Configuration, home: str) -> None:
 
 def _anything_there(conf_path: str) -> bool:
     files = any(os.path.lexists(os.path.join(conf_path, path)) for path in (ENTRY, f"{HOME}/gate"))
-    return files or laid_out(conf_path) or Shelf(conf_path, "gate").committed() is not None
+    return files or laid_out(conf_path) or GenerationStore(conf_path, "gate").committed() is not None
 
 
 def _reason(before: Mapping[str, str], after: Mapping[str, str]) -> str:

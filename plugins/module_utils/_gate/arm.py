@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._common.durations import parse_duration
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.zipapp_builder import build_program
 from .._deploy.deadline import Deadline
 from . import revert_timer
@@ -67,7 +67,7 @@ class Arming:
     def arm(self, nginx: LiveNginx, change: Change) -> Transaction:
         """Arm, and return the transaction. Nothing of the gate is touched.
 
-        :raises Problem: if it cannot be armed; nothing is left of it then.
+        :raises MtlsError: if it cannot be armed; nothing is left of it then.
         """
         deadline = Deadline(self.clock(), self.term)
         name = secrets.token_hex(8)
@@ -88,8 +88,8 @@ class Arming:
                 trigger=started,
             )
             write_transaction(nginx.conf_path, transaction)
-        except (Problem, OSError):
-            with contextlib.suppress(Problem, OSError):
+        except (MtlsError, OSError):
+            with contextlib.suppress(MtlsError, OSError):
                 revert_timer.stop(nginx.conf_path, None, own=False)
             # A process that was started sees that its settings are gone.
             clear_away(nginx.conf_path)
@@ -104,11 +104,11 @@ class Arming:
 def term_from(text: str, option: str) -> float:
     """Return after how many seconds the gate goes back.
 
-    :raises Problem: if that is no duration, too short to prove anything, or too long to be locked out.
+    :raises MtlsError: if that is no duration, too short to prove anything, or too long to be locked out.
     """
     term = parse_duration(text, option).total_seconds()
     if not SHORTEST <= term <= LONGEST:
-        raise Problem(
+        raise MtlsError(
             f"{option}: {text} is not between {SHORTEST}s and 1h", "Choose a time in which the probes can end, as 5m"
         )
     return term

@@ -17,12 +17,12 @@ import shutil
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import PUBLIC_DIR, PUBLIC_FILE, make_directory, sync_directory, write_atomic
 from .._contracts.status_protocol import Endpoint, endpoints_from
 from .._deploy.deadline import Deadline, deadline_from, in_words
 from .._deploy.entry_point import ENTRY_TEXT, read_text
-from .._deploy.generation_store import ARMED, HOME, SPARE, Shelf, locked
+from .._deploy.generation_store import ARMED, HOME, SPARE, GenerationStore, locked
 from .history import read_record
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Snapshot:
 def read_transaction(conf_path: str) -> Transaction | None:
     """Return the transaction that holds this host, or the last one that did; None if there was none.
 
-    :raises Problem: if the file that says so is damaged.
+    :raises MtlsError: if the file that says so is damaged.
     """
     path = os.path.join(conf_path, STATE)
     text = read_text(path)
@@ -124,8 +124,8 @@ def read_transaction(conf_path: str) -> Transaction | None:
         return None
     try:
         return _transaction_from(json.loads(text))
-    except (ValueError, KeyError, TypeError, AttributeError, Problem):
-        raise Problem(
+    except (ValueError, KeyError, TypeError, AttributeError, MtlsError):
+        raise MtlsError(
             f"{path} is not what this collection put there",
             "Look at what nginx serves; move the file away, and run role gate again",
         ) from None
@@ -165,7 +165,7 @@ def read_snapshot(conf_path: str, base: int | None) -> Snapshot:
     """Return the snapshot, or where it is gone, what is known of the generation that it was made of.
 
     :param base: the generation to go back to, None for no gate.
-    :raises Problem: if nothing is known of it.
+    :raises MtlsError: if nothing is known of it.
     """
     for relative in _SNAPSHOT:
         try:
@@ -177,10 +177,10 @@ def read_snapshot(conf_path: str, base: int | None) -> Snapshot:
         return Snapshot({}, None)
     record = read_record(conf_path, base)
     # The record holds the texts as they were proven; the files may have been changed since, but are better than nothing.
-    files = record.files if record else Shelf(conf_path, "gate").files(base)
+    files = record.files if record else GenerationStore(conf_path, "gate").files(base)
     if files:
         return Snapshot(files, ENTRY_TEXT)
-    raise Problem(
+    raise MtlsError(
         f"The snapshot of gate generation {base} in {conf_path}/{ARMED} is gone, and so are the generation and its record",
         f"Move {conf_path}/{STATE} away, and run step rollback with a kept generation, or role gate",
     )
@@ -228,7 +228,7 @@ def _reserve_room(conf_path: str) -> None:
     path = os.path.join(conf_path, _BALLAST)
     if not laid_out(conf_path) or os.path.lexists(path):
         return
-    with contextlib.suppress(OSError, Problem):
+    with contextlib.suppress(OSError, MtlsError):
         transaction = read_transaction(conf_path)
         if transaction is not None and not transaction.over:
             snapshot = read_snapshot(conf_path, transaction.base)

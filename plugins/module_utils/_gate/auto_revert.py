@@ -16,12 +16,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.system_errors import problem_of
 from .._deploy.deadline import deadline_from, in_words, read_clocks
-from .._deploy.entry_point import ENTRY, ENTRY_TEXT, place, write_included
-from .._deploy.generation_store import HOME, Shelf
-from .._deploy.live_generation import prove
+from .._deploy.entry_point import ENTRY, ENTRY_TEXT, activate, write_included
+from .._deploy.generation_store import HOME, GenerationStore
+from .._deploy.live_generation import wait_until_live
 from .._deploy.module_options import kept, nginx_from, seconds
 from . import revert_timer
 from .armed_state import (
@@ -70,7 +70,7 @@ def settle(nginx: LiveNginx, now: Moment, rules: Rules) -> Transaction | None:
     """Bring to an end what was decided or is due, and clear away what a killed run left. Call it under the lock.
 
     :return: the transaction that holds this host now, None if none does.
-    :raises Problem: if a revert cannot be brought to its end.
+    :raises MtlsError: if a revert cannot be brought to its end.
     """
     transaction = read_transaction(nginx.conf_path)
     if transaction is not None and transaction.phase == COMMITTING:
@@ -88,10 +88,10 @@ def settle(nginx: LiveNginx, now: Moment, rules: Rules) -> Transaction | None:
 def refuse_if_held(transaction: Transaction | None) -> None:
     """Make sure that no other transaction holds this host.
 
-    :raises Problem: if one does; it says whose, since when, and until when.
+    :raises MtlsError: if one does; it says whose, since when, and until when.
     """
     if transaction is not None:
-        raise Problem(
+        raise MtlsError(
             f"This host is held by {transaction}; unless it is committed, the gate goes back by itself at "
             f"{in_words(transaction.deadline.wall)}. Nothing was changed",
             "Wait for it, or take it back now with step revert",
@@ -105,7 +105,7 @@ def commit(nginx: LiveNginx, transaction: Transaction, rules: Rules) -> None:
 
 def finish_commit(nginx: LiveNginx, transaction: Transaction, rules: Rules) -> None:
     """Do what follows from the decision to commit; it may have been done in part."""
-    shelf = Shelf(nginx.conf_path, "gate")
+    shelf = GenerationStore(nginx.conf_path, "gate")
     shelf.commit(transaction.target)
     write_included(nginx.conf_path, transaction.included)
     shelf.prune(rules.keep)
@@ -116,7 +116,7 @@ def finish_commit(nginx: LiveNginx, transaction: Transaction, rules: Rules) -> N
 def take_back(nginx: LiveNginx, transaction: Transaction, now: Moment, why: str, rules: Rules) -> None:
     """Decide that a transaction does not stay, and put the snapshot back. Call it under the lock, unless it was committed.
 
-    :raises Problem: if nginx does not take it; the next call tries again.
+    :raises MtlsError: if nginx does not take it; the next call tries again.
     """
     make_room(nginx.conf_path)
     if transaction.phase == ARMED_PHASE:
@@ -127,7 +127,7 @@ def take_back(nginx: LiveNginx, transaction: Transaction, now: Moment, why: str,
             if not transaction.due(now):
                 raise
     _put_back(nginx, transaction, rules)
-    shelf = Shelf(nginx.conf_path, "gate")
+    shelf = GenerationStore(nginx.conf_path, "gate")
     if transaction.target not in (None, transaction.base):
         shelf.discard(transaction.target or 0)
     prune_records(nginx.conf_path, shelf.stored())
@@ -141,14 +141,14 @@ def release(nginx: LiveNginx, transaction: Transaction, why: str, rules: Rules) 
 
 def _put_back(nginx: LiveNginx, transaction: Transaction, rules: Rules) -> None:
     snapshot = read_snapshot(nginx.conf_path, transaction.base)
-    shelf, base = Shelf(nginx.conf_path, "gate"), transaction.base
+    shelf, base = GenerationStore(nginx.conf_path, "gate"), transaction.base
     if base is not None and shelf.live() != base and shelf.files(base) != snapshot.files:
         shelf.restore(base, snapshot.files)
-    place(shelf, os.path.join(nginx.conf_path, ENTRY), base, snapshot.entry or ENTRY_TEXT)
+    activate(shelf, os.path.join(nginx.conf_path, ENTRY), base, snapshot.entry or ENTRY_TEXT)
     nginx.test()
     if _runs(nginx, transaction):
         nginx.reload()
-        prove(nginx, transaction.before, shelf.kind, base, rules.prove_timeout)
+        wait_until_live(nginx, transaction.before, shelf.kind, base, rules.prove_timeout)
     if shelf.committed() != base:
         shelf.commit(base)
 
@@ -219,7 +219,7 @@ def act(*paths: str) -> int:
 def fire(settings: Mapping[str, Any], now: Moment) -> str:
     """Bring the transaction to its end, and say how it ended.
 
-    :raises Problem: if that cannot be done yet.
+    :raises MtlsError: if that cannot be done yet.
     """
     nginx = nginx_from(settings)
     with locked_with_room(nginx.conf_path):
@@ -241,7 +241,7 @@ def _deadline(settings: Mapping[str, Any], found: Mapping[str, Any] | None) -> D
     kept = found is not None and found["id"] == settings["id"]
     try:
         transaction = read_transaction(settings["conf_path"])
-    except (Problem, OSError):
+    except (MtlsError, OSError):
         return deadline_from(settings["deadline"])  # fire() reports it
     if transaction is not None and transaction.id == settings["id"]:
         # Where a killed run has ended it, what that run left is cleared away at the deadline.

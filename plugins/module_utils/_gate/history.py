@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import PUBLIC_DIR, PUBLIC_FILE, make_directory, write_atomic
 from .._contracts.gate_manifest import read_manifest
 from .._deploy.deadline import in_iso
@@ -21,7 +21,7 @@ from .._deploy.generation_store import HOME, RECORDS
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from .._deploy.generation_store import Shelf
+    from .._deploy.generation_store import GenerationStore
 
 _FORMAT = 1
 
@@ -65,7 +65,7 @@ class Drift:
         return sorted({*self.written, *self.found})
 
 
-class Drifted(Problem):
+class Drifted(MtlsError):
     """Somebody's work by hand is in the way."""
 
     def __init__(self, drift: Drift) -> None:
@@ -129,7 +129,7 @@ def prune_records(conf_path: str, stored: Collection[int]) -> None:
             os.unlink(os.path.join(directory, name))
 
 
-def find_drift(conf_path: str, shelf: Shelf) -> Drift:
+def find_drift(conf_path: str, shelf: GenerationStore) -> Drift:
     """Return in which files the live gate is not what the last transaction left."""
     live = shelf.live()
     entry = read_text(os.path.join(conf_path, ENTRY))

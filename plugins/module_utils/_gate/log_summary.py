@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from .._contracts.status_protocol import PATH
+from .._contracts.status_protocol import STATUS_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterable
@@ -32,7 +32,7 @@ _SCHEME_AND_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
 
 
 @dataclass
-class Sighting:
+class Occurrences:
     """How often, and when first and last (UTC), and with which certificates: serial, upper-case -> when last."""
 
     count: int = 0
@@ -61,10 +61,10 @@ class Source:
 
 
 @dataclass
-class Tally:
+class BoundedCounter:
     """Sightings by key, a limited number of keys; ``beyond`` counts the rest."""
 
-    seen: dict[Hashable, Sighting] = field(default_factory=dict)
+    seen: dict[Hashable, Occurrences] = field(default_factory=dict)
     beyond: int = 0
 
     def add(self, key: Hashable, at: datetime, serial: str = "", *, always: bool = False) -> None:
@@ -72,7 +72,7 @@ class Tally:
         if key not in self.seen and len(self.seen) >= _MOST and not always:
             self.beyond += 1
             return
-        self.seen.setdefault(key, Sighting()).add(at, serial)
+        self.seen.setdefault(key, Occurrences()).add(at, serial)
 
 
 @dataclass
@@ -88,16 +88,16 @@ class Evidence:
     :param probed: how many requests without a good certificate were those of a probe.
     """
 
-    people: Tally = field(default_factory=Tally)
-    unanswered: Tally = field(default_factory=Tally)
-    excluded: Tally = field(default_factory=Tally)
-    would_deny: Tally = field(default_factory=Tally)
-    fallback: Tally = field(default_factory=Tally)
-    denied: Tally = field(default_factory=Tally)
+    people: BoundedCounter = field(default_factory=BoundedCounter)
+    unanswered: BoundedCounter = field(default_factory=BoundedCounter)
+    excluded: BoundedCounter = field(default_factory=BoundedCounter)
+    would_deny: BoundedCounter = field(default_factory=BoundedCounter)
+    fallback: BoundedCounter = field(default_factory=BoundedCounter)
+    denied: BoundedCounter = field(default_factory=BoundedCounter)
     probed: int = 0
 
 
-def weigh(
+def summarize(
     requests: Iterable[Request], since: datetime | None, exclude: Collection[str], *, from_files: bool = False
 ) -> Evidence:
     """Return what the requests show.
@@ -127,7 +127,7 @@ def weigh(
     return evidence
 
 
-def _tally_of(evidence: Evidence, request: Request, exclude: Collection[str], *, from_files: bool) -> Tally:
+def _tally_of(evidence: Evidence, request: Request, exclude: Collection[str], *, from_files: bool) -> BoundedCounter:
     if request.name in exclude:
         return evidence.excluded
     return evidence.people if _answered(request, from_files=from_files) else evidence.unanswered
@@ -144,4 +144,4 @@ def _asks_the_gate(uri: str) -> bool:
     """Whether nginx takes it for the address of the gate itself, however it is spelled."""
     path = unquote(re.split("[?#]", _SCHEME_AND_HOST.sub("", uri, count=1), maxsplit=1)[0], errors="replace")
     path = posixpath.normpath(re.sub("/+", "/", path))
-    return path == PATH or path.startswith(f"{PATH}/")
+    return path == STATUS_PATH or path.startswith(f"{STATUS_PATH}/")

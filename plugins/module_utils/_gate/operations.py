@@ -11,12 +11,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
-from .._contracts.gate_manifest import live_deadlines, manifest_endpoints
+from .._common.errors import MtlsError
+from .._contracts.gate_manifest import deadlines_of, manifest_endpoints
 from .._deploy.deadline import in_words
 from .._deploy.entry_point import GENERATION
-from .._deploy.generation_store import HOME, Shelf, locked
-from .._deploy.live_generation import endpoints_of_live_gate, tells
+from .._deploy.generation_store import HOME, GenerationStore, locked
+from .._deploy.live_generation import endpoints_of_live_gate, is_live
 from .armed_state import COMMITTED, COMMITTING, Transaction, locked_with_room, read_transaction
 from .auto_revert import Rules, settle, take_back
 from .auto_revert import commit as commit_transaction
@@ -87,7 +87,7 @@ def commit(nginx: LiveNginx, name: str, now: Moment, rules: Rules, *, check_mode
     """Let a transaction stay.
 
     :param name: its id.
-    :raises Problem: if it went back, its time is up, or nginx does not serve what it brought.
+    :raises MtlsError: if it went back, its time is up, or nginx does not serve what it brought.
     """
     with _at_work(nginx, check_mode=check_mode):
         transaction = _known(nginx, name)
@@ -110,7 +110,7 @@ def revert(nginx: LiveNginx, name: str, operator: str, now: Moment, rules: Rules
 
     :param name: its id; empty for whichever holds this host.
     :param operator: who wants it.
-    :raises Problem: if it was committed, or nginx does not take the old gate.
+    :raises MtlsError: if it was committed, or nginx does not take the old gate.
     """
     with _at_work(nginx, check_mode=check_mode):
         transaction = _known(nginx, name) if name else read_transaction(nginx.conf_path)
@@ -120,7 +120,7 @@ def revert(nginx: LiveNginx, name: str, operator: str, now: Moment, rules: Rules
             transaction = _settled(nginx, transaction, now, rules)
         if transaction.phase in (COMMITTING, COMMITTED):
             if name:
-                raise Problem(f"{_sentence(transaction)} was committed", "Go back with step rollback")
+                raise MtlsError(f"{_sentence(transaction)} was committed", "Go back with step rollback")
             return End("unchanged", "no transaction holds this host", transaction)
         if transaction.over:
             return End("unchanged", f"it went back before: {transaction.why}", transaction)
@@ -139,9 +139,9 @@ def _settled(nginx: LiveNginx, transaction: Transaction, now: Moment, rules: Rul
 def _take_back(nginx: LiveNginx, transaction: Transaction, now: Moment, why: str, rules: Rules) -> None:
     try:
         take_back(nginx, transaction, now, why, rules)
-    except Problem as problem:
-        raise Problem(
-            f"{problem.what}. The armed revert keeps trying to bring {_base(transaction)} back", problem.mend
+    except MtlsError as problem:
+        raise MtlsError(
+            f"{problem.what}. The armed revert keeps trying to bring {_base(transaction)} back", problem.hint
         ) from None
 
 
@@ -149,23 +149,23 @@ def candidate_of(conf_path: str, generation: int) -> tuple[dict[str, str], tuple
     """Return a kept generation as a candidate, with its endpoints.
 
     :param generation: 0 for no gate.
-    :raises Problem: if it is not kept.
+    :raises MtlsError: if it is not kept.
     """
     if generation == 0:
         return {}, ()
     record = read_record(conf_path, generation)
-    if record is None or generation not in Shelf(conf_path, "gate").stored():
-        kept = ", ".join(map(str, sorted(Shelf(conf_path, "gate").stored()))) or "none"
-        raise Problem(
+    if record is None or generation not in GenerationStore(conf_path, "gate").stored():
+        kept = ", ".join(map(str, sorted(GenerationStore(conf_path, "gate").stored()))) or "none"
+        raise MtlsError(
             f"Gate generation {generation} is not kept on this host (kept are: {kept})", "Choose one of those"
         )
     files = {path: text for path, text in record.files.items() if path != GENERATION}
     return files, manifest_endpoints(files.get("manifest.json", ""))
 
 
-def look(nginx: LiveNginx) -> Status:
+def status(nginx: LiveNginx) -> Status:
     """Return what there is to see. Nothing is changed or waited for."""
-    shelf = Shelf(nginx.conf_path, "gate")
+    shelf = GenerationStore(nginx.conf_path, "gate")
     transaction = read_transaction(nginx.conf_path)
     held = transaction is not None and not transaction.over
     return Status(
@@ -183,12 +183,12 @@ def look(nginx: LiveNginx) -> Status:
 def _asked(nginx: LiveNginx, transaction: Transaction | None) -> Sequence[Endpoint]:
     try:
         live = endpoints_of_live_gate(nginx.conf_path) or ()
-    except Problem:
+    except MtlsError:
         live = ()  # edited by hand; that is shown as such
     return sorted({*live, *(transaction.after if transaction else ())})
 
 
-def _kept(conf_path: str, shelf: Shelf, generation: int) -> Kept:
+def _kept(conf_path: str, shelf: GenerationStore, generation: int) -> Kept:
     record, found = read_record(conf_path, generation), shelf.files(generation)
     files, sha256 = record.files if record else found, digest(found)
     return Kept(
@@ -206,7 +206,7 @@ def _kept(conf_path: str, shelf: Shelf, generation: int) -> Kept:
 def _closed(manifest: str, now: float) -> tuple[str, ...]:
     """Return the sites whose window has closed, as the text of a manifest.json tells."""
     try:
-        deadlines = live_deadlines(json.loads(manifest))
+        deadlines = deadlines_of(json.loads(manifest))
     except ValueError:
         return ()
     return tuple(sorted(site for site, deadline in deadlines.items() if deadline <= now))
@@ -232,25 +232,25 @@ def _known(nginx: LiveNginx, name: str) -> Transaction:
     if transaction is not None and transaction.id == name:
         return transaction
     last = f"; the last one was {transaction}" if transaction else ""
-    raise Problem(
+    raise MtlsError(
         f"There is no transaction {name or 'without an id'} on this host{last}", "Use the id that step begin returned"
     )
 
 
 def _check_served(nginx: LiveNginx, transaction: Transaction) -> None:
-    shelf = Shelf(nginx.conf_path, "gate")
+    shelf = GenerationStore(nginx.conf_path, "gate")
     refuse_drift(find_drift(nginx.conf_path, shelf))
-    if shelf.live() != transaction.target or not tells(nginx, transaction.after, shelf.kind, transaction.target):
-        raise Problem(
+    if shelf.live() != transaction.target or not is_live(nginx, transaction.after, shelf.kind, transaction.target):
+        raise MtlsError(
             f"The running nginx does not serve what {transaction} brought, so it cannot be committed; the gate goes back at "
             f"{in_words(transaction.deadline.wall)}",
             "Look into nginx's error log; begin again afterwards",
         )
 
 
-def _went_back(transaction: Transaction) -> Problem:
+def _went_back(transaction: Transaction) -> MtlsError:
     why = f": {transaction.why}" if transaction.why else ""
-    return Problem(
+    return MtlsError(
         f"{_sentence(transaction)} cannot be committed any more, the gate went back to {_base(transaction)}{why}",
         "Begin again, and commit in time",
     )

@@ -20,7 +20,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from .._common.commands import run_command
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import PUBLIC_FILE, opened, write_atomic
 from .._deploy.deadline import in_words
 from .armed_state import PROGRAM, SETTINGS, Trigger
@@ -79,11 +79,11 @@ WantedBy=timers.target
 def choose(wanted: str) -> str:
     """Return ``systemd`` or ``process``: what was asked for, or for ``auto`` systemd where it runs.
 
-    :raises Problem: if systemd was asked for and does not run.
+    :raises MtlsError: if systemd was asked for and does not run.
     """
     runs = os.path.isdir(_RUNNING)
     if wanted == "systemd" and not runs:
-        raise Problem(
+        raise MtlsError(
             "systemd does not run on this host, so no unit could take the gate back", "Set revert_mechanism to auto"
         )
     return wanted if wanted != "auto" else ("systemd" if runs else "process")
@@ -92,7 +92,7 @@ def choose(wanted: str) -> str:
 def start(kind: str, conf_path: str, deadline: Deadline) -> Trigger:
     """Start what makes the revert come. Its program and settings have to be there.
 
-    :raises Problem: if it does not start.
+    :raises MtlsError: if it does not start.
     """
     return _start_units(conf_path, deadline) if kind == "systemd" else _start_process(conf_path)
 
@@ -172,7 +172,7 @@ def _start_units(conf_path: str, deadline: Deadline) -> Trigger:
 def _systemctl(*words: str) -> None:
     done = run_command(["systemctl", *words])
     if done.code != 0:
-        raise Problem(
+        raise MtlsError(
             f"The revert could not be armed: systemctl {' '.join(words)} failed: {done.words}",
             "Mend what systemctl names; nothing is changed that could not be taken back",
         )
@@ -196,7 +196,7 @@ def _start_process(conf_path: str) -> Trigger:
     pid = done.out.strip()
     since = started(int(pid)) if pid.isdigit() else ""
     if done.code != 0 or not since:
-        raise Problem(f"The revert could not be armed: its process said {done.words}", "Run the play again")
+        raise MtlsError(f"The revert could not be armed: its process said {done.words}", "Run the play again")
     return Trigger("process", pid=int(pid), started=since)
 
 

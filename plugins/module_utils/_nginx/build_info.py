@@ -10,7 +10,7 @@ import re
 import shlex
 from dataclasses import dataclass
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 
 _VERSION = re.compile(r"^[\w-]+ version: (?P<product>[\w-]+)/(?P<version>[0-9]+(?:\.[0-9]+){1,3})", re.MULTILINE)
 _TLS = re.compile(r"^built with (?P<built>.+?)(?: \(running with (?P<running>.+)\))?$", re.MULTILINE)
@@ -79,11 +79,11 @@ class Build:
 def parse_build(text: str) -> Build:
     """Return what ``nginx -V`` printed.
 
-    :raises Problem: if this is not the output of an nginx.
+    :raises MtlsError: if this is not the output of an nginx.
     """
     version = _VERSION.search(text)
     if not version:
-        raise Problem(
+        raise MtlsError(
             f"nginx -V printed no version but {text.strip()[:120]!r}", "Set gate_nginx_binary to the nginx binary"
         )
     tls = _TLS.search(text)

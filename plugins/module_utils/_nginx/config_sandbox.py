@@ -32,7 +32,7 @@ _NAME = re.compile(rf"{_PREFIX}([0-9]+)-.+")
 _OUTSIDE = ".quietdoor-outside"
 
 
-class Scratch:
+class ConfigSandbox:
     """The copy of ``conf_path`` at ``root``."""
 
     def __init__(self, conf_path: str, root: str) -> None:
@@ -119,14 +119,14 @@ def in_live_words(text: str, root: str, conf_path: str) -> str:
 
 
 @contextlib.contextmanager
-def scratch_copy(conf_path: str, main_file: str, changes: Mapping[str, str | None]) -> Iterator[Scratch]:
+def sandbox_copy(conf_path: str, main_file: str, changes: Mapping[str, str | None]) -> Iterator[ConfigSandbox]:
     """Make a scratch copy with ``changes`` in it, and remove it in the end.
 
     :param main_file: the name of the main configuration file.
     :param changes: relative path -> text, or None for a file or directory to leave out; taken in this order.
     """
     with private_directory() as root:
-        scratch = Scratch(conf_path, root)
+        scratch = ConfigSandbox(conf_path, root)
         for relative, text in changes.items():
             if text is None:
                 scratch.remove(relative)

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from .._common.commands import SHOWN_LINES, decoded, find_command, run_command
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import opened
 from .build_info import parse_build
 from .config_lexer import Unreadable
@@ -48,23 +48,25 @@ class Nginx:
     def check(self) -> None:
         """Make sure that the commands can work on this configuration.
 
-        :raises Problem: otherwise.
+        :raises MtlsError: otherwise.
         """
         self._check_installed()
         if "-t" not in self.test_argv:
-            raise Problem(
+            raise MtlsError(
                 f"test_argv {list(self.test_argv)} does not hold -t",
                 "Write -t as a word of its own, as in [nginx, -t]",
             )
         if not os.path.isabs(self.conf_path) or not os.path.isfile(self.conf_file):
-            raise Problem(f"{self.conf_file} does not exist", "Set gate_nginx_conf_path to the directory of nginx.conf")
+            raise MtlsError(
+                f"{self.conf_file} does not exist", "Set gate_nginx_conf_path to the directory of nginx.conf"
+            )
         self._check_same_configuration()
 
     @cached_property
     def build(self) -> Build:
         """What ``nginx -V`` says.
 
-        :raises Problem: if nginx is not installed.
+        :raises MtlsError: if nginx is not installed.
         """
         self._check_installed()
         done = run_command([self.binary, "-V"])
@@ -83,36 +85,36 @@ class Nginx:
     def test(self) -> None:
         """Test the configuration as it lies there.
 
-        :raises Problem: with nginx's own words.
+        :raises MtlsError: with nginx's own words.
         """
         done = run_command(self.test_argv)
         if done.code != 0:
-            raise Problem(f"nginx refuses the configuration: {done.words}", "Mend what nginx names")
+            raise MtlsError(f"nginx refuses the configuration: {done.words}", "Mend what nginx names")
 
     def dump(self, conf_file: str, opaque: Collection[str] = ()) -> Configuration:
         """Test the configuration in ``conf_file`` and return what it amounts to.
 
-        :raises Problem: with nginx's own words if it refuses the configuration.
+        :raises MtlsError: with nginx's own words if it refuses the configuration.
         """
         try:
             return read_dump(self._dumped(conf_file), opaque)
         except Unreadable as error:
-            raise Problem(f"The configuration that nginx -T printed cannot be read: {error}", "Report this") from None
+            raise MtlsError(f"The configuration that nginx -T printed cannot be read: {error}", "Report this") from None
 
     def files(self, conf_file: str) -> dict[str, str]:
         """Test the configuration in ``conf_file`` and return the text of every file of it, in the order nginx opens them.
 
-        :raises Problem: with nginx's own words if it refuses the configuration.
+        :raises MtlsError: with nginx's own words if it refuses the configuration.
         """
         try:
             return split_dump(self._dumped(conf_file))
         except Unreadable as error:
-            raise Problem(f"The configuration that nginx -T printed cannot be read: {error}", "Report this") from None
+            raise MtlsError(f"The configuration that nginx -T printed cannot be read: {error}", "Report this") from None
 
     def _dumped(self, conf_file: str) -> str:
         done = run_command(self._dump_argv(conf_file))
         if done.code != 0:
-            raise Problem(f"nginx refuses the configuration: {done.words}", "Mend what nginx names")
+            raise MtlsError(f"nginx refuses the configuration: {done.words}", "Mend what nginx names")
         return done.out
 
     def main_file_alone(self) -> Configuration:
@@ -126,11 +128,11 @@ class Nginx:
     def reload(self) -> None:
         """Tell the running nginx to take the configuration.
 
-        :raises Problem: if the command fails. That it succeeds proves nothing.
+        :raises MtlsError: if the command fails. That it succeeds proves nothing.
         """
         done = run_command(self.reload_argv)
         if done.code != 0:
-            raise Problem(f"{' '.join(self.reload_argv)} failed: {done.words}", "Mend what it names")
+            raise MtlsError(f"{' '.join(self.reload_argv)} failed: {done.words}", "Mend what it names")
 
     def workers(self, configuration: Configuration) -> frozenset[int]:
         """Return the workers that accept connections: children of the master whose title does not say that they shut down.
@@ -144,13 +146,13 @@ class Nginx:
         """Wait until none of the former ``workers`` accepts connections: as long as one does, it may answer as before the reload.
 
         :param timeout: seconds.
-        :raises Problem: if that does not come about.
+        :raises MtlsError: if that does not come about.
         """
         deadline = time.monotonic() + timeout
         while workers & self.workers(configuration):
             if time.monotonic() >= deadline:
                 named = ", ".join(map(str, sorted(workers & self.workers(configuration))))
-                raise Problem(
+                raise MtlsError(
                     f"After {timeout:g} s former workers of nginx still accept connections (process {named})",
                     "Find out what keeps them from shutting down; a restart of nginx ends them",
                 )
@@ -196,7 +198,7 @@ class Nginx:
 
     def _check_installed(self) -> None:
         if find_command(self.binary) is None:
-            raise Problem(
+            raise MtlsError(
                 f"nginx is not installed on {platform.node()}: there is no command {self.binary}",
                 "Install the package nginx or set gate_nginx_binary",
             )
@@ -210,7 +212,7 @@ class Nginx:
             and os.path.isabs(named)
             and os.path.realpath(os.path.dirname(named)) != os.path.realpath(self.conf_path)
         ):
-            raise Problem(
+            raise MtlsError(
                 f"{' '.join(self.test_argv)} tests {named}, which is not in {self.conf_path}",
                 "Set gate_nginx_conf_path, gate_nginx_test_argv and gate_nginx_reload_argv to one and the same nginx "
                 "(its option is -c)",

@@ -12,7 +12,7 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import opened
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def check_free(wanted: Iterable[tuple[str, int]], master: int) -> None:
     Where the holder cannot be seen (no Linux, no right to look), nothing is said: the proof after the reload will tell.
 
     :param master: the process id of the nginx that will listen there; what it holds itself is free for it.
-    :raises Problem: naming the process that holds one of them.
+    :raises MtlsError: naming the process that holds one of them.
     """
     for address, port in _widest(set(wanted)):
         if _can_bind(address, port):
@@ -53,7 +53,7 @@ def check_free(wanted: Iterable[tuple[str, int]], master: int) -> None:
         holders = [holder for found in _overlapping(address, port) for holder in _holders(found.inode)]
         if holders and all(holder.pid != master for holder in holders):
             held_by = holders[0]
-            raise Problem(
+            raise MtlsError(
                 f"Port {port} on {address} is taken by process {held_by.pid} ({held_by.name}), so nginx could not listen there",
                 "Stop that process, or give the site another port or address",
             )

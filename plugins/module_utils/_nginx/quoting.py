@@ -12,7 +12,7 @@ from __future__ import annotations
 import string
 import unicodedata
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 
 # NGX_CONF_BUFFER is 4096: the text between the quotes, the closing quote and the character after it must fit.
 LONGEST_TOKEN = 4094
@@ -22,10 +22,10 @@ _PLAIN_IN_PATTERN = frozenset(f"{string.ascii_letters}{string.digits} _,=@:/-'".
 def quote(value: str) -> str:
     """Return ``value`` as one quoted token for a directive whose arguments may hold variables.
 
-    :raises Problem: if nginx cannot carry the text: control characters, ``$`` (it has no escape there), too long.
+    :raises MtlsError: if nginx cannot carry the text: control characters, ``$`` (it has no escape there), too long.
     """
     if "$" in value:
-        raise Problem(
+        raise MtlsError(
             f"{_shown(value)} holds a $, which nginx would take for a variable; it has no way to escape one",
             "Write it without the $",
         )
@@ -35,13 +35,13 @@ def quote(value: str) -> str:
 def quote_verbatim(value: str) -> str:
     """Return ``value`` as one quoted token for a place where nginx knows no variables: the path of an include, a key of a map.
 
-    :raises Problem: if nginx cannot carry the text: control characters, or too long.
+    :raises MtlsError: if nginx cannot carry the text: control characters, or too long.
     """
     if any(unicodedata.category(char) in ("Cc", "Cs") for char in value):
-        raise Problem(f"{_shown(value)} holds a control character, which is not allowed", "Write it without")
+        raise MtlsError(f"{_shown(value)} holds a control character, which is not allowed", "Write it without")
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     if len(escaped.encode()) > LONGEST_TOKEN:
-        raise Problem(
+        raise MtlsError(
             f"{_shown(value)} is longer than the {LONGEST_TOKEN} bytes that nginx takes in one word", "Shorten it"
         )
     return f'"{escaped}"'
@@ -53,12 +53,12 @@ def regex_exact(text: str) -> str:
     Bytes that could mean something to PCRE are written as ``\xHH``; ``\z`` is used because ``$`` also matches before a final
     newline.
 
-    :raises Problem: if the expression is too long for nginx, or the text is not Unicode.
+    :raises MtlsError: if the expression is too long for nginx, or the text is not Unicode.
     """
     try:
         data = text.encode()
     except UnicodeEncodeError:
-        raise Problem(f"{_shown(text)} is not Unicode text", "Write it without") from None
+        raise MtlsError(f"{_shown(text)} is not Unicode text", "Write it without") from None
     pattern = "".join(chr(byte) if byte in _PLAIN_IN_PATTERN else f"\\x{byte:02x}" for byte in data)
     return quote_verbatim(f"~^{pattern}\\z")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._common.commands import run_command
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .config_lexer import Unreadable
 from .config_parser import parse
 
@@ -40,12 +40,12 @@ def check_server_certificates(candidate: Mapping[str, str], conf_path: str) -> t
 
     :param candidate: the files of a gate, path -> text.
     :param conf_path: the directory to which nginx resolves relative paths.
-    :raises Problem: if openssl is not installed, or if a file is not a configuration.
+    :raises MtlsError: if openssl is not installed, or if a file is not a configuration.
     """
     try:
         used = dict.fromkeys(pair for path, text in sorted(candidate.items()) for pair in _used(path, text))
     except Unreadable as error:
-        raise Problem(f"The candidate is not a valid configuration: {error}", "Correct the candidate") from None
+        raise MtlsError(f"The candidate is not a valid configuration: {error}", "Correct the candidate") from None
     return tuple(_check(file, server_name, conf_path) for file, server_name in used)
 
 

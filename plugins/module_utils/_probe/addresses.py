@@ -10,7 +10,7 @@ import ipaddress
 import re
 import socket
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 
 pass  # MOVED
 
@@ -18,12 +18,12 @@ pass  # MOVED
 def resolve(host: str, port: int) -> str:
     """Return the first address of ``host`` that takes a TCP connection, else the first one of all.
 
-    :raises Problem: if the name has no address.
+    :raises MtlsError: if the name has no address.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise Problem(
+        raise MtlsError(
             f"The name {host!r} does not resolve here: {error}",
             "Correct the name, or say where to connect with option address",
         ) from error
@@ -52,7 +52,7 @@ _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%]+)\]|(?P<host>[^:\[\]/\s]+))(
 def address_from(text: str, default_host: str, default_port: int) -> tuple[str, int]:
     """Return host and port of ``text``, a host or host:port; the defaults where it says nothing.
 
-    :raises Problem: if it is neither.
+    :raises MtlsError: if it is neither.
     """
     if not text:
         return default_host, default_port
@@ -61,7 +61,7 @@ def address_from(text: str, default_host: str, default_port: int) -> tuple[str, 
     match = _ADDRESS.fullmatch(text)
     port = int(match["port"] or default_port) if match else 0
     if not match or not 0 < port <= LAST_PORT:
-        raise Problem(
+        raise MtlsError(
             f"address: {text!r} is no host or host:port", "Write for example 192.0.2.7, web1:8443 or [2001:db8::7]:443"
         )
     return match["six"] or match["host"], port

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import opened
 from .messages import Identity
 
@@ -39,7 +39,7 @@ class Described:
 
 
 @dataclass(frozen=True)
-class Specimens:
+class ForgedCertificates:
     """:param look_alike: None when the real CA's certificate was not given."""
 
     foreign: Identity
@@ -47,18 +47,18 @@ class Specimens:
     look_alike: Identity | None = None
 
 
-class Workshop:
+class ForgedCertificateFactory:
     """Makes specimens in ``directory``, which has to be private and is removed by its owner."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
         self._openssl = shutil.which("openssl")
 
-    def make(self, model: Identity | None, client_ca: str) -> Specimens:
+    def make(self, model: Identity | None, client_ca: str) -> ForgedCertificates:
         """Return false certificates that resemble the client ``model``.
 
         :param client_ca: PEM file of the real CA, for a look-alike of it; empty for none.
-        :raises Problem: if openssl is absent or cannot read the model or the CA.
+        :raises MtlsError: if openssl is absent or cannot read the model or the CA.
         """
         source = model.certificate if model else self._authority("template", "/O=quietdoor probe/CN=Nobody")
         serial = self.describe(source).serial
@@ -66,7 +66,7 @@ class Workshop:
         unrelated = self._authority("foreign-ca", "/O=quietdoor probe/CN=Foreign CA")
         foreign = self._issue("foreign", unrelated, serial)
         look_alike = self._look_alike(self_signed, client_ca, serial) if client_ca else None
-        return Specimens(
+        return ForgedCertificates(
             self._identity(FOREIGN, foreign),
             self._identity(SELF_SIGNED, self_signed),
             self._identity(LOOK_ALIKE, look_alike, "self-signed") if look_alike else None,
@@ -75,7 +75,7 @@ class Workshop:
     def describe(self, certificate: str) -> Described:
         """Return subject and serial of the first certificate in a PEM file.
 
-        :raises Problem: if openssl cannot read it.
+        :raises MtlsError: if openssl cannot read it.
         """
         text = self._run("x509", "-in", certificate, "-noout", "-serial", "-subject", "-nameopt", "RFC2253")
         found = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
@@ -139,7 +139,7 @@ class Workshop:
 
     def _run(self, *arguments: str) -> str:
         if self._openssl is None:
-            raise Problem(
+            raise MtlsError(
                 "The openssl command is not there; the probe makes its false certificates with it",
                 "Install openssl where gate_probe runs, or leave out with option checks what needs such certificates",
             )
@@ -154,7 +154,7 @@ class Workshop:
         )
         if done.returncode != 0:
             said = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise Problem(
+            raise MtlsError(
                 f"openssl {arguments[0]} {_input_of(arguments)}ended with {done.returncode}: {said}",
                 "See that the clients' certificates and client_ca are PEM certificates that openssl can read",
             )

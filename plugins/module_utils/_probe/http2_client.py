@@ -36,7 +36,7 @@ def ask_http2(target: Target, connection: Connection, request: Request) -> Answe
     """Open one connection, send one request without a body by HTTP/2, return what came back.
 
     :param connection: has to offer ALPN and nothing else; a server that does not take it gives NO_ANSWER.
-    :raises Problem: only for files of ours that cannot be used.
+    :raises MtlsError: only for files of ours that cannot be used.
     """
     deadline = time.monotonic() + target.timeout
     opened = open_tls(target, connection, deadline)

@@ -55,7 +55,7 @@ class HeldSession:
 def ask(target: Target, connection: Connection, request: Request) -> Answer:
     """Open one connection, send one request, return what came back.
 
-    :raises Problem: only for files of ours that cannot be used (certificate, key, server CA).
+    :raises MtlsError: only for files of ours that cannot be used (certificate, key, server CA).
     """
     return _ask_plain(target, request) if connection.plain else _ask_tls(target, connection, request)[0]
 

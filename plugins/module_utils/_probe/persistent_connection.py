@@ -32,7 +32,7 @@ class Held:
     def __init__(self, target: Target, connection: Connection) -> None:
         """Connect.
 
-        :raises Problem: for files of ours that cannot be used.
+        :raises MtlsError: for files of ours that cannot be used.
         :raises OSError: if there is no connection.
         """
         context = make_context(target, connection)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import opened
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 def make_context(target: Target, connection: Connection) -> ssl.SSLContext:
     """Return the TLS settings of one connection.
 
-    :raises Problem: for a certificate, key or CA file that cannot be used.
+    :raises MtlsError: for a certificate, key or CA file that cannot be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = connection.verify and connection.sni is not None
@@ -43,7 +43,7 @@ def _load_server_ca(context: ssl.SSLContext, path: str) -> None:
     try:
         context.load_verify_locations(cafile=path)
     except ssl.SSLError as error:
-        raise Problem(
+        raise MtlsError(
             f"server_ca {path} holds no usable PEM certificate ({error.reason or error})",
             "Give the PEM file of the CA that signed the certificate of the gate's web server",
         ) from error
@@ -65,7 +65,7 @@ def _load_identity(context: ssl.SSLContext, identity: Identity) -> None:
     try:
         context.load_cert_chain(identity.certificate, identity.key, password=_no_passphrase)
     except _Encrypted:
-        raise Problem(
+        raise MtlsError(
             f"The key {identity.key} of client {identity.name!r} is encrypted",
             "Give a key without a passphrase, readable by this user alone; the probe asks nobody for one",
         ) from None
@@ -73,13 +73,13 @@ def _load_identity(context: ssl.SSLContext, identity: Identity) -> None:
         raise _unusable(identity, error.reason or "") from error
 
 
-def _unusable(identity: Identity, reason: str) -> Problem:
+def _unusable(identity: Identity, reason: str) -> MtlsError:
     if "KEY_VALUES_MISMATCH" in reason or "KEY_TYPE_MISMATCH" in reason:
-        return Problem(
+        return MtlsError(
             f"The key {identity.key} of client {identity.name!r} is not that of the certificate {identity.certificate}",
             "Give the certificate and the key of one and the same issue",
         )
-    return Problem(
+    return MtlsError(
         f"The certificate {identity.certificate} or the key {identity.key} of client {identity.name!r} "
         f"cannot be used ({reason or 'no PEM in it'})",
         "Give PEM files: the certificate first, then its chain; the key without a passphrase",
@@ -89,7 +89,7 @@ def _unusable(identity: Identity, reason: str) -> Problem:
 def require_readable(what: str, path: str) -> None:
     """Open ``path`` for reading.
 
-    :raises Problem: if that is not possible.
+    :raises MtlsError: if that is not possible.
     """
     try:
         with opened(path, "rb"):
@@ -98,7 +98,7 @@ def require_readable(what: str, path: str) -> None:
         raise _unreadable(what, error) from error
 
 
-def _unreadable(what: str, error: OSError) -> Problem:
-    return Problem(
+def _unreadable(what: str, error: OSError) -> MtlsError:
+    return MtlsError(
         f"{what} cannot be read: {error.strerror or error}", "Correct the path, or let this user read the file"
     )

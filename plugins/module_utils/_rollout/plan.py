@@ -9,12 +9,12 @@ import re
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._sites.models import OPEN
 from .._sites.template_context import endpoints_of, handlers_of
 from .readiness import judge, people_of, rehearsal_of
-from .rollback_target import choose
-from .stage_changes import BACK, STAY, live_stages, plan_moves, refuse_moves
+from .rollback_target import choose_rollback_target
+from .stage_changes import BACK, STAY, live_stages, plan_stage_changes, refuse_stage_changes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from .._sites.models import Site
     from .readiness import Readiness, Rules
-    from .receipts import Thing
-    from .stage_changes import Move
+    from .receipts import RolledOutSite
+    from .stage_changes import StageChange
 
 REFUSING = ("fallback", "enforce")
 _ENVIRONMENT = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -37,7 +37,7 @@ class ChangePlan:
     :param differs: whether the candidate is not what the host serves.
     """
 
-    changes: tuple[Move, ...]
+    changes: tuple[StageChange, ...]
     differs: bool
 
     @property
@@ -142,9 +142,9 @@ class RolloutPlan:
     """
 
     messages: tuple[str, ...]
-    required: tuple[Thing, ...]
-    provable: tuple[Thing, ...]
-    refusal: Problem | None
+    required: tuple[RolledOutSite, ...]
+    provable: tuple[RolledOutSite, ...]
+    refusal: MtlsError | None
 
 
 def present(sites: Iterable[Site]) -> tuple[Site, ...]:
@@ -159,17 +159,17 @@ def plan_changes(
 
     :param manifest: that of the live gate; empty without a gate, None if it cannot be read.
     :param test: the result of module gate_transaction, step ``test``.
-    :raises Problem: if the candidate could not be tested, or if a change is refused.
+    :raises MtlsError: if the candidate could not be tested, or if a change is refused.
     """
     differs = test["action"] != "unchanged"
     if present(sites) and differs and not test["tested"]:
-        raise Problem(
+        raise MtlsError(
             f"No trust is installed on {host}, so its gate was neither tested nor changed",
             "Run playbook quietdoor.mtls.trust first",
         )
-    changes = plan_moves(sites, manifest, test["open_elsewhere"], test["differing"], force=force)
+    changes = plan_stage_changes(sites, manifest, test["open_elsewhere"], test["differing"], force=force)
     if not force:
-        refuse_moves(changes)
+        refuse_stage_changes(changes)
     return ChangePlan(changes, differs)
 
 
@@ -180,7 +180,7 @@ def log_files(sites: Iterable[Site], manifest: object, directory: str) -> tuple[
     """
     try:
         stages = live_stages(manifest)
-    except Problem:
+    except MtlsError:
         stages = {}
     return tuple(
         LogFile(
@@ -247,14 +247,14 @@ def trust_problems(trust: Mapping[str, Any]) -> list[str]:
 def check_trust(sites: Iterable[Site], trust: Mapping[str, Any], client: ProbeClient, host: str) -> None:
     """Raise an error if the installed trust would refuse clients, or the probe client.
 
-    :raises Problem: if so.
+    :raises MtlsError: if so.
     """
     guarded = present(sites)
     if not guarded:
         return
     problems = trust_problems(trust)
     if problems:
-        raise Problem(
+        raise MtlsError(
             f"Nothing was moved: {'; '.join(problems).rstrip('.')}", "Run playbook quietdoor.mtls.trust, and look again"
         )
     if needs_probe_client(guarded):
@@ -269,11 +269,11 @@ def needs_probe_client(sites: Iterable[Site]) -> bool:
 def check_server_certificates(certificates: Iterable[ServerCertificate]) -> None:
     """Raise an error if browsers would warn of a server certificate, because of its name or its end.
 
-    :raises Problem: if so.
+    :raises MtlsError: if so.
     """
     wrong = [one for one in certificates if one.problem]
     if wrong:
-        raise Problem(
+        raise MtlsError(
             f"Nothing was moved: {'; '.join(_certificate_problem(one) for one in wrong)}",
             f"Install the right certificate, and {_AGAIN}",
         )
@@ -283,7 +283,7 @@ def plan_rollout(
     sites: Sequence[Site],
     changes: ChangePlan,
     readiness: Sequence[SiteReadiness],
-    digests: Sequence[Thing],
+    digests: Sequence[RolledOutSite],
     *,
     trust: Mapping[str, Any],
     certificates: Sequence[ServerCertificate],
@@ -302,7 +302,7 @@ def plan_rollout(
     messages = [*_trust_messages(sites, trust, only_back=changes.only_back)]
     messages += [line for one in shown for line in one.readiness.table()]
     messages += [str(change) for change in changes.changes]
-    required: tuple[Thing, ...] = ()
+    required: tuple[RolledOutSite, ...] = ()
     refusal = None
     try:
         if not changes.only_back:
@@ -313,7 +313,7 @@ def plan_rollout(
             _check_all_read(unread)
             _check_ready(shown)
         required = _required_receipts(changes, digests, receipts, force=force)
-    except Problem as problem:
+    except MtlsError as problem:
         refusal = problem
     provable = tuple(digest for digest in digests if digest.stage != "absent")
     return RolloutPlan(tuple(messages), required, provable, refusal)
@@ -357,20 +357,20 @@ def _trust_messages(sites: Sequence[Site], trust: Mapping[str, Any], *, only_bac
 def _check_probe_client(people: Iterable[Mapping[str, Any]], client: ProbeClient, host: str) -> None:
     serials = {str(one["name"]): [str(serial) for serial in one["serials"]] for one in people}
     if client.name not in serials:
-        raise Problem(
+        raise MtlsError(
             f"{client.name} holds no valid certificate, so nothing could be proven from outside",
             f"Add {{name: {client.name}, common_name: Door probe}} to authority_roster and run playbook quietdoor.mtls.trust, "
             "or name another client with rollout_probe_client",
         )
     if client.found != (True, True):
         certificate = client.certificate or "rollout_probe_certificate is not set"
-        raise Problem(
+        raise MtlsError(
             f"{client.host} has no certificate and key of {client.name}: {certificate}, "
             f"{client.key or 'rollout_probe_key is not set'}",
             "Set rollout_probe_certificate (with the chain) and rollout_probe_key to their paths",
         )
     if client.serial not in serials[client.name]:
-        raise Problem(
+        raise MtlsError(
             f"{client.certificate} on {client.host} is not one of the valid certificates of {client.name} that {host} has "
             f"installed ({', '.join(serials[client.name])}), because it was revoked or has ended, or because the installed "
             "trust is old",
@@ -390,7 +390,7 @@ def _check_admitted(sites: Sequence[Site], readiness: Iterable[SiteReadiness], c
     direct = {site.name for site in present(sites) if site.edge is None}
     closed = [one.site for one in readiness if one.site in direct and client.name not in one.admitted]
     if closed:
-        raise Problem(
+        raise MtlsError(
             f"{', '.join(closed)}: {client.name} is not admitted by allow, so nothing could be proven from outside",
             "Add it to allow.names, or name another client with rollout_probe_client",
         )
@@ -398,7 +398,7 @@ def _check_admitted(sites: Sequence[Site], readiness: Iterable[SiteReadiness], c
 
 def _check_all_read(unread: Sequence[str]) -> None:
     if unread:
-        raise Problem(
+        raise MtlsError(
             f"{', '.join(unread)} was not read in this run, so clients that still come there without a certificate are unknown",
             "Run the rollout without --limit, or set rollout_force=true",
         )
@@ -408,7 +408,7 @@ def _check_ready(shown: Iterable[SiteReadiness]) -> None:
     early = [one for one in shown if one.readiness.reasons]
     if early:
         reasons = ". ".join(f"{one.site}: {'; '.join(one.readiness.reasons)}" for one in early)
-        raise Problem(
+        raise MtlsError(
             f"Not yet. {reasons}",
             f"See playbook quietdoor.mtls.confirm, and {_AGAIN} when they have got in; or set rollout_force=true, which "
             "refuses them",
@@ -416,10 +416,10 @@ def _check_ready(shown: Iterable[SiteReadiness]) -> None:
 
 
 def _required_receipts(
-    changes: ChangePlan, digests: Iterable[Thing], receipts: Receipts, *, force: bool
-) -> tuple[Thing, ...]:
+    changes: ChangePlan, digests: Iterable[RolledOutSite], receipts: Receipts, *, force: bool
+) -> tuple[RolledOutSite, ...]:
     if not _ENVIRONMENT.fullmatch(receipts.environment):
-        raise Problem(
+        raise MtlsError(
             f"rollout_environment: {receipts.environment!r} cannot be the name of an environment",
             "Use lower-case letters, digits and _, at most 32, a letter first, for example staging",
         )
@@ -429,7 +429,7 @@ def _required_receipts(
     changed = {change.site for change in changes.changes if change.kind != BACK}
     required = tuple(digest for digest in digests if digest.site in changed)
     if required and not receipts.directory:
-        raise Problem(
+        raise MtlsError(
             f"rollout_receipts_path: the directory of the receipts on {receipts.host} is not known",
             'Set rollout_receipts_path, or rollout_requires_environment to "" if no environment comes before '
             f"{receipts.environment}",
@@ -457,14 +457,14 @@ def plan_rollback(
     :param status: the result of module gate_transaction, step ``status``.
     :param wanted: the generation that the operator asked for; empty for the one before.
     :param reverted: whether an armed transaction has just been reverted, which is a rollback already.
-    :raises Problem: if no generation fits, or if that generation would refuse clients whom the live one admits.
+    :raises MtlsError: if no generation fits, or if that generation would refuse clients whom the live one admits.
     """
     if reverted and not wanted:
         was = "would be" if check_mode else "was"
         return RollbackPlan(
             None, (f"{host}: the armed transaction {was} reverted. The gate is as it was before that.",)
         )
-    target = choose(status["snapshots"], status["generation"], wanted, force=force)
+    target = choose_rollback_target(status["snapshots"], status["generation"], wanted, force=force)
     if target.reason:
         return RollbackPlan(None, (f"{host}: {target.reason}.",))
     closed = ", ".join(target.closed)

@@ -11,7 +11,7 @@ import ssl
 from typing import Any
 
 from .._common.certificate_fields import read_certificate
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 
 _FIRST = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -20,7 +20,7 @@ def read_probe_client_files(certificate: str, key: str) -> dict[str, Any]:
     """Return ``certificate_found``, ``key_found`` and ``serial``, as nginx writes it. The key is not read.
 
     :param certificate: the path of the certificate with its chain; empty if it is not known.
-    :raises Problem: if the file does not begin with a certificate.
+    :raises MtlsError: if the file does not begin with a certificate.
     """
     found = os.path.exists(certificate)
     return {
@@ -38,4 +38,4 @@ def _serial(path: str) -> str:
             return read_certificate(ssl.PEM_cert_to_DER_cert(first[0])).serial
     except (ValueError, IndexError):
         pass
-    raise Problem(f"{path} does not begin with a certificate in PEM", "Give the certificate with its chain")
+    raise MtlsError(f"{path} does not begin with a certificate in PEM", "Give the certificate with its chain")

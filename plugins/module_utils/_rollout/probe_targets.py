@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._contracts.gate_manifest import manifest_from
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Knock:
+class ProbeTarget:
     """One question.
 
     :param first: whether it is the first one of its site and port; the others differ in server name or path.
@@ -39,22 +39,22 @@ class Knock:
     first: bool
 
 
-def knocks_from(
+def probe_targets_from(
     manifest: Mapping[str, Any], address: str, ports: Mapping[str, Any], *, skip: Collection[str] = ()
-) -> tuple[Knock, ...]:
+) -> tuple[ProbeTarget, ...]:
     """Return one question for each port, server name and guarded path of every site. A port of several addresses is asked at one.
 
     :param manifest: the manifest.json of a gate, read; empty if there is none.
     :param address: where the host is reached; empty if that is the address that a site listens on, as on the host itself.
     :param ports: port of the site -> port to connect to, where they are translated on the way.
     :param skip: sites that nothing guards yet.
-    :raises Problem: if it is no such manifest.
+    :raises MtlsError: if it is no such manifest.
     """
     if not manifest:
         return ()
     found = manifest_from(manifest)
     if found.damaged or not found.sites or not all(map(_is_located, found.sites)):
-        raise Problem(
+        raise MtlsError(
             "The manifest of the gate does not say where its sites are",
             "Look at quietdoor/gate/manifest.json on that host",
         )
@@ -65,7 +65,7 @@ def _is_located(site: ManifestSite) -> bool:
     return bool(site.stage and site.server_names and site.listen)
 
 
-def _knocks(site: ManifestSite, address: str, ports: Mapping[str, Any]) -> Iterator[Knock]:
+def _knocks(site: ManifestSite, address: str, ports: Mapping[str, Any]) -> Iterator[ProbeTarget]:
     paths = [f"{path}/" for path in site.paths]
     asked = [(server_name, page) for server_name in site.server_names for page in paths or ["/"]]
     listens: dict[int, str] = {}
@@ -73,7 +73,7 @@ def _knocks(site: ManifestSite, address: str, ports: Mapping[str, Any]) -> Itera
         listens.setdefault(listen.port, listen.address)
     for port, here in listens.items():
         for number, (server_name, page) in enumerate(asked):
-            yield Knock(
+            yield ProbeTarget(
                 site=site.name,
                 url=f"https://{server_name}{'' if port == 443 else f':{port}'}{page}",
                 server_name=server_name,

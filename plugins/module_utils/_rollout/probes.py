@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .probe_targets import knocks_from
+from .probe_targets import probe_targets_from
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from .plan import ProbeClient
-    from .probe_targets import Knock
+    from .probe_targets import ProbeTarget
 
 # They belong to every probe, whatever rollout_probe_checks holds.
 _ALWAYS = ("generation", "valid")
@@ -58,13 +58,13 @@ def plan_probes(
     :param manifest: that of the gate that is live.
     :param ports: port of a site -> port to connect to.
     :param skip: the sites that no server includes yet.
-    :raises Problem: if the manifest does not name the sites.
+    :raises MtlsError: if the manifest does not name the sites.
     """
-    found = knocks_from(manifest, address, {str(port): to for port, to in ports.items()}, skip=skip)
+    found = probe_targets_from(manifest, address, {str(port): to for port, to in ports.items()}, skip=skip)
     return [_options(one, client, policy) for one in found]
 
 
-def _options(target: Knock, client: ProbeClient, policy: ProbePolicy) -> dict[str, Any]:
+def _options(target: ProbeTarget, client: ProbeClient, policy: ProbePolicy) -> dict[str, Any]:
     usable = not policy.only_back or client.found == (True, True)
     with_client = usable and not target.edge and not policy.generation_only
     return {
@@ -81,7 +81,7 @@ def _options(target: Knock, client: ProbeClient, policy: ProbePolicy) -> dict[st
     }
 
 
-def _checks(target: Knock, policy: ProbePolicy) -> list[str]:
+def _checks(target: ProbeTarget, policy: ProbePolicy) -> list[str]:
     """All checks once for each port; for its other names and paths only those that belong to every probe."""
     return list(dict.fromkeys((*_ALWAYS, *policy.checks))) if target.first else list(_ALWAYS)
 

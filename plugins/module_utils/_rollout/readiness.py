@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -315,10 +315,10 @@ def _words(length: timedelta) -> str:
 def rules_from(confirmations: object, quiet_for: timedelta, exclude: Collection[str]) -> Rules:
     """Return the rules.
 
-    :raises Problem: if ``confirmations`` is no number of people.
+    :raises MtlsError: if ``confirmations`` is no number of people.
     """
     if not isinstance(confirmations, int) or isinstance(confirmations, bool) or confirmations < 1:
-        raise Problem(
+        raise MtlsError(
             f"rollout_confirmations is {confirmations!r}, which is no number of people",
             "Write how many different people have to have got in with a certificate, 1 at least",
         )

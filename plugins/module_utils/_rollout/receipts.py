@@ -16,7 +16,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import PUBLIC_DIR, PUBLIC_FILE, make_directory, sync_directory, write_atomic
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _KEPT = 100
 
 
 @dataclass(frozen=True)
-class Thing:
+class RolledOutSite:
     """What was, or is to be, rolled out: a site in a stage, with these settings, by this version of the collection."""
 
     site: str
@@ -40,10 +40,10 @@ class Thing:
     digest: str
 
 
-def missing(directory: str, environment: str, things: Iterable[Thing]) -> tuple[Thing, ...]:
+def missing(directory: str, environment: str, things: Iterable[RolledOutSite]) -> tuple[RolledOutSite, ...]:
     """Return those of which there is no receipt from ``environment``.
 
-    :raises Problem: if the directory cannot be read.
+    :raises MtlsError: if the directory cannot be read.
     """
     _checked(environment)
     there = _names(directory)
@@ -51,8 +51,8 @@ def missing(directory: str, environment: str, things: Iterable[Thing]) -> tuple[
 
 
 def write(
-    directory: str, environment: str, things: Sequence[Thing], when: str, *, check_mode: bool
-) -> tuple[Thing, ...]:
+    directory: str, environment: str, things: Sequence[RolledOutSite], when: str, *, check_mode: bool
+) -> tuple[RolledOutSite, ...]:
     """Write the receipts that are not there yet, and return what they are about.
 
     :param when: the moment, as RFC 3339 writes it.
@@ -75,7 +75,7 @@ def write(
 def withdraw(directory: str, environment: str, sites: Collection[str], *, check_mode: bool) -> tuple[str, ...]:
     """Remove the receipts of sites from ``environment``, in whatever stage and with whatever settings, and return those sites.
 
-    :raises Problem: if the directory cannot be read.
+    :raises MtlsError: if the directory cannot be read.
     """
     _checked(environment)
     found = [match for name in _names(directory) if (match := _FILE.fullmatch(name))]
@@ -88,19 +88,19 @@ def withdraw(directory: str, environment: str, sites: Collection[str], *, check_
     return tuple(sorted({match["site"] for match in gone}))
 
 
-def thing_from(item: object) -> Thing:
+def rolled_out_site_from(item: object) -> RolledOutSite:
     """Return what a dictionary of ``site``, ``stage`` and ``digest`` says.
 
-    :raises Problem: if it is none that :func:`things_of` makes.
+    :raises MtlsError: if it is none that :func:`things_of` makes.
     """
     values = item if isinstance(item, dict) else {}
     site, stage, digest = (str(values.get(key, "")) for key in ("site", "stage", "digest"))
     if not (_SITE.fullmatch(site) and stage and _DIGEST.fullmatch(digest)):
-        raise Problem(f"{item!r} is nothing that a receipt can be about", "Take it from action rollout_plan")
-    return Thing(site, stage, digest)
+        raise MtlsError(f"{item!r} is nothing that a receipt can be about", "Take it from action rollout_plan")
+    return RolledOutSite(site, stage, digest)
 
 
-def _name(environment: str, thing: Thing) -> str:
+def _name(environment: str, thing: RolledOutSite) -> str:
     return f"{environment}.{thing.site}.{thing.digest}.json"
 
 
@@ -121,7 +121,7 @@ def _prune(directory: str, environment: str, site: str) -> None:
 
 def _checked(environment: str) -> None:
     if not _ENVIRONMENT.fullmatch(environment):
-        raise Problem(
+        raise MtlsError(
             f"{environment!r} cannot be the name of an environment",
             "Use lower-case letters, digits and _, at most 32, a letter first, for example staging",
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._sites.models import STAGES
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _OF_OTHERS = "Name a generation with -e rollback_generation=N (0 for no gate)"
 
 
 @dataclass(frozen=True)
-class WayBack:
+class RollbackTarget:
     """Where to go.
 
     :param generation: 0 for no gate.
@@ -34,14 +34,16 @@ class WayBack:
     closed: tuple[str, ...] = ()
 
 
-def choose(snapshots: Sequence[Mapping[str, Any]], live: int | None, asked: str, *, force: bool) -> WayBack:
+def choose_rollback_target(
+    snapshots: Sequence[Mapping[str, Any]], live: int | None, asked: str, *, force: bool
+) -> RollbackTarget:
     """Return where a host goes back to.
 
     :param snapshots: what is kept, as module gate_transaction returns it, the newest first.
     :param live: the live generation, None if there is no gate.
     :param asked: the generation that somebody asked for; empty for the one before.
     :param force: whether it may be stricter than the live one.
-    :raises Problem: if there is none, or if it would shut people out.
+    :raises MtlsError: if there is none, or if it would shut people out.
     """
     kept = {int(one["generation"]): one for one in snapshots}
     now = kept.get(live or 0, {"generation": 0, "stages": {}})
@@ -51,30 +53,30 @@ def choose(snapshots: Sequence[Mapping[str, Any]], live: int | None, asked: str,
         earlier = [one for number, one in sorted(kept.items(), reverse=True) if number < (live or 0) and one["intact"]]
         if now.get("restores") is not None:
             done = f"generation {live} is what generation {now['restores']} was: it went back before"
-            return WayBack(int(live or 0), f"{done}. {_OF_OTHERS} to go further")
+            return RollbackTarget(int(live or 0), f"{done}. {_OF_OTHERS} to go further")
         chosen = _before(earlier, live)
     stricter = _stricter(now["stages"], chosen["stages"])
     if stricter and not force:
-        raise Problem(
+        raise MtlsError(
             f"Generation {chosen['generation']} is stricter than the live one ({', '.join(stricter)}), so going back would shut "
             "people out",
             f"{_OF_OTHERS}; with rollout_force it may be a stricter one",
         )
     closed = tuple(chosen.get("closed", ()))
     if closed and not asked:
-        raise Problem(
+        raise MtlsError(
             f"Generation {chosen['generation']} has a window that has closed meanwhile ({', '.join(closed)}), so it lets in "
             "nobody whom the live one keeps out",
             "Set stage: fallback and a new window, and run quietdoor.mtls.rollout, which needs no evidence to go back. Or: "
             f"{_OF_OTHERS}",
         )
-    return WayBack(int(chosen["generation"]), "", closed)
+    return RollbackTarget(int(chosen["generation"]), "", closed)
 
 
 def _asked(asked: str, kept: Mapping[int, Mapping[str, Any]]) -> Mapping[str, Any]:
     numbers = ", ".join(str(number) for number in sorted(kept, reverse=True)) or "none"
     if not asked.isdecimal() or int(asked) not in {0, *kept}:
-        raise Problem(
+        raise MtlsError(
             f"Generation {asked!r} is not kept on this host (kept are: {numbers})", "Choose one of those, or 0"
         )
     return kept.get(int(asked), {"generation": 0, "stages": {}})
@@ -82,7 +84,7 @@ def _asked(asked: str, kept: Mapping[int, Mapping[str, Any]]) -> Mapping[str, An
 
 def _before(earlier: Sequence[Mapping[str, Any]], live: int | None) -> Mapping[str, Any]:
     if not earlier:
-        raise Problem(f"No generation before the live one ({live or 'no gate'}) is kept on this host", _OF_OTHERS)
+        raise MtlsError(f"No generation before the live one ({live or 'no gate'}) is kept on this host", _OF_OTHERS)
     return earlier[0]
 
 

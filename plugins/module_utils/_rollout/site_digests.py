@@ -13,24 +13,26 @@ from typing import TYPE_CHECKING, Any
 from .._sites.access_rules import Allow
 from .._sites.fallback_window import Window
 from .._sites.parser import parse_sites
-from .receipts import Thing
+from .receipts import RolledOutSite
 
 if TYPE_CHECKING:
     from .._sites.models import Site
     from .._sites.upstreams import Upstream
 
 
-def things_of(raw_sites: object, version: str) -> tuple[Thing, ...]:
+def digests_of_sites(raw_sites: object, version: str) -> tuple[RolledOutSite, ...]:
     """Return what a list ``gate_sites`` amounts to, where it runs and who may come in left aside.
 
     Names, addresses, certificates, applications, networks, deadlines and people have to differ from one environment to the next;
     all else has to be the same.
 
     :param version: of this collection.
-    :raises Problem: if the list is wrong.
+    :raises MtlsError: if the list is wrong.
     """
     return tuple(
-        Thing(site.name, site.stage, _digest(site, version)) for site in parse_sites(raw_sites) if not site.rehearsal
+        RolledOutSite(site.name, site.stage, _digest(site, version))
+        for site in parse_sites(raw_sites)
+        if not site.rehearsal
     )
 
 

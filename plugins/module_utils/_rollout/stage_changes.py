@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._contracts.gate_manifest import manifest_from
 from .._sites.models import STAGES
 
@@ -22,7 +22,7 @@ STAY, FORWARD, BACK, JUMP = "stay", "forward", "back", "jump"
 
 
 @dataclass(frozen=True)
-class Move:
+class StageChange:
     """What becomes of one site.
 
     :param now: the stage of the live gate; ``absent`` if it has none.
@@ -39,7 +39,7 @@ class Move:
     wanted: str
     kind: str
     objection: str = ""
-    mend: str = ""
+    hint: str = ""
     rehearsal: bool = False
     touched: bool = True
 
@@ -56,7 +56,7 @@ def live_stages(manifest: object) -> dict[str, str]:
     """Return the stage of every site of a live gate.
 
     :param manifest: its manifest.json, read; empty if no gate is live.
-    :raises Problem: if it is no such manifest.
+    :raises MtlsError: if it is no such manifest.
     """
     found = manifest_from(manifest)
     if found.damaged or not all(site.stage in STAGES for site in found.sites):
@@ -64,14 +64,14 @@ def live_stages(manifest: object) -> dict[str, str]:
     return {site.name: site.stage for site in found.sites}
 
 
-def plan_moves(
+def plan_stage_changes(
     sites: Sequence[Site],
     manifest: object,
     open_elsewhere: Collection[str] = (),
     differing: Collection[str] | None = None,
     *,
     force: bool = False,
-) -> tuple[Move, ...]:
+) -> tuple[StageChange, ...]:
     """Return the move of every site that is, or is to be, behind a gate.
 
     :param sites: what is wanted, sites in stage ``absent`` included.
@@ -79,11 +79,11 @@ def plan_moves(
     :param open_elsewhere: the sites whose panel can be reached without the gate.
     :param differing: the paths of the files of the gate that would change, None if that is not known.
     :param force: whether a manifest that does not say in which stages the sites are counts as one with all in ``enforce``.
-    :raises Problem: if it is no manifest, without ``force``.
+    :raises MtlsError: if it is no manifest, without ``force``.
     """
     try:
         now = live_stages(manifest)
-    except Problem:
+    except MtlsError:
         if not force:
             raise
         now = {site.name: ENFORCE for site in sites}
@@ -92,24 +92,24 @@ def plan_moves(
         for site in sites
     ]
     named = {site.name for site in sites}
-    gone = [Move(name, stage, ABSENT, BACK) for name, stage in sorted(now.items()) if name not in named]
+    gone = [StageChange(name, stage, ABSENT, BACK) for name, stage in sorted(now.items()) if name not in named]
     return (*(move for move in moves if (move.now, move.wanted) != (ABSENT, ABSENT)), *gone)
 
 
-def refuse_moves(moves: Sequence[Move]) -> None:
+def refuse_stage_changes(moves: Sequence[StageChange]) -> None:
     """Fail if a move may not be made.
 
-    :raises Problem: that names every such move, and what to do instead.
+    :raises MtlsError: that names every such move, and what to do instead.
     """
     refused = [move for move in moves if move.objection]
     if refused:
-        raise Problem(
+        raise MtlsError(
             "; ".join(f"site {move}: {move.objection}" for move in refused),
-            "; ".join(dict.fromkeys(move.mend for move in refused)),
+            "; ".join(dict.fromkeys(move.hint for move in refused)),
         )
 
 
-def as_dicts(moves: Sequence[Move]) -> list[dict[str, Any]]:
+def as_dicts(moves: Sequence[StageChange]) -> list[dict[str, Any]]:
     """Return moves as plain data."""
     return [
         {
@@ -126,18 +126,20 @@ def as_dicts(moves: Sequence[Move]) -> list[dict[str, Any]]:
     ]
 
 
-def _move(site: Site, now: str, open_elsewhere: Collection[str]) -> Move:
+def _move(site: Site, now: str, open_elsewhere: Collection[str]) -> StageChange:
     wanted = site.stage
     kind = _kind(site, now, wanted)
     if site.rehearsal:
         # Whoever has no certificate has the other port.
-        return Move(site.name, now, wanted, FORWARD if kind == JUMP else kind, rehearsal=True)
+        return StageChange(site.name, now, wanted, FORWARD if kind == JUMP else kind, rehearsal=True)
     # A server of somebody else's was open before the gate came.
     if (now, wanted) == (ABSENT, OBSERVE) and site.manage == "vhost" and site.name not in open_elsewhere:
-        return Move(site.name, now, wanted, kind, *_would_publish(site))
+        return StageChange(site.name, now, wanted, kind, *_would_publish(site))
     if kind == JUMP:
-        return Move(site.name, now, wanted, kind, *_leaves_out(site, now, wanted, is_open=site.name in open_elsewhere))
-    return Move(site.name, now, wanted, kind)
+        return StageChange(
+            site.name, now, wanted, kind, *_leaves_out(site, now, wanted, is_open=site.name in open_elsewhere)
+        )
+    return StageChange(site.name, now, wanted, kind)
 
 
 def _touched(site: str, differing: Collection[str] | None) -> bool:
@@ -183,8 +185,8 @@ def _leaves_out(site: Site, now: str, wanted: str, *, is_open: bool) -> tuple[st
     )
 
 
-def _strange() -> Problem:
-    return Problem(
+def _strange() -> MtlsError:
+    return MtlsError(
         "The manifest of the live gate does not say in which stages its sites are",
         "Look at quietdoor/gate/manifest.json on that host. Go back to a generation that does, with playbook "
         "quietdoor.mtls.rollback; or, if you know that nobody is shut out, say -e rollout_force=true, which takes every site "

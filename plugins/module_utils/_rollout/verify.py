@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from .receipts import Thing
+    from .receipts import RolledOutSite
 
 _BACK = ("reverted", "unchanged")
 
@@ -106,7 +106,9 @@ def unfinished(hosts: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
     )
 
 
-def provable(digests: Iterable[Thing], unguarded: Collection[str], down: Collection[str]) -> tuple[Thing, ...]:
+def provable(
+    digests: Iterable[RolledOutSite], unguarded: Collection[str], down: Collection[str]
+) -> tuple[RolledOutSite, ...]:
     """Return what a receipt may be written of.
 
     A site that no server includes yet, or whose application did not respond, has not been seen at work.

@@ -11,12 +11,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from .._common.durations import parse_duration
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._nginx.quoting import regex_exact
-from .field_reader import first_double
+from .field_reader import first_duplicate
 
 if TYPE_CHECKING:
-    from .field_reader import Entry
+    from .field_reader import FieldReader
 
 IDENTITY_HEADERS = {
     "verify": ("X-Client-Verify", "$ssl_client_verify"),
@@ -126,31 +126,31 @@ class RateLimit:
     burst: int
 
 
-def parse_allow(entry: Entry) -> Allow:
+def parse_allow(entry: FieldReader) -> Allow:
     """Read ``allow``.
 
-    :raises Problem: if it names nobody, or somebody that no roster can hold.
+    :raises MtlsError: if it names nobody, or somebody that no roster can hold.
     """
-    mend = (
+    hint = (
         "Write at least one of names, emails and roles, each a list; leave allow out to let in every good certificate"
     )
-    part = entry.part("allow", _ALLOW_KEYS, mend)
+    part = entry.part("allow", _ALLOW_KEYS, hint)
     lists = {key: _listed(part, key) for key in _ALLOW_KEYS}
     allow = Allow(**lists)
     if entry.value("allow") is not None and not allow.restricted:
-        raise entry.problem("allow", "names nobody", mend)
+        raise entry.problem("allow", "names nobody", hint)
     return allow
 
 
-def _listed(part: Entry, key: str) -> tuple[str, ...]:
+def _listed(part: FieldReader, key: str) -> tuple[str, ...]:
     if part.value(key) is None:
         return ()
-    mend = f"Write {key} exactly as they stand in the roster"
-    items = tuple(part.texts(key, mend))
+    hint = f"Write {key} exactly as they stand in the roster"
+    items = tuple(part.texts(key, hint))
     for item in items:
         if not _LISTED[key].fullmatch(item):
-            raise part.problem(key, f"{item!r} cannot stand in a roster", mend)
-    double = first_double(items)
+            raise part.problem(key, f"{item!r} cannot stand in a roster", hint)
+    double = first_duplicate(items)
     if double:
         raise part.problem(key, f"{double} stands there twice", "Remove one of them")
     return items
@@ -162,46 +162,46 @@ def _among(value: str) -> str:
     return f'"~(?:^|,){body}(?:,|\\\\z)"'
 
 
-def parse_identity_headers(entry: Entry) -> tuple[tuple[str, str, str], ...]:
+def parse_identity_headers(entry: FieldReader) -> tuple[tuple[str, str, str], ...]:
     """Read ``identity_headers``: of each the header, what it is called there, and the variable of nginx whose value it carries.
 
-    :raises Problem: if a name cannot be that of a header, is taken, or stands there twice.
+    :raises MtlsError: if a name cannot be that of a header, is taken, or stands there twice.
     """
-    mend = f"Write a mapping of some of {', '.join(IDENTITY_HEADERS)} to names of headers"
-    part = entry.part("identity_headers", tuple(IDENTITY_HEADERS), mend)
+    hint = f"Write a mapping of some of {', '.join(IDENTITY_HEADERS)} to names of headers"
+    part = entry.part("identity_headers", tuple(IDENTITY_HEADERS), hint)
     headers = tuple(
         (header_name(part, key, default), key, variable) for key, (default, variable) in IDENTITY_HEADERS.items()
     )
-    double = first_double([name.lower() for name, _key, _variable in headers])
+    double = first_duplicate([name.lower() for name, _key, _variable in headers])
     if double:
         raise entry.problem("identity_headers", f"{double} stands there twice", "Give every header a name of its own")
     return headers
 
 
-def header_name(part: Entry, key: str, default: str | None) -> str:
+def header_name(part: FieldReader, key: str, default: str | None) -> str:
     """Read the name of a header that says something of a visitor.
 
-    :raises Problem: if it cannot be that of a header, is taken, or is missing and there is no default.
+    :raises MtlsError: if it cannot be that of a header, is taken, or is missing and there is no default.
     """
-    mend = "Write letters, digits and single hyphens, a letter first, at most 40 in all"
-    name = part.text(key, mend, default=default)
+    hint = "Write letters, digits and single hyphens, a letter first, at most 40 in all"
+    name = part.text(key, hint, default=default)
     if not _HEADER.fullmatch(name) or len(name) > 40:
-        raise part.problem(key, f"{name!r} cannot be the name of a header", mend)
+        raise part.problem(key, f"{name!r} cannot be the name of a header", hint)
     if name.lower() in _RESERVED_HEADERS or name.lower().startswith(_RESERVED_BEGINNINGS):
         raise part.problem(key, f"{name} has a meaning of its own", "Choose another name")
     return name
 
 
-def parse_hsts(entry: Entry) -> str:
+def parse_hsts(entry: FieldReader) -> str:
     """Read ``hsts``: the value of Strict-Transport-Security (RFC 6797), empty if there is to be none.
 
-    :raises Problem: if it is not one that a browser, or the preload list, would take.
+    :raises MtlsError: if it is not one that a browser, or the preload list, would take.
     """
-    mend = f"Write true, false, or a mapping of {', '.join(_HSTS_KEYS)}"
+    hint = f"Write true, false, or a mapping of {', '.join(_HSTS_KEYS)}"
     value = entry.value("hsts")
     if value is None or value is False:
         return ""
-    part = entry.part("hsts", _HSTS_KEYS, mend) if value is not True else entry.part("", (), mend)
+    part = entry.part("hsts", _HSTS_KEYS, hint) if value is not True else entry.part("", (), hint)
     age = _max_age(part)
     subdomains, preload = part.flag("include_subdomains"), part.flag("preload")
     if preload and (not subdomains or age < _YEAR):
@@ -215,30 +215,30 @@ def parse_hsts(entry: Entry) -> str:
     )
 
 
-def _max_age(part: Entry) -> timedelta:
-    mend = "Write a duration such as 365d"
-    text = part.text("max_age", mend, default="365d")
+def _max_age(part: FieldReader) -> timedelta:
+    hint = "Write a duration such as 365d"
+    text = part.text("max_age", hint, default="365d")
     try:
         return parse_duration(text, "max_age")
-    except Problem:
-        raise part.problem("max_age", f"{text!r} is no duration", mend) from None
+    except MtlsError:
+        raise part.problem("max_age", f"{text!r} is no duration", hint) from None
 
 
-def parse_rate_limit(entry: Entry) -> RateLimit | None:
+def parse_rate_limit(entry: FieldReader) -> RateLimit | None:
     """Read ``rate_limit``, None if there is to be none.
 
-    :raises Problem: if nginx would not take it.
+    :raises MtlsError: if nginx would not take it.
     """
-    mend = "Write a mapping of rate, as in 10r/m or 2r/s, and burst, a whole number up to 10000"
+    hint = "Write a mapping of rate, as in 10r/m or 2r/s, and burst, a whole number up to 10000"
     if entry.value("rate_limit") is None:
         return None
-    part = entry.part("rate_limit", _RATE_KEYS, mend)
-    rate = part.text("rate", mend)
+    part = entry.part("rate_limit", _RATE_KEYS, hint)
+    rate = part.text("rate", hint)
     if not _RATE.fullmatch(rate):
-        raise part.problem("rate", f"{rate!r} is no rate", mend)
+        raise part.problem("rate", f"{rate!r} is no rate", hint)
     burst = part.value("burst") if part.given("burst") else 10
     if isinstance(burst, bool) or not isinstance(burst, int) or not 0 <= burst <= 10000:
-        raise part.problem("burst", f"{burst!r} is no number of requests", mend)
+        raise part.problem("burst", f"{burst!r} is no number of requests", hint)
     return RateLimit(rate, burst)
 
 

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ _OURS = re.compile(r".*/quietdoor/gate/(?:http|sites/[^/]+)\.conf")
 
 
 @dataclass(frozen=True)
-class Neighbour:
+class ExistingServer:
     """One ``listen`` of a server that is not ours, as module nginx_info returns it."""
 
     address: str
@@ -48,10 +48,10 @@ class Plan:
     reasons: tuple[str, ...]
 
 
-def neighbours_from(listens: Sequence[Mapping[str, Any]]) -> tuple[Neighbour, ...]:
+def existing_servers_from(listens: Sequence[Mapping[str, Any]]) -> tuple[ExistingServer, ...]:
     """Return the ``listens`` of nginx_info without those of the gate itself and of protocols that carry no HTTP."""
     return tuple(
-        Neighbour(
+        ExistingServer(
             address=str(listen["address"]),
             port=listen["port"],
             ssl=bool(listen["ssl"]),
@@ -66,7 +66,7 @@ def neighbours_from(listens: Sequence[Mapping[str, Any]]) -> tuple[Neighbour, ..
 
 
 def plan_default_servers(
-    sites: Sequence[Site], neighbours: Sequence[Neighbour] | None, policy: str, *, can_reject: bool
+    sites: Sequence[Site], neighbours: Sequence[ExistingServer] | None, policy: str, *, can_reject: bool
 ) -> Plan:
     """Decide for every address of the sites whether its default server is ours.
 
@@ -75,7 +75,7 @@ def plan_default_servers(
 
     :param neighbours: None if they are not known, because nginx refuses the configuration as it is now.
     :param can_reject: whether this nginx knows ``ssl_reject_handshake``.
-    :raises Problem: if a site cannot share an address with what is there, or the policy cannot be had.
+    :raises MtlsError: if a site cannot share an address with what is there, or the policy cannot be had.
     """
     owned, http2, reasons = [], [], []
     for listen in _listens(sites):
@@ -84,7 +84,7 @@ def plan_default_servers(
         observed = next((site.name for site in sites if site.stage == "observe" and listen in site.listen), "")
         reason = _why_not(there, policy, observed, known=neighbours is not None, can_reject=can_reject)
         if reason and policy == "always":
-            raise Problem(
+            raise MtlsError(
                 f"gate_default_server: always cannot be had on {listen.token}: {reason}",
                 "Write auto, or remove what is in the way",
             )
@@ -106,31 +106,31 @@ def _listens_itself(site: Site) -> bool:
     return site.stage != "absent" and site.manage == "vhost"
 
 
-def _same_address(neighbour: Neighbour, listen: Listen) -> bool:
+def _same_address(neighbour: ExistingServer, listen: Listen) -> bool:
     return (neighbour.address, neighbour.port) == (listen.address, listen.port)
 
 
-def _refuse_collisions(sites: Sequence[Site], listen: Listen, there: Sequence[Neighbour]) -> None:
+def _refuse_collisions(sites: Sequence[Site], listen: Listen, there: Sequence[ExistingServer]) -> None:
     for site in sites:
         if not _listens_itself(site) or listen not in site.listen:
             continue
         for neighbour in there:
             called = f"gate_sites: site {site.name}"
             if not neighbour.ssl:
-                raise Problem(
+                raise MtlsError(
                     f"{called}: listen: {neighbour.place} serves {listen.token} without TLS, and a TLS site on the same "
                     "address would turn all of it into TLS",
                     "Give the site another port or address",
                 )
             taken = sorted(set(site.server_names) & set(neighbour.server_names))
             if taken:
-                raise Problem(
+                raise MtlsError(
                     f"{called}: server_names: {neighbour.place} serves {taken[0]} on {listen.token} already",
                     "Remove that server, or give the site another name or port",
                 )
 
 
-def _why_not(there: Sequence[Neighbour], policy: str, observed: str, *, known: bool, can_reject: bool) -> str:
+def _why_not(there: Sequence[ExistingServer], policy: str, observed: str, *, known: bool, can_reject: bool) -> str:
     if policy == "never":
         return "the default server is left alone, as gate_default_server says"
     if observed:

@@ -9,16 +9,16 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .._contracts.publication_format import SPELLINGS
+from .._contracts.publication_format import CERTIFICATE_ENCODINGS
 from .._nginx.quoting import quote_verbatim, regex_exact
 from .access_rules import header_name
 from .edge_profiles import CUSTOM, HEADERS, PROFILES, WAYS, Profile, patterns
-from .field_reader import first_double
+from .field_reader import first_duplicate
 from .networks import parse_networks
 from .upstreams import parse_path
 
 if TYPE_CHECKING:
-    from .field_reader import Entry
+    from .field_reader import FieldReader
 
 SOURCES = ("direct", "edge")
 AUTHENTICATIONS = ("certificate", "network")
@@ -87,7 +87,7 @@ class Edge:
             "subject_keys": [regex_exact(subject) for subject in self.subjects],
             "said": said,
             "identifier": said[way],
-            "whole": way if way in SPELLINGS else "",
+            "whole": way if way in CERTIFICATE_ENCODINGS else "",
             "verified_key": quote_verbatim(rf"~^1:{self.profile.verified.replace('.', '[.]')}\z"),
             "patterns": {
                 key: [{"key": one, "value": value} for one, value in pairs]
@@ -108,10 +108,10 @@ def variable(edge: Edge | None, direct: str) -> str:
     return _VARIABLES[direct] if edge else direct
 
 
-def parse_edge(entry: Entry) -> Edge | None:
+def parse_edge(entry: FieldReader) -> Edge | None:
     """Read ``source`` and what belongs to it; None if visitors come directly.
 
-    :raises Problem: that names the key at fault.
+    :raises MtlsError: that names the key at fault.
     """
     source = entry.choice("source", SOURCES, "direct")
     if source == "direct":
@@ -147,7 +147,7 @@ def parse_edge(entry: Entry) -> Edge | None:
     )
 
 
-def _parse_authentication(part: Entry) -> bool:
+def _parse_authentication(part: FieldReader) -> bool:
     authentication = part.choice("authentication", AUTHENTICATIONS, "certificate")
     for key in _PEER_KEYS if authentication == "network" else ():
         if part.value(key) is not None:
@@ -157,17 +157,17 @@ def _parse_authentication(part: Entry) -> bool:
     return authentication == "certificate"
 
 
-def _parse_certificates(part: Entry) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _parse_certificates(part: FieldReader) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The edge's own certificates: SHA-1 fingerprints, and subjects."""
-    mend = (
+    hint = (
         "Write a list of SHA-1 fingerprints (40 hex digits, colons do not matter) or subjects as "
         "openssl x509 -noout -subject -nameopt RFC2253 prints them, or write authentication: network"
     )
     if not part.given("certificates"):
         raise part.problem(
-            "certificates", "missing: a CA alone does not say which of its certificates is the edge", mend
+            "certificates", "missing: a CA alone does not say which of its certificates is the edge", hint
         )
-    items = part.texts("certificates", mend)
+    items = part.texts("certificates", hint)
     fingerprints, subjects = [], []
     for item in items:
         digits = item.replace(":", "")
@@ -176,32 +176,32 @@ def _parse_certificates(part: Entry) -> tuple[tuple[str, ...], tuple[str, ...]]:
         elif _DN.fullmatch(item):
             subjects.append(item)
         else:
-            raise part.problem("certificates", f"{item!r} is no SHA-1 fingerprint and no subject", mend)
+            raise part.problem("certificates", f"{item!r} is no SHA-1 fingerprint and no subject", hint)
     if not items:
-        raise part.problem("certificates", "an empty list", mend)
-    double = first_double([*fingerprints, *subjects])
+        raise part.problem("certificates", "an empty list", hint)
+    double = first_duplicate([*fingerprints, *subjects])
     if double:
         raise part.problem("certificates", f"{double} stands there twice", "Remove one of them")
     return tuple(fingerprints), tuple(subjects)
 
 
-def _parse_profile(part: Entry) -> Profile:
+def _parse_profile(part: FieldReader) -> Profile:
     name = part.choice("profile", [*PROFILES, CUSTOM])
     names = _parse_headers(part)
     profile = _custom(part, names) if name == CUSTOM else _renamed(part, PROFILES[name], names)
     profile = replace(profile, address=_parse_address_header(part, profile))
-    double = first_double([header.lower() for header in [*profile.headers.values(), profile.address]])
+    double = first_duplicate([header.lower() for header in [*profile.headers.values(), profile.address]])
     if double:
         raise part.problem("headers", f"{double} stands there twice", "Give every header a name of its own")
     return profile
 
 
-def _parse_headers(part: Entry) -> dict[str, str]:
+def _parse_headers(part: FieldReader) -> dict[str, str]:
     headers = part.part("headers", HEADERS, f"Write a mapping of some of {', '.join(HEADERS)} to names of headers")
     return {key: header_name(headers, key, None) for key in HEADERS if headers.given(key)}
 
 
-def _renamed(part: Entry, profile: Profile, names: dict[str, str]) -> Profile:
+def _renamed(part: FieldReader, profile: Profile, names: dict[str, str]) -> Profile:
     for key in names:
         if key not in profile.headers:
             raise part.problem(
@@ -214,7 +214,7 @@ def _renamed(part: Entry, profile: Profile, names: dict[str, str]) -> Profile:
     return replace(profile, headers={**profile.headers, **names})
 
 
-def _custom(part: Entry, names: dict[str, str]) -> Profile:
+def _custom(part: FieldReader, names: dict[str, str]) -> Profile:
     ways = [way for way, needed in WAYS.items() if set(needed) & set(names)]
     if not ways:
         raise part.problem(
@@ -227,12 +227,12 @@ def _custom(part: Entry, names: dict[str, str]) -> Profile:
         raise part.problem("headers", f"{missing[0]} is missing", f"{' and '.join(WAYS[ways[0]])} go together")
     if len(ways) > 1:
         raise part.problem("headers", f"{' and '.join(ways)} both say whose certificate it is", "Name one of them")
-    mend = "Write what the header of verify says of a good certificate, as in SUCCESS"
-    verified = part.text("verified_value", mend, default="SUCCESS" if "verify" in names else "")
+    hint = "Write what the header of verify says of a good certificate, as in SUCCESS"
+    verified = part.text("verified_value", hint, default="SUCCESS" if "verify" in names else "")
     if verified and "verify" not in names:
         raise part.problem("verified_value", "has no effect without headers: verify", "Name that header, or remove it")
     if verified and not _VERIFIED.fullmatch(verified):
-        raise part.problem("verified_value", f"{verified!r} cannot be compared", f"{mend}: letters, digits, - _ and .")
+        raise part.problem("verified_value", f"{verified!r} cannot be compared", f"{hint}: letters, digits, - _ and .")
     if "verify" not in names and ways[0] == "serial":
         raise part.problem(
             "headers",
@@ -242,9 +242,9 @@ def _custom(part: Entry, names: dict[str, str]) -> Profile:
     return Profile(way=ways[0], headers=names, verified=verified)
 
 
-def _parse_address_header(part: Entry, profile: Profile) -> str:
-    mend = "Write the name of the header in which the edge sends the visitor's address"
-    name = part.text("address_header", mend, default=profile.address)
+def _parse_address_header(part: FieldReader, profile: Profile) -> str:
+    hint = "Write the name of the header in which the edge sends the visitor's address"
+    name = part.text("address_header", hint, default=profile.address)
     if name.lower() in _ADDRESS_HEADERS or name == profile.address:
         return name
     return header_name(part, "address_header", None)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .._contracts.publication_format import SPELLINGS
+from .._contracts.publication_format import CERTIFICATE_ENCODINGS
 from .._nginx.quoting import quote_verbatim
 
 CUSTOM = "custom"
@@ -21,7 +21,7 @@ WAYS = {
     "sha256": ("sha256",),
     "sha256_base64": ("sha256_base64",),
     "sha1": ("sha1",),
-    **{spelling: (spelling,) for spelling in SPELLINGS},
+    **{spelling: (spelling,) for spelling in CERTIFICATE_ENCODINGS},
 }
 HEADERS = ("verify", *(header for headers in WAYS.values() for header in headers))
 
@@ -130,7 +130,7 @@ def patterns(profile: Profile) -> dict[str, list[tuple[str, str]]]:
                 (_key(rf"(?<{half}>{_HEX}(?:{_HEX}{{2}})*)"), f'"0${half}"'),
             ]
         }
-    if profile.way in SPELLINGS:
+    if profile.way in CERTIFICATE_ENCODINGS:
         return {profile.way: _whole(profile)}
     name = "quietdoor_edge_digest"
     text = {

@@ -20,7 +20,7 @@ from .networks import parse_networks
 from .upstreams import parse_path
 
 if TYPE_CHECKING:
-    from .field_reader import Entry
+    from .field_reader import FieldReader
 
 USUAL = timedelta(days=7)
 LONGEST = timedelta(days=30)
@@ -83,22 +83,22 @@ def _any(places: int) -> str:
     return "[0-9]" * places
 
 
-def parse_window(entry: Entry) -> Window:
+def parse_window(entry: FieldReader) -> Window:
     """Read ``window``. The deadline is judged apart, by :func:`settle`, since it depends on the moment.
 
-    :raises Problem: if it is none, lets in everybody, or says when it ends in a way that can be misread.
+    :raises MtlsError: if it is none, lets in everybody, or says when it ends in a way that can be misread.
     """
-    mend = "Write a mapping of networks, until and basic_auth"
-    part = entry.part("window", _KEYS, mend)
+    hint = "Write a mapping of networks, until and basic_auth"
+    part = entry.part("window", _KEYS, hint)
     return Window(_networks(part), _until(part), _basic_auth(part))
 
 
-def settle(entry: Entry, window: Window, known: int, now: float) -> Window:
+def settle(entry: FieldReader, window: Window, known: int, now: float) -> Window:
     """Return the window with its deadline: the one that was written, else that of the live gate, else a week from now.
 
     :param known: the deadline of the window that is live on this host, seconds since 1970; 0 if there is none.
     :param now: seconds since 1970.
-    :raises Problem: if nobody gets in, or the deadline is past or too far away.
+    :raises MtlsError: if nobody gets in, or the deadline is past or too far away.
     """
     if not window.somebody:
         raise entry.problem(
@@ -119,44 +119,44 @@ def settle(entry: Entry, window: Window, known: int, now: float) -> Window:
     return Window(window.networks, until, window.basic_auth)
 
 
-def _networks(part: Entry) -> tuple[str, ...]:
-    mend = "Write a list of networks and addresses, as in [192.0.2.0/24, '2001:db8::/32', 198.51.100.7]"
-    return parse_networks(part, "networks", mend) if part.value("networks") not in (None, []) else ()
+def _networks(part: FieldReader) -> tuple[str, ...]:
+    hint = "Write a list of networks and addresses, as in [192.0.2.0/24, '2001:db8::/32', 198.51.100.7]"
+    return parse_networks(part, "networks", hint) if part.value("networks") not in (None, []) else ()
 
 
-def _until(part: Entry) -> int:
-    mend = 'Write date, time and offset, as in "2026-12-01T18:00:00+01:00"'
+def _until(part: FieldReader) -> int:
+    hint = 'Write date, time and offset, as in "2026-12-01T18:00:00+01:00"'
     value = part.value("until")
     if value is None or value == "":
         return 0
     if isinstance(value, str):
         if not _MOMENT.fullmatch(value):
-            raise part.problem("until", f"{value!r} is no moment with a time zone", mend)
+            raise part.problem("until", f"{value!r} is no moment with a time zone", hint)
         try:
             value = datetime.fromisoformat(re.sub("[Zz]$", "+00:00", value.replace(" ", "T").replace("t", "T")))
         except ValueError:
-            raise part.problem("until", f"{value!r} is no moment", mend) from None
+            raise part.problem("until", f"{value!r} is no moment", hint) from None
     if not isinstance(value, datetime):
-        raise part.problem("until", f"{value!r} is {kind(value)}, not a moment", mend)
+        raise part.problem("until", f"{value!r} is {kind(value)}, not a moment", hint)
     if value.tzinfo is None:
-        raise part.problem("until", f"{value} has no time zone", mend)
+        raise part.problem("until", f"{value} has no time zone", hint)
     seconds = int(value.timestamp())
     if not EARLIEST <= seconds <= LATEST:
-        raise part.problem("until", f"{value} is out of range", mend)
+        raise part.problem("until", f"{value} is out of range", hint)
     return seconds
 
 
-def _basic_auth(part: Entry) -> BasicAuth | None:
-    mend = "Write a mapping of user_file (on the web host, as auth_basic_user_file takes it), and realm, rate and burst"
+def _basic_auth(part: FieldReader) -> BasicAuth | None:
+    hint = "Write a mapping of user_file (on the web host, as auth_basic_user_file takes it), and realm, rate and burst"
     if part.value("basic_auth") is None:
         return None
-    door = part.part("basic_auth", _BASIC_AUTH_KEYS, mend)
-    realm = door.text("realm", mend, default="Side door")
+    door = part.part("basic_auth", _BASIC_AUTH_KEYS, hint)
+    realm = door.text("realm", hint, default="Side door")
     if not _REALM.fullmatch(realm) or realm == "off":
         raise door.problem(
             "realm", f"{realm!r} cannot be shown", "Write letters, digits, spaces and . , : _ -, at most 60"
         )
-    rate = door.text("rate", mend, default="2r/s")
+    rate = door.text("rate", hint, default="2r/s")
     if not _RATE.fullmatch(rate):
         raise door.problem("rate", f"{rate!r} is no rate", "Write it as nginx does, 2r/s or 30r/m")
     burst = door.value("burst") if door.given("burst") else 200

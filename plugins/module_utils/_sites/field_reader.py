@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Entry:
+class FieldReader:
     """A mapping as a person wrote it, and how its errors begin."""
 
     def __init__(self, values: Mapping[str, Any], called: str, within: str = "") -> None:
@@ -23,9 +23,9 @@ class Entry:
         self._within = within
         self.called = called
 
-    def problem(self, key: str, what: str, mend: str) -> Problem:
+    def problem(self, key: str, what: str, hint: str) -> MtlsError:
         """The error about one key."""
-        return Problem(f"gate_sites: {self.called}: {self._within}{key}: {what}", mend)
+        return MtlsError(f"gate_sites: {self.called}: {self._within}{key}: {what}", hint)
 
     def given(self, key: str) -> bool:
         """Whether the key is there with a value; null and the empty string count as not given."""
@@ -36,56 +36,56 @@ class Entry:
         """The value under ``key`` as it was written, None if there is none."""
         return self._values.get(key)
 
-    def text(self, key: str, mend: str, default: str | None = None) -> str:
+    def text(self, key: str, hint: str, default: str | None = None) -> str:
         """The string under ``key``.
 
-        :raises Problem: if it is missing and there is no default, or if it is no string.
+        :raises MtlsError: if it is missing and there is no default, or if it is no string.
         """
         if not self.given(key):
             if default is None:
-                raise self.problem(key, "missing", mend)
+                raise self.problem(key, "missing", hint)
             return default
         value = self._values[key]
         if not isinstance(value, str):
-            raise self.problem(key, f"{value!r} is {kind(value)}, not a string", mend)
+            raise self.problem(key, f"{value!r} is {kind(value)}, not a string", hint)
         return str(value)
 
-    def texts(self, key: str, mend: str) -> list[str]:
+    def texts(self, key: str, hint: str) -> list[str]:
         """The strings under ``key``: a list, or one alone. Whole numbers count, for ports.
 
-        :raises Problem: if one of them is neither.
+        :raises MtlsError: if one of them is neither.
         """
         value = self._values.get(key)
         items = list(value) if isinstance(value, (list, tuple)) else [value]
         for item in items:
             if isinstance(item, bool) or not isinstance(item, (str, int)):
-                raise self.problem(key, f"{item!r} is {kind(item)}, not a string", mend)
+                raise self.problem(key, f"{item!r} is {kind(item)}, not a string", hint)
         return [str(item) for item in items]
 
     def choice(self, key: str, choices: Sequence[str], default: str | None = None, what: str = "is unknown") -> str:
         """The string under ``key``, which is one of ``choices``.
 
         :param what: what is said of any other.
-        :raises Problem: if it is missing and there is no default, or if it is none of them.
+        :raises MtlsError: if it is missing and there is no default, or if it is none of them.
         """
-        mend = f"Write one of: {', '.join(choices)}"
-        text = self.text(key, mend, default)
+        hint = f"Write one of: {', '.join(choices)}"
+        text = self.text(key, hint, default)
         if text not in choices:
-            raise self.problem(key, f"{text!r} {what}", mend)
+            raise self.problem(key, f"{text!r} {what}", hint)
         return text
 
-    def each(self, key: str, mend: str, read: Callable[[str], T], called: Callable[[T], str] = str) -> tuple[T, ...]:
+    def each(self, key: str, hint: str, read: Callable[[str], T], called: Callable[[T], str] = str) -> tuple[T, ...]:
         """What ``read`` makes of the strings under ``key``: one at least, and none twice.
 
         :param called: what one is called in an error, and known by.
-        :raises Problem: if there is none, or one stands there twice; else whatever ``read`` raises.
+        :raises MtlsError: if there is none, or one stands there twice; else whatever ``read`` raises.
         """
         if not self.given(key):
-            raise self.problem(key, "missing", mend)
-        found = tuple(read(text) for text in self.texts(key, mend))
+            raise self.problem(key, "missing", hint)
+        found = tuple(read(text) for text in self.texts(key, hint))
         if not found:
-            raise self.problem(key, "an empty list", mend)
-        double = first_double([called(one) for one in found])
+            raise self.problem(key, "an empty list", hint)
+        double = first_duplicate([called(one) for one in found])
         if double:
             raise self.problem(key, f"{double} stands there twice", "Remove one of them")
         return found
@@ -93,7 +93,7 @@ class Entry:
     def flag(self, key: str) -> bool:
         """The boolean under ``key``, false if there is none.
 
-        :raises Problem: if it is something else.
+        :raises MtlsError: if it is something else.
         """
         value = self._values.get(key)
         if value is None:
@@ -102,24 +102,24 @@ class Entry:
             raise self.problem(key, f"{value!r} is {kind(value)}, not a boolean", "Write true or false")
         return value
 
-    def part(self, key: str, keys: Sequence[str], mend: str) -> Entry:
+    def part(self, key: str, keys: Sequence[str], hint: str) -> FieldReader:
         """The mapping under ``key``, as an entry of its own; empty if there is none.
 
-        :raises Problem: if it is no mapping, or holds other keys than ``keys``.
+        :raises MtlsError: if it is no mapping, or holds other keys than ``keys``.
         """
         value = self._values.get(key)
         if value is None:
-            return Entry({}, self.called, f"{self._within}{key}: ")
+            return FieldReader({}, self.called, f"{self._within}{key}: ")
         if not isinstance(value, dict):
-            raise self.problem(key, f"{value!r} is {kind(value)}, not a mapping", mend)
-        part = Entry(value, self.called, f"{self._within}{key}: ")
+            raise self.problem(key, f"{value!r} is {kind(value)}, not a mapping", hint)
+        part = FieldReader(value, self.called, f"{self._within}{key}: ")
         part.refuse_unknown(keys)
         return part
 
     def refuse_unknown(self, keys: Sequence[str]) -> None:
         """Refuse keys that nobody reads.
 
-        :raises Problem: if there are any.
+        :raises MtlsError: if there are any.
         """
         unknown = sorted(str(key) for key in self._values if key not in keys)
         if unknown:
@@ -136,6 +136,6 @@ def kind(value: object) -> str:
     return next((words for kind, words in names.items() if isinstance(value, kind)), type(value).__name__)
 
 
-def first_double(items: Sequence[str]) -> str | None:
+def first_duplicate(items: Sequence[str]) -> str | None:
     """The first item that stands there a second time, None if all differ."""
     return next((item for index, item in enumerate(items) if item in items[:index]), None)

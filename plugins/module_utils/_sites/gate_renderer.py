@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._contracts.log_format import LOG_FORMATS
 from .._nginx.quoting import quote
-from .default_server import POLICIES, neighbours_from, plan_default_servers
+from .default_server import POLICIES, existing_servers_from, plan_default_servers
 from .http_context import http_context
-from .shared_upstreams import ways_round
+from .shared_upstreams import shared_upstreams
 from .site_context import site_context
 from .template_context import describe_site, manifest_of
 from .upstream_context import decision_context, location_context, reproxy_context, upstream_context
@@ -65,18 +65,18 @@ def render_gate(sites: Sequence[Site], nginx: Mapping[str, Any], settings: GateS
 
     :param sites: with windows that are settled.
     :param nginx: what module nginx_info returned.
-    :raises Problem: if the sites do not go with what nginx serves already, or a setting is not valid.
+    :raises MtlsError: if the sites do not go with what nginx serves already, or a setting is not valid.
     """
     _check(settings)
     present = tuple(site for site in sites if site.stage != "absent")
     plan = plan_default_servers(
         present,
-        None if nginx["configuration_error"] else neighbours_from(nginx["listens"]),
+        None if nginx["configuration_error"] else existing_servers_from(nginx["listens"]),
         settings.default_server,
         can_reject=bool(nginx["capabilities"]["ssl_reject_handshake"]),
     )
     candidate = dict(_files(present, nginx["capabilities"], settings, plan)) if present else {}
-    return RenderedGate(present, candidate, plan, ways_round(sites))
+    return RenderedGate(present, candidate, plan, shared_upstreams(sites))
 
 
 @functools.cache
@@ -98,7 +98,7 @@ def _check(settings: GateSettings) -> None:
         ("gate_log_format", settings.log_format, LOG_FORMATS),
     ):
         if value not in known:
-            raise Problem(f"{name}: {value!r} is unknown", f"Write one of: {', '.join(known)}")
+            raise MtlsError(f"{name}: {value!r} is unknown", f"Write one of: {', '.join(known)}")
 
 
 def _files(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,11 +29,11 @@ def require_capabilities(sites: Sequence[Site], binary: str, version: str, capab
     """Make sure that nginx can hold a gate for these sites.
 
     :param binary: the command of nginx, for the error.
-    :raises Problem: if it was built without a module that the gate needs.
+    :raises MtlsError: if it was built without a module that the gate needs.
     """
     missing = [one for one in needed_capabilities(sites) if not capabilities.get(one)]
     if missing:
-        raise Problem(
+        raise MtlsError(
             f"The nginx {binary} ({version}) cannot hold a gate. It was built without {', '.join(missing)}",
             "Install the package nginx of your distribution, or build yours with http_ssl_module, http_auth_request_module, "
             "http_realip_module, http_limit_req_module and http_v2_module where sites have a rate limit or gRPC, PCRE, and "

@@ -10,12 +10,12 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .._common.errors import Problem
-from .._contracts.gate_manifest import live_deadlines
+from .._common.errors import MtlsError
+from .._contracts.gate_manifest import deadlines_of
 from .access_rules import parse_allow, parse_hsts, parse_identity_headers, parse_rate_limit
 from .edge import parse_edge
 from .fallback_window import parse_window, settle
-from .field_reader import Entry, first_double, kind
+from .field_reader import FieldReader, first_duplicate, kind
 from .models import (
     EVERY_ADDRESS,
     KEYS,
@@ -30,7 +30,7 @@ from .models import (
     Listen,
     Site,
 )
-from .path_patterns import otherwise
+from .path_patterns import obfuscated_patterns
 from .upstreams import parse_decision_service, parse_path, parse_port, parse_upstream
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ _PATH_LIMIT = 100
 def parse_sites(raw: object) -> tuple[Site, ...]:
     """Judge the whole list ``gate_sites`` and return it with every default filled in.
 
-    :raises Problem: that names the site and the key at fault.
+    :raises MtlsError: that names the site and the key at fault.
     """
     if not isinstance(raw, (list, tuple)):
-        raise Problem(f"gate_sites is {kind(raw)}, not a list", "Write it as a list with one entry for each site")
+        raise MtlsError(f"gate_sites is {kind(raw)}, not a list", "Write it as a list with one entry for each site")
     written = tuple(_parse_site(entry, position) for position, entry in enumerate(raw, start=1))
     sites = tuple(one for site in written for one in (site, *_rehearsals(site)))
     _refuse_double_names(sites)
@@ -76,11 +76,11 @@ def settle_windows(sites: Sequence[Site], manifest: object, now: float) -> tuple
 
     :param manifest: that of the live gate, None if there is none.
     :param now: seconds since 1970.
-    :raises Problem: if a window lets nobody in, or its deadline is past or too far away.
+    :raises MtlsError: if a window lets nobody in, or its deadline is past or too far away.
     """
-    known = live_deadlines(manifest)
+    known = deadlines_of(manifest)
     return tuple(
-        replace(site, window=settle(Entry({}, f"site {site.name}"), site.window, known.get(site.name, 0), now))
+        replace(site, window=settle(FieldReader({}, f"site {site.name}"), site.window, known.get(site.name, 0), now))
         if site.stage == "fallback"
         else site
         for site in sites
@@ -89,9 +89,9 @@ def settle_windows(sites: Sequence[Site], manifest: object, now: float) -> tuple
 
 def _parse_site(raw: object, position: int) -> Site:
     if not isinstance(raw, dict):
-        raise Problem(f"gate_sites: entry {position} is {kind(raw)}, not a mapping", "Write it as keys and values")
-    name = _parse_name(Entry(raw, f"entry {position}"))
-    entry = Entry(raw, f"site {name}")
+        raise MtlsError(f"gate_sites: entry {position} is {kind(raw)}, not a mapping", "Write it as keys and values")
+    name = _parse_name(FieldReader(raw, f"entry {position}"))
+    entry = FieldReader(raw, f"site {name}")
     _refuse_unknown_keys(entry, raw)
     mode = entry.choice("mode", MODES, "host", "is no mode")
     _refuse_window_behind_edge(entry)
@@ -123,7 +123,7 @@ def _parse_site(raw: object, position: int) -> Site:
     )
 
 
-def _refuse_window_behind_edge(entry: Entry) -> None:
+def _refuse_window_behind_edge(entry: FieldReader) -> None:
     if entry.value("stage") == "fallback" and entry.value("source") == "edge":
         raise entry.problem(
             "stage",
@@ -132,21 +132,21 @@ def _refuse_window_behind_edge(entry: Entry) -> None:
         )
 
 
-def _parse_name(entry: Entry) -> str:
-    mend = "Give the site a name of lower-case letters, digits, - and _, at most 32, that begins with a letter"
-    name = entry.text("name", mend)
+def _parse_name(entry: FieldReader) -> str:
+    hint = "Give the site a name of lower-case letters, digits, - and _, at most 32, that begins with a letter"
+    name = entry.text("name", hint)
     if not _NAME.fullmatch(name):
-        raise entry.problem("name", f"{name!r} cannot be the name of a site", mend)
+        raise entry.problem("name", f"{name!r} cannot be the name of a site", hint)
     return name
 
 
-def _refuse_unknown_keys(entry: Entry, raw: Mapping[Any, Any]) -> None:
+def _refuse_unknown_keys(entry: FieldReader, raw: Mapping[Any, Any]) -> None:
     unknown = sorted(str(key) for key in raw if key not in KEYS)
     if unknown:
         raise entry.problem(", ".join(unknown), "no such key", f"The keys of a site are: {', '.join(KEYS)}")
 
 
-def _parse_stage(entry: Entry) -> str:
+def _parse_stage(entry: FieldReader) -> str:
     stage = entry.value("stage")
     if isinstance(stage, bool):
         raise entry.problem(
@@ -157,7 +157,7 @@ def _parse_stage(entry: Entry) -> str:
     return entry.choice("stage", STAGES, what="is no stage")
 
 
-def _parse_manage(entry: Entry) -> str:
+def _parse_manage(entry: FieldReader) -> str:
     manage = entry.choice("manage", MANAGED, "vhost")
     if manage == "vhost":
         return manage
@@ -173,12 +173,12 @@ def _parse_manage(entry: Entry) -> str:
     return manage
 
 
-def _parse_server_names(entry: Entry) -> tuple[str, ...]:
-    mend = "Write the full host names at which people reach the site, for example panel.example.org"
-    return entry.each("server_names", mend, lambda text: _parse_host(entry, text, mend))
+def _parse_server_names(entry: FieldReader) -> tuple[str, ...]:
+    hint = "Write the full host names at which people reach the site, for example panel.example.org"
+    return entry.each("server_names", hint, lambda text: _parse_host(entry, text, hint))
 
 
-def _parse_host(entry: Entry, text: str, mend: str) -> str:
+def _parse_host(entry: FieldReader, text: str, hint: str) -> str:
     """An exact host name in ASCII, lower case (RFC 1123 section 2.1; RFC 6066 section 3: no address, no final dot)."""
     if not text.isascii():
         raise entry.problem(
@@ -187,15 +187,15 @@ def _parse_host(entry: Entry, text: str, mend: str) -> str:
     name = text.lower()
     labels = name.split(".")
     if not name or len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise entry.problem("server_names", f"{text!r} is no exact host name", mend)
+        raise entry.problem("server_names", f"{text!r} is no exact host name", hint)
     if labels[-1].isdigit():
         raise entry.problem(
-            "server_names", f"{text!r} is an address; a browser sends no server name for one (RFC 6066)", mend
+            "server_names", f"{text!r} is an address; a browser sends no server name for one (RFC 6066)", hint
         )
     return name
 
 
-def _parse_staging_listens(entry: Entry, manage: str) -> tuple[Listen, ...]:
+def _parse_staging_listens(entry: FieldReader, manage: str) -> tuple[Listen, ...]:
     if entry.given("staging_listen") and manage == "snippets":
         raise entry.problem(
             "staging_listen",
@@ -205,52 +205,52 @@ def _parse_staging_listens(entry: Entry, manage: str) -> tuple[Listen, ...]:
     return _parse_listens(entry, "staging_listen")
 
 
-def _parse_listens(entry: Entry, key: str) -> tuple[Listen, ...]:
-    mend = 'Write a list of ports, address:port or [IPv6 address]:port, for example ["443", "[::]:443"]'
+def _parse_listens(entry: FieldReader, key: str) -> tuple[Listen, ...]:
+    hint = 'Write a list of ports, address:port or [IPv6 address]:port, for example ["443", "[::]:443"]'
     if not entry.given(key):
         return ()
-    return entry.each(key, mend, lambda text: _parse_listen(entry, key, text, mend), lambda listen: listen.token)
+    return entry.each(key, hint, lambda text: _parse_listen(entry, key, text, hint), lambda listen: listen.token)
 
 
-def _parse_listen(entry: Entry, key: str, text: str, mend: str) -> Listen:
+def _parse_listen(entry: FieldReader, key: str, text: str, hint: str) -> Listen:
     match = _LISTEN.fullmatch(text)
     if not match:
-        raise entry.problem(key, f"{text!r} is no port and no address with a port", mend)
-    return Listen(_parse_address(entry, key, match["address"], mend), parse_port(entry, key, match["port"]))
+        raise entry.problem(key, f"{text!r} is no port and no address with a port", hint)
+    return Listen(_parse_address(entry, key, match["address"], hint), parse_port(entry, key, match["port"]))
 
 
-def _parse_address(entry: Entry, key: str, text: str | None, mend: str) -> str:
+def _parse_address(entry: FieldReader, key: str, text: str | None, hint: str) -> str:
     if text is None or text in (EVERY_ADDRESS, "0.0.0.0"):  # noqa: S104 the wildcard as a person writes it, nothing is bound
         return EVERY_ADDRESS
     try:
         return str(ipaddress.ip_address(text.strip("[]")))
     except ValueError:
-        raise entry.problem(key, f"{text!r} is no address", mend) from None
+        raise entry.problem(key, f"{text!r} is no address", hint) from None
 
 
-def _parse_paths(entry: Entry, raw: Mapping[str, Any], mode: str, manage: str) -> tuple[GuardedPath, ...]:
-    mend = "Write a list of paths, each as /admin/ or as a mapping of path and, if another application answers there, upstream"
+def _parse_paths(entry: FieldReader, raw: Mapping[str, Any], mode: str, manage: str) -> tuple[GuardedPath, ...]:
+    hint = "Write a list of paths, each as /admin/ or as a mapping of path and, if another application answers there, upstream"
     listed = entry.value("paths")
     if mode == "host":
         if listed is not None:
             raise entry.problem("paths", "has no effect in mode host", "Remove it, or write mode: path")
         return ()
     if not isinstance(listed, (list, tuple)) or not listed:
-        raise entry.problem("paths", "missing" if not listed else f"{listed!r} is {kind(listed)}, not a list", mend)
-    paths = tuple(_parse_guarded(entry, raw, item, mend, manage) for item in listed)
-    double = first_double([path.path.lower() for path in paths])
+        raise entry.problem("paths", "missing" if not listed else f"{listed!r} is {kind(listed)}, not a list", hint)
+    paths = tuple(_parse_guarded(entry, raw, item, hint, manage) for item in listed)
+    double = first_duplicate([path.path.lower() for path in paths])
     if double:
         raise entry.problem("paths", f"{double} stands there twice", "Remove one of them")
     return paths
 
 
-def _parse_guarded(entry: Entry, raw: Mapping[str, Any], item: object, mend: str, manage: str) -> GuardedPath:
+def _parse_guarded(entry: FieldReader, raw: Mapping[str, Any], item: object, hint: str, manage: str) -> GuardedPath:
     values = {"path": item} if isinstance(item, str) else item
     if not isinstance(values, dict):
-        raise entry.problem("paths", f"{item!r} is {kind(item)}, not a string", mend)
-    part = Entry(values, entry.called, "paths: ")
+        raise entry.problem("paths", f"{item!r} is {kind(item)}, not a string", hint)
+    part = FieldReader(values, entry.called, "paths: ")
     part.refuse_unknown(PATH_KEYS)
-    path = _parse_guarded_path(part, mend)
+    path = _parse_guarded_path(part, hint)
     answers = manage == "vhost"
     for key in VHOST_KEYS:
         if not answers and part.given(key):
@@ -260,12 +260,12 @@ def _parse_guarded(entry: Entry, raw: Mapping[str, Any], item: object, mend: str
     for key in ("upstream_ca", "fastcgi_script"):
         if part.given(key):
             raise part.problem(key, "has no effect without an upstream beside it", "Write the upstream, or remove it")
-    return GuardedPath(path, parse_upstream(Entry(raw, entry.called), answers=answers))
+    return GuardedPath(path, parse_upstream(FieldReader(raw, entry.called), answers=answers))
 
 
-def _parse_guarded_path(part: Entry, mend: str) -> str:
+def _parse_guarded_path(part: FieldReader, hint: str) -> str:
     """A path as ``location`` takes it, and as no two programs read differently (RFC 3986 section 2.3, without a final slash)."""
-    text = part.text("path", mend)
+    text = part.text("path", hint)
     path = text.rstrip("/")
     if not path:
         raise part.problem("path", f"{text!r} is the whole site", "Write mode: host and no paths")
@@ -278,40 +278,40 @@ def _parse_guarded_path(part: Entry, mend: str) -> str:
     if f"{_OWN_PATH}/".startswith(f"{path.lower()}/") or f"{path.lower()}/".startswith(f"{_OWN_PATH}/"):
         raise part.problem("path", f"{_OWN_PATH} belongs to the gate itself", "Guard another path")
     try:
-        otherwise(path)
-    except Problem:
+        obfuscated_patterns(path)
+    except MtlsError:
         raise part.problem(
             "path", f"{text!r} is too long to be looked for in every spelling", "Guard a shorter one"
         ) from None
     return path
 
 
-def _parse_path_spelling(entry: Entry, mode: str) -> str:
+def _parse_path_spelling(entry: FieldReader, mode: str) -> str:
     spelling = entry.choice("path_spelling", SPELLINGS, "strict")
     if mode == "host" and entry.given("path_spelling"):
         raise entry.problem("path_spelling", "has no effect in mode host", "Remove it, or write mode: path")
     return spelling
 
 
-def _parse_contact(entry: Entry) -> str:
-    mend = f"Write one line of at most {_CONTACT_LIMIT} characters: whom to ask, and how"
-    contact = entry.text("contact", mend, default="")
+def _parse_contact(entry: FieldReader) -> str:
+    hint = f"Write one line of at most {_CONTACT_LIMIT} characters: whom to ask, and how"
+    contact = entry.text("contact", hint, default="")
     if len(contact) > _CONTACT_LIMIT:
-        raise entry.problem("contact", f"{len(contact)} characters are too many", mend)
+        raise entry.problem("contact", f"{len(contact)} characters are too many", hint)
     if not contact.isprintable():
-        raise entry.problem("contact", "holds a line break or another control character", mend)
+        raise entry.problem("contact", "holds a line break or another control character", hint)
     return contact
 
 
-def _parse_size(entry: Entry, mode: str) -> str:
+def _parse_size(entry: FieldReader, mode: str) -> str:
     """The size as nginx takes it, empty for whatever holds at http level.
 
     In mode ``path`` it is always known, because the gate has to compare it itself where nginx does not.
     """
-    mend = "Write a size as nginx does: bytes, or a number and k, m or g, as in 20m; 0 means no limit"
-    texts = entry.texts("client_max_body_size", mend) if entry.given("client_max_body_size") else [""]
+    hint = "Write a size as nginx does: bytes, or a number and k, m or g, as in 20m; 0 means no limit"
+    texts = entry.texts("client_max_body_size", hint) if entry.given("client_max_body_size") else [""]
     if len(texts) != 1 or not (texts[0] == "" or _SIZE.fullmatch(texts[0])):
-        raise entry.problem("client_max_body_size", f"{entry.value('client_max_body_size')!r} is no size", mend)
+        raise entry.problem("client_max_body_size", f"{entry.value('client_max_body_size')!r} is no size", hint)
     return texts[0] or ("1m" if mode == "path" else "")
 
 
@@ -319,7 +319,7 @@ def _refuse_double_names(sites: Sequence[Site]) -> None:
     seen: dict[str, str] = {}
     for site in sites:
         if site.slug in seen:
-            raise Problem(
+            raise MtlsError(
                 f"gate_sites: site {site.name}: name: the same as that of site {seen[site.slug]} (- and _ count as one)",
                 "Give every site a name of its own",
             )
@@ -331,7 +331,7 @@ def _refuse_double_server_names(sites: Sequence[Site]) -> None:
     for site in sites:
         for place in sorted({(name, listen.port) for name in site.server_names for listen in site.listen}):
             if place in seen:
-                raise Problem(
+                raise MtlsError(
                     f"gate_sites: site {site.name}: server_names: {place[0]} on port {place[1]} belongs to site "
                     f"{seen[place]} already",
                     "Give every site names of its own, or another port",

@@ -39,7 +39,7 @@ _ODDITIES = (
 ENCODED_IN_PIECES = quote_verbatim(r"~*^(?=[^?]*%25)[^?]*%(?:25)*(?:3[0-9]|[46][1-9a-f]|[57][0-9a])")
 
 
-def exact(path: str) -> str:
+def exact_pattern(path: str) -> str:
     r"""Return a key for ``map $uri``: ``path`` itself and everything below it.
 
     :param path: without a final slash, of letters, digits and ``/ . _ ~ @ + -``.
@@ -47,23 +47,23 @@ def exact(path: str) -> str:
     return quote_verbatim(rf"~^{_literal(path)}(?:/|\z)")
 
 
-def exact_as_written(path: str) -> str:
+def raw_prefix_pattern(path: str) -> str:
     """Return a key for ``map $request_uri``: ``path`` at the beginning of what the client wrote.
 
     Whoever does not resolve dot segments takes ``/admin/../x`` for something below ``/admin``, where nginx sees ``/x``.
 
-    :param path: as for :func:`exact`.
+    :param path: as for :func:`exact_pattern`.
     """
     return quote_verbatim(f"~^{_literal(path)}{_END}")
 
 
-def otherwise(path: str) -> tuple[str, str]:
+def obfuscated_patterns(path: str) -> tuple[str, str]:
     """Return two keys for ``map $request_uri``: what another program could read as ``path`` or as something below it.
 
     The first is the path itself in any spelling, at the beginning. The second is its last part in any spelling, at any place, in
     an address that also holds something of which two programs can think differently.
 
-    :param path: as for :func:`exact`.
+    :param path: as for :func:`exact_pattern`.
     """
     parts = [_any_spelling(part) for part in path.strip("/").split("/")]
     whole = f"{_SEPARATOR}+".join(parts)

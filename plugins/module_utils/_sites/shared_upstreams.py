@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .models import GuardedPath, Site
 
 
-def ways_round(sites: Sequence[Site]) -> tuple[str, ...]:
+def shared_upstreams(sites: Sequence[Site]) -> tuple[str, ...]:
     """Return one sentence for each way, naming the site and the path it starts from.
 
     What an application does with an address is not known here, so these are warnings and no mistakes.

@@ -15,7 +15,7 @@ from .access_rules import IDENTITY_HEADERS, larger_than
 from .edge import variable
 from .fallback_window import before
 from .models import OPEN
-from .path_patterns import ENCODED_IN_PIECES, exact, exact_as_written, otherwise
+from .path_patterns import ENCODED_IN_PIECES, exact_pattern, obfuscated_patterns, raw_prefix_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +88,7 @@ def handlers_of(site: Site) -> list[dict[str, Any]]:
             "key": f"panel-{number}",
             "identity": True,
             "path": guarded.path,
-            "matches": exact(guarded.path),
+            "matches": exact_pattern(guarded.path),
             **guarded.upstream.as_dict(),
         }
         for number, guarded in enumerate(site.paths, start=1)
@@ -158,9 +158,9 @@ def _path_keys(site: Site) -> dict[str, list[str]]:
     """Return keys for maps: ``guarded`` on ``$uri``, ``raw`` and ``odd`` on ``$request_uri``."""
     strict = bool(site.paths) and site.path_spelling == "strict"
     return {
-        "guarded": [exact(guarded.path) for guarded in site.paths],
-        "raw": [exact_as_written(guarded.path) for guarded in site.paths],
-        "odd": [ENCODED_IN_PIECES, *(key for guarded in site.paths for key in otherwise(guarded.path))]
+        "guarded": [exact_pattern(guarded.path) for guarded in site.paths],
+        "raw": [raw_prefix_pattern(guarded.path) for guarded in site.paths],
+        "odd": [ENCODED_IN_PIECES, *(key for guarded in site.paths for key in obfuscated_patterns(guarded.path))]
         if strict
         else [],
     }

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .field_reader import Entry
+    from .field_reader import FieldReader
 
 _HOST = r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])"
 _SOCKET_PATH = r"/[A-Za-z0-9._/@+-]+"
@@ -50,68 +50,68 @@ class Upstream:
         return asdict(self)
 
 
-def parse_upstream(entry: Entry, *, answers: bool = True) -> Upstream:
+def parse_upstream(entry: FieldReader, *, answers: bool = True) -> Upstream:
     """Read ``upstream`` and what belongs to it.
 
     A path is refused: with one, nginx would rewrite every URI instead of handing it on as it came.
 
     :param answers: whether the gate itself hands requests on to it; else a server of somebody else's does, which says how.
-    :raises Problem: if it is no upstream, or if ``upstream_ca`` or ``fastcgi_script`` does not go with it.
+    :raises MtlsError: if it is no upstream, or if ``upstream_ca`` or ``fastcgi_script`` does not go with it.
     """
-    mend = (
+    hint = (
         "Write http://host:port, https://host:port, grpc://host:port, grpcs://host:port, fastcgi://host:port, "
         "unix:/path/of/socket in place of host:port, or the absolute path of a directory; without a path behind host and port"
     )
-    text = entry.text("upstream", mend)
-    kind, address, name, tls = _read(entry, text, mend)
+    text = entry.text("upstream", hint)
+    kind, address, name, tls = _read(entry, text, hint)
     return Upstream(kind, address, name, tls, _ca(entry, tls), _script(entry, kind) if answers else "")
 
 
-def parse_decision_service(entry: Entry) -> str:
+def parse_decision_service(entry: FieldReader) -> str:
     """The URL under ``auth_request`` as ``proxy_pass`` takes it, always with a path; empty if there is none.
 
-    :raises Problem: if it is no such URL.
+    :raises MtlsError: if it is no such URL.
     """
-    mend = "Write http://host:port/path or http://unix:/path/of/socket:/path; the service should be on this host"
-    text = entry.text("auth_request", mend, default="")
+    hint = "Write http://host:port/path or http://unix:/path/of/socket:/path; the service should be on this host"
+    text = entry.text("auth_request", hint, default="")
     match = _DECISION.fullmatch(text)
     if text and not match:
-        raise entry.problem("auth_request", f"{text!r} is no address of a decision service", mend)
+        raise entry.problem("auth_request", f"{text!r} is no address of a decision service", hint)
     if not match:
         return ""
     if match["host"] and (match["path"] or "").startswith(":"):
-        raise entry.problem("auth_request", f"{text!r} is no address of a decision service", mend)
+        raise entry.problem("auth_request", f"{text!r} is no address of a decision service", hint)
     if match["port"]:
         parse_port(entry, "auth_request", match["port"])
     return text if match["path"] else f"{text}/"
 
 
-def parse_port(entry: Entry, key: str, text: str) -> int:
+def parse_port(entry: FieldReader, key: str, text: str) -> int:
     """A TCP port.
 
-    :raises Problem: if it is none.
+    :raises MtlsError: if it is none.
     """
     if not _PORT.fullmatch(text) or not 1 <= int(text) <= 65535:
         raise entry.problem(key, f"{text} is no port", "Write a port from 1 to 65535")
     return int(text)
 
 
-def parse_path(entry: Entry, key: str) -> str:
+def parse_path(entry: FieldReader, key: str) -> str:
     """The path of a file as a directive takes it.
 
-    :raises Problem: if it is missing, or nginx would not take it for the path of a file.
+    :raises MtlsError: if it is missing, or nginx would not take it for the path of a file.
     """
-    mend = "Write the path of a PEM file on the web host, absolute or relative to the directory of nginx.conf"
-    path = entry.text(key, mend)
+    hint = "Write the path of a PEM file on the web host, absolute or relative to the directory of nginx.conf"
+    path = entry.text(key, hint)
     if not _PATH.fullmatch(path) or not path.isprintable():
-        raise entry.problem(key, f"{path!r} cannot be the path of a file", mend)
+        raise entry.problem(key, f"{path!r} cannot be the path of a file", hint)
     return path
 
 
-def _read(entry: Entry, text: str, mend: str) -> tuple[str, str, str, bool]:
+def _read(entry: FieldReader, text: str, hint: str) -> tuple[str, str, str, bool]:
     if text.startswith("/"):
         if not _DIRECTORY.fullmatch(text) or not text.isprintable() or ".." in text.split("/"):
-            raise entry.problem("upstream", f"{text!r} cannot be the path of a directory", mend)
+            raise entry.problem("upstream", f"{text!r} cannot be the path of a directory", hint)
         return "static", text.rstrip("/") or "/", "", False
     socket = _SOCKET.fullmatch(text)
     if socket:
@@ -119,19 +119,19 @@ def _read(entry: Entry, text: str, mend: str) -> tuple[str, str, str, bool]:
         return _KINDS[scheme], f"unix:{socket['path']}" if scheme == "fastcgi" else text, "", False
     match = _NETWORK.fullmatch(text)
     if not match:
-        raise entry.problem("upstream", f"{text!r} is no address of an application", mend)
+        raise entry.problem("upstream", f"{text!r} is no address of an application", hint)
     scheme = match["scheme"]
     if match["port"]:
         parse_port(entry, "upstream", match["port"])
     elif scheme in ("grpc", "grpcs", "fastcgi"):
-        raise entry.problem("upstream", f"{text!r} has no port, and {scheme} has no usual one", mend)
+        raise entry.problem("upstream", f"{text!r} has no port, and {scheme} has no usual one", hint)
     address = text.rstrip("/")
     if scheme == "fastcgi":
         address = address[len("fastcgi://") :]
     return _KINDS[scheme], address, match["host"].strip("[]"), scheme in ("https", "grpcs")
 
 
-def _ca(entry: Entry, tls: bool) -> str:
+def _ca(entry: FieldReader, tls: bool) -> str:
     if not entry.given("upstream_ca"):
         return ""
     if not tls:
@@ -141,14 +141,14 @@ def _ca(entry: Entry, tls: bool) -> str:
     return parse_path(entry, "upstream_ca")
 
 
-def _script(entry: Entry, kind: str) -> str:
+def _script(entry: FieldReader, kind: str) -> str:
     if kind == "fastcgi":
-        mend = (
+        hint = (
             "Write the absolute path of the script that answers every request, for example /srv/panel/public/index.php"
         )
-        script = entry.text("fastcgi_script", mend)
+        script = entry.text("fastcgi_script", hint)
         if not _DIRECTORY.fullmatch(script) or not script.isprintable() or script.endswith("/"):
-            raise entry.problem("fastcgi_script", f"{script!r} cannot be the path of a script", mend)
+            raise entry.problem("fastcgi_script", f"{script!r} cannot be the path of a script", hint)
         return script
     if entry.given("fastcgi_script"):
         raise entry.problem("fastcgi_script", "has no effect, because upstream is not fastcgi", "Remove it")

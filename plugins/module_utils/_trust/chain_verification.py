@@ -19,7 +19,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from .._common.commands import run_command
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import opened
 from .._nginx.config_sandbox import private_directory
 from .publication_reader import SERIAL
@@ -36,7 +36,7 @@ _FIELD = re.compile(
 )
 # i2a_ASN1_INTEGER(), which also makes $ssl_client_serial.
 _ENTRY = re.compile(r"^    Serial Number: (.*)$", re.M)
-_MEND_CRL = "Write a new CRL on the CA host and publish it"
+_HINT_CRL = "Write a new CRL on the CA host and publish it"
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,15 @@ class Crl:
 def read_chain(text: str, now: datetime) -> tuple[Ca, ...]:
     """Return the CA certificates of ``ca.pem``: one chain, or several where an authority and its successor are both trusted.
 
-    :raises Problem: if one is no CA, has expired, has the name of another, or stands in no chain up to a self-signed root.
+    :raises MtlsError: if one is no CA, has expired, has the name of another, or stands in no chain up to a self-signed root.
     """
     blocks = _CERTIFICATE.findall(text)
     if not blocks or len(blocks) != len(_BEGIN.findall(text)):
-        raise Problem("ca.pem does not consist of whole PEM certificates", "Publish the chain again")
+        raise MtlsError("ca.pem does not consist of whole PEM certificates", "Publish the chain again")
     chain = tuple(_read_ca(block) for block in blocks)
     for ca in chain:
         if ca.not_after <= now:
-            raise Problem(
+            raise MtlsError(
                 f"The CA certificate of {ca.subject} ended on {_day(ca.not_after)}", "Renew the CA and publish"
             )
     _check_names(chain)
@@ -105,7 +105,7 @@ def read_installed_chain(text: str) -> tuple[Ca, ...]:
     for block in _CERTIFICATE.findall(text):
         try:
             found.append(_read_ca(block))
-        except Problem:
+        except MtlsError:
             continue
     return tuple(found)
 
@@ -113,23 +113,23 @@ def read_installed_chain(text: str) -> tuple[Ca, ...]:
 def read_crls(text: str, chain: Sequence[Ca], now: datetime) -> tuple[Crl, ...]:
     """Return the CRLs of ``crl.pem``: exactly one of every CA of ``chain``, in the chain's order.
 
-    :raises Problem: naming the CA whose CRL is missing, damaged, not signed by it, not valid yet, or ended.
+    :raises MtlsError: naming the CA whose CRL is missing, damaged, not signed by it, not valid yet, or ended.
     """
     blocks = _CRL.findall(text)
     if len(blocks) != len(_BEGIN.findall(text)) or not blocks:
-        raise Problem("crl.pem does not consist of whole PEM CRLs", _MEND_CRL)
+        raise MtlsError("crl.pem does not consist of whole PEM CRLs", _HINT_CRL)
     found: dict[str, Crl] = {}
     for block in blocks:
         crl = _read_crl(block, chain)
         if crl.issuer_sha256 in found:
-            raise Problem(f"crl.pem holds two CRLs of {crl.issuer}", "Leave the older one out")
+            raise MtlsError(f"crl.pem holds two CRLs of {crl.issuer}", "Leave the older one out")
         _check_dates(crl, now)
         found[crl.issuer_sha256] = crl
     for ca in chain:
         if ca.sha256 not in found:
-            raise Problem(
+            raise MtlsError(
                 f"crl.pem holds no CRL of {ca.subject}; nginx needs one of every CA in the chain, the root included",
-                _MEND_CRL,
+                _HINT_CRL,
             )
     return tuple(found[ca.sha256] for ca in chain)
 
@@ -140,7 +140,7 @@ def known_crls(text: str, chain: Sequence[Ca]) -> dict[str, Crl]:
     for block in _CRL.findall(text):
         try:
             crl = _read_crl(block, chain)
-        except Problem:
+        except MtlsError:
             continue  # of a CA that is not in the chain any more
         found[crl.issuer_sha256] = crl
     return found
@@ -160,10 +160,10 @@ def _read_ca(pem: str) -> Ca:
     ]
     done = run_command(["openssl", "x509", "-noout", *options], stdin=pem.encode())
     if done.code != 0:
-        raise Problem(f"ca.pem holds a certificate that openssl cannot read: {done.words}", "Publish the chain again")
+        raise MtlsError(f"ca.pem holds a certificate that openssl cannot read: {done.words}", "Publish the chain again")
     key = _PUBLIC_KEY.search(done.out)
     if key is None:
-        raise Problem("ca.pem holds a certificate whose public key openssl cannot read", "Publish the chain again")
+        raise MtlsError("ca.pem holds a certificate whose public key openssl cannot read", "Publish the chain again")
     fields = _fields(_PUBLIC_KEY.sub("", done.out))
     fingerprint = next((value for key, value in fields.items() if key.lower() == "sha256 fingerprint"), "")
     return Ca(
@@ -181,7 +181,7 @@ def _check_names(chain: Sequence[Ca]) -> None:
     seen: set[str] = set()
     for ca in chain:
         if ca.subject in seen:
-            raise Problem(
+            raise MtlsError(
                 f"ca.pem holds two certificates of {ca.subject}; nginx finds a CA and its CRL by that name",
                 "Publish with role authority, which gives every CA once",
             )
@@ -191,7 +191,7 @@ def _check_names(chain: Sequence[Ca]) -> None:
 def _check_chains(chain: Sequence[Ca]) -> None:
     roots = [ca for ca in chain if ca.is_root]
     if not roots:
-        raise Problem(
+        raise MtlsError(
             f"ca.pem ends with {chain[-1].subject}, which is not a self-signed root; nginx needs the whole chain",
             "Publish the chain with the root as its last certificate",
         )
@@ -206,7 +206,7 @@ def _check_chains(chain: Sequence[Ca]) -> None:
             basic = run_command(["openssl", "x509", "-noout", "-ext", "basicConstraints"], stdin=ca.pem.encode())
             if done.code != 0 or "CA:TRUE" not in basic.out:
                 words = done.words if done.code != 0 else "it is not a CA (basicConstraints CA:TRUE)"
-                raise Problem(f"{ca.subject} is no link of the chain in ca.pem: {words}", "Publish the chain again")
+                raise MtlsError(f"{ca.subject} is no link of the chain in ca.pem: {words}", "Publish the chain again")
 
 
 def _read_crl(pem: str, chain: Sequence[Ca]) -> Crl:
@@ -217,18 +217,18 @@ def _read_crl(pem: str, chain: Sequence[Ca]) -> Crl:
         options = ["-issuer", "-lastupdate", "-nextupdate", "-crlnumber", "-nameopt", "RFC2253", "-text"]
         done = run_command(["openssl", "crl", "-in", path, "-noout", *options])
         if done.code != 0:
-            raise Problem(f"crl.pem holds a CRL that openssl cannot read: {done.words}", _MEND_CRL)
+            raise MtlsError(f"crl.pem holds a CRL that openssl cannot read: {done.words}", _HINT_CRL)
         header = done.out.partition("Revoked Certificates:")[0]
         fields = _fields(header)
         signer = _signer(path, fields["issuer"], chain)
     issuer = fields["issuer"]
     if re.search(r"Issuing Distribution Point:\s*critical", header):
-        raise Problem(
+        raise MtlsError(
             f"The CRL of {issuer} has a critical Issuing Distribution Point, with which nginx refuses valid certificates",
             "Publish a complete CRL without that extension",
         )
     if fields.get("nextUpdate", "NONE") == "NONE":
-        raise Problem(f"The CRL of {issuer} does not say when the next one comes (nextUpdate)", _MEND_CRL)
+        raise MtlsError(f"The CRL of {issuer} does not say when the next one comes (nextUpdate)", _HINT_CRL)
     return Crl(
         issuer=issuer,
         issuer_sha256=signer.sha256,
@@ -243,9 +243,9 @@ def _serials(text: str, issuer: str) -> tuple[str, ...]:
     serials = tuple(_ENTRY.findall(text))
     odd = [serial for serial in serials if not SERIAL.fullmatch(serial)]
     if odd:
-        raise Problem(
+        raise MtlsError(
             f"The CRL of {issuer} revokes {ascii(odd[0])[:80]}, no serial number of at most 20 bytes (RFC 5280, 4.1.2.2)",
-            _MEND_CRL,
+            _HINT_CRL,
         )
     return serials
 
@@ -253,7 +253,9 @@ def _serials(text: str, issuer: str) -> tuple[str, ...]:
 def _signer(path: str, issuer: str, chain: Sequence[Ca]) -> Ca:
     candidates = [ca for ca in chain if ca.subject == issuer]
     if not candidates:
-        raise Problem(f"crl.pem holds a CRL of {issuer}, a CA that is not in ca.pem", "Publish the CRLs of this chain")
+        raise MtlsError(
+            f"crl.pem holds a CRL of {issuer}, a CA that is not in ca.pem", "Publish the CRLs of this chain"
+        )
     certificate = os.path.join(os.path.dirname(path), "ca.pem")
     for ca in candidates:
         _write(certificate, ca.pem)
@@ -261,15 +263,15 @@ def _signer(path: str, issuer: str, chain: Sequence[Ca]) -> Ca:
         # Its exit code is 0 on "verify failure", too.
         if "verify OK" in done.err:
             return ca
-    raise Problem(f"The CRL that names {issuer} was not signed by the CA of that name in ca.pem", _MEND_CRL)
+    raise MtlsError(f"The CRL that names {issuer} was not signed by the CA of that name in ca.pem", _HINT_CRL)
 
 
-def too_short(crls: Sequence[Crl], now: datetime, min_remaining: timedelta) -> list[Problem]:
+def too_short(crls: Sequence[Crl], now: datetime, min_remaining: timedelta) -> list[MtlsError]:
     """Return what to say of the CRLs that live shorter than that still."""
     return [
-        Problem(
+        MtlsError(
             f"The CRL of {crl.issuer} ends on {_day(crl.next_update)}, sooner than min_remaining ({min_remaining}) allows",
-            _MEND_CRL,
+            _HINT_CRL,
         )
         for crl in crls
         if crl.next_update - now < min_remaining
@@ -278,12 +280,12 @@ def too_short(crls: Sequence[Crl], now: datetime, min_remaining: timedelta) -> l
 
 def _check_dates(crl: Crl, now: datetime) -> None:
     if crl.last_update > now:
-        raise Problem(
+        raise MtlsError(
             f"The CRL of {crl.issuer} is valid from {_day(crl.last_update)} on only, which is in the future here",
             "Set the clocks of this host and of the CA host",
         )
     if crl.next_update <= now:
-        raise Problem(f"The CRL of {crl.issuer} ended on {_day(crl.next_update)}: nobody could get in", _MEND_CRL)
+        raise MtlsError(f"The CRL of {crl.issuer} ended on {_day(crl.next_update)}: nobody could get in", _HINT_CRL)
 
 
 def _fields(text: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._common.commands import run_command
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ def revoked_cas(publication: Publication, chain: Sequence[Ca], crls: Sequence[Cr
     return frozenset(found)
 
 
-def denied_keys(publication: Publication, chain: Sequence[Ca], crls: Sequence[Crl]) -> tuple[str, ...]:
+def deny_keys(publication: Publication, chain: Sequence[Ca], crls: Sequence[Crl]) -> tuple[str, ...]:
     """Return keys for the deny map beyond those of denied.json, which may know less than the CRLs.
 
     A CA that was revoked is denied with everything it ever issued, by a regular expression on its id.
@@ -57,7 +57,7 @@ def anchors(chain: Sequence[Ca], lost: frozenset[str]) -> str:
 
     :param lost: SHA-256 of the CAs to leave out. Where that is all of them they stay, because nginx does not start without
         any; the deny map lets nobody in.
-    :raises Problem: if openssl cannot write one.
+    :raises MtlsError: if openssl cannot write one.
     """
     left = [ca for ca in chain if ca.sha256 not in lost] or chain
     return "".join([*(_trusted(ca) for ca in left), *(f"{ca.pem}\n" for ca in left)])
@@ -66,5 +66,5 @@ def anchors(chain: Sequence[Ca], lost: frozenset[str]) -> str:
 def _trusted(ca: Ca) -> str:
     done = run_command(["openssl", "x509", "-addtrust", "clientAuth", "-trustout"], stdin=ca.pem.encode())
     if done.code != 0 or "BEGIN TRUSTED CERTIFICATE" not in done.out:
-        raise Problem(f"openssl cannot mark {ca.subject} as trusted: {done.words}", "Look at ca.pem")
+        raise MtlsError(f"openssl cannot mark {ca.subject} as trusted: {done.words}", "Look at ca.pem")
     return done.out

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._contracts.publication_format import SPELLINGS, file_of
+from .._contracts.publication_format import CERTIFICATE_ENCODINGS, edge_file_of
 from .._nginx.quoting import LONGEST_TOKEN
 
 if TYPE_CHECKING:
@@ -33,7 +33,10 @@ def render_certificate_maps(publication: Publication) -> dict[str, str]:
     :returns: the name of a file -> its text.
     """
     people = [one for one in publication.identities if one.der]
-    return {file_of(spelling): _render(spelling, text_of, people) for spelling, text_of in SPELLINGS.items()}
+    return {
+        edge_file_of(spelling): _render(spelling, text_of, people)
+        for spelling, text_of in CERTIFICATE_ENCODINGS.items()
+    }
 
 
 def _render(spelling: str, text_of: Callable[[str], str], people: Iterable[Identity]) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import opened
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Source:
         """Return the file ``name``.
 
         :param limit: bytes; a longer file is refused.
-        :raises Problem: whatever the other side does.
+        :raises MtlsError: whatever the other side does.
         """
         if self.url.startswith("/"):
             return _read(os.path.join(self.url, name), limit)
@@ -56,16 +56,16 @@ class Source:
             with _connected(str(parts.hostname), parts.port or 443, context, self.timeout) as tls:
                 return _exchange(tls, parts.netloc, parts.path, url, limit)
         except ssl.SSLCertVerificationError as error:
-            raise Problem(
+            raise MtlsError(
                 f"{url}: the server's certificate is not trusted ({error.verify_message})",
                 "Set trust_url_ca to the CA that signed it, or mend the server's certificate",
             ) from None
         except _Late:
-            raise Problem(
+            raise MtlsError(
                 f"{url} did not arrive within {self.timeout:g} s", "Look at the server, or raise trust_pull_timeout"
             ) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise Problem(
+            raise MtlsError(
                 f"{url} could not be fetched: {error or type(error).__name__}", "Look at the server"
             ) from None
 
@@ -78,7 +78,7 @@ class Source:
             # Exactly this CA, and none that the system knows.
             context = ssl.create_default_context(cafile=self.server_ca)
         except (OSError, ssl.SSLError) as error:
-            raise Problem(f"trust_url_ca {self.server_ca} cannot be used: {error}", "Give a PEM file") from None
+            raise MtlsError(f"trust_url_ca {self.server_ca} cannot be used: {error}", "Give a PEM file") from None
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         return context
 
@@ -86,26 +86,26 @@ class Source:
 def source_from(url: str, server_ca: str, timeout: float) -> Source:
     """Return the source that the options name.
 
-    :raises Problem: if the URL is neither https nor a directory.
+    :raises MtlsError: if the URL is neither https nor a directory.
     """
-    mend = "Give an https URL, or the absolute path of a directory"
+    hint = "Give an https URL, or the absolute path of a directory"
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise Problem(f"trust_url {url!r} is no URL ({error})", mend) from None
+        raise MtlsError(f"trust_url {url!r} is no URL ({error})", hint) from None
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return Source(os.path.normpath(parts.path), timeout=timeout)
     if url.startswith("/"):
         return Source(os.path.normpath(url), timeout=timeout)
     if parts.scheme == "http":
-        raise Problem(
+        raise MtlsError(
             f"trust_url {url} is not https: chain and CRLs are signed, but who has which role is not",
             "Serve the publication over https",
         )
     whole = parts.hostname and not (parts.query or parts.fragment or "@" in parts.netloc) and port != 0
     if parts.scheme != "https" or not whole or not url.isascii() or not url.isprintable() or " " in url:
-        raise Problem(f"trust_url {url!r} is no https URL of a directory", mend)
+        raise MtlsError(f"trust_url {url!r} is no https URL of a directory", hint)
     return Source(url.rstrip("/"), server_ca, timeout)
 
 
@@ -118,7 +118,7 @@ def _read(path: str, limit: int) -> bytes:
         with opened(path, "rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
-        raise Problem(
+        raise MtlsError(
             f"{path} cannot be read: {error.strerror}", "Look whether the directory is mounted and readable"
         ) from None
     return _bounded(data, path, limit)
@@ -126,7 +126,7 @@ def _read(path: str, limit: int) -> bytes:
 
 def _bounded(data: bytes, name: str, limit: int) -> bytes:
     if len(data) > limit:
-        raise Problem(f"{name} is larger than {limit} bytes, the most that is taken", "Look at what is served there")
+        raise MtlsError(f"{name} is larger than {limit} bytes, the most that is taken", "Look at what is served there")
     return data
 
 
@@ -185,11 +185,11 @@ def _pieces(response: http.client.HTTPResponse, limit: int) -> Iterator[bytes]:
         yield piece
 
 
-def _refusal(response: Any, url: str) -> Problem:
+def _refusal(response: Any, url: str) -> MtlsError:
     location = response.getheader("Location")
     if location is not None:
-        return Problem(
+        return MtlsError(
             f"{url} leads elsewhere (status {response.status}, to {str(location)[:200]!r}), which is not followed",
             "Set trust_url to where the files really are",
         )
-    return Problem(f"{url} answered with status {response.status}", "Look whether the publication is served there")
+    return MtlsError(f"{url} answered with status {response.status}", "Look whether the publication is served there")

@@ -9,13 +9,13 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._deploy import switch
-from .._deploy.generation_store import HOME, Shelf, locked
+from .._deploy.generation_store import HOME, GenerationStore, locked
 from .._deploy.live_generation import endpoints_of_live_gate
-from .._deploy.switch import Move, Result
+from .._deploy.switch import Result, Switch
 from .chain_verification import Crl, known_crls, read_chain, read_crls, too_short
-from .deny_list import anchors, denied_keys, revoked_cas
+from .deny_list import anchors, deny_keys, revoked_cas
 from .edge_certificate_maps import render_certificate_maps
 from .edge_maps import render_edge_maps
 from .identity_maps import render_maps
@@ -71,7 +71,7 @@ class Outcome:
 def install_trust(nginx: LiveNginx, request: Request, now: datetime, *, check_mode: bool) -> Outcome:
     """Make the publication what this host believes.
 
-    :raises Problem: if it is not sound, would go back in time, or nginx does not take it.
+    :raises MtlsError: if it is not sound, would go back in time, or nginx does not take it.
     """
     publication = read_publication(request.publication)
     chain = read_chain(publication.texts["ca.pem"], now)
@@ -79,7 +79,7 @@ def install_trust(nginx: LiveNginx, request: Request, now: datetime, *, check_mo
     crls = read_crls(publication.texts["crl.pem"], chain, now)
     short = too_short(crls, now, request.min_remaining)
     if not os.path.isdir(nginx.conf_path):
-        raise Problem(
+        raise MtlsError(
             f"{nginx.conf_path} does not exist", "Install nginx first, or set gate_nginx_conf_path to its directory"
         )
     with locked(nginx.conf_path, check_mode=check_mode):
@@ -105,13 +105,13 @@ class _Trust:
         self.chain = chain
         self.crls = crls
         self.replaced = replaced
-        self.shelf = Shelf(nginx.conf_path, "trust")
+        self.shelf = GenerationStore(nginx.conf_path, "trust")
         self.live = self.shelf.live()
         self.committed = self.shelf.committed()
         self.installed = self.shelf.files(self.live)
         self.endpoints = endpoints_of_live_gate(nginx.conf_path)
 
-    def install(self, short: Sequence[Problem], *, check_mode: bool) -> Outcome:
+    def install(self, short: Sequence[MtlsError], *, check_mode: bool) -> Outcome:
         if short and not self._newly_denied():
             raise short[0]
         self._check_forward()
@@ -119,9 +119,9 @@ class _Trust:
             result = self._without_gate(check_mode=check_mode)
         else:
             self.nginx.check()
-            result = switch.make(self.nginx, self._move(self.endpoints), check_mode=check_mode)
+            result = switch.make_live(self.nginx, self._move(self.endpoints), check_mode=check_mode)
         before, after = self._described() if result.action == "applied" else ("", "")
-        lapsing = tuple(f"{one.what}. It was taken over all the same, with a revocation. {one.mend}." for one in short)
+        lapsing = tuple(f"{one.what}. It was taken over all the same, with a revocation. {one.hint}." for one in short)
         return Outcome(result, self.publication.generation, self.committed, self.crls, before, after, lapsing)
 
     def _newly_denied(self) -> bool:
@@ -132,7 +132,7 @@ class _Trust:
             known = _denied_in(
                 read_publication({name: self.installed[name] for name in FILES if name in self.installed})
             )
-        except Problem:
+        except MtlsError:
             known = frozenset()
         return not _denied_in(self.publication) <= known
 
@@ -144,13 +144,13 @@ class _Trust:
             return
         held, offered = self._installed_generation(), self.publication.generation
         if offered < held:
-            raise Problem(
+            raise MtlsError(
                 f"The publication is older (generation {offered}) than the trust that is installed ({held}); "
                 "trust only moves forward",
                 "Read the publication again, from the CA host itself",
             )
         if offered == held:
-            raise Problem(
+            raise MtlsError(
                 f"The publication has generation {offered}, like the trust that is installed, but other contents",
                 "Publish again, so that it gets a generation of its own",
             )
@@ -158,7 +158,7 @@ class _Trust:
         for crl in self.crls:
             held_number = before[crl.issuer_sha256].number if crl.issuer_sha256 in before else None
             if held_number is not None and (crl.number is None or crl.number < held_number):
-                raise Problem(
+                raise MtlsError(
                     f"The CRL of {crl.issuer} has number {crl.number}, lower than the installed one ({held_number})",
                     "Write a new CRL on the CA host with a higher number, and publish it",
                 )
@@ -166,16 +166,16 @@ class _Trust:
     def _installed_generation(self) -> int:
         try:
             return read_generation(self.installed.get(MANIFEST, ""))
-        except Problem:
-            raise Problem(
+        except MtlsError:
+            raise MtlsError(
                 f"The installed trust in {self.shelf.link} is damaged: {MANIFEST} names no generation",
                 "Find out who changed it; then put that file back from a backup, or move the directory away",
             ) from None
 
-    def _move(self, endpoints: Sequence[Endpoint]) -> Move:
+    def _move(self, endpoints: Sequence[Endpoint]) -> Switch:
         files = self._files()
         generation = self.publication.generation
-        return Move(
+        return Switch(
             shelf=self.shelf,
             target=generation,
             files=None if self._same() else files,
@@ -197,7 +197,7 @@ class _Trust:
 
     def _files(self) -> dict[str, str]:
         sources = (self.publication, self.chain, self.crls)
-        denied = denied_keys(*sources)
+        denied = deny_keys(*sources)
         return {
             **self.publication.texts,
             MAPS: render_maps(self.publication, denied),
@@ -249,7 +249,7 @@ def _facts(texts: Mapping[str, str], crls: Iterable[Crl]) -> frozenset[str]:
     """What a trust says, one line a thing."""
     try:
         publication = read_publication({name: text for name, text in texts.items() if name in FILES})
-    except Problem:
+    except MtlsError:
         return frozenset()  # nothing was installed, or nothing that can be described
     people = (
         f"identity {one.key} {one.name} <{','.join(one.email)}> {','.join(one.roles)}" for one in publication.identities
@@ -268,7 +268,7 @@ def _check_issuers(publication: Publication, chain: Sequence[Ca]) -> None:
     subjects = {ca.sha256: ca.subject for ca in chain}
     for issuer in publication.issuers:
         if subjects.get(issuer.sha256) != issuer.subject:
-            raise Problem(
+            raise MtlsError(
                 f"identities.json names the issuer {issuer.subject}, which is not in ca.pem with that name and digest",
                 "Publish again with role authority",
             )

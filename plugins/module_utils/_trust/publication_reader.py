@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._common.certificate_fields import read_certificate, same_name, subjects_in
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ _DN = re.compile(r"[\x20-\x7e]{1,2000}")
 # RFC 4648 section 4, of 3000 bytes at most: no map of nginx holds more.
 _DER = re.compile(r"(?=.{4,4000}\Z)(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _HIGHEST_ISSUER = 999
-_MEND = "Publish again with role authority, and hand over the files as they are"
+_HINT = "Publish again with role authority, and hand over the files as they are"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def read_publication(texts: Mapping[str, object]) -> Publication:
     """Return the publication that the files amount to.
 
     :param texts: file name -> text.
-    :raises Problem: if a file is missing, does not have its digest, or says something that may not reach nginx.
+    :raises MtlsError: if a file is missing, does not have its digest, or says something that may not reach nginx.
     """
     files = _checked_texts(texts)
     generation = _checked_manifest(files)
@@ -108,7 +108,7 @@ def read_publication(texts: Mapping[str, object]) -> Publication:
 def read_generation(text: str) -> int:
     """Return the generation that the text of a trust.json names.
 
-    :raises Problem: if it names none.
+    :raises MtlsError: if it names none.
     """
     return _generation(_json({MANIFEST: text}, MANIFEST))
 
@@ -118,12 +118,12 @@ def _checked_texts(texts: Mapping[str, object]) -> dict[str, str]:
         missing, strange = sorted(set(FILES) - set(texts)), sorted(set(texts) - set(FILES))
         parts = [f"{', '.join(missing)} missing"] if missing else []
         parts += [f"{', '.join(map(repr, strange))} unknown"] if strange else []
-        raise Problem(f"publication: {'; '.join(parts)}", f"Hand over exactly {', '.join(FILES)}")
+        raise MtlsError(f"publication: {'; '.join(parts)}", f"Hand over exactly {', '.join(FILES)}")
     checked = {}
     for name in FILES:
         text = texts[name]
         if not isinstance(text, str):
-            raise Problem(f"publication: {name} is not text", "Hand over the file's text as a string")
+            raise MtlsError(f"publication: {name} is not text", "Hand over the file's text as a string")
         checked[name] = text
     return checked
 
@@ -131,11 +131,11 @@ def _checked_texts(texts: Mapping[str, object]) -> dict[str, str]:
 def read_digests(text: str) -> dict[str, str]:
     """Return the SHA-256 (hex) of every other file that the text of a trust.json gives.
 
-    :raises Problem: if it does not name exactly these files.
+    :raises MtlsError: if it does not name exactly these files.
     """
     digests = _json({MANIFEST: text}, MANIFEST).get("files")
     if not isinstance(digests, dict) or set(digests) != set(DATA_FILES):
-        raise Problem(f"publication: {MANIFEST} does not name the files {', '.join(DATA_FILES)}", _MEND)
+        raise MtlsError(f"publication: {MANIFEST} does not name the files {', '.join(DATA_FILES)}", _HINT)
     return digests
 
 
@@ -143,7 +143,7 @@ def _checked_manifest(files: Mapping[str, str]) -> int:
     digests = read_digests(files[MANIFEST])
     for name in DATA_FILES:
         if hashlib.sha256(files[name].encode("utf-8", "surrogatepass")).hexdigest() != digests[name]:
-            raise Problem(
+            raise MtlsError(
                 f"publication: {name} does not have the digest that {MANIFEST} gives",
                 "Read it again when the CA host has finished writing; take care that not even a final newline is lost",
             )
@@ -153,7 +153,7 @@ def _checked_manifest(files: Mapping[str, str]) -> int:
 def _generation(manifest: Mapping[str, Any]) -> int:
     generation = manifest.get("generation")
     if not isinstance(generation, int) or isinstance(generation, bool) or not 0 < generation < 10**18:
-        raise Problem(f"publication: {MANIFEST} has no generation", _MEND)
+        raise MtlsError(f"publication: {MANIFEST} has no generation", _HINT)
     return generation
 
 
@@ -161,16 +161,16 @@ def _json(files: Mapping[str, str], name: str) -> dict[str, Any]:
     try:
         data = json.loads(files[name])
     except ValueError:
-        raise Problem(f"publication: {name} is not JSON", _MEND) from None
+        raise MtlsError(f"publication: {name} is not JSON", _HINT) from None
     if not isinstance(data, dict) or data.get("format") != 1:
-        raise Problem(f"publication: {name} is not of format 1, the one this version knows", _MEND)
+        raise MtlsError(f"publication: {name} is not of format 1, the one this version knows", _HINT)
     return data
 
 
 def _list(data: Mapping[str, Any], key: str, name: str) -> list[dict[str, Any]]:
     items = data.get(key)
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise Problem(f"publication: {name} has no list {key}", _MEND)
+        raise MtlsError(f"publication: {name} has no list {key}", _HINT)
     return items
 
 
@@ -240,7 +240,7 @@ def _check_certificates(people: Sequence[Identity], issuers: Sequence[Issuer], c
 
 def _check_certificate(one: Identity, issuer: bytes | None) -> None:
     if issuer is None:
-        raise Problem(f"publication: ca.pem does not hold issuer {one.issuer} of identities.json", _MEND)
+        raise MtlsError(f"publication: ca.pem does not hold issuer {one.issuer} of identities.json", _HINT)
     try:
         found = read_certificate(base64.b64decode(one.der))
     except ValueError:
@@ -273,9 +273,9 @@ def _matching(pattern: re.Pattern[str], value: object, where: str, what: str) ->
     return value
 
 
-def _refusal(where: str, what: str, value: object) -> Problem:
+def _refusal(where: str, what: str, value: object) -> MtlsError:
     shown = ascii(value)
-    return Problem(f"publication: {where}: {shown if len(shown) <= 80 else shown[:77] + '...'} is not {what}", _MEND)
+    return MtlsError(f"publication: {where}: {shown if len(shown) <= 80 else shown[:77] + '...'} is not {what}", _HINT)
 
 
 def _check_unique(values: list[Any], what: str) -> None:
@@ -284,5 +284,5 @@ def _check_unique(values: list[Any], what: str) -> None:
     seen = set()
     for value in values:
         if value in seen:
-            raise Problem(f"publication: {what} {value}", _MEND)
+            raise MtlsError(f"publication: {what} {value}", _HINT)
         seen.add(value)

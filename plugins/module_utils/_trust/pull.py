@@ -15,8 +15,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
-from .._deploy.generation_store import Shelf
+from .._common.errors import MtlsError
+from .._deploy.generation_store import GenerationStore
 from .chain_verification import known_crls, read_chain, read_installed_chain
 from .install import Request, install_trust
 from .publication_reader import DATA_FILES, FILES, MANIFEST, read_digests, read_generation, read_publication
@@ -51,11 +51,11 @@ class Rules:
     keep: int
 
 
-class PullProblem(Problem):
+class PullError(MtlsError):
     """A Problem with one word for what kind it is, for a metric: fetch, incomplete, older, foreign, or refused."""
 
-    def __init__(self, code: str, problem: Problem) -> None:
-        super().__init__(problem.what, problem.mend)
+    def __init__(self, code: str, problem: MtlsError) -> None:
+        super().__init__(problem.what, problem.hint)
         self.code = code
 
 
@@ -64,7 +64,7 @@ def pull(
 ) -> Outcome:
     """Fetch the publication and make it what this host believes.
 
-    :raises PullProblem: if it cannot be fetched or is not taken; what was live stays so.
+    :raises PullError: if it cannot be fetched or is not taken; what was live stays so.
     """
     installed = installed_texts(nginx.conf_path)
     texts = _fetch(source, installed, sleep)
@@ -75,13 +75,13 @@ def pull(
     request = Request(dict(texts), rules.min_remaining, rules.prove_timeout, rules.keep)
     try:
         return install_trust(nginx, request, now, check_mode=False)
-    except Problem as problem:
-        raise PullProblem("refused", problem) from problem
+    except MtlsError as problem:
+        raise PullError("refused", problem) from problem
 
 
 def installed_texts(conf_path: str) -> dict[str, str]:
     """Return the files of the publication that is live, none if there is none."""
-    shelf = Shelf(conf_path, "trust")
+    shelf = GenerationStore(conf_path, "trust")
     return {name: text for name, text in shelf.files(shelf.live()).items() if name in FILES}
 
 
@@ -90,7 +90,7 @@ def installed_crls(conf_path: str, now: datetime) -> tuple[Crl, ...]:
     installed = installed_texts(conf_path)
     try:
         chain = read_chain(installed.get("ca.pem", ""), now)
-    except Problem:
+    except MtlsError:
         return ()
     return tuple(known_crls(installed.get("crl.pem", ""), chain).values())
 
@@ -102,8 +102,8 @@ def _check_anchors(conf_path: str, ca_pem: str, now: datetime) -> None:
 def _check(code: str, check: Callable[[], None]) -> None:
     try:
         check()
-    except Problem as problem:
-        raise PullProblem(code, problem) from None
+    except MtlsError as problem:
+        raise PullError(code, problem) from None
 
 
 def _fetch(source: Source, installed: Mapping[str, str], sleep: Callable[[float], None]) -> dict[str, str]:
@@ -116,13 +116,13 @@ def _fetch(source: Source, installed: Mapping[str, str], sleep: Callable[[float]
             sleep(_PAUSE)
         try:
             texts, differing = _fetch_once(source, installed)
-        except Problem as problem:
-            raise PullProblem("fetch", problem) from None
+        except MtlsError as problem:
+            raise PullError("fetch", problem) from None
         if not differing:
             return texts
     what = f"{source.url}: {', '.join(differing)} did not have the digest that {MANIFEST} gives, {_ATTEMPTS} times in a row"
-    mend = "Copy the publication there whole, trust.json last; nothing may change the files on the way"
-    raise PullProblem("incomplete", Problem(what, mend))
+    hint = "Copy the publication there whole, trust.json last; nothing may change the files on the way"
+    raise PullError("incomplete", MtlsError(what, hint))
 
 
 def _fetch_once(source: Source, installed: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -142,7 +142,7 @@ def _text(source: Source, name: str) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        raise Problem(f"{source.url}/{name} is not text", "Look at what is served there") from None
+        raise MtlsError(f"{source.url}/{name} is not text", "Look at what is served there") from None
 
 
 def _digest(text: str) -> str:
@@ -154,7 +154,7 @@ def _check_not_older(texts: Mapping[str, str], installed: Mapping[str, str]) -> 
         return
     held, offered = read_generation(installed.get(MANIFEST, "")), read_generation(texts[MANIFEST])
     if offered < held:
-        raise Problem(
+        raise MtlsError(
             f"The publication that is served is older (generation {offered}) than the trust that is installed ({held})",
             "Look who put an old one there: somebody may want to undo a revocation",
         )
@@ -165,14 +165,14 @@ def _check_origin(texts: Mapping[str, str], installed: Mapping[str, str], roots:
     chain = read_chain(texts["ca.pem"], now)
     known = _installed_anchors(installed)
     if not (roots or known):
-        raise Problem(
+        raise MtlsError(
             "It is not known which root to believe: no trust is installed here, and trust_pull_roots is empty",
             "Hand the first trust over with trust_source push, or set trust_pull_roots to the SHA-256 of the root certificate",
         )
     for root in (ca for ca in chain if ca.is_root):
         # A root that was renewed with the same key has another fingerprint.
         if not (root.sha256 in roots if roots else root.key_sha256 in known):
-            raise Problem(
+            raise MtlsError(
                 f"The publication brings the root {root.subject} (SHA-256 {root.sha256}), which this host does not know",
                 "If that is a new root of yours, hand it over with trust_source push, or add it to trust_pull_roots",
             )
@@ -196,7 +196,7 @@ def _check_denied(publication: Publication, chain: tuple[Ca, ...], installed: Ma
         if issuer in present
     )
     if lost:
-        raise Problem(
+        raise MtlsError(
             f"The publication does not deny the serial {lost[0][1]} any more ({len(lost)} such in all); a revocation is for ever",
             "Look who changed it. If an authority was restored from a backup, revoke again what was revoked since",
         )

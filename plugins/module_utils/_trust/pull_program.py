@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from .._common import zipapp_builder
 from .._common.durations import parse_duration
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import PUBLIC_FILE, opened, write_atomic
 from .._common.system_errors import problem_of
 from .._deploy.module_options import kept, nginx_from, seconds
 from .._deploy.worker_shutdown import keep_cutting
 from .https_fetch import source_from
 from .publication_reader import MANIFEST, read_generation
-from .pull import PullProblem, Rules, installed_crls, installed_texts, pull
+from .pull import PullError, Rules, installed_crls, installed_texts, pull
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +43,7 @@ def build_program() -> bytes:
 def check_settings(settings: Mapping[str, Any]) -> None:
     """Make sure that the settings can be worked with.
 
-    :raises Problem: naming the one that cannot.
+    :raises MtlsError: naming the one that cannot.
     """
     _rules(settings)
     source_from(settings["url"], settings["url_ca"], seconds(settings, "timeout"))
@@ -54,7 +54,7 @@ def _rules(settings: Mapping[str, Any]) -> Rules:
     roots = frozenset(str(root).replace(":", "").lower() for root in settings["roots"])
     for root in roots:
         if len(root) != _ROOT_DIGEST or set(root) - set("0123456789abcdef"):
-            raise Problem(f"trust_pull_roots: {root!r} is not a SHA-256 fingerprint", "Write its 64 hex digits")
+            raise MtlsError(f"trust_pull_roots: {root!r} is not a SHA-256 fingerprint", "Write its 64 hex digits")
     return Rules(
         roots=roots,
         min_remaining=parse_duration(settings["min_remaining"], "min_remaining"),
@@ -87,9 +87,9 @@ def _run(settings: Mapping[str, Any], now: datetime) -> tuple[str, str]:
         after = seconds(settings, "worker_shutdown_timeout") if settings["worker_shutdown_timeout"] else None
         keep_cutting(nginx, settings["main_file"], after, rules.prove_timeout, check_mode=False)
         outcome = pull(nginx, source, rules, now)
-    except PullProblem as problem:
+    except PullError as problem:
         return problem.code, f"{_kept(settings)}. {problem}"
-    except Problem as problem:
+    except MtlsError as problem:
         return "settings", f"{_kept(settings)}. {problem}"
     except OSError as error:
         return "system", f"{_kept(settings)}. {problem_of(error).what}."
@@ -106,7 +106,7 @@ def _kept(settings: Mapping[str, Any]) -> str:
 def _generation(conf_path: str) -> int:
     try:
         return read_generation(installed_texts(conf_path).get(MANIFEST, ""))
-    except Problem:
+    except MtlsError:
         return 0
 
 
@@ -126,7 +126,7 @@ def _write_metrics(settings: Mapping[str, Any], code: str, now: datetime) -> Non
     try:
         text = render_metrics(code, _generation(conf_path), installed_crls(conf_path, now), now)
         write_atomic(path, text.encode("utf-8"), PUBLIC_FILE)
-    except (Problem, OSError) as error:
+    except (MtlsError, OSError) as error:
         _say(f"The metrics could not be written to {path}: {error}", failed=True)
 
 

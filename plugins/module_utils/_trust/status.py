@@ -19,10 +19,10 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from .._common.commands import run_command
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import opened
 from .._deploy.entry_point import read_text
-from .._deploy.generation_store import Shelf
+from .._deploy.generation_store import GenerationStore
 from .._nginx.config_sandbox import private_directory
 from .chain_verification import read_chain, read_crls
 from .publication_reader import FILES, read_publication
@@ -56,7 +56,7 @@ class Person:
 
 
 @dataclass(frozen=True)
-class Belief:
+class TrustStatus:
     """A live trust.
 
     :param problems: what would shut people out, each a sentence.
@@ -83,21 +83,21 @@ class _Entry:
     certificate: str
 
 
-def look_at_trust(conf_path: str, now: datetime, min_remaining: timedelta = timedelta(0)) -> Belief:
+def trust_status(conf_path: str, now: datetime, min_remaining: timedelta = timedelta(0)) -> TrustStatus:
     """Return what the trust that is live on this host amounts to.
 
     :param conf_path: the directory of nginx.conf.
     :param min_remaining: a CRL that ends sooner than this is a problem.
-    :raises Problem: if there is none, or if it is not whole.
+    :raises MtlsError: if there is none, or if it is not whole.
     """
-    directory = Shelf(conf_path, "trust").link
+    directory = GenerationStore(conf_path, "trust").link
     texts = {name: _read(directory, name) for name in FILES}
     publication = read_publication(texts)
     chain = read_chain(texts["ca.pem"], now)
     crls = read_crls(texts["crl.pem"], chain, now)
     current = [one for one in _entries(texts["identities.json"]) if _moment(one.not_after) > now]
     verdicts = _verify(current, texts) if current else {}
-    return Belief(
+    return TrustStatus(
         publication.generation,
         _people(current, verdicts),
         crls,
@@ -109,7 +109,7 @@ def look_at_trust(conf_path: str, now: datetime, min_remaining: timedelta = time
 def _read(directory: str, name: str) -> str:
     text = read_text(os.path.join(directory, name))
     if text is None:
-        raise Problem(f"{directory} holds no {name}, so no trust is installed on this host", "Run role trust first")
+        raise MtlsError(f"{directory} holds no {name}, so no trust is installed on this host", "Run role trust first")
     return text
 
 

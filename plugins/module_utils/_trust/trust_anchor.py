@@ -14,8 +14,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem, shown
-from .._deploy.generation_store import Shelf
+from .._common.errors import MtlsError, shown
+from .._deploy.generation_store import GenerationStore
 from .chain_verification import read_chain, read_installed_chain
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ def parse_anchor(text: str, option: str) -> str:
     """Return the SHA-256 of a public key in lower-case hex; an empty text stays empty.
 
     :param option: the name of the option, for the error.
-    :raises Problem: if the text is neither empty nor 64 hex digits, with or without colons.
+    :raises MtlsError: if the text is neither empty nor 64 hex digits, with or without colons.
     """
     anchor = text.strip().replace(":", "").lower()
     if anchor and not _SHA256.fullmatch(anchor):
-        raise Problem(
+        raise MtlsError(
             f"{option}: {shown(text)} is not the SHA-256 of a public key",
             "Write its 64 hex digits, as the error that refuses the new root shows them",
         )
@@ -47,7 +47,7 @@ def check_anchors(conf_path: str, ca_pem: object, replace_anchor: str, now: date
 
     :param ca_pem: the publication's ``ca.pem``. Left to ``read_publication`` if it is not text.
     :param replace_anchor: the anchor that is accepted in addition to the installed ones; empty for none.
-    :raises Problem: if the publication has no accepted anchor, or its chain is not sound.
+    :raises MtlsError: if the publication has no accepted anchor, or its chain is not sound.
     """
     installed = _installed_chain(conf_path)
     if installed is None or installed == ca_pem or not isinstance(ca_pem, str):
@@ -59,9 +59,9 @@ def check_anchors(conf_path: str, ca_pem: object, replace_anchor: str, now: date
         return ""
     if replace_anchor in anchors:
         return f"trust_replace_anchor replaces {_described(held)} by {_described(offered)}"
-    raise Problem(
+    raise MtlsError(
         f"The publication has the root {_described(offered)}, but the trust that is installed in "
-        f"{Shelf(conf_path, 'trust').link} has {_described(held)}",
+        f"{GenerationStore(conf_path, 'trust').link} has {_described(held)}",
         "Run the playbook on the machine that holds the installed authority, or, to shut out every certificate of that "
         "authority, set trust_replace_anchor (module trust_install: replace_anchor) to the SHA-256 of the new root's public key",
     )
@@ -69,7 +69,7 @@ def check_anchors(conf_path: str, ca_pem: object, replace_anchor: str, now: date
 
 def _installed_chain(conf_path: str) -> str | None:
     """Return the installed ``ca.pem``, empty if it is lost; None if no trust is installed."""
-    shelf = Shelf(conf_path, "trust")
+    shelf = GenerationStore(conf_path, "trust")
     live = shelf.live()
     # A link that is lost does not make the host one that never had trust.
     generation = shelf.committed() if live is None else live

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .keys import CURVES_CLIENT, RSA_SIZES_CLIENT, spec_of
 
 try:
@@ -30,21 +30,21 @@ def check_client_key(key: object, whose: str) -> KeySpec:
     """Return the kind of a public key that a client made itself, if a certificate may be issued for it.
 
     :param whose: what the key belongs to, for the error.
-    :raises Problem: for another kind than P-256 and RSA of 2048 to 4096 bits, and for RSA keys that are weak.
+    :raises MtlsError: for another kind than P-256 and RSA of 2048 to 4096 bits, and for RSA keys that are weak.
     """
     if isinstance(key, (ed25519.Ed25519PublicKey, ed448.Ed448PublicKey)):
-        raise Problem(f"{whose} is an EdDSA key, which browsers do not use for client certificates", _mend())
+        raise MtlsError(f"{whose} is an EdDSA key, which browsers do not use for client certificates", _hint())
     spec = spec_of(key)
     if spec is None or (spec.type == "ecdsa" and spec.curve not in CURVES_CLIENT):
-        raise Problem(f"{whose} is {spec or 'neither RSA nor ECDSA'}", _mend())
+        raise MtlsError(f"{whose} is {spec or 'neither RSA nor ECDSA'}", _hint())
     if isinstance(key, rsa.RSAPublicKey):
         why = _weakness(key.public_numbers().n, key.public_numbers().e)
         if why:
-            raise Problem(f"{whose} is weak: {why}", _mend())
+            raise MtlsError(f"{whose} is weak: {why}", _hint())
     return spec
 
 
-def _mend() -> str:
+def _hint() -> str:
     return f"Have a key made that is P-256, or RSA of 2048 to 4096 bits, as in {_ADVICE}, and a CSR with it"
 
 

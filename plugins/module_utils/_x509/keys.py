@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Union
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 from .._common.files import read_file
 from . import pkcs8_encryption
 
@@ -87,14 +87,14 @@ def sign(key: PrivateKey, data: bytes) -> bytes:
 def check_passphrase(passphrase: str | None) -> bytes | None:
     """Return the passphrase of an authority's key as its bytes, or None if there is none.
 
-    :raises Problem: for one that is empty (an unset variable must not leave a key unencrypted), or that the openssl command
+    :raises MtlsError: for one that is empty (an unset variable must not leave a key unencrypted), or that the openssl command
         cannot be given: it reads one line, of at most 1023 bytes.
     """
     if passphrase is None:
         return None
     data = passphrase.encode("utf-8", "surrogatepass")
     if not 1 <= len(data) <= 1023 or _NO_PASSPHRASE.search(passphrase):
-        raise Problem(
+        raise MtlsError(
             "passphrase is empty, longer than 1023 bytes, or has a control character",
             "Give one line of text, from a vault; leave the option out to keep the key unencrypted",
         )
@@ -118,12 +118,12 @@ def opening(path: str, passphrase: bytes | None, previous: bytes | None) -> byte
 
     :param passphrase: the one that it should have.
     :param previous: the one that it may still have; empty, or any, for a key that was not encrypted. None: nothing changes.
-    :raises Problem: if it opens with neither, or there is a previous passphrase without a new one.
+    :raises MtlsError: if it opens with neither, or there is a previous passphrase without a new one.
     """
     if previous is None:
         return passphrase
     if passphrase is None:
-        raise Problem(
+        raise MtlsError(
             "previous_passphrase was given without passphrase",
             "Set passphrase, too; an encryption is changed, never taken away",
         )
@@ -133,7 +133,7 @@ def opening(path: str, passphrase: bytes | None, previous: bytes | None) -> byte
     for candidate in (passphrase, previous):
         if candidate and _opens(pem, candidate):
             return candidate
-    raise Problem(
+    raise MtlsError(
         f"The private key {path} opens neither with passphrase nor with previous_passphrase",
         "Give as previous_passphrase the one that it has, or restore the key from the backup",
     )
@@ -152,7 +152,7 @@ def load_private(path: str, passphrase: bytes | None) -> PrivateKey:
 
     The file is ours and 0600, so the costly consistency check of RSA keys (0.3 s at 4096 bits) is left out.
 
-    :raises Problem: if the file is missing, is no key, is of a kind we do not know, or does not open with this passphrase.
+    :raises MtlsError: if the file is missing, is no key, is of a kind we do not know, or does not open with this passphrase.
     """
     return parse_private(_read(path), path, passphrase)
 
@@ -161,15 +161,15 @@ def parse_private(pem: bytes, path: str, passphrase: bytes | None) -> PrivateKey
     """Return the private key in ``pem``, likewise without the costly check.
 
     :param path: where it comes from, for errors.
-    :raises Problem: if it is no key, is of a kind we do not know, or does not open with this passphrase.
+    :raises MtlsError: if it is no key, is of a kind we do not know, or does not open with this passphrase.
     """
     if is_encrypted(pem) and not passphrase:
-        raise Problem(
+        raise MtlsError(
             f"The private key {path} is encrypted and no passphrase was given",
             "Set the option passphrase, from a vault",
         )
     if passphrase and not is_encrypted(pem):
-        raise Problem(
+        raise MtlsError(
             f"The private key {path} is not encrypted, but a passphrase was given",
             "Leave out the passphrase, or encrypt the key: openssl pkcs8 -topk8 -v2 aes-256-cbc",
         )
@@ -177,13 +177,13 @@ def parse_private(pem: bytes, path: str, passphrase: bytes | None) -> PrivateKey
         key = serialization.load_pem_private_key(pem, passphrase, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         if passphrase:
-            raise Problem(
+            raise MtlsError(
                 f"The private key {path} does not open with the passphrase that was given",
                 "Give the right passphrase, or restore the key from the backup",
             ) from None
-        raise Problem(f"The private key {path} is not a PEM private key", "Restore it from the backup") from None
+        raise MtlsError(f"The private key {path} is not a PEM private key", "Restore it from the backup") from None
     if not isinstance(key, (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey)):
-        raise Problem(f"The private key {path} is neither RSA nor ECDSA", "Use an RSA or an ECDSA (P-256, P-384) key")
+        raise MtlsError(f"The private key {path} is neither RSA nor ECDSA", "Use an RSA or an ECDSA (P-256, P-384) key")
     return key
 
 
@@ -191,7 +191,7 @@ def _read(path: str) -> bytes:
     try:
         return read_file(path)
     except OSError as error:
-        raise Problem(
+        raise MtlsError(
             f"The private key {path} cannot be read ({error.strerror})",
             "Restore it from the backup, or run as the user who owns it",
         ) from None
@@ -201,10 +201,12 @@ def complete_spec(type: str, size: int | None, curve: str | None, default_size: 
     """Return the kind of key that options ask for, with what they leave out filled in.
 
     :param option: where they stand, for the error.
-    :raises Problem: if a size is given for ECDSA or a curve for RSA.
+    :raises MtlsError: if a size is given for ECDSA or a curve for RSA.
     """
     if type == "rsa" and curve is None:
         return KeySpec("rsa", size=size or default_size)
     if type == "ecdsa" and size is None:
         return KeySpec("ecdsa", curve=curve or "P-256")
-    raise Problem(f"{option}: {type} goes with {'size' if type == 'rsa' else 'curve'} only", "Leave the other one out")
+    raise MtlsError(
+        f"{option}: {type} goes with {'size' if type == 'rsa' else 'curve'} only", "Leave the other one out"
+    )

@@ -9,7 +9,7 @@ import re
 import unicodedata
 
 from .._common import asn1
-from .._common.errors import Problem, shown
+from .._common.errors import MtlsError, shown
 
 try:
     from cryptography import x509
@@ -34,10 +34,10 @@ def check_client_name(value: str, where: str = "clients") -> str:
     """Return ``value`` if a client may be called so. It becomes a file name, an nginx map value and an HTTP header.
 
     :param where: the place of the name, for the error.
-    :raises Problem: otherwise.
+    :raises MtlsError: otherwise.
     """
     if not _CLIENT_NAME.fullmatch(value):
-        raise Problem(
+        raise MtlsError(
             f"{where}: name {shown(value)} cannot name a client",
             "Use 1 to 64 of the characters A-Z a-z 0-9 . _ @ + -, beginning with a letter or digit; "
             "what a person is called goes into common_name",
@@ -48,10 +48,10 @@ def check_client_name(value: str, where: str = "clients") -> str:
 def check_role(value: str, client: str) -> str:
     """Return ``value`` if a role may be called so.
 
-    :raises Problem: otherwise.
+    :raises MtlsError: otherwise.
     """
     if not _ROLE.fullmatch(value):
-        raise Problem(
+        raise MtlsError(
             f"client {client}: role {shown(value)} cannot name a role",
             "Use 1 to 64 of the characters A-Z a-z 0-9 . _ : / @ -, beginning with a letter or digit",
         )
@@ -61,11 +61,11 @@ def check_role(value: str, client: str) -> str:
 def check_email(value: str, client: str) -> str:
     """Return ``value`` if it is an e-mail address that fits an rfc822Name (RFC 5280 section 4.2.1.6: IA5String).
 
-    :raises Problem: otherwise. Quoted local parts and the characters $ { } | ` are refused although RFC 5322 has them:
+    :raises MtlsError: otherwise. Quoted local parts and the characters $ { } | ` are refused although RFC 5322 has them:
         nginx cannot carry them safely.
     """
     if not _EMAIL.fullmatch(value):
-        raise Problem(
+        raise MtlsError(
             f"client {client}: {shown(value)} is not an e-mail address that a certificate can carry",
             "Write it as local@domain in ASCII (an internationalised domain as xn--...)",
         )
@@ -78,16 +78,16 @@ def check_subject_text(value: str, option: str) -> str:
     RFC 5280 appendix A (ub-common-name) counts 64 characters, cryptography and some verifiers count bytes.
 
     :param option: what the text is, for the error.
-    :raises Problem: for an empty, overlong or partly invisible text, and for one that is not in Unicode form NFC: two names
+    :raises MtlsError: for an empty, overlong or partly invisible text, and for one that is not in Unicode form NFC: two names
         that look alike must not differ.
     """
-    mend = "Use visible characters and single spaces in Unicode form NFC, 1 to 64 bytes in UTF-8"
+    hint = "Use visible characters and single spaces in Unicode form NFC, 1 to 64 bytes in UTF-8"
     if not value or any(_is_invisible(char) for char in value) or value != " ".join(value.split()):
-        raise Problem(f"{option}: {shown(value)} is empty, or has an invisible character or a space too many", mend)
+        raise MtlsError(f"{option}: {shown(value)} is empty, or has an invisible character or a space too many", hint)
     if len(value.encode("utf-8")) > 64:
-        raise Problem(f"{option}: {shown(value)} is too long", mend)
+        raise MtlsError(f"{option}: {shown(value)} is too long", hint)
     if not unicodedata.is_normalized("NFC", value):
-        raise Problem(f"{option}: {shown(value)} is not in Unicode form NFC", mend)
+        raise MtlsError(f"{option}: {shown(value)} is not in Unicode form NFC", hint)
     return value
 
 
@@ -98,10 +98,10 @@ def _is_invisible(char: str) -> bool:
 def check_country(value: str) -> str:
     """Return ``value`` if it is a countryName: two upper-case letters (RFC 5280 appendix A, ISO 3166).
 
-    :raises Problem: otherwise.
+    :raises MtlsError: otherwise.
     """
     if not _COUNTRY.fullmatch(value):
-        raise Problem(
+        raise MtlsError(
             f"country: {shown(value)} is not a country code", "Use the two upper-case letters of ISO 3166, as in DE"
         )
     return value

@@ -11,7 +11,7 @@ import re
 import secrets
 from typing import TYPE_CHECKING
 
-from .._common.errors import Problem
+from .._common.errors import MtlsError
 
 try:
     from cryptography.hazmat.primitives import hashes
@@ -42,10 +42,10 @@ def generate_passphrase() -> str:
 def check_passphrase(value: str, client: str) -> str:
     """Return ``value`` if it can protect a bundle everywhere.
 
-    :raises Problem: if it is empty or has a character that import dialogs or the BMPString of RFC 7292 appendix B cannot take.
+    :raises MtlsError: if it is empty or has a character that import dialogs or the BMPString of RFC 7292 appendix B cannot take.
     """
     if not value or _NOT_BMP_TEXT.search(value):
-        raise Problem(
+        raise MtlsError(
             f"client {client}: bundle_passphrase is empty or has a character that a PKCS #12 file cannot take",
             "Use visible characters of the Basic Multilingual Plane, or leave it out to have one generated",
         )

@@ -15,8 +15,8 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._checks import cata
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.options import gate_from
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.preflight import check_files, reach
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.report import report
-from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.session import Inquiry
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.forged_certificates import Workshop
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.session import ProbeSession
+from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.forged_certificates import ForgedCertificateFactory
 
 
 class Echo(http.server.BaseHTTPRequestHandler):
@@ -50,7 +50,7 @@ def probe(directory: pathlib.Path, wanted: dict[str, Any], names: tuple[str, ...
     """Do what the module does, in this process."""
     workshop = directory / "workshop"
     workshop.mkdir()
-    inquiry = Inquiry(gate_from(wanted), Workshop(str(workshop)))
+    inquiry = ProbeSession(gate_from(wanted), ForgedCertificateFactory(str(workshop)))
     check_files(inquiry)
     plan = catalogue.plan(inquiry, names)
     generation = reach(inquiry)

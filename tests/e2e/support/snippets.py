@@ -12,7 +12,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.status_protocol import endpoints_from
-from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.generation_store import Shelf
+from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.generation_store import GenerationStore
 from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.live_generation import LiveNginx
 from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.apply import Outcome, Request, apply_gate
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
@@ -66,7 +66,7 @@ class Brownfield(World):
 
     def look(self, **changes: object) -> Outcome:
         """Let the module look at what lies there, without a change."""
-        shelf = Shelf(str(self.nginx.prefix), "gate")
+        shelf = GenerationStore(str(self.nginx.prefix), "gate")
         files = {path: text for path, text in shelf.files(shelf.live()).items() if path != "generation.conf"}
         listed = json.loads(files["manifest.json"])["endpoints"]
         request = Request(files, endpoints_from(listed, "manifest.json"), 10.0, 5, **changes)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.identity_headers import BLANKED_HEADERS
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config_parser import parse
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.edge import EDGE_KEYS
@@ -351,7 +351,7 @@ def test_whatever_is_written_of_an_edge_is_refused_or_adds_no_directive(key: str
     text, refusal = "", ""
     try:
         text = render("site.conf.j2", **{**_EDGE, "edge": {**_EDGE["edge"], **_FREE[key](value)}})
-    except Problem as problem:
+    except MtlsError as problem:
         refusal = str(problem)
     if refusal:
         assert "gate_sites: site panel: edge: " in refusal

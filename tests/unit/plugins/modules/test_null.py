@@ -16,7 +16,7 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.quietdoor.mtls.plugins import modules
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.layout import check_path
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common import argument_specs
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 
 ACTIONS = Path(modules.__path__[0]).with_name("action")
 VALUES: dict[str, Any] = {"str": "x", "path": "/nowhere/at/all", "list": [], "dict": {}}
@@ -77,5 +77,5 @@ def test_null_for_a_path_is_named(name: str, null: str, check_mode: bool, capsys
 
 def test_a_path_that_stays_null_is_refused_like_any_other() -> None:
     """ansible-core 2.19 makes an empty text of it; who calls the library, or another release, may not."""
-    with pytest.raises(Problem, match="path: None is not an absolute path"):
+    with pytest.raises(MtlsError, match="path: None is not an absolute path"):
         check_path(None)

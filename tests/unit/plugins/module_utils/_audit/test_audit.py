@@ -11,10 +11,18 @@ import re
 from typing import Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._audit.audit import Survey, refuse, refuse_orphans, survey
+from ansible_collections.quietdoor.mtls.plugins.module_utils._audit.audit import (
+    Audit,
+    audit_configuration,
+    refuse,
+    refuse_orphans,
+)
 from ansible_collections.quietdoor.mtls.plugins.module_utils._audit.findings import Finding
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.gate_manifest import Panel, panels_from
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.gate_manifest import (
+    ProtectedSite,
+    protected_sites,
+)
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config_model import Configuration, read_dump
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.proxy_targets import pools_of, targets
 
@@ -29,8 +37,8 @@ FILES = {
 }
 SERVER = "include quietdoor/gate/snippets/panel-server.conf;"
 LOCATION = "include quietdoor/gate/snippets/panel-location.conf;"
-PANEL = Panel("panel", "snippets", ("panel.test", "alias.test"), (("*", 443),), ("http://127.0.0.1:3000",))
-WHOLE = Panel("whole", "vhost", ("whole.test",), (("*", 443),), ("http://127.0.0.1:3000",))
+PANEL = ProtectedSite("panel", "snippets", ("panel.test", "alias.test"), (("*", 443),), ("http://127.0.0.1:3000",))
+WHOLE = ProtectedSite("whole", "vhost", ("whole.test",), (("*", 443),), ("http://127.0.0.1:3000",))
 
 
 def configuration(http: str, stream: str = "") -> Configuration:
@@ -58,9 +66,9 @@ def vhost(
     return "\n".join([*lines, location, f"proxy_pass {upstream};", "}", f"{more} }}"])
 
 
-def found(http: str, panel: Panel = PANEL, lenient: bool = False, stream: str = "") -> Survey:
+def found(http: str, panel: ProtectedSite = PANEL, lenient: bool = False, stream: str = "") -> Audit:
     """The survey of one panel."""
-    return survey(configuration(http, stream), [panel], HOME, lenient=lenient)
+    return audit_configuration(configuration(http, stream), [panel], HOME, lenient=lenient)
 
 
 def only(http: str, **more: Any) -> Finding:
@@ -76,8 +84,8 @@ def beside(content: str, listen: str = "8080", name: str = "old.test") -> str:
 
 
 def test_what_is_as_it_should_be_finds_nothing() -> None:
-    assert found(vhost()) == Survey(("panel",), (), ())
-    assert found(f"include {HOME}sites/whole.conf;", WHOLE) == Survey((), (), ())
+    assert found(vhost()) == Audit(("panel",), (), ())
+    assert found(f"include {HOME}sites/whole.conf;", WHOLE) == Audit((), (), ())
 
 
 @pytest.mark.parametrize(
@@ -140,7 +148,7 @@ def test_what_is_as_it_should_be_finds_nothing() -> None:
 def test_what_opens_the_panel_is_an_error_with_file_and_line(http: str, line: int, said: str) -> None:
     errors = [(one.file, one.line) for one in found(http).errors() if said in one.what]
     assert errors == [("/etc/nginx/sites/own", line)], found(http).findings
-    with pytest.raises(Problem, match=f"site panel: /etc/nginx/sites/own:{line}: "):
+    with pytest.raises(MtlsError, match=f"site panel: /etc/nginx/sites/own:{line}: "):
         refuse(found(http), ())
 
 
@@ -205,14 +213,14 @@ def test_what_is_no_way_in_is_not_mentioned(http: str) -> None:
 
 
 @pytest.mark.parametrize("panel", [PANEL, WHOLE])
-def test_a_stream_server_goes_past_every_gate(panel: Panel) -> None:
+def test_a_stream_server_goes_past_every_gate(panel: ProtectedSite) -> None:
     http = f"{vhost()} include {HOME}sites/whole.conf;"
     findings = found(http, panel, stream="server { listen 99;\nproxy_pass 127.0.0.1:3000; }").errors()
     assert [(one.file, one.line) for one in findings] == [("/etc/nginx/sites/stream", 2)]
 
 
 def test_a_directory_of_files_is_found_below_another_root() -> None:
-    panel = Panel("panel", "snippets", ("panel.test", "alias.test"), (("*", 443),), ("/srv/www/panel",))
+    panel = ProtectedSite("panel", "snippets", ("panel.test", "alias.test"), (("*", 443),), ("/srv/www/panel",))
     for content, seen in (
         ("root /srv/www;", 1),
         ("location / { alias /srv/www/panel/; }", 1),
@@ -238,7 +246,7 @@ def test_a_server_that_is_behind_a_gate_is_no_way_round_another() -> None:
 
 def test_lenience_is_for_other_servers_only() -> None:
     http = vhost(more="location /x { auth_request off; }")
-    with pytest.raises(Problem, match="auth_request off"):
+    with pytest.raises(MtlsError, match="auth_request off"):
         refuse(found(http, lenient=True), ())
 
 
@@ -250,8 +258,8 @@ def test_snippets_that_nobody_includes_yet_are_a_warning_with_the_lines_to_add()
     refuse(seen, ())
     first = next(one for one in seen.findings if one.unguarded)
     assert (first.file, first.line) == ("/etc/nginx/sites/own", 1)
-    assert f"Add the line {SERVER} as the first of the server at /etc/nginx/sites/own:1" in first.mend
-    assert f"{LOCATION} to every location of it that hands requests on (/etc/nginx/sites/own:6)" in first.mend
+    assert f"Add the line {SERVER} as the first of the server at /etc/nginx/sites/own:1" in first.hint
+    assert f"{LOCATION} to every location of it that hands requests on (/etc/nginx/sites/own:6)" in first.hint
 
 
 def test_a_server_that_is_read_too_early_is_told_so() -> None:
@@ -261,16 +269,16 @@ def test_a_server_that_is_read_too_early_is_told_so() -> None:
         "/etc/nginx/conf.d/quietdoor.conf": "",
     }
     dump = "".join(f"# configuration file {path}:\n{text}\n" for path, text in texts.items())
-    (finding,) = survey(read_dump(dump), [PANEL], HOME, lenient=False).findings
-    assert "Let nginx read /etc/nginx/conf.d/panel.conf after conf.d/quietdoor.conf" in finding.mend
+    (finding,) = audit_configuration(read_dump(dump), [PANEL], HOME, lenient=False).findings
+    assert "Let nginx read /etc/nginx/conf.d/panel.conf after conf.d/quietdoor.conf" in finding.hint
 
 
 def test_no_server_at_all_is_told_too() -> None:
-    assert "(none with TLS was found)" in only("server { listen 80; server_name panel.test; return 301 /; }").mend
+    assert "(none with TLS was found)" in only("server { listen 80; server_name panel.test; return 301 /; }").hint
 
 
 def test_an_include_that_has_gone_is_an_error() -> None:
-    with pytest.raises(Problem) as problem:
+    with pytest.raises(MtlsError) as problem:
         refuse(found(vhost(server="")), ("panel",))
     assert "site panel was guarded and is not any more" in str(problem.value)
     assert SERVER in str(problem.value)
@@ -281,7 +289,7 @@ def test_an_include_that_has_gone_is_an_error() -> None:
     [SERVER, "include /etc/nginx/quietdoor/gate/snippets/panel-server.conf;", SERVER.replace("conf;", "con[f];")],
 )
 def test_a_snippet_that_is_included_does_not_go(include: str) -> None:
-    with pytest.raises(Problem, match=r"/etc/nginx/sites/own:3 includes snippets/panel-server\.conf"):
+    with pytest.raises(MtlsError, match=r"/etc/nginx/sites/own:3 includes snippets/panel-server\.conf"):
         refuse_orphans(configuration(vhost(server=include)), ["snippets/panel-location.conf"], HOME)
     refuse_orphans(
         configuration(vhost(server=include)), ["snippets/panel-location.conf", "snippets/panel-server.conf"], HOME
@@ -321,16 +329,16 @@ def test_the_manifest_says_what_there_is_to_guard() -> None:
         "listen": [{"address": "*", "port": 443, "token": "443"}],
         "upstreams": ["http://127.0.0.1:3000"],
     }
-    assert panels_from(json.dumps({"format": 1, "endpoints": [], "sites": {"panel": site}})) == (PANEL,)
-    assert panels_from('{"format": 1, "endpoints": []}') == ()
+    assert protected_sites(json.dumps({"format": 1, "endpoints": [], "sites": {"panel": site}})) == (PANEL,)
+    assert protected_sites('{"format": 1, "endpoints": []}') == ()
 
 
 @pytest.mark.parametrize(
     "text", ["[]", "x", '{"sites": []}', '{"sites": {"a": []}}', '{"sites": {"a": {"listen": 1}}}']
 )
 def test_a_manifest_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(Problem, match=r"manifest\.json does not say what the sites are"):
-        panels_from(text)
+    with pytest.raises(MtlsError, match=r"manifest\.json does not say what the sites are"):
+        protected_sites(text)
 
 
 @pytest.mark.parametrize("panel", [PANEL, WHOLE])
@@ -346,7 +354,7 @@ def test_a_manifest_that_is_none_is_refused(text: str) -> None:
         "location / { uwsgi_pass uwsgi://127.0.0.1:3000; }",
     ],
 )
-def test_where_a_variable_leads_is_looked_up(content: str, panel: Panel) -> None:
+def test_where_a_variable_leads_is_looked_up(content: str, panel: ProtectedSite) -> None:
     maps = "upstream pool { server 127.0.0.1:3000; } map $host $mapped { default 127.0.0.1:3000; x a:1; }"
     maps += " split_clients $host $pooled { 50% pool; * other; }"
     http = f"{beside(content)}\n{maps} include {HOME}sites/whole.conf;"
@@ -379,5 +387,5 @@ def test_a_stream_server_that_chooses_by_name_is_looked_up_too(content: str, ope
     ],
 )
 def test_files_of_a_whole_server_are_found_wherever_a_root_shows_them(http: str, lines: list[int]) -> None:
-    panel = Panel("whole", "vhost", ("whole.test",), (("*", 443),), ("/srv/www/panel",))
+    panel = ProtectedSite("whole", "vhost", ("whole.test",), (("*", 443),), ("/srv/www/panel",))
     assert [one.line for one in found(http, panel).errors()] == lines

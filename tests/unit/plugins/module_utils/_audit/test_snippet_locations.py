@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._audit.audit import Survey, survey
+from ansible_collections.quietdoor.mtls.plugins.module_utils._audit.audit import Audit, audit_configuration
 from ansible_collections.quietdoor.mtls.plugins.module_utils._audit.snippet_locations import reach_of
-from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.gate_manifest import Panel
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.gate_manifest import ProtectedSite
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config_model import read_dump
 
 HOME = "/etc/nginx/quietdoor/gate/"
@@ -20,16 +20,20 @@ OURS = {
     "panel-2": "if ($now != cert) { return 403; } auth_request /v; proxy_set_header X-Client-Name $quietdoor_name;",
 }
 APP, OTHER, FILES = "http://127.0.0.1:3000", "http://127.0.0.1:4000", "/srv/www"
-SHOP = Panel("shop", "snippets", ("shop.test",), (("*", 443),), (APP, OTHER), "path", ("/admin", "/app/panel"), APP)
-STATIC = Panel("shop", "snippets", ("shop.test",), (("*", 443),), (FILES,), "path", ("/admin", "/app/panel"), FILES)
+SHOP = ProtectedSite(
+    "shop", "snippets", ("shop.test",), (("*", 443),), (APP, OTHER), "path", ("/admin", "/app/panel"), APP
+)
+STATIC = ProtectedSite(
+    "shop", "snippets", ("shop.test",), (("*", 443),), (FILES,), "path", ("/admin", "/app/panel"), FILES
+)
 PUBLIC, FIRST, SECOND = (
     f"include quietdoor/gate/snippets/shop-{kind}.conf;" for kind in ("public", "panel-1", "panel-2")
 )
 
 
 def found(
-    more: str = "", beside: str = "", panel: Panel = SHOP, listen: str = "listen 443 ssl;", root: str = PUBLIC
-) -> Survey:
+    more: str = "", beside: str = "", panel: ProtectedSite = SHOP, listen: str = "listen 443 ssl;", root: str = PUBLIC
+) -> Audit:
     """The survey of a server whose line 7 is ``more``; a server ``beside`` it begins in line 9."""
     lines = ["server {", "include quietdoor/gate/snippets/shop-server.conf;", listen, "server_name shop.test;"]
     lines += [f"location / {{ {root} proxy_pass {APP}; }}"]
@@ -40,11 +44,11 @@ def found(
     texts = {"/etc/nginx/nginx.conf": "http { include sites/own; }", "/etc/nginx/sites/own": own}
     texts |= {f"{HOME}snippets/shop-{kind}.conf": text for kind, text in OURS.items() if f"shop-{kind}.conf" in own}
     dump = "".join(f"# configuration file {path}:\n{text}\n" for path, text in texts.items())
-    return survey(read_dump(dump), [panel], HOME, lenient=False)
+    return audit_configuration(read_dump(dump), [panel], HOME, lenient=False)
 
 
 def test_what_is_as_it_should_be_finds_nothing() -> None:
-    assert found() == Survey(("shop",), (), ())
+    assert found() == Audit(("shop",), (), ())
 
 
 @pytest.mark.parametrize(
@@ -156,7 +160,7 @@ def test_the_way_back_leads_to_the_same_server(listen: str, other: str, errors: 
 
 
 def test_a_public_part_leads_to_no_panel_of_another_site() -> None:
-    other = Panel("other", "vhost", ("other.test",), (("*", 443),), (APP,))
+    other = ProtectedSite("other", "vhost", ("other.test",), (("*", 443),), (APP,))
     told = found(panel=other).errors()
     assert [one.line for one in told] == [5]
     assert "the server shop.test hands requests on to 127.0.0.1:3000, where the panel of site other is" in told[0].what

@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._audit.audit import Survey, refuse, survey
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.gate_manifest import Panel
+from ansible_collections.quietdoor.mtls.plugins.module_utils._audit.audit import Audit, audit_configuration, refuse
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.gate_manifest import ProtectedSite
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config_model import read_dump
 
 HOME = "/etc/nginx/quietdoor/gate/"
 APP = "http://127.0.0.1:3000"
-WHOLE = Panel("app", "snippets", ("app.test",), (("*", 443),), (APP,))
-PART = Panel("app", "snippets", ("app.test",), (("*", 443),), (APP,), "path", ("/admin",), APP)
+WHOLE = ProtectedSite("app", "snippets", ("app.test",), (("*", 443),), (APP,))
+PART = ProtectedSite("app", "snippets", ("app.test",), (("*", 443),), (APP,), "path", ("/admin",), APP)
 HEADER = 'proxy_set_header X-Client-Name $quietdoor_name; proxy_set_header Proxy "";'
 SNIPPETS = {
     "server": "auth_request /v; satisfy all; error_page 403 495 496 = @r; real_ip_header X;\n"
@@ -28,7 +28,7 @@ SNIPPETS = {
 GATE = 'map $http_upgrade $quietdoor_upgrade { default ""; "~*^websocket\\z" websocket; }'
 
 
-def survey_of(location: str = "", http: str = "", server: str = "", panel: Panel = WHOLE) -> Survey:
+def survey_of(location: str = "", http: str = "", server: str = "", panel: ProtectedSite = WHOLE) -> Audit:
     """Return the survey of a server with ``location`` in line 9, ``server`` in line 6, ``http`` in line 1."""
     kinds = ("location",) if panel.mode == "host" else ("public", "panel-1")
     include = "include quietdoor/gate/snippets/app-{}.conf;".format
@@ -42,7 +42,7 @@ def survey_of(location: str = "", http: str = "", server: str = "", panel: Panel
         **{f"{HOME}snippets/app-{kind}.conf": SNIPPETS[kind] for kind in ("server", *kinds)},
     }
     dump = "".join(f"# configuration file {path}:\n{text}\n" for path, text in texts.items())
-    return survey(read_dump(dump), [panel], HOME, lenient=False)
+    return audit_configuration(read_dump(dump), [panel], HOME, lenient=False)
 
 
 def upgrades(location: str = "", **parts: Any) -> list[tuple[bool, str, int]]:
@@ -69,13 +69,13 @@ def upgrades(location: str = "", **parts: Any) -> list[tuple[bool, str, int]]:
         "set $up $up; proxy_set_header Upgrade $up$http_upgrade;",
     ],
 )
-def test_upgrade_of_the_client_is_an_error_at_its_line(location: str, panel: Panel) -> None:
+def test_upgrade_of_the_client_is_an_error_at_its_line(location: str, panel: ProtectedSite) -> None:
     assert upgrades(location, panel=panel) == [(True, "/etc/nginx/sites/own", 9)]
-    with pytest.raises(Problem) as problem:
+    with pytest.raises(MtlsError) as problem:
         refuse(survey_of(location, panel=panel), ())
     assert "site app: /etc/nginx/sites/own:9: proxy_set_header" in str(problem.value)
     hint = "Write proxy_set_header Upgrade $quietdoor_upgrade; in line 9 of /etc/nginx/sites/own"
-    assert hint in str(problem.value.mend)
+    assert hint in str(problem.value.hint)
 
 
 @pytest.mark.parametrize(

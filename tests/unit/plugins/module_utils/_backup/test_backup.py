@@ -21,7 +21,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._backup import (
     restore,
     tar_stream,
 )
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._x509 import keys, pkcs12
 from cryptography.x509 import CRLNumber, load_pem_x509_crl
 
@@ -246,7 +246,7 @@ def test_nothing_is_ever_overwritten(inside: str, shelf: Shelf, tree: Any, tmp_p
     (there / inside).write_text("mine")
     before = tree(tmp_path)
     for check_mode in (True, False):
-        with pytest.raises(Problem, match="Nothing is ever overwritten"):
+        with pytest.raises(MtlsError, match="Nothing is ever overwritten"):
             shelf.restore(there, check_mode=check_mode)
     assert tree(tmp_path) == before
 
@@ -255,7 +255,7 @@ def test_an_authority_that_went_on_is_not_overwritten(shelf: Shelf, client: Any)
     shelf.create()
     shelf.door.enrol(client("carl"))
     before = shelf.door.digest()
-    with pytest.raises(Problem, match="differs from the archive in "):
+    with pytest.raises(MtlsError, match="differs from the archive in "):
         shelf.restore(Path(shelf.door.path))
     assert shelf.door.digest() == before
 
@@ -263,7 +263,7 @@ def test_an_authority_that_went_on_is_not_overwritten(shelf: Shelf, client: Any)
 def test_a_file_in_the_way_of_the_directory_is_named(shelf: Shelf, tmp_path: Path) -> None:
     shelf.create()
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(Problem, match="file is not a directory"):
+    with pytest.raises(MtlsError, match="file is not a directory"):
         shelf.restore(tmp_path / "file")
 
 
@@ -282,7 +282,7 @@ def test_after_an_older_backup_the_newest_crl_keeps_number_and_revocations(
     restored = shelf.at(tmp_path / "again").later(days=36)
     shelf.restore(tmp_path / "again")
     restored.file("crl", "ca.crl.pem").write_bytes(published.read_bytes())
-    with pytest.raises(Problem, match="revocations were lost"):
+    with pytest.raises(MtlsError, match="revocations were lost"):
         restored.crl()
     restored.revoke(client="alex")
     restored.later(days=20).crl()
@@ -350,7 +350,7 @@ def test_a_damaged_archive_is_neither_verified_nor_restored(
         lambda: shelf.restore(tmp_path / "x"),
         lambda: shelf.restore(tmp_path / "x", check_mode=True),
     ):
-        with pytest.raises(Problem, match=says):
+        with pytest.raises(MtlsError, match=says):
             act()
         assert tree(tmp_path) == before
 
@@ -361,7 +361,7 @@ def test_a_wrong_passphrase_changes_nothing(act: str, shelf: Shelf, client: Any,
     shelf.door.enrol(client("carl"))
     before = tree(tmp_path)
     wrong = shelf.secrets("another one, long enough")
-    with pytest.raises(Problem, match="does not open with archive_passphrase"):
+    with pytest.raises(MtlsError, match="does not open with archive_passphrase"):
         {
             "create": lambda: shelf.create(secrets=wrong),
             "verify": lambda: shelf.verify(passphrase=wrong.archive),
@@ -376,9 +376,9 @@ def test_a_wrong_passphrase_of_the_key_is_seen_before_anything_is_restored(
     shelf.create()
     before = tree(tmp_path)
     for act in (shelf.verify, lambda **key: shelf.restore(tmp_path / "again", **key)):
-        with pytest.raises(Problem, match=r"private/ca\.key\.pem does not open with the passphrase"):
+        with pytest.raises(MtlsError, match=r"private/ca\.key\.pem does not open with the passphrase"):
             act(key=b"wrong")
-    with pytest.raises(Problem, match="does not open with the passphrase"):
+    with pytest.raises(MtlsError, match="does not open with the passphrase"):
         shelf.create(secrets=shelf.secrets(key=b"wrong"))
     assert tree(tmp_path) == before
 
@@ -395,7 +395,7 @@ def test_the_backup_of_another_authority_is_not_replaced(shelf: Shelf, tmp_path:
     other = shelf.at(tmp_path / "other")
     other.create()
     before = shelf.archive.read_bytes()
-    with pytest.raises(Problem, match="is the backup of another authority"):
+    with pytest.raises(MtlsError, match="is the backup of another authority"):
         shelf.create(path=other.path)
     assert shelf.archive.read_bytes() == before
 
@@ -449,7 +449,7 @@ def test_a_bad_state_does_not_replace_a_good_backup(
     good = shelf.archive.read_bytes()
     harm(shelf)
     for _time in range(2):
-        with pytest.raises(Problem, match=says):
+        with pytest.raises(MtlsError, match=says):
             shelf.create()
         assert shelf.archive.read_bytes() == good
     assert shelf.restore(tmp_path / "again").changes == ["restored"]
@@ -465,7 +465,7 @@ def test_an_unsound_authority_in_an_archive_is_seen(
         assert shelf.create().reason == "the authority changed"
     before = tree(tmp_path)
     for act in (shelf.verify, lambda: shelf.restore(tmp_path / "again")):
-        with pytest.raises(Problem, match="is missing, a valid certificate"):
+        with pytest.raises(MtlsError, match="is missing, a valid certificate"):
             act()
     assert tree(tmp_path) == before
 
@@ -486,7 +486,7 @@ def test_a_file_that_changes_while_it_is_read_is_named(shelf: Shelf, monkeypatch
         monkeypatch.setattr(manifest, "survey", survey_then_change)
         monkeypatch.setattr(backup, "inspect", lambda *_arguments: None)
         shelf.door.file("serial").write_text("0A\n" if shelf.door.file("serial").read_text() != "0A\n" else "0B\n")
-        with pytest.raises(Problem, match=r"index\.txt changed while it was read"):
+        with pytest.raises(MtlsError, match=r"index\.txt changed while it was read"):
             shelf.create()
         index.write_bytes(before)
         assert shelf.archive.read_bytes() == good
@@ -529,7 +529,7 @@ def test_a_manifest_that_leads_elsewhere_is_refused(
 ) -> None:
     hostile(shelf, monkeypatch, **changes)
     before = tree(tmp_path)
-    with pytest.raises(Problem, match="holds no manifest that this release can read"):
+    with pytest.raises(MtlsError, match="holds no manifest that this release can read"):
         shelf.restore(tmp_path / "again")
     assert tree(tmp_path) == before
 
@@ -542,7 +542,7 @@ def test_a_manifest_that_differs_from_the_files_is_refused(
     last = made.files[-1]
     for files in (made.files[:-1], [*made.files, replace(last, path="more")], made.files[::-1]):
         hostile(shelf, monkeypatch, files=files)
-        with pytest.raises(Problem, match="holds another state than its header says"):
+        with pytest.raises(MtlsError, match="holds another state than its header says"):
             shelf.verify()
 
 
@@ -571,7 +571,7 @@ def test_files_that_differ_from_the_manifest_are_refused(
         shelf.create()
     before = tree(tmp_path)
     for act in (shelf.verify, lambda: shelf.restore(tmp_path / "again")):
-        with pytest.raises(Problem, match="does not hold what its manifest says"):
+        with pytest.raises(MtlsError, match="does not hold what its manifest says"):
             act()
     assert tree(tmp_path) == before
 
@@ -579,13 +579,13 @@ def test_files_that_differ_from_the_manifest_are_refused(
 @pytest.mark.parametrize("name", ["clients/backup", "backup", "."])
 def test_an_archive_inside_the_authority_is_refused(name: str, shelf: Shelf) -> None:
     for target in (shelf.door.file(name), shelf.door.file("clients", "..", name)):
-        with pytest.raises(Problem, match="lie one inside the other"):
+        with pytest.raises(MtlsError, match="lie one inside the other"):
             shelf.create(target=str(target))
 
 
 def test_a_link_does_not_hide_that_an_archive_is_inside_the_authority(shelf: Shelf, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(shelf.door.file("clients"))
-    with pytest.raises(Problem, match="lie one inside the other"):
+    with pytest.raises(MtlsError, match="lie one inside the other"):
         shelf.create(target=str(tmp_path / "link" / "backup"))
 
 
@@ -595,13 +595,13 @@ def test_a_link_does_not_hide_that_an_archive_is_inside_the_authority(shelf: She
      ("/nowhere/at/all", "is not there")],
 )  # fmt: skip
 def test_a_path_that_cannot_be_is_named(target: str | None, says: str, shelf: Shelf) -> None:
-    with pytest.raises(Problem, match=says):
+    with pytest.raises(MtlsError, match=says):
         shelf.create(target=target)
 
 
 def test_a_directory_in_place_of_the_archive_is_named(shelf: Shelf) -> None:
     shelf.archive.mkdir()
-    with pytest.raises(Problem, match="is a directory"):
+    with pytest.raises(MtlsError, match="is a directory"):
         shelf.create()
 
 
@@ -611,16 +611,16 @@ def test_an_archive_in_a_work_tree_has_to_be_ignored(exists: bool, shelf: Shelf,
         shelf.create()
     subprocess.run(["git", "init", "-q", str(shelf.directory)], check=True)
     before = exists and shelf.archive.read_bytes()
-    with pytest.raises(Problem, match="which does not ignore it"):
+    with pytest.raises(MtlsError, match="which does not ignore it"):
         shelf.create()
     assert (shelf.archive.exists() and shelf.archive.read_bytes()) == before
     (shelf.directory / ".gitignore").write_text("*.quietdoor\n")
     shelf.create()
     shelf.verify()
-    with pytest.raises(Problem, match="which does not ignore it"):
+    with pytest.raises(MtlsError, match="which does not ignore it"):
         shelf.restore(shelf.directory / "again")
     (shelf.directory / ".gitignore").write_text("/again/\n")
-    with pytest.raises(Problem, match=r"\.again\.restoring lies in the git work tree"):
+    with pytest.raises(MtlsError, match=r"\.again\.restoring lies in the git work tree"):
         shelf.restore(shelf.directory / "again")
     assert not (shelf.directory / "again").exists()
 
@@ -642,7 +642,7 @@ def test_in_check_mode_there_may_be_no_authority_yet(empty_door: Any, tmp_path: 
     shelf = Shelf(empty_door, tmp_path / "not there")
     made = shelf.create(check_mode=True)
     assert (made.reason, made.manifest, made.findings) == ("there is no archive", None, None)
-    with pytest.raises(Problem, match="is not an authority"):
+    with pytest.raises(MtlsError, match="is not an authority"):
         shelf.create()
     assert list(tmp_path.iterdir()) == []
 
@@ -689,10 +689,10 @@ def test_a_mount_point_is_refused_before_a_key_is_written_beside_it(
     disk.mkdir()
     monkeypatch.setattr(os.path, "ismount", lambda path: path == str(disk))
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(Problem, match="is a mount point"):
+    with pytest.raises(MtlsError, match="is a mount point"):
         restore.restore(str(disk), str(tmp_path / "archive"), secrets, door.now, check_mode=check_mode)
     (tmp_path / "file").write_text("")
-    with pytest.raises(Problem, match="file is not a directory"):
+    with pytest.raises(MtlsError, match="file is not a directory"):
         restore.restore(
             str(tmp_path / "file" / "ca"), str(tmp_path / "archive"), secrets, door.now, check_mode=check_mode
         )

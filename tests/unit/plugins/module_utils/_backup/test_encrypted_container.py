@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._backup import encrypted_container
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 
 PASSPHRASE = b"a passphrase for tests"
 CHUNK = 256 * 1024
@@ -32,7 +32,10 @@ def sealed_file(path: Path, data: bytes, step: int = 10_000) -> Path:
             stream.write(data[start : start + step])
 
     told = encrypted_container.seal(
-        str(path), PASSPHRASE, fill, lambda keys: encrypted_container.Told(keys.tag(b"owner"), keys.tag(b"state"))
+        str(path),
+        PASSPHRASE,
+        fill,
+        lambda keys: encrypted_container.PublicHeader(keys.tag(b"owner"), keys.tag(b"state")),
     )
     assert told == path.stat().st_size
     return path
@@ -42,7 +45,7 @@ def opened(path: Path, passphrase: bytes = PASSPHRASE) -> bytes:
     with path.open("rb") as file:
         found = encrypted_container.unseal(str(path), file, passphrase)
         found.require_whole()
-        assert found.told == encrypted_container.Told(found.keys.tag(b"owner"), found.keys.tag(b"state"))
+        assert found.told == encrypted_container.PublicHeader(found.keys.tag(b"owner"), found.keys.tag(b"state"))
         return b"".join(iter(lambda: found.read(30_000), b""))
 
 
@@ -69,7 +72,7 @@ def test_nothing_of_it_is_readable_and_no_two_are_alike(tmp_path: Path) -> None:
 @pytest.mark.parametrize("passphrase", [b"another", b"", PASSPHRASE + b" ", PASSPHRASE[:-1]])
 def test_another_passphrase_does_not_open_it(passphrase: bytes, tmp_path: Path) -> None:
     path = sealed_file(tmp_path / "sealed", b"data")
-    with pytest.raises(Problem, match="does not open with archive_passphrase, or its header is damaged"):
+    with pytest.raises(MtlsError, match="does not open with archive_passphrase, or its header is damaged"):
         opened(path, passphrase)
 
 
@@ -78,7 +81,7 @@ def test_every_bit_of_the_header_and_of_a_chunk_counts(tmp_path: Path) -> None:
     good = path.read_bytes()
     for at in range(len(good)):
         path.write_bytes(good[:at] + bytes([good[at] ^ 1 << at % 8]) + good[at + 1 :])
-        with pytest.raises(Problem):
+        with pytest.raises(MtlsError):
             opened(path)
 
 
@@ -88,7 +91,7 @@ def test_damage_far_inside_is_seen(at: int, tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[at] ^= 0x80
     path.write_bytes(data)
-    with pytest.raises(Problem, match=r"is damaged at or after byte \d+"):
+    with pytest.raises(MtlsError, match=r"is damaged at or after byte \d+"):
         opened(path)
 
 
@@ -96,7 +99,7 @@ def test_damage_far_inside_is_seen(at: int, tmp_path: Path) -> None:
 def test_a_file_shorter_than_the_header_is_none(left: int, tmp_path: Path) -> None:
     path = sealed_file(tmp_path / "sealed", b"data")
     os.truncate(path, left)
-    with pytest.raises(Problem, match="is not an archive of module ca_backup"):
+    with pytest.raises(MtlsError, match="is not an archive of module ca_backup"):
         opened(path)
 
 
@@ -104,11 +107,11 @@ def test_a_file_shorter_than_the_header_is_none(left: int, tmp_path: Path) -> No
 def test_a_file_that_was_cut_off_is_seen_whether_or_not_its_length_is_asked_for(left: int, tmp_path: Path) -> None:
     path = sealed_file(tmp_path / "sealed", os.urandom(2 * CHUNK + 5))
     os.truncate(path, left if left >= 0 else path.stat().st_size + left)
-    with pytest.raises(Problem, match=r"has \d+ bytes instead of \d+"):
+    with pytest.raises(MtlsError, match=r"has \d+ bytes instead of \d+"):
         opened(path)
     with path.open("rb") as file:
         found = encrypted_container.unseal(str(path), file, PASSPHRASE)
-        with pytest.raises(Problem, match="is damaged at or after"):
+        with pytest.raises(MtlsError, match="is damaged at or after"):
             found.read(3 * CHUNK)
 
 
@@ -116,7 +119,7 @@ def test_something_added_is_seen(tmp_path: Path) -> None:
     path = sealed_file(tmp_path / "sealed", b"data")
     with path.open("ab") as file:
         file.write(b"x")
-    with pytest.raises(Problem, match="bytes instead of"):
+    with pytest.raises(MtlsError, match="bytes instead of"):
         opened(path)
 
 
@@ -126,7 +129,7 @@ def test_chunks_cannot_change_places(tmp_path: Path) -> None:
     head, chunks = good[:HEADER], [good[HEADER + size * index :][:size] for index in range(3)]
     for order in [(1, 0, 2), (0, 0, 2), (2, 1, 0), (0, 2, 1)]:
         path.write_bytes(head + b"".join(chunks[index] for index in order))
-        with pytest.raises(Problem, match="is damaged at or after"):
+        with pytest.raises(MtlsError, match="is damaged at or after"):
             opened(path)
 
 
@@ -134,7 +137,7 @@ def test_chunks_of_another_file_with_the_same_passphrase_do_not_fit(tmp_path: Pa
     first, second = (sealed_file(tmp_path / name, bytes(100)).read_bytes() for name in "ab")
     path = tmp_path / "mixed"
     path.write_bytes(first[:HEADER] + second[HEADER:])
-    with pytest.raises(Problem, match="is damaged at or after"):
+    with pytest.raises(MtlsError, match="is damaged at or after"):
         opened(path)
 
 
@@ -156,7 +159,7 @@ def test_a_hostile_header_takes_no_memory(
         raise AssertionError("scrypt was asked")
 
     monkeypatch.setattr(encrypted_container, "Scrypt", derived)
-    with pytest.raises(Problem, match=says):
+    with pytest.raises(MtlsError, match=says):
         opened(path)
 
 
@@ -166,7 +169,7 @@ def test_a_hostile_length_is_not_believed(length: int, tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[52:60] = struct.pack(">Q", length)
     path.write_bytes(data)
-    with pytest.raises(Problem, match="its header is damaged"):
+    with pytest.raises(MtlsError, match="its header is damaged"):
         opened(path)
 
 
@@ -175,7 +178,7 @@ def test_a_later_format_is_named(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[16] = 2
     path.write_bytes(data)
-    with pytest.raises(Problem, match="is an archive of format 2, and this release knows 1"):
+    with pytest.raises(MtlsError, match="is an archive of format 2, and this release knows 1"):
         opened(path)
 
 
@@ -189,7 +192,7 @@ def test_the_file_that_was_there_stays_when_sealing_fails(tmp_path: Path) -> Non
 
     with pytest.raises(OSError, match="No space left"):
         encrypted_container.seal(
-            str(path), PASSPHRASE, fails, lambda _keys: encrypted_container.Told(bytes(32), bytes(32))
+            str(path), PASSPHRASE, fails, lambda _keys: encrypted_container.PublicHeader(bytes(32), bytes(32))
         )
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["sealed"]
@@ -197,7 +200,7 @@ def test_the_file_that_was_there_stays_when_sealing_fails(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("passphrase", [None, "", "eleven char"])
 def test_a_short_passphrase_is_refused_for_a_new_archive(passphrase: str | None) -> None:
-    with pytest.raises(Problem, match="shorter than 12 characters"):
+    with pytest.raises(MtlsError, match="shorter than 12 characters"):
         encrypted_container.check_new_passphrase(passphrase)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ca import adoption, index_database
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
@@ -161,15 +161,15 @@ def test_nothing_is_touched_unless_adoption_is_asked_for(by_hand: Any, empty_doo
     door = opened(empty_door, theirs)
     before = door.digest()
     with pytest.raises(
-        Problem, match=r"was not made by this collection.*Set adopt to true.*index.txt.attr: unique_subject"
+        MtlsError, match=r"was not made by this collection.*Set adopt to true.*index.txt.attr: unique_subject"
     ):
         adoption.refuse_unasked(door.path, None, door.now)
     (theirs.path / theirs.key).rename(theirs.path / "key")
-    with pytest.raises(Problem, match=r"Set adopt to true.*what stands in the way: .*with key_file"):
+    with pytest.raises(MtlsError, match=r"Set adopt to true.*what stands in the way: .*with key_file"):
         adoption.refuse_unasked(door.path, None, door.now)
     (theirs.path / "key").rename(theirs.path / theirs.key)
     for work in (door.crl, lambda: door.revoke(client="alex"), lambda: door.enrol(client())):
-        with pytest.raises(Problem, match="Adopt it first: module ca with adopt: true"):
+        with pytest.raises(MtlsError, match="Adopt it first: module ca with adopt: true"):
             work()
     assert door.digest() == before
     assert not (theirs.path / ".lock").exists()
@@ -243,7 +243,7 @@ def test_a_revocation_that_only_a_crl_knows_of_is_not_lost(by_hand: Any, empty_d
     theirs.revoke(serial)
     theirs.gencrl()
     (theirs.path / "index.txt").write_bytes(index)
-    with pytest.raises(Problem, match=r"crl.pem revokes serials that .*index.txt does not: 1000\. Revoke each again"):
+    with pytest.raises(MtlsError, match=r"crl.pem revokes serials that .*index.txt does not: 1000\. Revoke each again"):
         opened(empty_door, theirs).adopt()
 
 
@@ -258,7 +258,7 @@ def refused(door: Any, *words: str) -> str:
     """Adopt, in check mode and without; nothing may change, and the error has these words."""
     before = door.digest()
     for check_mode in (True, False):
-        with pytest.raises(Problem) as caught:
+        with pytest.raises(MtlsError) as caught:
             door.adopt(check_mode=check_mode)
         assert all(word in str(caught.value) for word in words), caught.value
         assert door.digest() == before
@@ -359,7 +359,7 @@ def test_lines_that_end_otherwise_stay_so(end: bytes, by_hand: Any, empty_door: 
 def test_other_names_are_told_and_remembered(by_hand: Any, empty_door: Any, tmp_path: Path) -> None:
     theirs = by_hand(certificate="certs/boss.pem", key="private/boss-key.pem")
     door = opened(empty_door, theirs)
-    with pytest.raises(Problem, match=r"none of certs/ca.cert.pem, .* exists.*with certificate_file"):
+    with pytest.raises(MtlsError, match=r"none of certs/ca.cert.pem, .* exists.*with certificate_file"):
         door.adopt()
     told = {"certificate_file": "certs/boss.pem", "key_file": "private/boss-key.pem"}
     for option, bad in (
@@ -368,13 +368,13 @@ def test_other_names_are_told_and_remembered(by_hand: Any, empty_door: Any, tmp_
         ("certificate_file", "a/$b"),
         ("key_file", "a//b"),
     ):
-        with pytest.raises(Problem, match=f"{option}: .* is not a path relative"):
+        with pytest.raises(MtlsError, match=f"{option}: .* is not a path relative"):
             door.adopt(**{**told, option: bad})
     door.adopt(**told)
     assert door.adopt() == []
     assert door.crl().changed
     with pytest.raises(
-        Problem, match=r"key_file is 'x', and the authority in .* was adopted with private/boss-key.pem"
+        MtlsError, match=r"key_file is 'x', and the authority in .* was adopted with private/boss-key.pem"
     ):
         door.adopt(key_file="x")
 
@@ -385,7 +385,7 @@ def test_two_certificates_under_usual_names_are_not_guessed_between(by_hand: Any
     door = opened(empty_door, theirs)
     door.adopt(check_mode=True)
     (theirs.path / "ca.crt").write_text("another")
-    with pytest.raises(Problem, match=r"certs/ca.cert.pem and ca.crt differ.*with certificate_file"):
+    with pytest.raises(MtlsError, match=r"certs/ca.cert.pem and ca.crt differ.*with certificate_file"):
         door.adopt()
 
 
@@ -403,7 +403,7 @@ def test_an_authority_that_nobody_would_believe_is_refused(
 ) -> None:
     door = opened(empty_door, by_hand(**options))
     before = door.digest()
-    with pytest.raises(Problem, match=says):
+    with pytest.raises(MtlsError, match=says):
         door.adopt()
     assert door.digest() == before
 
@@ -423,28 +423,28 @@ def test_an_issuing_authority_is_refused_with_where_to_begin(
         "-out",
         str(theirs.path / theirs.certificate),
     )
-    with pytest.raises(Problem, match=r"signed by CN=Hand Made CA,O=Example,C=DE.*top of the chain"):
+    with pytest.raises(MtlsError, match=r"signed by CN=Hand Made CA,O=Example,C=DE.*top of the chain"):
         opened(empty_door, theirs).adopt()
 
 
 def test_what_is_said_of_the_subject_is_compared(by_hand: Any, empty_door: Any) -> None:
     door = opened(empty_door, by_hand())
-    with pytest.raises(Problem, match="common_name is 'Other'"):
+    with pytest.raises(MtlsError, match="common_name is 'Other'"):
         door.adopt(common_name="Other")
     door.adopt(common_name="Hand Made CA", organization="Example", country="DE")
-    with pytest.raises(Problem, match="country is 'FR'"):
+    with pytest.raises(MtlsError, match="country is 'FR'"):
         door.adopt(country="FR")
 
 
 def test_where_there_is_nothing_to_adopt_this_is_said(door: Any, empty_door: Any, by_hand: Any, tmp_path: Path) -> None:
-    with pytest.raises(Problem, match="was made by this collection: there is nothing to adopt"):
+    with pytest.raises(MtlsError, match="was made by this collection: there is nothing to adopt"):
         door.adopt()
     empty_door.path = str(tmp_path / "nothing")
-    with pytest.raises(Problem, match=r"index.txt is missing.*of easy-rsa: its pki/"):
+    with pytest.raises(MtlsError, match=r"index.txt is missing.*of easy-rsa: its pki/"):
         empty_door.adopt()
     opened(empty_door, by_hand())
     Path(empty_door.path, "quietdoor.cnf").write_text("mine")
-    with pytest.raises(Problem, match="its name is needed"):
+    with pytest.raises(MtlsError, match="its name is needed"):
         empty_door.adopt()
 
 
@@ -453,12 +453,12 @@ def test_the_key_has_to_be_the_certificates_and_to_open(by_hand: Any, empty_door
     door = opened(empty_door, theirs)
     for passphrase, says in ((None, "is encrypted and no passphrase"), (b"wrong", "does not open")):
         door.passphrase = passphrase
-        with pytest.raises(Problem, match=says):
+        with pytest.raises(MtlsError, match=says):
             door.adopt()
     other = by_hand(path=tmp_path / "other")
     (theirs.path / theirs.key).write_bytes((other.path / other.key).read_bytes())
     door.passphrase = None
-    with pytest.raises(Problem, match="is not the key of"):
+    with pytest.raises(MtlsError, match="is not the key of"):
         door.adopt()
 
 
@@ -472,7 +472,7 @@ def test_the_certificate_of_the_ca_itself_has_a_row_and_cannot_be_revoked(
     door = opened(empty_door, theirs)
     door.adopt()
     assert [entry["name"] for entry in door.listed().values()] == [None, "alex"]
-    with pytest.raises(Problem, match="1000 is the serial of the CA certificate itself"):
+    with pytest.raises(MtlsError, match="1000 is the serial of the CA certificate itself"):
         door.revoke(serial="1000")
     door.crl()
     assert [row.serial for row in door.authority.rows] == ["1000", "1001"]
@@ -501,7 +501,7 @@ def test_a_name_that_means_one_subject_revokes_it_and_one_that_means_two_is_refu
     assert [listed[serial]["name"] for serial in serials] == ["Zoë Müller"] * 2 + ["sam"] * 2 + ["x@example.org", None]
     assert [listed[serial]["current"] for serial in serials] == [False, True, True, True, True, True]
     assert [one.row.serial for one in door.revoke(client="Zoë Müller")] == serials[:2]
-    with pytest.raises(Problem, match=r"'sam' is the common name of .* different subjects: 1002 .*O=A.*1003 .*O=B"):
+    with pytest.raises(MtlsError, match=r"'sam' is the common name of .* different subjects: 1002 .*O=A.*1003 .*O=B"):
         door.revoke(client="sam")
     assert [one.row.serial for one in door.revoke(client="x@example.org")] == serials[4:5]
     door.revoke(serial=serials[5])
@@ -733,5 +733,5 @@ def test_keys_and_former_ca_certificates_among_the_certificates_are_none_that_wa
     door.crl()
     assert [row.serial for row in door.authority.with_orphans()] == ["1000"]
     (theirs.path / "dead.pem").write_text("")
-    with pytest.raises(Problem, match=r"dead\.pem is not a PEM certificate"):
+    with pytest.raises(MtlsError, match=r"dead\.pem is not a PEM certificate"):
         door.authority.with_orphans()

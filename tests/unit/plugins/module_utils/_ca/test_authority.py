@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ca import crl, layout
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.authority import open_authority
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._x509.keys import KeySpec
 
 MODES = {"private": 0o40700, "certs": 0o40700, "newcerts": 0o40700, "crl": 0o40700, "clients": 0o40700,
@@ -62,7 +62,7 @@ def test_a_ca_is_never_made_again_because_an_option_changed(
     options: dict[str, Any], says: str, check_mode: bool, door: Any
 ) -> None:
     before = door.digest()
-    with pytest.raises(Problem, match=says):
+    with pytest.raises(MtlsError, match=says):
         door.create(**options, check_mode=check_mode)
     assert door.digest() == before
 
@@ -93,7 +93,7 @@ def test_a_directory_with_something_else_in_it_is_refused(
         (root / name).mkdir(parents=True)
     root.chmod(0o755)
     before = tree(root.parent)
-    with pytest.raises(Problem, match=f"{root} is neither empty nor an authority of ours: it has {others[-1]}"):
+    with pytest.raises(MtlsError, match=f"{root} is neither empty nor an authority of ours: it has {others[-1]}"):
         empty_door.create(check_mode=check_mode)
     assert tree(root.parent) == before
     assert not (root / ".lock").exists()
@@ -104,7 +104,7 @@ def test_a_database_without_a_certificate_is_refused_untouched(door: Any, client
     door.file("certs", "ca.cert.pem").unlink()
     door.file(".lock").unlink()
     before = door.digest()
-    with pytest.raises(Problem, match="a database but no CA certificate"):
+    with pytest.raises(MtlsError, match="a database but no CA certificate"):
         door.create()
     assert door.digest() == before
     assert not door.file(".lock").exists()
@@ -112,20 +112,22 @@ def test_a_database_without_a_certificate_is_refused_untouched(door: Any, client
 
 @pytest.mark.parametrize("path", ["relative", "", "/a\nb", "/a\x00b", "/a\x1fb", "/a\udcff"])
 def test_paths_that_no_configuration_can_hold_are_refused(path: str) -> None:
-    with pytest.raises(Problem, match="path: "):
+    with pytest.raises(MtlsError, match="path: "):
         layout.check_path(path)
 
 
 def test_a_file_in_place_of_the_directory_is_named(empty_door: Any) -> None:
     Path(empty_door.path).write_text("file")
-    with pytest.raises(Problem, match=f"{empty_door.path} is not a directory"):
+    with pytest.raises(MtlsError, match=f"{empty_door.path} is not a directory"):
         empty_door.create()
 
 
 def test_what_is_not_an_authority_is_said_to_be_none(tmp_path: Path, client: Any, empty_door: Any) -> None:
     os.mkdir(empty_door.path)
     for act in (lambda: empty_door.enrol(client()), empty_door.crl, lambda: empty_door.revoke(client="alex")):
-        with pytest.raises(Problem, match=r"is not an authority: .*ca\.cert\.pem is missing. Create it with module ca"):
+        with pytest.raises(
+            MtlsError, match=r"is not an authority: .*ca\.cert\.pem is missing. Create it with module ca"
+        ):
             act()
     assert os.listdir(empty_door.path) == []
 
@@ -148,7 +150,7 @@ def test_check_mode_does_not_promise_what_the_run_cannot_do(empty_door: Any, cli
         lambda: empty_door.crl(check_mode=True),
         lambda: empty_door.publish(tmp_path / "public", check_mode=True),
     ):
-        with pytest.raises(Problem, match="neither empty nor an authority of ours"):
+        with pytest.raises(MtlsError, match="neither empty nor an authority of ours"):
             act()
 
 
@@ -167,7 +169,7 @@ def test_a_wrong_or_missing_passphrase_changes_nothing(
         lambda: empty_door.enrol(client(), check_mode=check_mode),
         lambda: empty_door.crl(check_mode=check_mode),
     ):
-        with pytest.raises(Problem, match=says) as caught:
+        with pytest.raises(MtlsError, match=says) as caught:
             act()
         assert "geheim" not in str(caught.value)
         assert empty_door.digest() == before
@@ -189,7 +191,7 @@ def test_a_key_of_another_authority_is_refused(door: Any, client: Any, tmp_path:
     other.create()
     shutil.copy(other.file("private", "ca.key.pem"), door.file("private", "ca.key.pem"))
     for act in (door.create, lambda: door.enrol(client()), door.crl):
-        with pytest.raises(Problem, match=r"ca\.key\.pem is not the key of .*ca\.cert\.pem"):
+        with pytest.raises(MtlsError, match=r"ca\.key\.pem is not the key of .*ca\.cert\.pem"):
             act()
 
 
@@ -223,14 +225,14 @@ def test_damaged_files_are_named_and_nothing_changes(name: str, damage: bytes | 
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if damage == "half" else damage)
     before = door.digest()
     for check_mode in (True, False):
-        with pytest.raises(Problem, match=str(path)):
+        with pytest.raises(MtlsError, match=str(path)):
             door.enrol(client(), check_mode=check_mode)
     assert door.digest() == before
 
 
 def test_a_clock_outside_the_cas_validity_is_named(door: Any, client: Any) -> None:
     for wrong in (door.later(days=-1), door.later(days=4000)):
-        with pytest.raises(Problem, match=r"is valid from .* and it is .* now. Set the clock"):
+        with pytest.raises(MtlsError, match=r"is valid from .* and it is .* now. Set the clock"):
             wrong.enrol(client())
 
 
@@ -268,7 +270,9 @@ def test_a_database_that_lost_rows_is_not_filled_with_valid_ones(door: Any, clie
             lambda: door.crl(check_mode=True),
             door.listed,
         ):
-            with pytest.raises(Problem, match=r"index\.txt lost rows: .*newcerts/.*\. Restore the newest .*index\.txt"):
+            with pytest.raises(
+                MtlsError, match=r"index\.txt lost rows: .*newcerts/.*\. Restore the newest .*index\.txt"
+            ):
                 act()
             assert door.digest() == before
     index.write_text("".join(rows))
@@ -282,7 +286,7 @@ def test_a_certificate_without_a_row_can_be_revoked(door: Any, client: Any) -> N
     for check_mode in (True, False):
         assert [one.newly for one in door.revoke(serial=alex.serial, check_mode=check_mode)] == [True]
     assert [(row.serial, row.status) for row in door.authority.rows] == [(alex.serial, "R")]
-    with pytest.raises(Problem, match=rf"lost rows: .*{bea.serial}\.pem .*\(1 such in all\)"):
+    with pytest.raises(MtlsError, match=rf"lost rows: .*{bea.serial}\.pem .*\(1 such in all\)"):
         door.crl()
     door.revoke(client="bea")
     assert door.crl().after.serials == {alex.serial, bea.serial}
@@ -317,7 +321,7 @@ def test_a_certificate_of_another_authority_in_newcerts_is_passed_over(door: Any
 
 def test_half_a_certificate_in_newcerts_is_named_with_what_to_do(door: Any, client: Any) -> None:
     door.file("newcerts", "AB.pem").write_text("-----BEGIN CERT")
-    with pytest.raises(Problem, match=r"newcerts/AB\.pem is not a PEM certificate.*remove"):
+    with pytest.raises(MtlsError, match=r"newcerts/AB\.pem is not a PEM certificate.*remove"):
         door.enrol(client())
 
 
@@ -328,13 +332,13 @@ def git(tree: Path, *arguments: str) -> None:
 def test_an_open_git_work_tree_is_refused(empty_door: Any, tmp_path: Path) -> None:
     git(tmp_path, "init")
     for check_mode in (True, False):
-        with pytest.raises(Problem, match=f"lies in the git work tree {tmp_path}, which does not ignore it"):
+        with pytest.raises(MtlsError, match=f"lies in the git work tree {tmp_path}, which does not ignore it"):
             empty_door.create(check_mode=check_mode)
     assert not Path(empty_door.path).exists()
     (tmp_path / ".gitignore").write_text("/ca/\n")
     assert empty_door.create().changes == ["created"]
     (tmp_path / ".gitignore").unlink()
-    with pytest.raises(Problem, match="does not ignore it"):
+    with pytest.raises(MtlsError, match="does not ignore it"):
         empty_door.create()
 
 
@@ -343,7 +347,7 @@ def test_a_work_tree_behind_a_link_is_seen(empty_door: Any, tmp_path: Path) -> N
     git(tmp_path / "tree", "init")
     (tmp_path / "link").symlink_to(tmp_path / "tree")
     empty_door.path = str(tmp_path / "link" / "ca")
-    with pytest.raises(Problem, match="git work tree"):
+    with pytest.raises(MtlsError, match="git work tree"):
         empty_door.create()
 
 
@@ -353,7 +357,7 @@ def test_a_link_into_a_work_tree_is_seen_and_what_it_leads_to_is_asked_for(empty
     git(tmp_path / "tree", "init")
     (tmp_path / "link").symlink_to(inner)
     empty_door.path = str(tmp_path / "link" / "ca")
-    with pytest.raises(Problem, match="git work tree"):
+    with pytest.raises(MtlsError, match="git work tree"):
         empty_door.create()
     (tmp_path / "tree" / ".gitignore").write_text("/inner/ca/\n")
     assert empty_door.create().changes == ["created"]
@@ -367,7 +371,7 @@ def test_a_work_tree_that_ignores_only_a_part_is_open(ignored: str, empty_door: 
     (tmp_path / ".gitignore").write_text("/ca/\n")
     empty_door.create()
     (tmp_path / ".gitignore").write_text(f"{ignored}\n")
-    with pytest.raises(Problem, match="does not ignore it"):
+    with pytest.raises(MtlsError, match="does not ignore it"):
         empty_door.create()
 
 
@@ -376,7 +380,7 @@ def test_where_git_is_missing_a_work_tree_is_refused(
 ) -> None:
     git(tmp_path, "init")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(Problem, match="git is not there to say"):
+    with pytest.raises(MtlsError, match="git is not there to say"):
         empty_door.create()
 
 
@@ -384,7 +388,7 @@ def test_a_key_of_a_killed_run_is_used_and_one_of_another_kind_refused(empty_doo
     empty_door.create()
     empty_door.file("certs", "ca.cert.pem").unlink()
     key = empty_door.file("private", "ca.key.pem").read_bytes()
-    with pytest.raises(Problem, match="is ECDSA P-256, not RSA 2048"):
+    with pytest.raises(MtlsError, match="is ECDSA P-256, not RSA 2048"):
         empty_door.create(key=KeySpec("rsa", size=2048))
     empty_door.create()
     assert empty_door.file("private", "ca.key.pem").read_bytes() == key
@@ -394,7 +398,7 @@ def test_a_key_of_a_killed_run_is_used_and_one_of_another_kind_refused(empty_doo
 def test_rules_that_make_no_sense_are_refused() -> None:
     day = timedelta(days=1)
     for rules in (crl.Rules(30 * day, 5 * day, 7 * day), crl.Rules(7 * day, 7 * day, day)):
-        with pytest.raises(Problem, match="makes no sense"):
+        with pytest.raises(MtlsError, match="makes no sense"):
             crl.check_rules(rules)
     assert crl.check_rules(crl.Rules(30 * day, 7 * day, 7 * day))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ca import crl
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._x509.keys import KeySpec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -212,7 +212,7 @@ def test_who_cannot_sign_is_told_how_long_the_crl_still_lives(days: int, says: s
     key.rename(key.with_name("elsewhere"))
     before = door.digest()
     for check_mode in (True, False):
-        with pytest.raises(Problem, match=r"ca\.key\.pem cannot be read .*Restore it from the backup") as told:
+        with pytest.raises(MtlsError, match=r"ca\.key\.pem cannot be read .*Restore it from the backup") as told:
             door.later(days=days).crl(check_mode=check_mode)
         assert ("Meanwhile the CRL" in str(told.value)) == bool(says)
         assert re.search(says or "", str(told.value))
@@ -231,7 +231,7 @@ def test_a_number_that_nothing_tells_is_not_guessed(door: Any) -> None:
     door.file("crl", "ca.crl.pem").unlink()
     door.file("crlnumber").unlink()
     before = door.digest()
-    with pytest.raises(Problem, match=r"crlnumber is missing, and there is no CRL .* higher than the last CRL's"):
+    with pytest.raises(MtlsError, match=r"crlnumber is missing, and there is no CRL .* higher than the last CRL's"):
         door.crl()
     assert door.digest() == before
     assert door.create().changes == [], "module ca does not guess it either"
@@ -259,7 +259,7 @@ def test_a_hold_is_lifted_by_hand_and_never_by_accident(door: Any, client: Any) 
     door.openssl_ca("-revoke", str(door.file("clients", "alex", "alex.crt")), "-crl_reason", "certificateHold")
     door.crl()
     door.file("index.txt").write_bytes(valid)
-    with pytest.raises(Problem, match="to give them up for good, remove the CRL"):
+    with pytest.raises(MtlsError, match="to give them up for good, remove the CRL"):
         door.crl()
     door.file("crl", "ca.crl.pem").unlink()
     assert kept(door).after.number == 2
@@ -334,7 +334,7 @@ def test_the_number_rises_when_the_crl_is_lost(door: Any) -> None:
 def test_a_damaged_number_is_named(text: str, door: Any) -> None:
     door.file("crlnumber").write_text(text)
     before = door.digest()
-    with pytest.raises(Problem, match=f"{door.file('crlnumber')} is not a number"):
+    with pytest.raises(MtlsError, match=f"{door.file('crlnumber')} is not a number"):
         door.crl()
     assert door.digest() == before
 
@@ -406,7 +406,7 @@ def test_a_database_older_than_the_crl_is_refused_not_obeyed(door: Any, client: 
         door.file("index.txt").write_bytes(text)
         before = door.digest()
         for act in (door.crl, lambda: door.crl(check_mode=True), lambda: door.publish(tmp_path / "public")):
-            with pytest.raises(Problem, match=r"(revocations were lost|whether it was revoked)\. Restore the newest"):
+            with pytest.raises(MtlsError, match=r"(revocations were lost|whether it was revoked)\. Restore the newest"):
                 act()
         assert number(door) == 1
         assert before["crl/ca.crl.pem"] == door.digest()["crl/ca.crl.pem"]
@@ -421,7 +421,7 @@ def test_a_crl_can_be_written_in_the_cas_last_days(empty_door: Any, client: Any)
     last.revoke(client="alex")
     assert kept(last).changed
     assert len(loaded(last)) == 1
-    with pytest.raises(Problem, match="make a new authority"):
+    with pytest.raises(MtlsError, match="make a new authority"):
         empty_door.later(days=130).crl()
 
 

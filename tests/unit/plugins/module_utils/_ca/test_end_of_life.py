@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ca import issuer_crls, predecessors
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.issuer import Issuer
 from ansible_collections.quietdoor.mtls.plugins.module_utils._clients import enrol, predecessor_clients, revoke
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
 
@@ -64,10 +64,10 @@ def test_a_ca_is_renewed_before_its_end_with_the_key_that_it_has(days: int, due:
 @pytest.mark.parametrize("days", [3651, 300])
 def test_a_changed_validity_renews_only_when_that_is_asked_for(days: int, door: Any) -> None:
     before = door.digest()
-    with pytest.raises(Problem, match=r"valid_for is .*renew it with the same key \(renew: same_key\)"):
+    with pytest.raises(MtlsError, match=r"valid_for is .*renew it with the same key \(renew: same_key\)"):
         door.create(days=days)
     with pytest.raises(
-        Problem, match=r"subject is CN=Test CA and should be CN=Other\. A CA is .* choose another path\.$"
+        MtlsError, match=r"subject is CN=Test CA and should be CN=Other\. A CA is .* choose another path\.$"
     ):
         door.create("Other", days=days, renew=True)
     assert door.digest() == before
@@ -77,12 +77,12 @@ def test_a_changed_validity_renews_only_when_that_is_asked_for(days: int, door: 
 
 
 def test_a_root_of_before_becomes_one_that_signs_an_issuing_ca(door: Any) -> None:
-    with pytest.raises(Problem, match="path_length is 0 and should be 1"):
+    with pytest.raises(MtlsError, match="path_length is 0 and should be 1"):
         door.create(path_length=1)
     door.create(path_length=1, renew=True)
     assert door.create(path_length=1).changes == []
     assert door.create().changes == []
-    with pytest.raises(Problem, match="path_length is 1 and should be 0"):
+    with pytest.raises(MtlsError, match="path_length is 1 and should be 0"):
         door.create(path_length=0)
 
 
@@ -138,7 +138,7 @@ def test_a_certificate_that_names_its_issuer_by_serial_forbids_it(door: Any, tmp
     configuration.write_text(text)
     before = door.digest()
     for check_mode in (True, False):
-        with pytest.raises(Problem, match=r"newcerts/.* names the serial .* would not verify with a renewed one"):
+        with pytest.raises(MtlsError, match=r"newcerts/.* names the serial .* would not verify with a renewed one"):
             door.create(days=4000, renew=True, check_mode=check_mode)
     assert door.digest() == before
 
@@ -263,7 +263,7 @@ def test_a_purge_reaches_who_holds_a_certificate_of_a_predecessor_only(
     rules = replace(door.rules, purge_limit=limit)
     arguments = (door.path, [client("alex")], rules, None, door.now, predecessor_clients.Elsewhere(frozenset({"cleo"})))
     if limit == 0:
-        with pytest.raises(Problem, match=r"purge would revoke .*cleo"):
+        with pytest.raises(MtlsError, match=r"purge would revoke .*cleo"):
             enrol.predict(*arguments)
         return
     done = enrol.predict(*arguments)
@@ -302,12 +302,12 @@ def test_a_successor_of_the_same_name_is_refused(door: Any, tmp_path: Path) -> N
         lambda: predecessors.refuse_name_of([door.path], twin.authority.certificate.subject),
         lambda: twin.publish(tmp_path / "public", door),
     ):
-        with pytest.raises(Problem, match="have one name, CN=Test CA, by which nginx and CRLs know a CA"):
+        with pytest.raises(MtlsError, match="have one name, CN=Test CA, by which nginx and CRLs know a CA"):
             act()
     for former in ([door.path, door.path], [twin.path]):
-        with pytest.raises(Problem, match="is the authority itself, or stands there twice"):
+        with pytest.raises(MtlsError, match="is the authority itself, or stands there twice"):
             predecessors.check_predecessors(twin.path, former)
-    with pytest.raises(Problem, match="is not an authority"):
+    with pytest.raises(MtlsError, match="is not an authority"):
         predecessors.check_predecessors(twin.path, [str(tmp_path / "nowhere")])
 
 
@@ -364,7 +364,7 @@ def test_a_predecessor_that_is_away_keeps_no_revocation_back(
     again = successor.publish(public, door)
     assert (again.changes, len(again.lapsing)) == ([], 1)
     successor.enrol(client("dora"))
-    with pytest.raises(Problem, match="is not an authority"):
+    with pytest.raises(MtlsError, match="is not an authority"):
         successor.publish(public, door)
     successor.revoke("keyCompromise", client="carl")
     successor.crl()
@@ -383,5 +383,5 @@ def test_a_predecessor_that_is_away_keeps_no_revocation_back(
     (tmp_path / "safe").rename(door.path)
     assert successor.publish(public, door).changes == []
     Path(door.path).rename(tmp_path / "safe")
-    with pytest.raises(Problem, match="missing or damaged"):
+    with pytest.raises(MtlsError, match="missing or damaged"):
         successor.publish(tmp_path / "other", door)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._clients.listing import listing
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common import timestamps
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._x509 import pkcs12
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def in_a_process(prepare: Callable[[], None], act: Callable[[], object]) -> str:
             prepare()
             act()
             said = ""
-        except Problem as problem:
+        except MtlsError as problem:
             said = str(problem)
         except OSError as error:
             said = f"{error.filename}: {error.strerror}"
@@ -347,7 +347,7 @@ def test_the_key_of_another_authority(full: Any, client: Any, tmp_path: Path) ->
             lambda mode: full.crl(check_mode=mode),
             lambda mode: full.create(check_mode=mode),
         ):
-            with pytest.raises(Problem, match=r"ca\.key\.pem is not the key of .*ca\.cert\.pem\. Restore"):
+            with pytest.raises(MtlsError, match=r"ca\.key\.pem is not the key of .*ca\.cert\.pem\. Restore"):
                 act(check_mode)
             assert full.digest() == before
 
@@ -357,7 +357,7 @@ def test_the_key_of_another_client_is_seen_before_anything_is_changed(full: Any,
     shutil.copy(bea, alex)
     before = full.digest()
     for check_mode in (True, False):
-        with pytest.raises(Problem, match=r"client alex: .* is not the key of the certificate"):
+        with pytest.raises(MtlsError, match=r"client alex: .* is not the key of the certificate"):
             full.enrol(client("alex", bundle_profiles=("compat",)), client("new"), check_mode=check_mode)
         assert full.digest() == before
 
@@ -386,7 +386,9 @@ def test_a_clock_outside_the_life_of_the_authority(days: int, full: Any, client:
     """Nothing is signed that no door would believe, and nothing of what there is is given up."""
     door, before = full.later(days=days), full.digest()
     for act in (lambda: door.enrol(client("new")), door.crl, door.create):
-        with pytest.raises(Problem, match=r"ca\.cert\.pem is valid from .* to .*, and it is .* now\..* Set the clock"):
+        with pytest.raises(
+            MtlsError, match=r"ca\.cert\.pem is valid from .* to .*, and it is .* now\..* Set the clock"
+        ):
             act()
         assert full.digest() == before
 
@@ -398,7 +400,7 @@ def test_a_clock_that_was_never_set(monkeypatch: pytest.MonkeyPatch) -> None:
             return cls(1970, 1, 1, tzinfo=tz)
 
     monkeypatch.setattr(timestamps, "datetime", Never)
-    with pytest.raises(Problem, match=r"says 1970-01-01T00:00:00Z\. Set the clock"):
+    with pytest.raises(MtlsError, match=r"says 1970-01-01T00:00:00Z\. Set the clock"):
         timestamps.now()
 
 

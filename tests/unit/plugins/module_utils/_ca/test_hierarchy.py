@@ -16,7 +16,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._ca import issuer_c
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.crl import Rules
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.issuer import Issuer
 from ansible_collections.quietdoor.mtls.plugins.module_utils._clients import revoke
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._x509.keys import KeySpec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
@@ -134,7 +134,7 @@ def test_what_the_root_cannot_sign_is_refused_by_name_and_nothing_changes(
     options = {"path": "root", "passphrase": root.passphrase, **(issuer or {})}
     options["path"] = str(tmp_path / options["path"])
     before = root.digest(), door.digest()
-    with pytest.raises(Problem, match=says):
+    with pytest.raises(MtlsError, match=says):
         made.create(name, issuer=Issuer(**options))
     assert not Path(made.path).exists()
     assert (root.digest(), door.digest()) == before
@@ -143,12 +143,12 @@ def test_what_the_root_cannot_sign_is_refused_by_name_and_nothing_changes(
 def test_another_root_than_the_one_that_signed_is_refused(below: Any, root: Any, tmp_path: Path) -> None:
     other = type(root)(str(tmp_path / "other"), now=root.now)
     other.create("Root", path_length=1)
-    with pytest.raises(Problem, match=r"was issued by CN=Root, not by the authority in .*other"):
+    with pytest.raises(MtlsError, match=r"was issued by CN=Root, not by the authority in .*other"):
         below.create("Issuing", issuer=above(other))
 
 
 def test_a_self_signed_authority_does_not_come_below_a_root(door: Any, root: Any) -> None:
-    with pytest.raises(Problem, match="it is self-signed and should have an issuer"):
+    with pytest.raises(MtlsError, match="it is self-signed and should have an issuer"):
         door.create(issuer=above(root))
 
 
@@ -191,7 +191,9 @@ def test_everything_but_signing_by_the_root_works_without_it(
     assert later.crl().changed
     assert copied(later, root).warnings == []
     later.publish(tmp_path / "public")
-    with pytest.raises(Problem, match=r"CN=Issuing has to be signed by .*root, which is not on this host. Bring that"):
+    with pytest.raises(
+        MtlsError, match=r"CN=Issuing has to be signed by .*root, which is not on this host. Bring that"
+    ):
         later.create("Issuing", days=3000, issuer=above(root), renew=True)
 
 
@@ -209,7 +211,7 @@ def test_a_revoked_issuing_ca_is_published_and_told(
     assert "certificate revoked" in verified(openssl, public, below.file("clients", "alex", "alex.crt"), fails=True)
     (entry,) = json.loads((public / "denied.json").read_text())["denied"]
     assert (entry["issuer"], entry["serial"], entry["reason"]) == (2, serial, "CACompromise")
-    with pytest.raises(Problem, match="The certificate of CN=Issuing was revoked by CN=Root"):
+    with pytest.raises(MtlsError, match="The certificate of CN=Issuing was revoked by CN=Root"):
         below.create("Issuing", days=3000, issuer=above(root), renew=True)
 
 
@@ -241,12 +243,12 @@ def test_a_crl_that_was_made_offline_is_handed_over(encoding: Encoding, below: A
     offer = issuer_crls.Offer(None, str(tmp_path / "root.crl"))
     issuer_crls.check_offer(below.path, offer, below.now)
     assert "CRL 1 of CN=Root taken over" in copied(below, None, str(tmp_path / "root.crl")).changes
-    with pytest.raises(Problem, match="is not taken: it ends at"):
+    with pytest.raises(MtlsError, match="is not taken: it ends at"):
         issuer_crls.check_offer(below.path, offer, below.now + LONG)
-    with pytest.raises(Problem, match="is not taken: it begins only at"):
+    with pytest.raises(MtlsError, match="is not taken: it begins only at"):
         issuer_crls.check_offer(below.path, offer, below.now - timedelta(days=1))
     (tmp_path / "root.crl").write_bytes(b"garbage")
-    with pytest.raises(Problem, match=r"root\.crl is no CRL"):
+    with pytest.raises(MtlsError, match=r"root\.crl is no CRL"):
         issuer_crls.check_offer(below.path, offer, below.now)
 
 
@@ -262,7 +264,7 @@ def test_the_crl_of_a_lookalike_is_not_taken(below: Any, root: Any, tmp_path: Pa
     other.create("Root")
     other.crl()
     assert copied(below, other).copies[0].crl is None
-    with pytest.raises(Problem, match="was not signed by a CA above"):
+    with pytest.raises(MtlsError, match="was not signed by a CA above"):
         issuer_crls.check_offer(below.path, issuer_crls.Offer(None, str(other.file("crl", "ca.crl.pem"))), below.now)
 
 
@@ -272,7 +274,7 @@ def test_a_root_crl_that_is_missing_or_ends_is_not_published(
     below.enrol(client())
     below.crl()
     with pytest.raises(
-        Problem, match=r"The CRL of CN=Root cannot be published: there is none\. Bring its directory back"
+        MtlsError, match=r"The CRL of CN=Root cannot be published: there is none\. Bring its directory back"
     ):
         below.publish(tmp_path / "public")
     copied(below, root)
@@ -280,7 +282,7 @@ def test_a_root_crl_that_is_missing_or_ends_is_not_published(
     late = below.later(days=360)
     late.crl()
     assert late.publish(tmp_path / "public").lapsing[0].startswith("The CRL of CN=Root cannot be published: it ends at")
-    with pytest.raises(Problem, match="The CRL of CN=Root cannot be published: it ends at"):
+    with pytest.raises(MtlsError, match="The CRL of CN=Root cannot be published: it ends at"):
         late.publish(tmp_path / "elsewhere")
 
 
@@ -298,7 +300,7 @@ def test_a_revocation_does_not_wait_for_the_crl_of_another_ca(
     door.crl()
     copied(door, other)
     public = tmp_path / "public"
-    with pytest.raises(Problem, match="ends at"):
+    with pytest.raises(MtlsError, match="ends at"):
         door.later(days=25).publish(public, *former)
     door.publish(public, *former)
     later = door.later(days=25)
@@ -313,12 +315,12 @@ def test_a_revocation_does_not_wait_for_the_crl_of_another_ca(
     more = other.later(days=20)
     more.crl(Rules(timedelta(days=11), timedelta(days=10), timedelta(days=1)))
     copied(later, other)
-    with pytest.raises(Problem, match="ends at"):
+    with pytest.raises(MtlsError, match="ends at"):
         later.publish(public, *former)
     later.revoke("keyCompromise", client="bea")
     ended = door.later(days=32)
     ended.crl()
-    with pytest.raises(Problem, match="ends at"):
+    with pytest.raises(MtlsError, match="ends at"):
         ended.publish(public, *former)
 
 
@@ -331,7 +333,7 @@ def test_a_damaged_copy_of_the_chain_is_named_and_mended_by_the_root(
         path.unlink()
     else:
         path.write_bytes(below.file("certs", "ca.cert.pem").read_bytes() if damage == "only itself" else damage)  # type: ignore[arg-type]
-    with pytest.raises(Problem, match=r"chain\.pem .*Bring the issuer's directory back"):
+    with pytest.raises(MtlsError, match=r"chain\.pem .*Bring the issuer's directory back"):
         len(below.authority.chain)
     assert below.create("Issuing", issuer=above(root)).changes == [f"{path} brought up to date"]
     assert below.digest() == before
@@ -352,7 +354,7 @@ def test_the_root_does_not_take_a_ca_for_good_whose_row_was_lost(below: Any, roo
     root.file("index.txt").write_text("")
     before = root.digest()
     for act in (lambda: below.create("Issuing", issuer=above(root)), lambda: root.crl(ROOT_RULES)):
-        with pytest.raises(Problem, match=r"root/index\.txt lost rows"):
+        with pytest.raises(MtlsError, match=r"root/index\.txt lost rows"):
             act()
     assert root.digest() == before
 

@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ca import index_database
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.index_database import Row
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common import timestamps
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,7 +70,7 @@ def test_a_plain_row_is_read_as_any_other_would_be(line: str) -> None:
     def read() -> Any:
         try:
             return parse(f"{line}\n")
-        except Problem as problem:
+        except MtlsError as problem:
             return str(problem)
 
     short = read()
@@ -123,10 +123,10 @@ def test_bytes_that_are_no_utf_8_survive(door: Any) -> None:
     ],
 )
 def test_a_damaged_database_is_refused_with_the_place(damage: str, says: str) -> None:
-    with pytest.raises(Problem, match=says) as caught:
+    with pytest.raises(MtlsError, match=says) as caught:
         parse(damage)
     assert "/ca/index.txt is damaged" in str(caught.value)
-    assert "backup" in caught.value.mend
+    assert "backup" in caught.value.hint
 
 
 def test_openssl_would_lose_the_last_row_of_a_file_that_is_cut_off(door: Any, client: Any) -> None:
@@ -137,7 +137,7 @@ def test_openssl_would_lose_the_last_row_of_a_file_that_is_cut_off(door: Any, cl
     index.write_text(index.read_text()[:-1])
     door.openssl_ca("-gencrl", "-out", str(door.file("crl", "x.pem")))
     assert len(x509.load_pem_x509_crl(door.file("crl", "x.pem").read_bytes())) == 0
-    with pytest.raises(Problem, match="damaged"):
+    with pytest.raises(MtlsError, match="damaged"):
         door.crl()
 
 

@@ -24,7 +24,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._ca import issuer_c
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.issuer import Issuer
 from ansible_collections.quietdoor.mtls.plugins.module_utils._clients import client_files, enrol, process_pool
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common import files
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.timestamps import iso
 from ansible_collections.quietdoor.mtls.plugins.module_utils._x509 import keys
 from ansible_collections.quietdoor.mtls.plugins.module_utils._x509 import pkcs12 as bundle
@@ -83,7 +83,7 @@ def ended(child: int) -> int:
 
 
 def kill_everywhere(
-    original: Path, act: Callable[[], object], check: Callable[[], None], mend: Callable[[], object] | None = None
+    original: Path, act: Callable[[], object], check: Callable[[], None], hint: Callable[[], object] | None = None
 ) -> int:
     """Kill ``act`` at its first, second, ... call, each time on a fresh copy of a directory; return how many calls there are.
 
@@ -98,7 +98,7 @@ def kill_everywhere(
             shutil.copytree(saved, original, symlinks=True)
         status = ended(start(act, moment))
         assert status in (0, -signal.SIGKILL), f"failed before call {moment}"
-        (mend or act)()
+        (hint or act)()
         try:
             check()
         except Exception as error:
@@ -300,7 +300,7 @@ def test_the_death_of_a_worker_is_told_and_mended_by_the_next_run(
 
     with monkeypatch.context() as patched:
         patched.setattr(module, work, deadly)
-        with pytest.raises(Problem, match="worker process died"):
+        with pytest.raises(MtlsError, match="worker process died"):
             door.enrol(*roster)
     door.enrol(*roster)
     check_whole(door, *roster)
@@ -325,7 +325,7 @@ def test_killing_an_issue_to_somebody_who_leaves_before_the_next_run(known: bool
     def act() -> None:
         door.enrol(client(roles=("dev",), bundle_profiles=("modern",)))
 
-    assert kill_everywhere(Path(door.path), act, check, mend=lambda: door.enrol(client(present=False))) > 30
+    assert kill_everywhere(Path(door.path), act, check, hint=lambda: door.enrol(client(present=False))) > 30
 
 
 def test_killing_a_run_beside_whose_clients_the_next_one_passes_by(door: Any, client: Any) -> None:
@@ -338,7 +338,7 @@ def test_killing_a_run_beside_whose_clients_the_next_one_passes_by(door: Any, cl
     def act() -> None:
         door.enrol(client(bundle_profiles=("modern",)))
 
-    assert kill_everywhere(Path(door.path), act, check, mend=door.crl) > 30
+    assert kill_everywhere(Path(door.path), act, check, hint=door.crl) > 30
 
 
 def test_killing_the_run_that_mends_after_a_kill(door: Any, client: Any) -> None:
@@ -456,7 +456,7 @@ def test_restores_at_once_make_one(door: Any, client: Any, tmp_path: Path) -> No
     there = tmp_path / "there"
 
     def act() -> None:
-        with contextlib.suppress(Problem):
+        with contextlib.suppress(MtlsError):
             restore.restore(str(there), target, secrets(), door.now, check_mode=False)
 
     assert [ended(child) for child in [start(act) for _time in range(4)]] == [0] * 4

@@ -16,7 +16,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._ca import publicat
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.index_database import serial_hex
 from ansible_collections.quietdoor.mtls.plugins.module_utils._clients.roster import check_roster
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.identity_maps import render_maps
 from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.publication_reader import read_publication
 from ansible_collections.quietdoor.mtls.plugins.module_utils._x509 import names, pkcs12
@@ -33,7 +33,7 @@ NASTY = st.text(st.sampled_from(list("aZ09 .-_@+:/\"'\\$#%;{}é漢\u202e\t\n\x00
 SUBJECT = st.text(st.sampled_from(list("aZ9 ,+\"\\<>;=#/éß漢😀$&{}'`|~%")), min_size=1, max_size=12)
 
 
-def check_words(problem: Problem) -> None:
+def check_words(problem: MtlsError) -> None:
     """One sentence and its mend, that a terminal can show."""
     assert str(problem).isprintable()
     assert len(str(problem)) < 400
@@ -53,7 +53,7 @@ def test_a_client_comes_back_exactly(
     wanted = client(name, common_name=common_name, organization=common_name, email=(email,), roles=(role,))
     try:
         check_roster([wanted])
-    except Problem as problem:
+    except MtlsError as problem:
         check_words(problem)
         assume(False)
     with tempfile.TemporaryDirectory(dir=door.path + "/..") as directory:
@@ -115,7 +115,7 @@ CHECKS: dict[str, Callable[[str], str]] = {
 def test_any_text_is_refused_in_one_sentence_or_taken_as_it_is(option: str, text: str) -> None:
     try:
         assert CHECKS[option](text) == text
-    except Problem as problem:
+    except MtlsError as problem:
         check_words(problem)
 
 
@@ -134,7 +134,7 @@ def test_two_names_never_look_alike_to_nginx(one: tuple[str, str], other: tuple[
 def test_durations(text: str) -> None:
     try:
         length = parse_duration(text, "valid_for")
-    except Problem as problem:
+    except MtlsError as problem:
         check_words(problem)
         return
     unit = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[text.strip()[-1]]
@@ -154,5 +154,5 @@ def test_serials(number: int) -> None:
 def test_a_bundle_passphrase_is_refused_or_taken_as_it_is(text: str) -> None:
     try:
         assert pkcs12.check_passphrase(text, "alex") == text
-    except Problem as problem:
+    except MtlsError as problem:
         check_words(problem)

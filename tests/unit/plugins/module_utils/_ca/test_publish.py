@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ca import publication_contents
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from cryptography import x509
 
 FILES = ["ca.pem", "crl.pem", "denied.json", "identities.json", "trust.json"]
@@ -182,20 +182,20 @@ def test_a_damaged_manifest_is_named(text: str, door: Any, client: Any, public: 
     (public / "trust.json").write_text(text)
     before = tree(public)
     for check_mode in (True, False):
-        with pytest.raises(Problem, match=r"trust\.json is damaged. Remove it"):
+        with pytest.raises(MtlsError, match=r"trust\.json is damaged. Remove it"):
             door.publish(public, check_mode=check_mode)
     assert tree(public) == before
 
 
 def test_a_crl_that_is_missing_behind_or_ends_too_soon_is_not_published(door: Any, client: Any, public: Path) -> None:
     door.enrol(client())
-    with pytest.raises(Problem, match=r"there is no CRL.*Write a new one with module crl"):
+    with pytest.raises(MtlsError, match=r"there is no CRL.*Write a new one with module crl"):
         door.publish(public)
     door.crl()
-    with pytest.raises(Problem, match="it ends at"):
+    with pytest.raises(MtlsError, match="it ends at"):
         door.later(days=24).publish(public)
     door.revoke(client="alex")
-    with pytest.raises(Problem, match="revoked since"):
+    with pytest.raises(MtlsError, match="revoked since"):
         door.publish(public)
     assert not public.exists()
 
@@ -234,7 +234,7 @@ def test_a_directory_that_overlaps_the_authority_is_refused(door: Any, client: A
     (tmp_path / "link").symlink_to(door.path)
     before = door.digest()
     for directory in (Path(door.path), door.file("public"), tmp_path, Path("/"), tmp_path / "link" / "public"):
-        with pytest.raises(Problem, match="lie one inside the other"):
+        with pytest.raises(MtlsError, match="lie one inside the other"):
             door.publish(directory)
     assert door.digest() == before
 
@@ -247,7 +247,7 @@ def test_a_directory_that_is_there_keeps_its_mode(door: Any, client: Any, public
 
 def test_a_file_in_the_way_is_named(door: Any, client: Any, public: Path) -> None:
     public.write_text("file")
-    with pytest.raises(Problem, match=f"{public} is not a directory"):
+    with pytest.raises(MtlsError, match=f"{public} is not a directory"):
         ready(door, client()).publish(public)
 
 

@@ -264,7 +264,7 @@ def live_through(year: Year, draw: random.Random, usual: float, kills: Counter[b
     """
     promises = Promises()
 
-    def mend(_tell: Callable[[Any], None]) -> object:
+    def hint(_tell: Callable[[Any], None]) -> object:
         return year.finish()
 
     work: Callable[[Callable[[Any], None]], object] = year.live
@@ -276,7 +276,7 @@ def live_through(year: Year, draw: random.Random, usual: float, kills: Counter[b
         for one in told:
             promises.add(one)
         promises.see(year.door)
-        work = mend
+        work = hint
     year.finish()
     promises.see(year.door)
     after = year.door.digest()

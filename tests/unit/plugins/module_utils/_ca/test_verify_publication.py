@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ca import publication_contents
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.authority import open_authority
-from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.verify_publication import turned_away
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.verify_publication import rejected_certificates
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -38,7 +38,7 @@ def files_of(door: Any) -> dict[str, str]:
 
 def check(door: Any, files: dict[str, str], certificates: Any = None) -> None:
     load = certificates or (lambda _issuer, serial: open_authority(door.path).issued(serial))
-    for refused in turned_away(files, load, door.now).values():
+    for refused in rejected_certificates(files, load, door.now).values():
         raise refused
 
 
@@ -61,7 +61,7 @@ def test_a_client_on_the_crl_is_named_and_nothing_is_published(shop: Any, tmp_pa
     shop.revoke(client="bea")
     shop.crl()
     files = {**before, "crl.pem": files_of(shop)["crl.pem"]}
-    with pytest.raises(Problem, match=r"client bea: .*it is on the CRL"):
+    with pytest.raises(MtlsError, match=r"client bea: .*it is on the CRL"):
         check(shop, files)
     assert "revoked" in by_openssl(openssl, tmp_path, files, shop.file("clients", "bea", "bea.crt"), fails=True)
 
@@ -71,13 +71,13 @@ def test_a_certificate_of_another_ca_is_named(shop: Any, tmp_path: Path, client:
     other.create()  # of the same name, with another key
     other.enrol(client("alex"))
     stranger = open_authority(other.path).issued(other.authority.rows[0].serial)
-    with pytest.raises(Problem, match=r"client alex: .*ca.pem holds no CN=Test CA that signed it"):
+    with pytest.raises(MtlsError, match=r"client alex: .*ca.pem holds no CN=Test CA that signed it"):
         check(shop, files_of(shop), lambda _issuer, _serial: stranger)
 
 
 def test_a_certificate_that_is_not_for_clients_is_named(shop: Any) -> None:
     root = open_authority(shop.path).certificate
-    with pytest.raises(Problem, match=r"client alex: .*not for clients"):
+    with pytest.raises(MtlsError, match=r"client alex: .*not for clients"):
         check(shop, files_of(shop), lambda _issuer, _serial: _for_servers(shop, root))
 
 
@@ -96,10 +96,10 @@ def test_a_missing_a_foreign_and_an_ended_crl_are_named(shop: Any, tmp_path: Pat
     other.create()
     other.crl()
     foreign = other.file("crl", "ca.crl.pem").read_text()
-    with pytest.raises(Problem, match=r"The CRL of CN=Test CA is missing"):
+    with pytest.raises(MtlsError, match=r"The CRL of CN=Test CA is missing"):
         check(shop, {**files, "crl.pem": foreign})
     check(shop, {**files, "crl.pem": foreign + files["crl.pem"]})
-    with pytest.raises(Problem, match=r"The CRL of CN=Test CA is not valid at"):
+    with pytest.raises(MtlsError, match=r"The CRL of CN=Test CA is not valid at"):
         check(shop.later(days=31), files)
 
 
@@ -107,14 +107,14 @@ def test_a_certificate_that_ended_is_named(shop: Any) -> None:
     files = files_of(shop)
     shop.later(days=360).crl()
     files["crl.pem"] = files_of(shop.later(days=360))["crl.pem"]
-    with pytest.raises(Problem, match=r"client alex: .*it ended at"):
+    with pytest.raises(MtlsError, match=r"client alex: .*it ended at"):
         check(shop.later(days=366), files)
 
 
 def test_a_leaf_is_no_ca(shop: Any) -> None:
     files = files_of(shop)
     leaf = shop.file("newcerts", f"{shop.authority.rows[0].serial}.pem").read_text()
-    with pytest.raises(Problem, match="CN=Alex"):
+    with pytest.raises(MtlsError, match="CN=Alex"):
         check(shop, {**files, "ca.pem": leaf + files["ca.pem"]})
 
 
@@ -129,7 +129,7 @@ def test_publishing_asks_it(shop: Any, tmp_path: Path, client: Any, empty_door: 
     )
     public = tmp_path / "public"
     for check_mode in (True, False):
-        with pytest.raises(Problem, match=f"client alex: the certificate {serial} would be turned away"):
+        with pytest.raises(MtlsError, match=f"client alex: the certificate {serial} would be turned away"):
             shop.publish(public, check_mode=check_mode)
     assert [path.name for path in public.iterdir()] == [".lock"]
 
@@ -148,7 +148,7 @@ def test_a_lost_file_of_one_client_does_not_hold_back_a_revocation(door: Any, cl
     door.publish(public)
     door.file("newcerts", f"{door.authority.rows[0].serial}.pem").unlink()
     door.enrol(client("carl"))
-    with pytest.raises(Problem, match=r"client alex: .*cannot be read.*nothing was published"):
+    with pytest.raises(MtlsError, match=r"client alex: .*cannot be read.*nothing was published"):
         door.publish(public)
     door.revoke("keyCompromise", client="bea")
     door.crl()

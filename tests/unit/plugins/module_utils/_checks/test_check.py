@@ -26,9 +26,12 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.refusal_pag
     read_generation,
 )
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.report import summary, table
-from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.session import Inquiry
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.forged_certificates import Described, Workshop
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.session import ProbeSession
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
+from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.forged_certificates import (
+    Described,
+    ForgedCertificateFactory,
+)
 from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.messages import (
     HTTP,
     NO_ANSWER,
@@ -82,9 +85,10 @@ def test_one_bad_step_spoils_the_finding_and_is_named() -> None:
 # --- the plan --------------------------------------------------------------------------------------------------------
 
 
-def inquiry(**options: Any) -> Inquiry:
-    return Inquiry(
-        gate_from({"url": "https://a.example.org", "address": "192.0.2.7", "timeout": 1, **options}), Workshop("")
+def inquiry(**options: Any) -> ProbeSession:
+    return ProbeSession(
+        gate_from({"url": "https://a.example.org", "address": "192.0.2.7", "timeout": 1, **options}),
+        ForgedCertificateFactory(""),
     )
 
 
@@ -111,9 +115,9 @@ def test_each_kind_of_refused_client_brings_its_check(kind: str, check: str) -> 
 
 
 def test_a_check_asked_for_by_name_must_be_possible() -> None:
-    with pytest.raises(Problem, match="Check revoked cannot be made: no client with expect=deny and kind=revoked"):
+    with pytest.raises(MtlsError, match="Check revoked cannot be made: no client with expect=deny and kind=revoked"):
         catalogue.plan(inquiry(), ("generation", "revoked"))
-    with pytest.raises(Problem, match="checks: nonsense is not in the catalogue"):
+    with pytest.raises(MtlsError, match="checks: nonsense is not in the catalogue"):
         catalogue.plan(inquiry(), ("nonsense",))
 
 

@@ -24,7 +24,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.expected_ou
     LETTING_IN,
     STAGES,
     WINDOWS,
-    fates,
+    possible_outcomes,
 )
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.identity_headers import (
     forged,
@@ -33,8 +33,8 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.identity_he
 )
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.options import KINDS, gate_from
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.report import report
-from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.session import Inquiry
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.forged_certificates import Workshop
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.session import ProbeSession
+from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.forged_certificates import ForgedCertificateFactory
 from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.messages import (
     HTTP,
     NO_ANSWER,
@@ -61,9 +61,9 @@ def client(name: str, expect: str = "deny", kind: str | None = None) -> dict[str
 PEOPLE = [client("alex", "cert"), client("bea", "cert"), client("carl", kind="revoked"), client("nemo", kind="other")]
 
 
-def asked(**options: Any) -> Inquiry:
+def asked(**options: Any) -> ProbeSession:
     given = {"url": "https://a.example.org", "address": "192.0.2.7", "timeout": 1, "clients": PEOPLE, **options}
-    return Inquiry(gate_from(given), Workshop(""))
+    return ProbeSession(gate_from(given), ForgedCertificateFactory(""))
 
 
 def identity(name: str) -> Identity:
@@ -116,7 +116,7 @@ def test_what_may_become_of_whom(options: dict[str, Any], nobody: set[str], revo
 
 def test_the_window_never_opens_to_a_revoked_certificate_and_enforce_opens_to_nobody() -> None:
     for stage, window, side_door, kind in itertools.product(STAGES, WINDOWS, (False, True), ("", *KINDS)):
-        found = fates(stage, window, side_door, kind)
+        found = possible_outcomes(stage, window, side_door, kind)
         assert found
         if stage == "enforce" or (stage == "fallback" and kind == "revoked"):
             assert found == {"deny"}
@@ -231,7 +231,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Answer]], li
     return set_up
 
 
-def ask(one: Inquiry, name: str) -> Answer:
+def ask(one: ProbeSession, name: str) -> Answer:
     return one.ask(one.get("/"), NOBODY if name == "nobody" else identity(name))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.options import gate_from
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.session import Gate
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 
 ADDRESS = "192.0.2.7"
 CLIENT = {"name": "alex", "certificate": "/c", "key": "/k"}
@@ -84,10 +84,10 @@ def test_a_name_outside_ascii_is_sent_as_dns_knows_it() -> None:
     ],
 )
 def test_what_makes_no_sense_is_named(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(MtlsError) as caught:
         gate(**options)
     assert words in str(caught.value)
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 def test_clients_have_a_kind_even_if_none_is_given() -> None:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 ENDPOINTS = [{"site": "app", "address": "*", "port": port, "server_name": "app.test"} for port in (443, 8443)]
 
 
-def about(**host: Any) -> subject.Testimony:
+def about(**host: Any) -> subject.ProofReport:
     """Return the testimony about one web host without any certificate."""
-    return subject.Testimony([], [{"name": "web1", "endpoints": ENDPOINTS, **host}], 1.0)
+    return subject.ProofReport([], [{"name": "web1", "endpoints": ENDPOINTS, **host}], 1.0)
 
 
 @pytest.mark.parametrize(

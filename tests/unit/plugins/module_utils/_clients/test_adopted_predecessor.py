@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ca import adopted_index
 from ansible_collections.quietdoor.mtls.plugins.module_utils._clients import enrol, predecessor_clients, revoke
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 
 OVERLAP = timedelta(days=14)
 
@@ -113,7 +113,7 @@ def test_a_purge_reaches_it(signed: Any, client: Any) -> None:
         rules = replace(new.rules, purge_limit=limit)
         return enrol.bring_to_desired_state(new.path, clients, rules, None, new.now, elsewhere)
 
-    with pytest.raises(Problem, match=r"purge would revoke 1 clients that are not on the roster, .*: Bob"):
+    with pytest.raises(MtlsError, match=r"purge would revoke 1 clients that are not on the roster, .*: Bob"):
         planned(0)
     purged = [result.step.client for result in planned(1).results[1:]]
     done = retired(new, old, *clients, *purged)

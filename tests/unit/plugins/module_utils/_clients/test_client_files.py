@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._x509 import pkcs12 as bundle
 from ansible_collections.quietdoor.mtls.plugins.module_utils._x509.keys import KeySpec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12
@@ -88,7 +88,7 @@ def test_generated_passphrases_are_long_and_differ() -> None:
 
 @pytest.mark.parametrize("passphrase", ["", "a\n", "\x00", "😀", "\ud800", "\x7f"])
 def test_bundle_passphrases_that_a_dialog_cannot_take_are_refused(passphrase: str) -> None:
-    with pytest.raises(Problem, match="client alex: bundle_passphrase") as caught:
+    with pytest.raises(MtlsError, match="client alex: bundle_passphrase") as caught:
         bundle.check_passphrase(passphrase, "alex")
     assert passphrase == "" or passphrase not in str(caught.value)
 
@@ -170,7 +170,7 @@ def test_a_bundle_that_was_never_made_cannot_be_made_without_the_key(door: Any, 
     before = door.digest()
     for check_mode in (True, False):
         with pytest.raises(
-            Problem, match=r"client alex: .* the private key .* is not here. Put the key back, or revoke"
+            MtlsError, match=r"client alex: .* the private key .* is not here. Put the key back, or revoke"
         ):
             door.enrol(client("carl"), client(bundle_profiles=("modern",)), check_mode=check_mode)
     assert door.digest() == before
@@ -179,7 +179,7 @@ def test_a_bundle_that_was_never_made_cannot_be_made_without_the_key(door: Any, 
 def test_a_key_of_another_certificate_is_not_bundled(door: Any, client: Any) -> None:
     door.enrol(client(), client("bea"))
     (directory(door) / "alex.key").resolve().write_bytes(door.file("clients", "bea", "bea.key").read_bytes())
-    with pytest.raises(Problem, match=r"alex.* is not the key of the certificate"):
+    with pytest.raises(MtlsError, match=r"alex.* is not the key of the certificate"):
         door.enrol(client(bundle_profiles=("modern",)))
 
 

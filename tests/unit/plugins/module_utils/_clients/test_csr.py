@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._clients import csr, enrol, predecessor_clients
 from ansible_collections.quietdoor.mtls.plugins.module_utils._clients.roster import check_roster
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._x509 import key_checks
 from ansible_collections.quietdoor.mtls.plugins.module_utils._x509.keys import KeySpec, public_der
 from cryptography import x509
@@ -147,7 +147,7 @@ def test_a_file_that_is_no_link_of_ours_stays(door: Any, bringing: Any) -> None:
 def refused(door: Any, says: str, *clients: Any) -> None:
     before = door.digest()
     for check_mode in (True, False):
-        with pytest.raises(Problem, match=says):
+        with pytest.raises(MtlsError, match=says):
             door.enrol(*clients, check_mode=check_mode)
     assert door.digest() == before
 
@@ -270,9 +270,9 @@ def test_what_a_predecessor_knows_of_a_key_counts_at_its_successor(
 
     for _time in range(2):
         for mine in (bringing(kept, "carl"), bringing(lost, "carl")):
-            with pytest.raises(Problem, match=r"client carl: the key of its csr is that of certificate .* of client"):
+            with pytest.raises(MtlsError, match=r"client carl: the key of its csr is that of certificate .* of client"):
                 planned(mine)
-        with pytest.raises(Problem, match="is that of the CA CN=Test CA"):
+        with pytest.raises(MtlsError, match="is that of the CA CN=Test CA"):
             planned(bringing(door.authority.signer(None, door.now).key))
         alex, bea = planned(bringing(lost), bringing(kept, "bea"))
         assert (alex.step.refused, bea.action) == (True, "issued")
@@ -288,13 +288,13 @@ def test_a_lost_certificate_file_does_not_stop_others(door: Any, client: Any, br
 
 def test_two_clients_with_one_key_are_refused(bringing: Any) -> None:
     key = new_key()
-    with pytest.raises(Problem, match="client bea: the key of its csr is also that of alex's"):
+    with pytest.raises(MtlsError, match="client bea: the key of its csr is also that of alex's"):
         check_roster([bringing(key), bringing(new_key(), "carl"), bringing(key, "bea")])
 
 
 def test_a_csr_and_a_bundle_do_not_go_together(bringing: Any) -> None:
     for changes in ({"bundle_profiles": ("modern",)}, {"bundle_passphrase": "x"}):
-        with pytest.raises(Problem, match="client alex: with a csr there can be no bundle"):
+        with pytest.raises(MtlsError, match="client alex: with a csr there can be no bundle"):
             check_roster([bringing(new_key(), **changes)])
 
 
@@ -312,7 +312,7 @@ def test_a_csr_without_proof_of_possession_is_refused() -> None:
     key = new_key()
     text = not_proven(key)
     assert x509.load_pem_x509_csr(text.encode()).public_key() == key.public_key()
-    with pytest.raises(Problem, match="client alex: the signature of its csr is not valid, so it does not prove"):
+    with pytest.raises(MtlsError, match="client alex: the signature of its csr is not valid, so it does not prove"):
         csr.requested_key(text, "alex")
 
 
@@ -331,7 +331,7 @@ def test_a_csr_without_proof_of_possession_is_refused() -> None:
     ],
 )
 def test_weak_and_unusual_keys_are_refused(key: Any, says: str) -> None:
-    with pytest.raises(Problem, match=f"client alex: the key of its csr {says}") as caught:
+    with pytest.raises(MtlsError, match=f"client alex: the key of its csr {says}") as caught:
         csr.requested_key(request_of(key()), "alex")
     assert "Have a key made that is P-256" in str(caught.value)
 
@@ -355,7 +355,7 @@ def test_factors_that_can_be_found_are_refused() -> None:
         (modulus_of(numbers.p, numbers.p), "so close to each other"),
         (modulus_of(numbers.p * numbers.q, 743), "has a small factor"),
     ]:
-        with pytest.raises(Problem, match=f"it is weak: .*{says}"):
+        with pytest.raises(MtlsError, match=f"it is weak: .*{says}"):
             key_checks.check_client_key(key, "it")
     assert key_checks.check_client_key(modulus_of(numbers.p, numbers.q), "it") == KeySpec("rsa", size=2048)
 
@@ -370,7 +370,7 @@ def test_keys_with_the_fault_of_roca_are_refused() -> None:
         return prime_from(start * product + pow(65537, power, product), product)
 
     key = modulus_of(faulty(12345), faulty(987654))
-    with pytest.raises(Problem, match=r"ROCA, CVE-2017-15361"):
+    with pytest.raises(MtlsError, match=r"ROCA, CVE-2017-15361"):
         key_checks.check_client_key(key, "it")
 
 
@@ -398,17 +398,17 @@ PRIVATE = "-----BEGIN EC PRIVATE KEY-----\nSECRETSECRET\n-----END EC PRIVATE KEY
     ],
 )
 def test_what_is_no_csr_is_explained(value: str, says: str) -> None:
-    with pytest.raises(Problem, match=f"client alex: {says}"):
+    with pytest.raises(MtlsError, match=f"client alex: {says}"):
         csr.requested_key(value, "alex")
 
 
 def test_what_is_nearly_a_csr_is_explained() -> None:
     sound = request_of(new_key())
     for value in (sound * 2, sound[:200], sound + " " * 70_000, sound.replace("CERTIFICATE REQUEST", "CERTIFICATE")):
-        with pytest.raises(Problem, match="client alex: csr is not one CSR in PEM"):
+        with pytest.raises(MtlsError, match="client alex: csr is not one CSR in PEM"):
             csr.requested_key(value, "alex")
     for value in (PRIVATE, sound + PRIVATE, PRIVATE + sound):
-        with pytest.raises(Problem, match="client alex: csr has a private key in it") as caught:
+        with pytest.raises(MtlsError, match="client alex: csr has a private key in it") as caught:
             csr.requested_key(value, "alex")
         assert "SECRET" not in str(caught.value)
 
@@ -419,5 +419,5 @@ def test_a_garbled_csr_never_ends_in_a_traceback(position: int) -> None:
     data = bytearray(base64.b64decode("".join(lines[1:-1])))
     data[position % len(data)] ^= 0x55
     text = f"{lines[0]}\n{base64.encodebytes(bytes(data)).decode()}{lines[-1]}\n"
-    with pytest.raises(Problem, match="client alex: "):
+    with pytest.raises(MtlsError, match="client alex: "):
         csr.requested_key(text, "alex")

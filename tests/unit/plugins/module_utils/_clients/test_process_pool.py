@@ -12,7 +12,7 @@ from itertools import islice
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._clients import process_pool
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
@@ -53,11 +53,11 @@ def test_results_may_be_larger_than_a_pipe() -> None:
 def test_a_problem_in_a_worker_is_a_problem_here() -> None:
     def work(item: int) -> int:
         if item == 30:
-            raise Problem("It does not work", "Mend it")
+            raise MtlsError("It does not work", "Mend it")
         return item
 
     before = handles()
-    with pytest.raises(Problem, match=r"It does not work\. Mend it\."):
+    with pytest.raises(MtlsError, match=r"It does not work\. Mend it\."):
         list(process_pool.each(work, range(100)))
     assert handles() == before
 
@@ -74,7 +74,7 @@ def test_the_death_of_a_worker_is_told_and_leaves_no_process() -> None:
         return os.getpid()
 
     seen: set[int] = set()
-    with pytest.raises(Problem, match="worker process died"):
+    with pytest.raises(MtlsError, match="worker process died"):
         seen.update(process_pool.each(work, range(100)))
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)

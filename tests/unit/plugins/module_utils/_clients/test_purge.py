@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._clients import roster
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 
 
 def purging(door: Any, limit: int = 3) -> Any:
@@ -55,7 +55,7 @@ def test_more_than_the_limit_changes_nothing_at_all(check_mode: bool, door: Any,
     door.enrol(client("alex"), *[client(name) for name in names])
     before = door.digest()
     with pytest.raises(
-        Problem, match=r"purge would revoke 30 clients .* purge_limit is 29: client00, client01, .* and 10 more"
+        MtlsError, match=r"purge would revoke 30 clients .* purge_limit is 29: client00, client01, .* and 10 more"
     ):
         purging(door, 29).enrol(client("alex", present=False), client("new"), check_mode=check_mode)
     assert door.digest() == before
@@ -65,7 +65,7 @@ def test_more_than_the_limit_changes_nothing_at_all(check_mode: bool, door: Any,
 def test_the_limit_counts_clients_not_certificates(door: Any, client: Any) -> None:
     for role in "abc":
         door.enrol(client("alex"), client("bea", roles=(role,)))
-    with pytest.raises(Problem, match=r"purge would revoke 1 clients .* purge_limit is 0: bea"):
+    with pytest.raises(MtlsError, match=r"purge would revoke 1 clients .* purge_limit is 0: bea"):
         purging(door, 0).enrol(client("alex"))
     purging(door, 1).enrol(client("alex"))
     assert statuses(door) == {"alex": "V", "bea": "RRR"}
@@ -75,7 +75,7 @@ def test_an_empty_roster_purges_nobody(door: Any, client: Any) -> None:
     assert purging(door).enrol() == []
     door.enrol(client("alex"))
     before = door.digest()
-    with pytest.raises(Problem, match=r"purge would revoke everybody \(alex\), because the roster is empty"):
+    with pytest.raises(MtlsError, match=r"purge would revoke everybody \(alex\), because the roster is empty"):
         purging(door).enrol()
     assert door.digest() == before
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ca import client_records
 from ansible_collections.quietdoor.mtls.plugins.module_utils._clients import revoke
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from cryptography.hazmat.primitives import hashes
 
 
@@ -91,7 +91,7 @@ def test_a_name_stands_for_all_serials_it_ever_had(door: Any, client: Any) -> No
 def test_what_the_authority_did_not_issue_is_named(target: dict[str, str], door: Any, client: Any) -> None:
     door.enrol(client())
     before = door.digest()
-    with pytest.raises(Problem, match=r"is nothing that the authority in .* issued. List .* certs_info") as caught:
+    with pytest.raises(MtlsError, match=r"is nothing that the authority in .* issued. List .* certs_info") as caught:
         door.revoke(**target)
     assert len(str(caught.value)) < 500
     assert str(caught.value).isprintable()
@@ -114,7 +114,7 @@ def test_what_the_authority_did_not_issue_is_named(target: dict[str, str], door:
     ],
 )
 def test_targets_that_are_none_are_explained(target: dict[str, str], says: str, door: Any, client: Any) -> None:
-    with pytest.raises(Problem, match=says):
+    with pytest.raises(MtlsError, match=says):
         door.revoke(**target)
 
 
@@ -128,7 +128,7 @@ def test_a_certificate_of_another_authority_with_the_same_serial_is_not_revoked(
     )
     door.enrol(client())
     other.enrol(client())
-    with pytest.raises(Problem, match="is nothing that"):
+    with pytest.raises(MtlsError, match="is nothing that"):
         door.revoke(certificate=str(other.file("clients", "alex", "alex.crt")))
     assert door.revoke(certificate=str(door.file("clients", "alex", "alex.crt")))
 
@@ -142,7 +142,7 @@ def test_a_certificate_file_is_enough_when_newcerts_is_lost(door: Any, client: A
 def test_reasons_without_meaning_here_are_refused(door: Any, client: Any) -> None:
     door.enrol(client())
     for reason in ("certificateHold", "removeFromCRL", "because", ""):
-        with pytest.raises(Problem, match="is not a reason to revoke"):
+        with pytest.raises(MtlsError, match="is not a reason to revoke"):
             door.revoke(reason, client="alex")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ca import client_records
 from ansible_collections.quietdoor.mtls.plugins.module_utils._clients.roster import Rules, check_roster
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.files import put_all
 from ansible_collections.quietdoor.mtls.plugins.module_utils._x509.keys import KeySpec
 
@@ -166,7 +166,7 @@ def test_no_certificate_outlives_the_ca_and_none_is_renewed_for_nothing(empty_do
     end = empty_door.authority.certificate.not_valid_after_utc
     assert empty_door.authority.rows[0].not_after == end
     assert one(empty_door.later(days=99), client()).action == "unchanged"
-    with pytest.raises(Problem, match=r"ca\.cert\.pem is valid from .* make a new authority"):
+    with pytest.raises(MtlsError, match=r"ca\.cert\.pem is valid from .* make a new authority"):
         empty_door.later(days=101).enrol(client())
 
 
@@ -230,7 +230,7 @@ def test_a_damaged_record_is_named(text: str, door: Any, client: Any) -> None:
     door.enrol(client())
     door.file("clients", "alex", "client.json").write_text(text)
     before = door.digest()
-    with pytest.raises(Problem, match=r"clients/alex/client\.json is damaged"):
+    with pytest.raises(MtlsError, match=r"clients/alex/client\.json is damaged"):
         door.enrol(client())
     assert door.digest() == before
 
@@ -245,21 +245,21 @@ def test_a_damaged_record_does_not_hinder_a_revocation(door: Any, client: Any) -
 def test_a_copy_of_a_clients_directory_is_not_taken_for_the_client(door: Any, client: Any) -> None:
     door.enrol(client())
     shutil.copytree(door.file("clients", "alex"), door.file("clients", "alex.bak"))
-    with pytest.raises(Problem, match=r"alex\.bak/client\.json belongs to the client alex\. Move .*alex\.bak"):
+    with pytest.raises(MtlsError, match=r"alex\.bak/client\.json belongs to the client alex\. Move .*alex\.bak"):
         door.enrol(client())
 
 
 def test_names_that_differ_in_case_only_are_refused_over_time_too(door: Any, client: Any) -> None:
     door.enrol(client("alex"))
     before = door.digest()
-    with pytest.raises(Problem, match="Alex differs from alex, who has certificates, only in case"):
+    with pytest.raises(MtlsError, match="Alex differs from alex, who has certificates, only in case"):
         door.enrol(client("Alex"))
     assert door.digest() == before
 
 
 @pytest.mark.parametrize("names", [("alex", "alex"), ("alex", "Alex"), ("bea", "ALEX", "alex")])
 def test_twins_are_refused(names: tuple[str, ...], client: Any) -> None:
-    with pytest.raises(Problem, match="alex is on the roster twice"):
+    with pytest.raises(MtlsError, match="alex is on the roster twice"):
         check_roster([client(name, email=()) for name in names])
 
 
@@ -277,7 +277,7 @@ def test_twins_are_refused(names: tuple[str, ...], client: Any) -> None:
     ],
 )
 def test_entries_that_are_not_sound_are_refused(changes: dict[str, Any], says: str, client: Any) -> None:
-    with pytest.raises(Problem, match=says):
+    with pytest.raises(MtlsError, match=says):
         check_roster(
             [client(**{"name": "alex", **changes}) if "name" not in changes else client(changes["name"], email=())]
         )

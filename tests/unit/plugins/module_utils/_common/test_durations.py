@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_durations(text: str, length: timedelta) -> None:
     "text", ["", "90", "d", "-1d", "+1d", "1.5d", "1 d", "1y", "1D", "1d1h", "٣d", "99999999w", "36601d", "1" * 10_000]
 )  # fmt: skip
 def test_what_is_no_duration_is_named(text: str) -> None:
-    with pytest.raises(Problem, match="valid_for: ") as caught:
+    with pytest.raises(MtlsError, match="valid_for: ") as caught:
         parse_duration(text, "valid_for")
-    assert "90d" in caught.value.mend
+    assert "90d" in caught.value.hint
     assert len(str(caught.value)) < 300

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common import files
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 
 
 def mode(path: Path) -> int:
@@ -143,7 +143,7 @@ def test_an_open_directory_is_closed(tmp_path: Path) -> None:
 
 def test_a_file_in_the_way_of_a_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "private").write_text("file")
-    with pytest.raises(Problem, match=f"{tmp_path}/private is not a directory"):
+    with pytest.raises(MtlsError, match=f"{tmp_path}/private is not a directory"):
         files.make_directory(str(tmp_path / "private"), 0o700)
 
 
@@ -168,7 +168,7 @@ def test_a_run_that_waits_too_long_says_for_whom(tmp_path: Path) -> None:
     path = str(tmp_path / ".lock")
     with (
         files.lock(path),
-        pytest.raises(Problem, match=f"{path} has been held .*process {os.getpid()}.* for 0.2 s"),
+        pytest.raises(MtlsError, match=f"{path} has been held .*process {os.getpid()}.* for 0.2 s"),
         files.lock(path, timeout=0.2),
     ):
         pass
@@ -196,8 +196,8 @@ def test_who_locks_next_is_told_that_the_holder_died(tmp_path: Path) -> None:
 
 def test_nobody_died_where_a_run_failed(tmp_path: Path) -> None:
     path = str(tmp_path / ".lock")
-    with pytest.raises(Problem, match="failed"), files.lock(path):
-        raise Problem("It failed", "Mend it")
+    with pytest.raises(MtlsError, match="failed"), files.lock(path):
+        raise MtlsError("It failed", "Mend it")
     with files.lock(path) as died:
         assert not died
 
@@ -205,14 +205,14 @@ def test_nobody_died_where_a_run_failed(tmp_path: Path) -> None:
 def test_a_link_in_place_of_the_lock_is_refused_and_what_it_points_to_stays(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("precious")
     (tmp_path / ".lock").symlink_to(tmp_path / "key")
-    with pytest.raises(Problem, match=r"not a plain file\. Remove it"), files.lock(str(tmp_path / ".lock")):
+    with pytest.raises(MtlsError, match=r"not a plain file\. Remove it"), files.lock(str(tmp_path / ".lock")):
         pass
     assert (tmp_path / "key").read_text() == "precious"
 
 
 def test_a_pipe_in_place_of_the_lock_keeps_nobody_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / ".lock")
-    with pytest.raises(Problem, match="not a plain file"), files.lock(str(tmp_path / ".lock")):
+    with pytest.raises(MtlsError, match="not a plain file"), files.lock(str(tmp_path / ".lock")):
         pass
 
 

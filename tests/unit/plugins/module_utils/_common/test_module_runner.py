@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NoReturn
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common import requirements, system_errors
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
 
 
@@ -46,7 +46,7 @@ def test_a_result_is_returned() -> None:
 
 def test_a_problem_is_one_message() -> None:
     def work(_module: object) -> dict[str, Any]:
-        raise Problem("It is broken.", "Mend it")
+        raise MtlsError("It is broken.", "Mend it")
 
     assert ended(work) == {"failed": True, "msg": "It is broken. Mend it."}
 
@@ -82,7 +82,7 @@ def test_a_full_disk_is_named_with_its_file_system(number: int, words: str, tmp_
 def test_a_file_system_without_inodes_is_named_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "statvfs", lambda _path: types.SimpleNamespace(f_files=1000, f_favail=0))
     problem = system_errors.problem_of(OSError(errno.ENOSPC, "No space left on device", "/etc/nginx/file"))
-    assert problem.mend == "Remove files from that file system because it has no inode left, and run again"
+    assert problem.hint == "Remove files from that file system because it has no inode left, and run again"
 
 
 def test_of_two_files_the_new_one_is_named() -> None:

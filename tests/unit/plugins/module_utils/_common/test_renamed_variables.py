@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common import renamed_variables
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.renamed_variables import refuse_former_names
 
 ROLES = Path(renamed_variables.__file__).parents[3] / "roles"
@@ -33,7 +33,7 @@ NAMES = {
 
 def message(hosts: dict[str, dict[str, object]]) -> str:
     """Return the error about the variables of these hosts."""
-    with pytest.raises(Problem) as problem:
+    with pytest.raises(MtlsError) as problem:
         refuse_former_names(hosts)
     return str(problem.value)
 

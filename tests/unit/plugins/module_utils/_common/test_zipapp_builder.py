@@ -13,7 +13,7 @@ import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.zipapp_builder import build_program
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def test_program_contains_the_real_init_file_of_a_package(toy: str) -> None:
 def test_import_that_cannot_be_resolved_is_an_error(toy: str, tmp_path: Path, line: str, reason: str) -> None:
     write(tmp_path / toy / "_web" / "start.py", f"from . import broken\n{line}\n")
     write(tmp_path / toy / "_web" / "broken.py", "")
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(MtlsError) as caught:
         build_program("_web", "start", toy)
     number = 2 + line.count("\n")
     assert f"_web.start, line {number}: the import cannot be resolved: {reason}. " in str(caught.value)
@@ -230,5 +230,5 @@ def test_import_that_cannot_be_resolved_is_an_error(toy: str, tmp_path: Path, li
 
 @pytest.mark.parametrize(("package", "module"), [("_web", "absent"), ("_absent", "start")])
 def test_module_without_source_is_an_error(toy: str, package: str, module: str) -> None:
-    with pytest.raises(Problem, match=rf"{package}\.{module}: the source cannot be read"):
+    with pytest.raises(MtlsError, match=rf"{package}\.{module}: the source cannot be read"):
         build_program(package, module, toy)

@@ -9,12 +9,12 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.gate_manifest import (
     GateManifest,
     ListenAddress,
     ManifestSite,
-    live_deadlines,
+    deadlines_of,
     manifest_endpoints,
     manifest_from,
     read_manifest,
@@ -53,7 +53,7 @@ def test_a_manifest_that_is_written_is_read_as_it_was() -> None:
     text = MANIFEST.render()
     assert read_manifest(text).sites == SITES
     assert manifest_endpoints(text) == MANIFEST.endpoints
-    assert live_deadlines(json.loads(text)) == {"panel": DEADLINE}
+    assert deadlines_of(json.loads(text)) == {"panel": DEADLINE}
 
 
 def test_the_bytes_of_a_manifest_are_those_of_earlier_releases() -> None:
@@ -111,7 +111,7 @@ def test_keys_that_are_missing_have_defaults_and_unknown_ones_are_ignored() -> N
 def test_sites_that_cannot_be_read_are_left_out_and_counted(site: Any) -> None:
     found = manifest_from({"sites": {"a": site, "b": {"stage": "enforce"}}})
     assert (found.sites, found.damaged) == ((ManifestSite("b", "enforce"),), True)
-    with pytest.raises(Problem, match=r"manifest\.json does not say what the sites are"):
+    with pytest.raises(MtlsError, match=r"manifest\.json does not say what the sites are"):
         found.checked()
 
 
@@ -122,7 +122,7 @@ def test_text_that_is_not_a_manifest_is_damaged(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2, "endpoints": []}', '{"format": 1}'])
 def test_endpoints_are_read_from_this_format_only(text: str) -> None:
-    with pytest.raises(Problem, match=r"manifest\.json is not a list of endpoints"):
+    with pytest.raises(MtlsError, match=r"manifest\.json is not a list of endpoints"):
         manifest_endpoints(text)
 
 
@@ -130,6 +130,6 @@ def test_a_deadline_that_is_not_one_is_left_out() -> None:
     good = {
         "sites": {"a": {"until": DEADLINE}, "b": {"until": "x"}, "c": [], "d": {"until": 5}, "e": {}, "f": {"until": 1}}
     }
-    assert live_deadlines(good) == {"a": DEADLINE}
+    assert deadlines_of(good) == {"a": DEADLINE}
     for bad in (None, [], {}, {"sites": []}, "x"):
-        assert live_deadlines(bad) == {}
+        assert deadlines_of(bad) == {}

@@ -11,14 +11,18 @@ import subprocess
 import sys
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.status_protocol import (
     Answer,
     Endpoint,
     endpoints_from,
 )
 from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy import live_generation
-from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.live_generation import ask, prove, tells
+from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.live_generation import (
+    ask,
+    is_live,
+    wait_until_live,
+)
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.port_check import check_free
 
 NOBODY = 2**22 + 1  # above the highest process id
@@ -48,7 +52,7 @@ def test_port(family: socket.AddressFamily, held: str, wanted: str, taken: bool)
         if not taken:
             check_free([(wanted, port)], NOBODY)
             return
-        with pytest.raises(Problem, match=rf"Port {port} on .* is taken by process {os.getpid()} \("):
+        with pytest.raises(MtlsError, match=rf"Port {port} on .* is taken by process {os.getpid()} \("):
             check_free([(wanted, port)], NOBODY)
         check_free([(wanted, port)], os.getpid())
 
@@ -60,7 +64,7 @@ def test_an_address_that_the_wildcard_covers_is_not_bound() -> None:
         holder.listen()
         port = holder.getsockname()[1]
         check_free([("localhost", port + 1), ("203.0.113.7", port)], NOBODY)
-        with pytest.raises(Problem, match=r"on \* is taken"):
+        with pytest.raises(MtlsError, match=r"on \* is taken"):
             check_free([("*", port), ("127.0.0.1", port)], NOBODY)
 
 
@@ -89,26 +93,26 @@ def test_one_answer_proves_nothing(clock: list[float]) -> None:
     """An old worker in between starts the count anew."""
     old, new = Answer(gate=1), Answer(gate=2)
     script = Script(old, new, new, new, new, old, new)
-    prove(script, [ONE], "gate", 2, 5.0, lambda: clock[0])
+    wait_until_live(script, [ONE], "gate", 2, 5.0, lambda: clock[0])
     assert script.asked == 6 + 5
     script = Script(new, new, new, new, old, new)
-    assert tells(script, [ONE], "gate", 2) is False
-    assert tells(Script(new), [ONE, TWO], "gate", 2) is True
+    assert is_live(script, [ONE], "gate", 2) is False
+    assert is_live(Script(new), [ONE, TWO], "gate", 2) is True
 
 
 def test_not_in_time(clock: list[float]) -> None:
     """It says what was told instead, and where."""
     with pytest.raises(
-        Problem, match=r"gate generation 2: after 3 s admin.test on 127.0.0.1:443 tells gate generation 1"
+        MtlsError, match=r"gate generation 2: after 3 s admin.test on 127.0.0.1:443 tells gate generation 1"
     ):
-        prove(Script(Answer(gate=1)), [ONE], "gate", 2, 3.0, lambda: clock[0])
+        wait_until_live(Script(Answer(gate=1)), [ONE], "gate", 2, 3.0, lambda: clock[0])
     assert 3.0 <= clock[0] < 3.2
-    with pytest.raises(Problem, match=r"tells none \(no trust generation\)"):
-        prove(Script(Answer(gate=2)), [ONE], "trust", 2, 0.0, lambda: clock[0])
-    with pytest.raises(Problem, match=r"tells none \(refused\)"):
-        prove(Script(Answer(failure="refused")), [ONE], "trust", 2, 0.0, lambda: clock[0])
-    with pytest.raises(Problem, match="does not serve no gate generation"):
-        prove(Script(Answer(gate=1)), [ONE], "gate", None, 0.0, lambda: clock[0])
+    with pytest.raises(MtlsError, match=r"tells none \(no trust generation\)"):
+        wait_until_live(Script(Answer(gate=2)), [ONE], "trust", 2, 0.0, lambda: clock[0])
+    with pytest.raises(MtlsError, match=r"tells none \(refused\)"):
+        wait_until_live(Script(Answer(failure="refused")), [ONE], "trust", 2, 0.0, lambda: clock[0])
+    with pytest.raises(MtlsError, match="does not serve no gate generation"):
+        wait_until_live(Script(Answer(gate=1)), [ONE], "gate", None, 0.0, lambda: clock[0])
 
 
 def test_what_is_there_need_not_speak_tls() -> None:
@@ -143,8 +147,8 @@ def test_endpoints() -> None:
     ]
     wrong += [{"server_name": "a\r\nX: y"}, {"server_name": ""}, {"server_name": "~^a"}]
     for change in wrong:
-        with pytest.raises(Problem, match="is not an endpoint"):
+        with pytest.raises(MtlsError, match="is not an endpoint"):
             endpoints_from([{**item, **change}], "x")
     for data in (None, {}, "x", ["x"], [{}]):
-        with pytest.raises(Problem):
+        with pytest.raises(MtlsError):
             endpoints_from(data, "x")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.status_protocol import Answer, Endpoint
 from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy import generation_store, live_generation, switch
 from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.deadline import Moment
@@ -113,9 +113,9 @@ class Model:
             try:
                 text = Path(path).read_text(encoding="utf-8")
             except OSError:
-                raise Problem(f'nginx refuses the configuration: open() "{path}" failed', "Mend it") from None
+                raise MtlsError(f'nginx refuses the configuration: open() "{path}" failed', "Mend it") from None
             if "BROKEN" in text:
-                raise Problem(f"nginx refuses the configuration: BROKEN in {path}", "Mend it")
+                raise MtlsError(f"nginx refuses the configuration: BROKEN in {path}", "Mend it")
             dump += f"# configuration file {path}:\n{text}\n"
             for directive in _flat(parse(text, path)):
                 if directive.name == "include":
@@ -206,7 +206,7 @@ def dies(model: Model, word: str | None, moment: int) -> bool:
 def is_whole(model: Model, outcome: apply.Outcome) -> None:
     """Assert that disk, memory and server agree."""
     home = Path(model.conf_path)
-    live = generation_store.Shelf(model.conf_path, "gate")
+    live = generation_store.GenerationStore(model.conf_path, "gate")
     assert live.live() == live.committed() == model.serves.gate == outcome.generation
     assert (home / apply.ENTRY).exists() == (outcome.generation is not None)
     assert not list(home.rglob(".quietdoor-tmp-*"))
@@ -248,7 +248,7 @@ def test_every_moment(
         assert predicted.generation == outcome.generation
         if then is not None:
             assert (
-                generation_store.Shelf(model.conf_path, "gate").files(outcome.generation)["sites/a.conf"]
+                generation_store.GenerationStore(model.conf_path, "gate").files(outcome.generation)["sites/a.conf"]
                 == f"# {then}\n"
             )
         assert run(model, then).result.action == "unchanged"
@@ -266,9 +266,9 @@ def test_refused_after_a_death(tmp_path_factory: pytest.TempPathFactory, live: s
         if live:
             run(model, live)
         lived = dies(model, "b", moment)
-        with pytest.raises(Problem, match=r"BROKEN in .*/conf/quietdoor/gate/http.conf"):
+        with pytest.raises(MtlsError, match=r"BROKEN in .*/conf/quietdoor/gate/http.conf"):
             run(model, "BROKEN")
-        state = generation_store.Shelf(model.conf_path, "gate")
+        state = generation_store.GenerationStore(model.conf_path, "gate")
         assert state.live() == state.committed() == model.serves.gate
         _is_loadable(model)
         if lived:
@@ -294,10 +294,10 @@ def _is_loadable(model: Model) -> None:
 def test_number_never_returns(model: Model) -> None:
     """After a refusal, a revert, a removal."""
     assert run(model, "a").generation == 1
-    with pytest.raises(Problem):
+    with pytest.raises(MtlsError):
         run(model, "BROKEN")
     model.reload = lambda: None  # type: ignore[method-assign]
-    with pytest.raises(Problem, match="Reverted: nginx serves gate generation 1 again"):
+    with pytest.raises(MtlsError, match="Reverted: nginx serves gate generation 1 again"):
         run(model, "b")
     del model.reload  # type: ignore[method-assign]
     assert run(model, "c").generation == 3
@@ -311,10 +311,10 @@ def test_way_back_fails_as_well(model: Model) -> None:
 
     def fails() -> None:
         model.serves = Answer()
-        raise Problem("reload failed", "Mend it")
+        raise MtlsError("reload failed", "Mend it")
 
     model.reload = fails  # type: ignore[method-assign]
-    with pytest.raises(Problem, match="Going back to gate generation 1 failed as well: reload failed"):
+    with pytest.raises(MtlsError, match="Going back to gate generation 1 failed as well: reload failed"):
         run(model, "b")
     del model.reload  # type: ignore[method-assign]
     assert run(model, "a").result.action == "resumed"
@@ -325,9 +325,9 @@ def test_what_was_proven_is_never_thrown_away(model: Model) -> None:
     run(model, "a")
     model.serves = Answer()
     model.reload = lambda: None  # type: ignore[method-assign]
-    with pytest.raises(Problem, match="nothing to go back to"):
+    with pytest.raises(MtlsError, match="nothing to go back to"):
         run(model, "a")
-    assert generation_store.Shelf(model.conf_path, "gate").files(1)["sites/a.conf"] == "# a\n"
+    assert generation_store.GenerationStore(model.conf_path, "gate").files(1)["sites/a.conf"] == "# a\n"
 
 
 @pytest.mark.parametrize("name", ["gate", "gate.committed", "gate.highest"])
@@ -336,7 +336,7 @@ def test_strange_things_in_the_way(model: Model, name: str) -> None:
     path = Path(model.conf_path) / "quietdoor" / name
     path.write_text("mine")
     with contextlib.ExitStack() as stack:
-        stack.enter_context(pytest.raises(Problem, match=f"{name} is not what this collection put there"))
+        stack.enter_context(pytest.raises(MtlsError, match=f"{name} is not what this collection put there"))
         run(model, "a")
     assert path.read_text() == "mine"
 
@@ -352,7 +352,7 @@ def test_reads_the_live_tree(model: Model) -> None:
         return Configuration(found.main_file, (*found.files, live), found.directives)
 
     model.dump = dump  # type: ignore[method-assign]
-    with pytest.raises(Problem, match="is read from the live tree even in a scratch copy"):
+    with pytest.raises(MtlsError, match="is read from the live tree even in a scratch copy"):
         run(model, "b")
 
 
@@ -396,7 +396,7 @@ def comes_back(model: Model, now: Moment = LATE) -> None:
 
 def word_of(model: Model) -> str | None:
     """The word of the gate that is live, once disk, memory and server agree that it is."""
-    state = generation_store.Shelf(model.conf_path, "gate")
+    state = generation_store.GenerationStore(model.conf_path, "gate")
     assert state.live() == state.committed() == model.serves.gate
     assert (Path(model.conf_path) / apply.ENTRY).exists() == (state.live() is not None)
     files = state.files(state.live())
@@ -475,9 +475,9 @@ def test_the_door_comes_back_on_a_full_disk(tmp_path_factory: pytest.TempPathFac
         served = model.serves
         with pytest.MonkeyPatch.context() as monkeypatch:
             made = _fills_up(monkeypatch, moment)
-            with contextlib.suppress(Problem, OSError):
+            with contextlib.suppress(MtlsError, OSError):
                 begin(model, "b")
-            with contextlib.suppress(Problem, OSError):
+            with contextlib.suppress(MtlsError, OSError):
                 comes_back(model)
             assert model.serves == served
             filled = made[0] > moment
@@ -522,7 +522,7 @@ class TestHeld:
             lambda: apply_gate(model, request("c"), check_mode=True, clock=lambda: EARLY),
         ):  # type: ignore[arg-type]
             with pytest.raises(
-                Problem, match=f"held by transaction {held.id}, begun by kim at 1970-01-01 00:16:40 UTC"
+                MtlsError, match=f"held by transaction {held.id}, begun by kim at 1970-01-01 00:16:40 UTC"
             ):
                 call()
         assert model.serves.gate == 2
@@ -539,7 +539,7 @@ class TestHeld:
         assert (word_of(model), commit(model, LATE).action) == ("b", "unchanged")
         begin(model, "c")
         with pytest.raises(
-            Problem, match="cannot be committed any more, the gate went back to generation 2: nobody had"
+            MtlsError, match="cannot be committed any more, the gate went back to generation 2: nobody had"
         ):
             commit(model, LATE)
         assert word_of(model) == "b"
@@ -549,7 +549,7 @@ class TestHeld:
         run(model, "a")
         begin(model, "b")
         for name in ("", "0123456789abcdef"):
-            with pytest.raises(Problem, match="There is no transaction"):
+            with pytest.raises(MtlsError, match="There is no transaction"):
                 operations.commit(model, name, EARLY, RULES, check_mode=False)  # type: ignore[arg-type]
         assert revert(model).action == "reverted"
 
@@ -557,28 +557,28 @@ class TestHeld:
         run(model, "a")
 
         def fails(*_args: Any) -> Trigger:
-            raise Problem("systemctl failed", "Mend it")
+            raise MtlsError("systemctl failed", "Mend it")
 
         monkeypatch.setattr(revert_timer, "start", fails)
-        with pytest.raises(Problem, match="systemctl failed"):
+        with pytest.raises(MtlsError, match="systemctl failed"):
             begin(model, "b")
         assert word_of(model) == "a"
         is_over(model)
-        assert generation_store.Shelf(model.conf_path, "gate").stored() == [1]
+        assert generation_store.GenerationStore(model.conf_path, "gate").stored() == [1]
 
     def test_way_back_fails_as_well(self, model: Model) -> None:
         """The transaction stays armed, and the armed revert does it later."""
         run(model, "a")
 
         def fails() -> None:
-            raise Problem("reload failed", "Mend it")
+            raise MtlsError("reload failed", "Mend it")
 
         model.reload = fails  # type: ignore[method-assign]
-        with pytest.raises(Problem, match="The armed revert tries that again when its time has come"):
+        with pytest.raises(MtlsError, match="The armed revert tries that again when its time has come"):
             begin(model, "b")
-        with pytest.raises(Problem, match="reload failed"):
+        with pytest.raises(MtlsError, match="reload failed"):
             comes_back(model)
-        with pytest.raises(Problem, match="The armed revert keeps trying to bring generation 1 back"):
+        with pytest.raises(MtlsError, match="The armed revert keeps trying to bring generation 1 back"):
             revert(model)
         del model.reload  # type: ignore[method-assign]
         comes_back(model)
@@ -621,7 +621,7 @@ class TestHeld:
         run(model, "a")
         state = Path(model.conf_path) / armed_state.STATE
         state.write_text('{"format": 1}')
-        with pytest.raises(Problem, match=r"gate\.transaction is not what this collection put there"):
+        with pytest.raises(MtlsError, match=r"gate\.transaction is not what this collection put there"):
             run(model, "b")
         assert word_of(model) == "a"
 
@@ -632,7 +632,7 @@ class TestHeld:
         file = Path(model.conf_path) / path
         file.write_text((file.read_text() if file.exists() else "") + "# by hand\n")
         found = file.read_text()
-        with pytest.raises(Problem, match="Somebody changed the live gate by hand"):
+        with pytest.raises(MtlsError, match="Somebody changed the live gate by hand"):
             begin(model, "b")
         assert begin(model, "b", force=True).armed
         comes_back(model)
@@ -643,7 +643,7 @@ class TestHeld:
         """Somebody took the gate out by hand."""
         run(model, "a")
         (Path(model.conf_path) / apply.ENTRY).unlink()
-        with pytest.raises(Problem, match=r"conf\.d/quietdoor\.conf is not as the last transaction left it"):
+        with pytest.raises(MtlsError, match=r"conf\.d/quietdoor\.conf is not as the last transaction left it"):
             begin(model, "b")
 
     def test_rollback_is_a_candidate_as_it_was_written(self, model: Model) -> None:
@@ -653,6 +653,6 @@ class TestHeld:
         candidate, endpoints = operations.candidate_of(model.conf_path, 1)
         assert (candidate, endpoints) == (request("a").candidate, (ENDPOINT,))
         assert operations.candidate_of(model.conf_path, 0) == ({}, ())
-        with pytest.raises(Problem, match=r"Gate generation 3 is not kept on this host \(kept are: 1, 2\)"):
+        with pytest.raises(MtlsError, match=r"Gate generation 3 is not kept on this host \(kept are: 1, 2\)"):
             operations.candidate_of(model.conf_path, 3)
-        assert [one.intact for one in operations.look(model).kept] == [True, False]  # type: ignore[arg-type]
+        assert [one.intact for one in operations.status(model).kept] == [True, False]  # type: ignore[arg-type]

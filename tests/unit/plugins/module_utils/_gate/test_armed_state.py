@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.zipapp_builder import build_program
 from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.deadline import (
     Deadline,
@@ -60,7 +60,7 @@ def test_terms(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["9s", "0s", "61m", "1d", "soon", ""])
 def test_terms_that_make_no_sense(text: str) -> None:
-    with pytest.raises(Problem, match="revert_after"):
+    with pytest.raises(MtlsError, match="revert_after"):
         term_from(text, "revert_after")
 
 
@@ -90,7 +90,7 @@ def test_who_takes_it_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     ]
     monkeypatch.setattr(revert_timer, "_RUNNING", str(tmp_path / "none"))
     assert [revert_timer.choose(wanted) for wanted in ("auto", "process")] == ["process", "process"]
-    with pytest.raises(Problem, match="systemd does not run on this host"):
+    with pytest.raises(MtlsError, match="systemd does not run on this host"):
         revert_timer.choose("systemd")
 
 
@@ -149,7 +149,7 @@ class TestProgram:
         path, said, paused = tmp_path / "settings.json", [], []
         past = Deadline(Moment(0, 0, ""), 10)
         path.write_text(json.dumps({"id": "one", "conf_path": "/etc/nginx", "deadline": past.as_dict()}))
-        errors: list[Exception] = [Problem("nginx -t failed", "Mend it"), OSError(28, "full"), ValueError("odd")]
+        errors: list[Exception] = [MtlsError("nginx -t failed", "Mend it"), OSError(28, "full"), ValueError("odd")]
 
         def fire(_settings: Any, _now: Moment) -> str:
             if errors:

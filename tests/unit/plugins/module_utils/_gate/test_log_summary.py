@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._gate import access_log, log_summary
 from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.access_log import Reading, parse, requests
-from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.log_summary import Source, weigh
+from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.log_summary import Source, summarize
 from ansible_collections.quietdoor.mtls.plugins.modules.gate_log_info import beginning, told
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,7 +92,7 @@ def test_a_probe_is_nobody() -> None:
     agents = [{"user_agent": "quietdoor-probe"}, {"user_agent": "Mozilla/5.0"}]
     verdicts = ("fallback", "would-deny", "deny")
     texts = [line(verdict=verdict, name="", **agent) for verdict in verdicts for agent in agents]
-    found = weigh((one for text in texts if (one := parse(text))), None, ())
+    found = summarize((one for text in texts if (one := parse(text))), None, ())
     tallies = (found.fallback, found.would_deny, found.denied)
     assert found.probed == 3
     assert [sum(one.count for one in tally.seen.values()) for tally in tallies] == [1, 1, 1]
@@ -158,13 +158,13 @@ def test_a_damaged_archive_and_a_wrong_path_are_named(tmp_path: Path) -> None:
     log = tmp_path / "quietdoor-panel.log"
     for name, content in (("quietdoor-panel.log.1.gz", b"no gzip"), ("quietdoor-panel.log.1.xz", b"\xfd7zXZ\x00cut")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(Problem, match=rf"{name} cannot be read"):
+        with pytest.raises(MtlsError, match=rf"{name} cannot be read"):
             list(requests(str(log), Reading()))
         (tmp_path / name).unlink()
     (tmp_path / "quietdoor-panel.log.1.gz").write_bytes(gzip.compress(line().encode() * 50)[:-20])
-    with pytest.raises(Problem, match="cannot be read"):
+    with pytest.raises(MtlsError, match="cannot be read"):
         list(requests(str(log), Reading()))
-    with pytest.raises(Problem, match="cannot be read"):
+    with pytest.raises(MtlsError, match="cannot be read"):
         list(requests(str(tmp_path / "no" / "x.log"), Reading()))
 
 
@@ -199,7 +199,7 @@ def weighed(
 ) -> dict[str, Any]:
     """Return what lines show."""
     found = [parse(text) for text in lines]
-    return told(weigh([one for one in found if one], since, exclude, from_files=from_files))
+    return told(summarize([one for one in found if one], since, exclude, from_files=from_files))
 
 
 def at(minutes: int) -> str:

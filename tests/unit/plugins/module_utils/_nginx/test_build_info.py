@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.build_info import parse_build
 
 BOOKWORM = """\
@@ -86,5 +86,5 @@ def test_numbers_are_compared_as_numbers(version: str, expected: bool) -> None:
 
 def test_no_nginx() -> None:
     """Something else answers."""
-    with pytest.raises(Problem, match="printed no version"):
+    with pytest.raises(MtlsError, match="printed no version"):
         parse_build("Apache/2.4")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx import config_sandbox
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config_sandbox import remove_left_over, scratch_copy
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config_sandbox import remove_left_over, sandbox_copy
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def tree(top: Path) -> dict[str, str]:
 def test_leads_into_itself(live: Path) -> None:
     """Links, directories that are links, quotes, dots: all followed; the live tree is as it was."""
     before = tree(live.parent)
-    with scratch_copy(str(live), "nginx.conf", {"snippets/s.conf": "# new\n"}) as copy:
+    with sandbox_copy(str(live), "nginx.conf", {"snippets/s.conf": "# new\n"}) as copy:
         root = Path(copy.root)
         assert (
             root / "nginx.conf"
@@ -63,7 +63,7 @@ def test_outside_files_are_redirected_too(live: Path) -> None:
     outside = live.parent / "outside" / "vhosts"
     (live / "nginx.conf").write_text(f"include {outside}/*.conf;\n")
     before = tree(live.parent)
-    with scratch_copy(str(live), "nginx.conf", {}) as copy:
+    with sandbox_copy(str(live), "nginx.conf", {}) as copy:
         (pattern,) = [
             word.strip(';"\n') for word in (Path(copy.root) / "nginx.conf").read_text().split() if "*" in word
         ]
@@ -76,7 +76,7 @@ def test_outside_files_are_redirected_too(live: Path) -> None:
 def test_removed_and_added(live: Path) -> None:
     """A file, a directory, a directory replaced as a whole."""
     changes = {"sites-enabled/a": None, "quietdoor": None, "quietdoor/gate/sites/x.conf": "x", "conf.d/new.conf": "y"}
-    with scratch_copy(str(live), "nginx.conf", changes) as copy:
+    with sandbox_copy(str(live), "nginx.conf", changes) as copy:
         root = Path(copy.root)
         assert os.listdir(root / "sites-enabled") == []
         assert tree(root / "quietdoor") == {str(root / "quietdoor/gate/sites/x.conf"): "x"}
@@ -90,14 +90,14 @@ def test_circles_end(live: Path) -> None:
     """A directory that links to its parent, a file that includes itself."""
     (live / "snippets/up").symlink_to("..")
     (live / "snippets/s.conf").write_text(f"include {live}/snippets/s.conf;\ninclude {live}/snippets/up/snippets/*;\n")
-    with scratch_copy(str(live), "nginx.conf", {}) as copy:
+    with sandbox_copy(str(live), "nginx.conf", {}) as copy:
         assert str(live) not in (Path(copy.root) / "snippets/s.conf").read_text()
 
 
 def test_unreadable_file_is_left_as_it_is(live: Path) -> None:
     """nginx will say what is wrong with it."""
     (live / "nginx.conf").write_text("include 'unclosed;\n")
-    with scratch_copy(str(live), "nginx.conf", {}) as copy:
+    with sandbox_copy(str(live), "nginx.conf", {}) as copy:
         assert (Path(copy.root) / "nginx.conf").is_symlink()
 
 

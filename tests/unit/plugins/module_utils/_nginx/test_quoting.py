@@ -9,7 +9,7 @@ import re
 import unicodedata
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config_lexer import tokens
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.quoting import (
     LONGEST_TOKEN,
@@ -40,7 +40,7 @@ def test_comes_back(text: str) -> None:
 @pytest.mark.parametrize("text", ["a\0b", "a\nb", "tab\t", "\x7f", "\x85", "\ud800", "$host", "x${y}"])
 def test_refused(text: str) -> None:
     """Control characters, half characters, variables."""
-    with pytest.raises(Problem):
+    with pytest.raises(MtlsError):
         quote(text)
 
 
@@ -48,7 +48,7 @@ def test_longest() -> None:
     """Bytes count, escaped ones twice."""
     assert len(quote("é" * (LONGEST_TOKEN // 2))) == LONGEST_TOKEN // 2 + 2
     for text in ("x" * (LONGEST_TOKEN + 1), "\\" * (LONGEST_TOKEN // 2 + 1), "é" * (LONGEST_TOKEN // 2 + 1)):
-        with pytest.raises(Problem, match="longer than the 4094 bytes"):
+        with pytest.raises(MtlsError, match="longer than the 4094 bytes"):
             quote(text)
 
 
@@ -72,9 +72,9 @@ def test_regex_is_readable_and_plain() -> None:
     """A usual name stays readable; the token holds no character that could end it."""
     assert regex_exact("CN=Quiet CA,O=Ops") == '"~^CN=Quiet CA,O=Ops\\\\z"'
     assert regex_exact('a"b.c$') == '"~^a\\\\x22b\\\\x2ec\\\\x24\\\\z"'
-    with pytest.raises(Problem):
+    with pytest.raises(MtlsError):
         regex_exact("." * 1000)
-    with pytest.raises(Problem):
+    with pytest.raises(MtlsError):
         regex_exact("\udc80")
 
 
@@ -82,5 +82,5 @@ def test_every_control_character_is_refused() -> None:
     """All of category Cc."""
     for number in range(0x110000):
         if unicodedata.category(chr(number)) == "Cc":
-            with pytest.raises(Problem):
+            with pytest.raises(MtlsError):
                 quote(chr(number))

@@ -9,7 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.server_certificates import check_server_certificates
 
 if TYPE_CHECKING:
@@ -60,5 +60,5 @@ def test_snippets_have_no_certificate_of_their_own(tmp_path: Path) -> None:
 
 
 def test_text_that_is_not_a_configuration() -> None:
-    with pytest.raises(Problem, match=r"not a valid configuration: sites/a\.conf:1"):
+    with pytest.raises(MtlsError, match=r"not a valid configuration: sites/a\.conf:1"):
         check_server_certificates({"sites/a.conf": "server {"}, "/")

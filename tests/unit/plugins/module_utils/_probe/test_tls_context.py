@@ -11,8 +11,8 @@ import stat
 import subprocess
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.forged_certificates import Workshop
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
+from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.forged_certificates import ForgedCertificateFactory
 from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.messages import (
     HTTP,
     NO_ANSWER,
@@ -53,7 +53,7 @@ def alex(real: pathlib.Path, certificate: str = "alex.crt", key: str = "alex.key
 
 
 def complaint(identity: Identity, server_ca: str = "") -> str:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(MtlsError) as caught:
         make_context(Target("192.0.2.7", 443, server_ca), Connection("a.example.org", identity))
     return str(caught.value)
 
@@ -134,7 +134,7 @@ def is_issued_by(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
 
 def test_false_certificates_look_right_and_are_not(real: pathlib.Path, tmp_path: pathlib.Path) -> None:
     model = alex(real)
-    specimens = Workshop(str(tmp_path)).make(model, str(real / "ca.crt"))
+    specimens = ForgedCertificateFactory(str(tmp_path)).make(model, str(real / "ca.crt"))
     true, ca = load(model), x509.load_pem_x509_certificate((real / "ca.crt").read_bytes())
     assert specimens.look_alike
 
@@ -154,18 +154,18 @@ def test_false_certificates_look_right_and_are_not(real: pathlib.Path, tmp_path:
 
 
 def test_without_a_model_and_a_ca_there_are_still_two(tmp_path: pathlib.Path) -> None:
-    specimens = Workshop(str(tmp_path)).make(None, "")
+    specimens = ForgedCertificateFactory(str(tmp_path)).make(None, "")
     assert specimens.look_alike is None
     assert load(specimens.self_signed).issuer == load(specimens.self_signed).subject
     assert [stat.S_IMODE(path.stat().st_mode) & 0o077 for path in tmp_path.glob("*.key")] == [0] * 4
 
 
 def test_subject_and_serial_are_told_as_nginx_tells_them(real: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    described = Workshop(str(tmp_path)).describe(str(real / "alex.crt"))
+    described = ForgedCertificateFactory(str(tmp_path)).describe(str(real / "alex.crt"))
     assert described.serial == "0A1B"
     assert described.subject == 'CN=Alex\\, the \\"first\\",O=K\\C3\\BCrsch / S\\C3\\B6hne'
 
 
 def test_a_ca_that_is_none_is_named(real: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    with pytest.raises(Problem, match=f"openssl x509 -in {real}/ca.key ended with 1"):
-        Workshop(str(tmp_path)).make(alex(real), str(real / "ca.key"))
+    with pytest.raises(MtlsError, match=f"openssl x509 -in {real}/ca.key ended with 1"):
+        ForgedCertificateFactory(str(tmp_path)).make(alex(real), str(real / "ca.key"))

@@ -10,11 +10,11 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout import plan
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.readiness import Rules
-from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.receipts import Thing
-from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.site_digests import things_of
+from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.receipts import RolledOutSite
+from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.site_digests import digests_of_sites
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.parser import parse_sites
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=timezone.utc)
@@ -75,7 +75,9 @@ def planned(
     found = plan.readiness_of(sites, [log("alex")] if logs is None else logs, PEOPLE, RULES, NOW)
     options = {"trust": TRUST, "certificates": [], "client": CLIENT, "unread": [], "receipts": RECEIPTS, "force": False}
     done = changes(before, entry, force=force)
-    return plan.plan_rollout(sites, done, found, things_of([entry], "1.0.0"), host="web1", **{**options, **given})
+    return plan.plan_rollout(
+        sites, done, found, digests_of_sites([entry], "1.0.0"), host="web1", **{**options, **given}
+    )
 
 
 def refusal(*given: Any, **more: Any) -> str:
@@ -88,18 +90,18 @@ class TestChanges:
     """From stage to stage."""
 
     def test_a_stage_that_is_left_out_is_refused(self) -> None:
-        with pytest.raises(Problem, match="leaves out observe and fallback"):
+        with pytest.raises(MtlsError, match="leaves out observe and fallback"):
             changes({}, raw("enforce"))
 
     def test_with_force_it_is_not(self) -> None:
         assert [one.kind for one in changes({}, raw("enforce"), force=True).changes] == ["jump"]
 
     def test_an_unreadable_manifest_is_refused(self) -> None:
-        with pytest.raises(Problem, match="does not say in which stages"):
+        with pytest.raises(MtlsError, match="does not say in which stages"):
             plan.plan_changes(parse_sites([raw("enforce")]), None, candidate_test("x"), host="web1", force=False)
 
     def test_a_candidate_that_was_not_tested_is_refused(self) -> None:
-        with pytest.raises(Problem, match="No trust is installed on web1"):
+        with pytest.raises(MtlsError, match="No trust is installed on web1"):
             changes({}, raw("observe"), tested=False)
 
     def test_without_a_site_nothing_has_to_be_tested(self) -> None:
@@ -293,7 +295,7 @@ class TestReceipts:
     def test_where_nothing_differs_none_is_needed(self) -> None:
         sites = parse_sites([raw("enforce")])
         done = plan.plan_changes(sites, manifest("enforce"), candidate_test(), host="web1", force=False)
-        digests = things_of([raw("enforce")], "1.0.0")
+        digests = digests_of_sites([raw("enforce")], "1.0.0")
         options = {"trust": TRUST, "certificates": [], "client": CLIENT, "unread": [], "receipts": RECEIPTS}
         found = plan.plan_rollout(
             sites, done, plan.readiness_of(sites, [], PEOPLE, RULES, NOW), digests, host="web1", force=False, **options
@@ -370,7 +372,7 @@ class TestRollback:
         assert self.rollback("2", reverted=True).generation == 2
 
     def test_a_generation_that_is_not_kept(self) -> None:
-        with pytest.raises(Problem, match="'7' is not kept"):
+        with pytest.raises(MtlsError, match="'7' is not kept"):
             self.rollback("7")
 
     def test_a_second_rollback_does_nothing(self) -> None:
@@ -398,6 +400,6 @@ class TestRollback:
 
 
 def test_digests_are_named_by_site() -> None:
-    [digest] = things_of([raw("enforce")], "1.0.0")
-    assert digest == Thing("panel", "enforce", digest.digest)
+    [digest] = digests_of_sites([raw("enforce")], "1.0.0")
+    assert digest == RolledOutSite("panel", "enforce", digest.digest)
     assert len(digest.digest) == 64

@@ -9,7 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.probe_client_files import read_probe_client_files
 
 if TYPE_CHECKING:
@@ -49,5 +49,5 @@ def test_files_that_do_not_exist() -> None:
 )
 def test_a_file_without_a_certificate(tmp_path: Path, text: str) -> None:
     (tmp_path / "c.pem").write_text(text)
-    with pytest.raises(Problem, match="does not begin with a certificate"):
+    with pytest.raises(MtlsError, match="does not begin with a certificate"):
         read_probe_client_files(str(tmp_path / "c.pem"), "")

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.probe_targets import knocks_from
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
+from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.probe_targets import probe_targets_from
 
 
 def manifest(**more: Any) -> dict[str, Any]:
@@ -20,14 +20,14 @@ def manifest(**more: Any) -> dict[str, Any]:
 
 
 def test_one_question_for_each_port() -> None:
-    [knock] = knocks_from(manifest(), "192.0.2.7", {})
+    [knock] = probe_targets_from(manifest(), "192.0.2.7", {})
     assert (knock.url, knock.address, knock.server_name) == ("https://panel.example/", "192.0.2.7:443", "panel.example")
 
 
 def test_one_question_for_each_name_too() -> None:
     """A name whose certificate or DNS is another one is a way of its own. Of each site and port one is the first."""
     listen = [{"address": "*", "port": 443}, {"address": "::", "port": 443}, {"address": "*", "port": 8443}]
-    found = knocks_from(manifest(server_names=["panel.example", "other.example"], listen=listen), "h", {})
+    found = probe_targets_from(manifest(server_names=["panel.example", "other.example"], listen=listen), "h", {})
     assert [(knock.server_name, knock.url, knock.address, knock.first) for knock in found] == [
         ("panel.example", "https://panel.example/", "h:443", True),
         ("other.example", "https://other.example/", "h:443", False),
@@ -48,13 +48,13 @@ def test_one_question_for_each_name_too() -> None:
     ],
 )
 def test_addresses(listen: str, address: str, ports: dict[str, Any], url: str, asked: str) -> None:
-    [knock] = knocks_from(manifest(listen=[{"address": listen, "port": 8443}]), address, ports)
+    [knock] = probe_targets_from(manifest(listen=[{"address": listen, "port": 8443}]), address, ports)
     assert (knock.url, knock.address) == (url, asked)
 
 
 def test_every_guarded_path_is_asked_for() -> None:
     names = ["panel.example", "other.example"]
-    found = knocks_from(manifest(server_names=names, paths=["/admin", "/x"], side_door=True, edge=True), "h", {})
+    found = probe_targets_from(manifest(server_names=names, paths=["/admin", "/x"], side_door=True, edge=True), "h", {})
     assert [(knock.url, knock.first) for knock in found] == [
         ("https://panel.example/admin/", True),
         ("https://panel.example/x/", False),
@@ -66,8 +66,8 @@ def test_every_guarded_path_is_asked_for() -> None:
 
 
 def test_nothing_is_asked_where_no_gate_is() -> None:
-    assert knocks_from({}, "", {}) == ()
-    assert knocks_from(manifest(), "", {}, skip=["panel"]) == ()
+    assert probe_targets_from({}, "", {}) == ()
+    assert probe_targets_from(manifest(), "", {}, skip=["panel"]) == ()
 
 
 @pytest.mark.parametrize(
@@ -83,5 +83,5 @@ def test_nothing_is_asked_where_no_gate_is() -> None:
     ],
 )
 def test_a_strange_manifest(strange: object) -> None:
-    with pytest.raises(Problem, match="does not say where its sites are"):
-        knocks_from(strange, "", {})
+    with pytest.raises(MtlsError, match="does not say where its sites are"):
+        probe_targets_from(strange, "", {})

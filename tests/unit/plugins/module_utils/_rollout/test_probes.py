@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.plan import ProbeClient
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.probes import (
     ProbePolicy,
@@ -78,7 +78,7 @@ def test_sites_that_are_not_included_yet_are_skipped() -> None:
 
 
 def test_a_manifest_without_sites_is_refused() -> None:
-    with pytest.raises(Problem, match="does not say where"):
+    with pytest.raises(MtlsError, match="does not say where"):
         plan_probes({"sites": 7}, "h", {}, CLIENT, ProbePolicy(CHECKS))
 
 

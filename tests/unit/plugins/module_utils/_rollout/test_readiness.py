@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.readiness import (
     Rules,
     judge,
@@ -231,5 +231,5 @@ def test_whom_a_site_lets_in(allow: Allow, names: set[str]) -> None:
 
 @pytest.mark.parametrize("number", [0, -1, True, "2", None, 1.5])
 def test_no_number_of_people(number: object) -> None:
-    with pytest.raises(Problem, match="no number of people"):
+    with pytest.raises(MtlsError, match="no number of people"):
         rules_from(number, timedelta(0), [])

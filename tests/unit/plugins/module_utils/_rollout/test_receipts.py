@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout import receipts, site_digests
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ WHEN = "2026-11-28T12:00:00Z"
 
 def digest(**changes: Any) -> str:
     """The digest of the site, with some keys changed."""
-    [thing] = site_digests.things_of([{**SITE, **changes}], "1.2.3")
+    [thing] = site_digests.digests_of_sites([{**SITE, **changes}], "1.2.3")
     return thing.digest
 
 
@@ -75,12 +75,12 @@ def test_what_has_to_be_the_same(changes: dict[str, Any]) -> None:
 
 
 def test_another_version_is_another_thing() -> None:
-    assert site_digests.things_of([SITE], "1.2.4")[0].digest != digest()
+    assert site_digests.digests_of_sites([SITE], "1.2.4")[0].digest != digest()
 
 
 def test_a_receipt_is_there_once_it_is_written(tmp_path: Path) -> None:
     directory = str(tmp_path / "receipts")
-    things = site_digests.things_of([SITE], "1.2.3")
+    things = site_digests.digests_of_sites([SITE], "1.2.3")
     assert receipts.missing(directory, "staging", things) == things
     assert receipts.write(directory, "staging", things, WHEN, check_mode=True) == things
     assert not os.path.exists(directory)
@@ -88,15 +88,18 @@ def test_a_receipt_is_there_once_it_is_written(tmp_path: Path) -> None:
     assert receipts.write(directory, "staging", things, WHEN, check_mode=False) == ()
     assert receipts.missing(directory, "staging", things) == ()
     assert receipts.missing(directory, "production", things) == things
-    assert receipts.missing(directory, "staging", site_digests.things_of([{**SITE, "stage": "enforce"}], "1.2.3")) != ()
+    assert (
+        receipts.missing(directory, "staging", site_digests.digests_of_sites([{**SITE, "stage": "enforce"}], "1.2.3"))
+        != ()
+    )
 
 
 def test_all_of_a_site_in_one_environment_are_withdrawn(tmp_path: Path) -> None:
     directory = str(tmp_path)
     panel, other = (
-        receipts.Thing("panel", stage, digit * 64) for stage, digit in (("enforce", "a"), ("fallback", "b"))
+        receipts.RolledOutSite("panel", stage, digit * 64) for stage, digit in (("enforce", "a"), ("fallback", "b"))
     )
-    shop = receipts.Thing("shop", "enforce", "c" * 64)
+    shop = receipts.RolledOutSite("shop", "enforce", "c" * 64)
     for environment in ("staging", "production"):
         receipts.write(directory, environment, [panel, other, shop], WHEN, check_mode=False)
     (tmp_path / "staging.panel.txt").write_text("somebody's own")
@@ -112,17 +115,17 @@ def test_all_of_a_site_in_one_environment_are_withdrawn(tmp_path: Path) -> None:
 
 def test_nothing_is_withdrawn_where_there_is_nothing(tmp_path: Path) -> None:
     assert receipts.withdraw(str(tmp_path / "none"), "staging", ["panel"], check_mode=False) == ()
-    with pytest.raises(Problem, match="cannot be the name of an environment"):
+    with pytest.raises(MtlsError, match="cannot be the name of an environment"):
         receipts.withdraw(str(tmp_path), "../staging", ["panel"], check_mode=False)
 
 
 def test_the_newest_hundred_are_kept(tmp_path: Path) -> None:
     directory = str(tmp_path)
     for number in range(105):
-        thing = receipts.Thing("panel", "enforce", f"{number:064x}")
+        thing = receipts.RolledOutSite("panel", "enforce", f"{number:064x}")
         receipts.write(directory, "staging", [thing], WHEN, check_mode=False)
         os.utime(os.path.join(directory, f"staging.panel.{number:064x}.json"), (number, number))
-    other = receipts.Thing("other", "enforce", "0" * 64)
+    other = receipts.RolledOutSite("other", "enforce", "0" * 64)
     receipts.write(directory, "staging", [other], WHEN, check_mode=False)
     left = sorted(os.listdir(directory))
     assert len(left) == 101
@@ -132,7 +135,7 @@ def test_the_newest_hundred_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("environment", ["", "Staging", "../x", "a b", "x" * 33, "a.b"])
 def test_a_strange_environment(tmp_path: Path, environment: str) -> None:
-    with pytest.raises(Problem, match="cannot be the name of an environment"):
+    with pytest.raises(MtlsError, match="cannot be the name of an environment"):
         receipts.missing(str(tmp_path), environment, ())
 
 
@@ -146,13 +149,13 @@ def test_a_strange_environment(tmp_path: Path, environment: str) -> None:
     ],
 )
 def test_what_no_receipt_can_be_about(item: object) -> None:
-    with pytest.raises(Problem, match="nothing that a receipt can be about"):
-        receipts.thing_from(item)
+    with pytest.raises(MtlsError, match="nothing that a receipt can be about"):
+        receipts.rolled_out_site_from(item)
 
 
 def test_directories_above_are_made(tmp_path: Path) -> None:
     """Nobody has to make them before the first rollout."""
     directory = str(tmp_path / "quietdoor" / "receipts")
-    things = site_digests.things_of([SITE], "1.2.3")
+    things = site_digests.digests_of_sites([SITE], "1.2.3")
     assert receipts.write(directory, "staging", things, WHEN, check_mode=False) == tuple(things)
     assert receipts.missing(directory, "staging", things) == ()

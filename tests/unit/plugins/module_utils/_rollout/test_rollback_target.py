@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.rollback_target import choose
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
+from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.rollback_target import choose_rollback_target
 
 
 def kept(number: int, stage: str, restores: int | None = None, **more: Any) -> dict[str, Any]:
@@ -28,58 +28,63 @@ OBSERVE, FALLBACK, ENFORCE = kept(1, "observe"), kept(2, "fallback"), kept(3, "e
 
 
 def test_the_one_before() -> None:
-    assert choose([ENFORCE, FALLBACK, OBSERVE], 3, "", force=False).generation == 2
+    assert choose_rollback_target([ENFORCE, FALLBACK, OBSERVE], 3, "", force=False).generation == 2
 
 
 def test_going_back_twice_is_going_back_once() -> None:
     """Else a playbook that is run again, because one host was away, would enforce what was just opened."""
-    found = choose([kept(4, "fallback", 2), ENFORCE, FALLBACK, OBSERVE], 4, "", force=False)
+    found = choose_rollback_target([kept(4, "fallback", 2), ENFORCE, FALLBACK, OBSERVE], 4, "", force=False)
     assert found.generation == 4
     assert "generation 4 is what generation 2 was" in found.reason
 
 
 def test_what_was_rolled_out_once_more_can_be_gone_back_from_once_more() -> None:
     """The same as generation 3, but somebody wanted it again."""
-    again = choose([kept(5, "enforce"), kept(4, "fallback", 2), ENFORCE, FALLBACK, OBSERVE], 5, "", force=False)
+    again = choose_rollback_target(
+        [kept(5, "enforce"), kept(4, "fallback", 2), ENFORCE, FALLBACK, OBSERVE], 5, "", force=False
+    )
     assert (again.generation, again.reason) == (4, "")
 
 
 @pytest.mark.parametrize("asked", ["", "3"])
 def test_going_back_shuts_nobody_out(asked: str) -> None:
     snapshots = [kept(4, "fallback"), ENFORCE, FALLBACK]
-    with pytest.raises(Problem, match=r"Generation 3 is stricter than the live one .panel: fallback -> enforce."):
-        choose(snapshots, 4, asked, force=False)
-    assert choose(snapshots, 4, asked, force=True).generation == 3
+    with pytest.raises(MtlsError, match=r"Generation 3 is stricter than the live one .panel: fallback -> enforce."):
+        choose_rollback_target(snapshots, 4, asked, force=False)
+    assert choose_rollback_target(snapshots, 4, asked, force=True).generation == 3
 
 
 def test_a_site_that_had_no_gate_stays_without() -> None:
-    with pytest.raises(Problem, match=r"panel: absent -> enforce"):
-        choose([kept(2, "enforce"), kept(1, "enforce")], None, "2", force=False)
+    with pytest.raises(MtlsError, match=r"panel: absent -> enforce"):
+        choose_rollback_target([kept(2, "enforce"), kept(1, "enforce")], None, "2", force=False)
 
 
 def test_a_window_that_has_closed_is_no_way_out() -> None:
     closed = kept(2, "fallback", closed=["panel"])
-    with pytest.raises(Problem, match=r"has a window that has closed meanwhile .panel."):
-        choose([ENFORCE, closed, OBSERVE], 3, "", force=False)
-    assert choose([ENFORCE, closed, OBSERVE], 3, "2", force=False).closed == ("panel",)
-    assert choose([ENFORCE, closed, OBSERVE], 3, "1", force=False).generation == 1
+    with pytest.raises(MtlsError, match=r"has a window that has closed meanwhile .panel."):
+        choose_rollback_target([ENFORCE, closed, OBSERVE], 3, "", force=False)
+    assert choose_rollback_target([ENFORCE, closed, OBSERVE], 3, "2", force=False).closed == ("panel",)
+    assert choose_rollback_target([ENFORCE, closed, OBSERVE], 3, "1", force=False).generation == 1
 
 
 def test_no_gate_is_always_a_way_out() -> None:
-    assert choose([ENFORCE], 3, "0", force=False).generation == 0
+    assert choose_rollback_target([ENFORCE], 3, "0", force=False).generation == 0
 
 
 def test_what_was_changed_by_hand_is_not_gone_back_to() -> None:
-    assert choose([ENFORCE, kept(2, "fallback", intact=False), OBSERVE], 3, "", force=False).generation == 1
+    assert (
+        choose_rollback_target([ENFORCE, kept(2, "fallback", intact=False), OBSERVE], 3, "", force=False).generation
+        == 1
+    )
 
 
 @pytest.mark.parametrize("asked", ["9", "-1", "x", "1.5", " "])
 def test_what_is_not_kept(asked: str) -> None:
-    with pytest.raises(Problem, match=r"is not kept on this host .kept are: 3."):
-        choose([ENFORCE], 3, asked, force=False)
+    with pytest.raises(MtlsError, match=r"is not kept on this host .kept are: 3."):
+        choose_rollback_target([ENFORCE], 3, asked, force=False)
 
 
 @pytest.mark.parametrize("live", [3, None])
 def test_nothing_before(live: int | None) -> None:
-    with pytest.raises(Problem, match="No generation before the live one"):
-        choose([ENFORCE] if live else [], live, "", force=False)
+    with pytest.raises(MtlsError, match="No generation before the live one"):
+        choose_rollback_target([ENFORCE] if live else [], live, "", force=False)

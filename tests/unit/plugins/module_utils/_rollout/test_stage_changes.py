@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.stage_changes import (
     as_dicts,
     live_stages,
-    plan_moves,
-    refuse_moves,
+    plan_stage_changes,
+    refuse_stage_changes,
 )
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.models import STAGES
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.parser import parse_sites
@@ -68,34 +68,34 @@ REFUSED = {
 
 @pytest.mark.parametrize(("now", "wanted"), ALLOWED)
 def test_what_may_be_done(now: str, wanted: str) -> None:
-    [move] = plan_moves(site(wanted), manifest(now))
-    refuse_moves([move])
+    [move] = plan_stage_changes(site(wanted), manifest(now))
+    refuse_stage_changes([move])
     assert (move.now, move.wanted, move.kind) == (now, wanted, ALLOWED[now, wanted])
 
 
 @pytest.mark.parametrize(("now", "wanted"), REFUSED)
 def test_what_may_not(now: str, wanted: str) -> None:
-    moves = plan_moves(site(wanted), manifest(now))
-    with pytest.raises(Problem, match=f"site panel: {now} -> {wanted}: {REFUSED[now, wanted]}.*rollout_force"):
-        refuse_moves(moves)
+    moves = plan_stage_changes(site(wanted), manifest(now))
+    with pytest.raises(MtlsError, match=f"site panel: {now} -> {wanted}: {REFUSED[now, wanted]}.*rollout_force"):
+        refuse_stage_changes(moves)
 
 
 def test_every_move_was_looked_at() -> None:
     every = {(now, wanted) for now in STAGES for wanted in STAGES} - {("absent", "absent")}
     assert every == {*ALLOWED, *REFUSED}
-    assert plan_moves(site("absent"), {}) == ()
+    assert plan_stage_changes(site("absent"), {}) == ()
 
 
 def test_a_panel_that_is_open_today_may_be_observed() -> None:
-    [move] = plan_moves(site("observe"), {}, ["panel"])
-    refuse_moves([move])
+    [move] = plan_stage_changes(site("observe"), {}, ["panel"])
+    refuse_stage_changes([move])
     assert move.kind == "forward"
 
 
 @pytest.mark.parametrize(("is_open", "first"), [(False, "fallback"), (True, "observe")])
 def test_a_jump_says_what_comes_first(is_open: bool, first: str) -> None:
-    with pytest.raises(Problem, match=f"Set stage: {first} for site panel first"):
-        refuse_moves(plan_moves(site("enforce"), {}, ["panel"] if is_open else []))
+    with pytest.raises(MtlsError, match=f"Set stage: {first} for site panel first"):
+        refuse_stage_changes(plan_stage_changes(site("enforce"), {}, ["panel"] if is_open else []))
 
 
 @pytest.mark.parametrize(
@@ -110,12 +110,12 @@ def test_a_jump_says_what_comes_first(is_open: bool, first: str) -> None:
     ],
 )
 def test_who_shuts_people_out(now: str, wanted: str, shuts: bool) -> None:
-    [move] = plan_moves(site(wanted), manifest(now))
+    [move] = plan_stage_changes(site(wanted), manifest(now))
     assert move.shuts is shuts
 
 
 def test_a_site_that_left_the_list_goes_back() -> None:
-    [told] = as_dicts(plan_moves((), manifest("enforce")))
+    [told] = as_dicts(plan_stage_changes((), manifest("enforce")))
     assert (told["site"], told["wanted"], told["kind"], told["told"]) == (
         "panel",
         "absent",
@@ -125,35 +125,35 @@ def test_a_site_that_left_the_list_goes_back() -> None:
 
 
 def test_where_a_gate_is_tried_nobody_is_shut_out() -> None:
-    moves = plan_moves(site("absent", staging_listen=["8443"]), {})
-    refuse_moves(moves)
+    moves = plan_stage_changes(site("absent", staging_listen=["8443"]), {})
+    refuse_stage_changes(moves)
     [told] = as_dicts(moves)
     assert (told["site"], told["wanted"], told["shuts"], told["rehearsal"]) == ("panel-staging", "enforce", False, True)
 
 
 @pytest.mark.parametrize("entry", [SNIPPETS, BEHIND_AN_EDGE])
 def test_where_there_is_no_window_observe_is_the_only_stage_between(entry: dict[str, Any]) -> None:
-    [move] = plan_moves(parse_sites([{**entry, "stage": "enforce"}]), manifest("observe"))
+    [move] = plan_stage_changes(parse_sites([{**entry, "stage": "enforce"}]), manifest("observe"))
     assert (move.kind, move.shuts, move.objection) == ("forward", True, "")
-    with pytest.raises(Problem, match=r"that leaves out observe\. Set stage: observe for site panel first"):
-        refuse_moves(plan_moves(parse_sites([{**entry, "stage": "enforce"}]), {}))
+    with pytest.raises(MtlsError, match=r"that leaves out observe\. Set stage: observe for site panel first"):
+        refuse_stage_changes(plan_stage_changes(parse_sites([{**entry, "stage": "enforce"}]), {}))
 
 
 def test_somebody_elses_server_was_open_before_the_gate_came() -> None:
-    [move] = plan_moves(parse_sites([{**SNIPPETS, "stage": "observe"}]), {})
+    [move] = plan_stage_changes(parse_sites([{**SNIPPETS, "stage": "observe"}]), {})
     assert (move.kind, move.objection) == ("forward", "")
 
 
 def test_a_site_that_had_a_window_and_has_none_any_more_can_be_closed() -> None:
-    [move] = plan_moves(parse_sites([{**SNIPPETS, "stage": "enforce"}]), manifest("fallback"))
+    [move] = plan_stage_changes(parse_sites([{**SNIPPETS, "stage": "enforce"}]), manifest("fallback"))
     assert (move.kind, move.shuts, move.objection) == ("forward", True, "")
 
 
 def test_a_server_behind_an_edge_may_be_public_through_that_and_only_the_operator_knows() -> None:
     sites = parse_sites([{**BEHIND_AN_EDGE, "stage": "observe"}])
-    with pytest.raises(Problem, match="If the edge leads people to site panel already"):
-        refuse_moves(plan_moves(sites, {}))
-    refuse_moves(plan_moves(sites, {}, ["panel"]))
+    with pytest.raises(MtlsError, match="If the edge leads people to site panel already"):
+        refuse_stage_changes(plan_stage_changes(sites, {}))
+    refuse_stage_changes(plan_stage_changes(sites, {}, ["panel"]))
 
 
 STRANGE = [
@@ -168,7 +168,7 @@ STRANGE = [
 
 @pytest.mark.parametrize("strange", [None, *STRANGE])
 def test_a_manifest_that_says_nothing_is_refused(strange: object) -> None:
-    with pytest.raises(Problem, match="does not say in which stages"):
+    with pytest.raises(MtlsError, match="does not say in which stages"):
         live_stages(strange)
 
 
@@ -179,18 +179,18 @@ def test_what_is_touched() -> None:
         for name in ("panel", "shop", "wiki")
     ]
     live = {"sites": {name: {"stage": "enforce"} for name in ("panel", "shop", "wiki", "gone")}}
-    told = as_dicts(plan_moves(parse_sites(sites), live, (), paths))
+    told = as_dicts(plan_stage_changes(parse_sites(sites), live, (), paths))
     assert {one["site"]: one["touched"] for one in told} == {"panel": False, "shop": True, "wiki": True, "gone": True}
-    assert all(one["touched"] for one in as_dicts(plan_moves(parse_sites(sites), live)))
+    assert all(one["touched"] for one in as_dicts(plan_stage_changes(parse_sites(sites), live)))
 
 
 @pytest.mark.parametrize("strange", STRANGE)
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_manifest_that_says_nothing_shuts_nobody_out_who_goes_on_all_the_same(strange: object, stage: str) -> None:
     """Everything is taken for shut: nothing shuts further, and any way back is open."""
-    with pytest.raises(Problem, match=r"playbook quietdoor\.mtls\.rollback.*rollout_force=true"):
-        plan_moves(site(stage), strange)
-    moves = plan_moves(site(stage), strange, force=True)
+    with pytest.raises(MtlsError, match=r"playbook quietdoor\.mtls\.rollback.*rollout_force=true"):
+        plan_stage_changes(site(stage), strange)
+    moves = plan_stage_changes(site(stage), strange, force=True)
     assert [(move.now, move.kind, move.shuts) for move in moves] == [
         ("enforce", "stay" if stage == "enforce" else "back", False)
     ]

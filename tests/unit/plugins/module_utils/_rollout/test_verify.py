@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout import verify
-from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.receipts import Thing
+from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.receipts import RolledOutSite
 
 GOOD = {"checks": [{"name": "generation", "ok": True}], "deviations": 0, "msg": "as expected", "application_down": []}
 OLD = {"checks": [{"name": "generation", "ok": False}], "deviations": 1, "msg": "old generation."}
@@ -147,7 +147,7 @@ class TestReceipts:
     """What a receipt is written or withdrawn of."""
 
     def test_only_of_what_was_seen_at_work(self) -> None:
-        things = [Thing(name, "enforce", "0" * 64) for name in ("a", "b", "c")]
+        things = [RolledOutSite(name, "enforce", "0" * 64) for name in ("a", "b", "c")]
         assert verify.provable(things, ["a"], ["c"]) == (things[1],)
 
     @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.default_server import (
     Plan,
-    neighbours_from,
+    existing_servers_from,
     plan_default_servers,
 )
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.parser import parse_sites
@@ -51,7 +51,7 @@ def plan(
             }
         ]
     )
-    neighbours = None if listens is None else neighbours_from(listens)
+    neighbours = None if listens is None else existing_servers_from(listens)
     return plan_default_servers(sites, neighbours, policy, can_reject=can_reject)
 
 
@@ -99,7 +99,7 @@ def test_always_takes_it_from_who_does_not_say_that_it_is_his() -> None:
 
 @pytest.mark.parametrize(("listens", "can_reject"), [([listen(default_server=True)], True), ([], False)])
 def test_always_fails_where_it_cannot_be_had(listens: list[dict[str, Any]], can_reject: bool) -> None:
-    with pytest.raises(Problem, match="gate_default_server: always cannot be had on 443"):
+    with pytest.raises(MtlsError, match="gate_default_server: always cannot be had on 443"):
         plan(listens, "always", can_reject)
 
 
@@ -120,12 +120,12 @@ def test_http2_of_an_address_is_not_switched_on_for_others() -> None:
 
 
 def test_plain_http_and_tls_cannot_share_an_address() -> None:
-    with pytest.raises(Problem, match="site panel: listen: /etc/nginx/sites-enabled/other:3 serves 443 without TLS"):
+    with pytest.raises(MtlsError, match="site panel: listen: /etc/nginx/sites-enabled/other:3 serves 443 without TLS"):
         plan([listen(ssl=False)])
 
 
 def test_a_name_has_one_server() -> None:
-    with pytest.raises(Problem, match=r"site panel: server_names: .*/other:3 serves panel.example on 443 already"):
+    with pytest.raises(MtlsError, match=r"site panel: server_names: .*/other:3 serves panel.example on 443 already"):
         plan([listen(server_names=["x.example", "PANEL.example"])])
 
 

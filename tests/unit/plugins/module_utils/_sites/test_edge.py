@@ -13,8 +13,11 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.publication_format import SPELLINGS, file_of
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.publication_format import (
+    CERTIFICATE_ENCODINGS,
+    edge_file_of,
+)
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config_parser import parse as parse_nginx
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.edge_profiles import (
     PROFILES,
@@ -178,7 +181,7 @@ def test_by_the_network_alone() -> None:
     ],
 )
 def test_a_mistake_is_named_with_site_and_key(changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(Problem) as problem:
+    with pytest.raises(MtlsError) as problem:
         parse(**changes)
     assert str(problem.value).startswith("gate_sites: site panel: ")
     assert said in str(problem.value)
@@ -190,7 +193,7 @@ def test_every_profile_says_one_thing_in_one_way() -> None:
         assert bool(profile.verified) == ("verify" in profile.headers), name
         edge = parse(edge={**PEER, "profile": name})["edge"]
         assert edge["said"]
-        assert edge["whole"] == (profile.way if profile.way in SPELLINGS else "")
+        assert edge["whole"] == (profile.way if profile.way in CERTIFICATE_ENCODINGS else "")
 
 
 def pattern_of(key: str) -> str:
@@ -406,7 +409,7 @@ LONG = {**ALEX, "serial": "0A21", "name": "dora", "der": BIG}
 
 def looked_up(spelling: str, value: str, *people: dict[str, Any]) -> str:
     """What the maps of a spelling make of a text, as nginx goes through them."""
-    found = maps(render_certificate_maps(publication(*people))[file_of(spelling)])
+    found = maps(render_certificate_maps(publication(*people))[edge_file_of(spelling)])
     variables = {f"$quietdoor_edge_{spelling}": value}
 
     def look(text: str, entries: dict[str, str]) -> str:
@@ -444,13 +447,13 @@ def test_a_text_that_differs_anywhere_is_not_found(data: st.DataObject) -> None:
 
 
 def test_nothing_stands_for_nobody() -> None:
-    for spelling in SPELLINGS:
+    for spelling in CERTIFICATE_ENCODINGS:
         for text in ("", ":", "A", "A" * 42, DER[-42:], f"{DER}:", f"{DER}:{hashlib.sha256(CERTIFICATE).hexdigest()}"):
             assert looked_up(spelling, text, ALEX, CARL) == ""
 
 
 def test_what_does_not_fit_into_one_word_of_nginx_is_left_out() -> None:
-    plain, escaped = (render_certificate_maps(publication(LONG))[file_of(one)] for one in SPELLINGS)
+    plain, escaped = (render_certificate_maps(publication(LONG))[edge_file_of(one)] for one in CERTIFICATE_ENCODINGS)
     assert BIG in plain
     assert "%2B" not in escaped
     assert max(map(len, re.findall(r"\S+", plain))) <= 4094
@@ -497,6 +500,6 @@ def test_a_subject_stays_in_its_map(subject: str) -> None:
     ],
 )
 def test_a_digest_that_is_none_is_refused(people: list[dict[str, Any]], words: str) -> None:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(MtlsError) as caught:
         publication(*people)
     assert words in str(caught.value)

@@ -10,14 +10,14 @@ import re
 from typing import Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.fallback_window import (
     Window,
     before,
     parse_window,
     settle,
 )
-from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.field_reader import Entry
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.field_reader import FieldReader
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -63,7 +63,7 @@ def test_a_deadline_out_of_range_is_no_expression(deadline: int) -> None:
 
 def window(**values: Any) -> Window:
     """Read a window as it stands in a site."""
-    return parse_window(Entry({"window": values}, "site panel"))
+    return parse_window(FieldReader({"window": values}, "site panel"))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_moment_in_any_zone(text: object) -> None:
     ],
 )
 def test_a_mistake_is_named(values: dict[str, Any], said: str) -> None:
-    with pytest.raises(Problem, match=rf"^gate_sites: site panel: window: .*{re.escape(said)}"):
+    with pytest.raises(MtlsError, match=rf"^gate_sites: site panel: window: .*{re.escape(said)}"):
         window(**values)
 
 
@@ -127,7 +127,7 @@ def test_networks_are_written_as_nginx_takes_them() -> None:
     )
 
 
-SITE = Entry({}, "site panel")
+SITE = FieldReader({}, "site panel")
 LAN = ("192.0.2.0/24",)
 
 
@@ -149,5 +149,5 @@ def test_a_week_unless_somebody_says_otherwise_and_what_is_live_stays() -> None:
     ],
 )
 def test_a_deadline_is_judged(given_window: Window, known: int, said: str) -> None:
-    with pytest.raises(Problem, match=rf"^gate_sites: site panel: .*{said}"):
+    with pytest.raises(MtlsError, match=rf"^gate_sites: site panel: .*{said}"):
         settle(SITE, given_window, known, NOW)

@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.gate_renderer import (
     GateSettings,
     RenderedGate,
@@ -79,7 +79,7 @@ def test_the_default_server_is_decided_for_the_nginx_at_hand() -> None:
     assert unknown.default_servers.owned == ()
     assert "default_server;" not in unknown.candidate["http.conf"]
     old = {**CAPABILITIES, "ssl_reject_handshake": False}
-    with pytest.raises(Problem, match="gate_default_server: always cannot be had on 443"):
+    with pytest.raises(MtlsError, match="gate_default_server: always cannot be had on 443"):
         render(SITE, capabilities=old, settings=GateSettings("/var/log/nginx", default_server="always"))
 
 
@@ -91,7 +91,7 @@ def test_the_default_server_is_decided_for_the_nginx_at_hand() -> None:
     ],
 )
 def test_a_setting_that_is_not_known_is_refused(settings: GateSettings, name: str) -> None:
-    with pytest.raises(Problem, match=f"^{name} is unknown"):
+    with pytest.raises(MtlsError, match=f"^{name} is unknown"):
         render(SITE, settings=settings)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.models import Site
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.nginx_requirements import (
     needed_capabilities,
@@ -42,7 +42,7 @@ def test_every_module_that_is_missing_is_named() -> None:
     present = dict.fromkeys(ALWAYS, True)
     require_capabilities(sites(), "nginx", "1.22.1", present)
     with pytest.raises(
-        Problem, match=r"The nginx /opt/nginx \(1\.18\.0\) cannot hold a gate\. .* without realip, limit_req\."
+        MtlsError, match=r"The nginx /opt/nginx \(1\.18\.0\) cannot hold a gate\. .* without realip, limit_req\."
     ):
         require_capabilities(
             sites(rate_limit={"rate": "1r/s"}), "/opt/nginx", "1.18.0", {**present, "realip": False, "limit_req": False}

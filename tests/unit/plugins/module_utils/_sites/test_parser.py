@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.quoting import quote
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.models import KEYS
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.parser import parse_sites
@@ -41,7 +41,7 @@ def test_a_long_name_is_short_in_nginx_and_like_no_other() -> None:
     assert slugs[1] == f"a_name__{sha256(b'a_name_of_15_ch').hexdigest()[:6]}"
     assert all(re.fullmatch("[a-z][a-z0-9_]{0,13}", slug) for slug in slugs)
     assert len(set(slugs)) == len(slugs)
-    with pytest.raises(Problem, match="the same as that of site a-name-of-15-ch"):
+    with pytest.raises(MtlsError, match="the same as that of site a-name-of-15-ch"):
         parse_sites([sites[1], site(name="a-name-of-15_ch", server_names=["x.test"])])
 
 
@@ -187,7 +187,7 @@ def test_nothing_hostile_is_a_word_of_nginx(key: str, text: str) -> None:
     if text == "" and key in ("listen", "mode", "client_max_body_size"):
         assert parse_sites([site(**{key: text})]) == parse_sites([site()])
         return
-    with pytest.raises(Problem, match=rf"^gate_sites: (?:site panel|entry 1): {key}: "):
+    with pytest.raises(MtlsError, match=rf"^gate_sites: (?:site panel|entry 1): {key}: "):
         parse_sites([site(**{key: text})])
 
 
@@ -249,7 +249,7 @@ def test_nothing_hostile_is_a_word_of_nginx(key: str, text: str) -> None:
     ],
 )
 def test_a_mistake_is_named_with_site_and_key(changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(Problem) as problem:
+    with pytest.raises(MtlsError) as problem:
         parse_sites([site(**changes)])
     assert str(problem.value).startswith("gate_sites: ")
     assert said in str(problem.value)
@@ -271,7 +271,7 @@ def test_a_mistake_is_named_with_site_and_key(changes: dict[str, Any], said: str
     ],
 )
 def test_a_mistake_of_the_list_is_named(raw: object, said: str) -> None:
-    with pytest.raises(Problem) as problem:
+    with pytest.raises(MtlsError) as problem:
         parse_sites(raw)
     assert said in str(problem.value)
 
@@ -415,7 +415,7 @@ _PATH_SITE = {"mode": "path", "paths": ["/admin/"]}
     ],
 )
 def test_a_mistake_in_what_guards_a_site_is_named(changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(Problem) as problem:
+    with pytest.raises(MtlsError) as problem:
         parse_sites([site(**changes)])
     assert str(problem.value).startswith("gate_sites: site panel: ")
     assert said in str(problem.value)
@@ -439,7 +439,7 @@ def test_a_contact_is_harmless_in_html_and_in_nginx(contact: str) -> None:
 def test_whatever_stands_in_a_path_nginx_can_quote_it_or_it_is_refused(path: str) -> None:
     try:
         parsed = parse_sites([site(certificate=path)])[0]
-    except Problem:
+    except MtlsError:
         return
     assert quote(parsed.certificate).strip('"')
 
@@ -486,7 +486,7 @@ def test_snippets_of_a_path_are_one_for_each_part() -> None:
     ],
 )
 def test_what_snippets_cannot_do_is_refused_by_name(changes: dict[str, object], said: str) -> None:
-    with pytest.raises(Problem) as problem:
+    with pytest.raises(MtlsError) as problem:
         parse_sites([site(**changes)])
     assert said in str(problem.value)
 
@@ -531,6 +531,6 @@ def test_another_port_is_a_gate_of_its_own_enforced_whatever_the_stage() -> None
     ],
 )
 def test_mistakes_about_stages_are_named(changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(MtlsError) as caught:
         parse_sites([site(**changes)])
     assert said in str(caught.value)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.parser import parse_sites
-from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.shared_upstreams import ways_round
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.shared_upstreams import shared_upstreams
 
 APP, PANEL = "http://127.0.0.1:3000", "http://127.0.0.1:4000"
 
@@ -31,7 +31,7 @@ def site(name: str, **changes: Any) -> dict[str, Any]:
 
 def found_in(*sites: dict[str, Any]) -> list[str]:
     """Return the sentences about these sites."""
-    return list(ways_round(parse_sites(list(sites))))
+    return list(shared_upstreams(parse_sites(list(sites))))
 
 
 def test_a_panel_of_its_own_has_no_other_way() -> None:

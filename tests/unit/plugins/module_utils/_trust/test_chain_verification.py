@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.chain_verification import read_chain
 from ansible_collections.quietdoor.mtls.plugins.module_utils._x509.certificate_profiles import (
     CaProfile,
@@ -66,6 +66,6 @@ def test_one_chain_or_several(cas: tuple[Ca, ...]) -> None:
     ],
 )
 def test_what_is_no_whole_chain_is_refused_by_name(cas: tuple[Ca, ...], says: str) -> None:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(MtlsError) as caught:
         read_chain(pem(*cas), NOW)
     assert says in str(caught.value)

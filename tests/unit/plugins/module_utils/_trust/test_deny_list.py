@@ -9,14 +9,14 @@ import subprocess
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.chain_verification import (
     Ca,
     Crl,
     read_chain,
     read_crls,
 )
-from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.deny_list import anchors, denied_keys, revoked_cas
+from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.deny_list import anchors, deny_keys, revoked_cas
 from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.identity_maps import render_maps
 from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.publication_reader import Issuer, Publication
 from ansible_collections.quietdoor.mtls.plugins.module_utils._x509.certificate_profiles import CaProfile, self_signed_ca
@@ -67,7 +67,7 @@ def test_a_ca_is_lost_with_all_that_stand_above_it(
 
 def test_what_only_a_crl_knows_is_denied_and_so_is_everything_of_a_ca_that_was_revoked() -> None:
     found = publication("1:AA", "4:BB")
-    keys = denied_keys(found, CHAIN, (crl("low", "AA", "CC"), crl("root", "02")))
+    keys = deny_keys(found, CHAIN, (crl("low", "AA", "CC"), crl("root", "02")))
     assert keys == ("1:AA", "1:CC", "3:02", '"~^2:"', '"~^1:"')
     maps = render_maps(found, keys).partition("$quietdoor_denied_by_serial {\n")[2].partition("}")[0]
     assert maps.split() == [
@@ -83,7 +83,7 @@ def test_what_only_a_crl_knows_is_denied_and_so_is_everything_of_a_ca_that_was_r
 
 def test_a_crl_of_a_ca_without_an_id_breaks_nothing() -> None:
     found = Publication(5, {}, publication().issuers[:1], (), ())
-    assert denied_keys(found, CHAIN, (crl("root", "02"),)) == ('"~^1:"',)
+    assert deny_keys(found, CHAIN, (crl("root", "02"),)) == ('"~^1:"',)
 
 
 # --- with openssl ---
@@ -123,5 +123,5 @@ def test_serials_of_a_crl_are_told_as_nginx_tells_them(serial: int, told: str | 
     if told is not None:
         assert read_crls(text, chain, NOW)[0].serials == (told,)
         return
-    with pytest.raises(Problem, match="no serial number of at most 20 bytes"):
+    with pytest.raises(MtlsError, match="no serial number of at most 20 bytes"):
         read_crls(text, chain, NOW)

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config_parser import parse
 from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.identity_maps import render_maps
 from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.publication_reader import (
@@ -192,14 +192,14 @@ def test_a_fingerprint_without_its_certificate_is_not_known() -> None:
 )
 def test_a_certificate_that_is_another_is_refused(changed: dict[str, Any], words: str) -> None:
     """A revoked one would get in under the serial of a good one."""
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(MtlsError) as caught:
         read_publication(texts(identities=[{**DORA, **changed}]))
     assert words in str(caught.value)
 
 
 @pytest.mark.parametrize("ca", ["", "ca", pem(CA_TWELVE), pem(CA_ONE).replace("M", "N"), pem(CA_ONE + b"\0")])
 def test_a_certificate_whose_issuer_is_not_there_is_refused(ca: str) -> None:
-    with pytest.raises(Problem, match=r"ca\.pem does not hold issuer 1"):
+    with pytest.raises(MtlsError, match=r"ca\.pem does not hold issuer 1"):
         read_publication(texts(identities=[DORA], ca=ca))
     assert read_publication(texts(ca=ca)).generation == 5
 
@@ -277,7 +277,7 @@ def test_keys_fit_the_default_bucket() -> None:
 )
 def test_refused(changed: dict[str, Any], words: str) -> None:
     """By file and value."""
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(MtlsError) as caught:
         read_publication(texts(**changed))
     assert words in str(caught.value)
 
@@ -293,7 +293,7 @@ def test_no_text_breaks_out(name: str, email: str, role: str) -> None:
     person = {**ALEX, "name": name, "email": [email], "roles": [role]}
     try:
         found = maps(render_maps(read_publication(texts(identities=[person]))))
-    except Problem:
+    except MtlsError:
         return
     told = [found[f"$quietdoor_{what}_by_serial"][1]["1:0A1B"] for what in ("name", "email", "roles")]
     assert told == [name, email, role]
@@ -315,5 +315,5 @@ def test_a_hundred_thousand() -> None:
 def test_generation() -> None:
     """From trust.json alone."""
     assert read_generation('{"format": 1, "generation": 7}') == 7
-    with pytest.raises(Problem):
+    with pytest.raises(MtlsError):
         read_generation("")

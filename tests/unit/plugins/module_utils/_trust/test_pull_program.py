@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.chain_verification import Crl
 from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.https_fetch import source_from
 from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.pull_program import build_program, render_metrics
@@ -71,16 +71,16 @@ def test_places_to_pull_from(url: str, kept: str) -> None:
     ],
 )  # fmt: skip
 def test_places_that_are_refused_by_name(url: str) -> None:
-    with pytest.raises(Problem, match="trust_url"):
+    with pytest.raises(MtlsError, match="trust_url"):
         source_from(url, "", 1.0)
 
 
 def test_a_directory_that_is_not_mounted(tmp_path: Path) -> None:
     source = source_from(str(tmp_path / "nowhere"), "", 1.0)
-    with pytest.raises(Problem, match=r"nowhere/trust.json cannot be read"):
+    with pytest.raises(MtlsError, match=r"nowhere/trust.json cannot be read"):
         source.fetch("trust.json", 10)
     (tmp_path / "trust.json").write_text("x" * 11)
-    with pytest.raises(Problem, match="larger than 10 bytes"):
+    with pytest.raises(MtlsError, match="larger than 10 bytes"):
         source_from(str(tmp_path), "", 1.0).fetch("trust.json", 10)
 
 

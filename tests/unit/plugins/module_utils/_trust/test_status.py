@@ -12,8 +12,8 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
-from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.status import look_at_trust
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
+from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.status import trust_status
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -124,7 +124,7 @@ def ca() -> Ca:
 def test_who_would_get_in_today(tmp_path: Path, ca: Ca) -> None:
     former, alex, bea = ca.client("alex", NOW + 9 * DAY), ca.client("alex"), ca.client("bea", NOW - DAY)
     install(tmp_path, ca, ca.crl(), [identity(former, "alex"), identity(alex, "alex"), identity(bea, "bea")])
-    found = look_at_trust(str(tmp_path), NOW)
+    found = trust_status(str(tmp_path), NOW)
     assert (found.generation, found.problems, found.unverifiable) == (7, (), ())
     [person] = found.people
     assert person.serials == (serial(former), serial(alex))
@@ -137,7 +137,7 @@ def test_a_revoked_certificate_that_is_still_named(tmp_path: Path, ca: Ca, how: 
     alex = ca.client("alex")
     crl, denied = (ca.crl(alex), []) if how == "crl" else (ca.crl(), [alex])
     install(tmp_path, ca, crl, [identity(alex, "alex")], denied)
-    [problem] = look_at_trust(str(tmp_path), NOW).problems
+    [problem] = trust_status(str(tmp_path), NOW).problems
     assert problem == f"the certificate {serial(alex)} of alex is revoked, and identities.json still names it"
 
 
@@ -150,7 +150,7 @@ def test_a_revoked_certificate_that_is_still_named(tmp_path: Path, ca: Ca, how: 
 )
 def test_a_certificate_that_does_not_verify(tmp_path: Path, ca: Ca, made: Any, why: str) -> None:
     install(tmp_path, ca, ca.crl(), [identity(ca.client("bea"), "bea"), identity(made(ca), "alex")])
-    found = look_at_trust(str(tmp_path), NOW)
+    found = trust_status(str(tmp_path), NOW)
     [problem] = found.problems
     assert "of alex does not verify" in problem
     assert why in problem
@@ -159,52 +159,52 @@ def test_a_certificate_that_does_not_verify(tmp_path: Path, ca: Ca, made: Any, w
 
 def test_a_certificate_of_another_ca(tmp_path: Path, ca: Ca) -> None:
     install(tmp_path, ca, ca.crl(), [identity(Ca("Other").client("alex"), "alex")])
-    with pytest.raises(Problem, match="is not the certificate with issuer and serial"):
-        look_at_trust(str(tmp_path), NOW)
+    with pytest.raises(MtlsError, match="is not the certificate with issuer and serial"):
+        trust_status(str(tmp_path), NOW)
 
 
 def test_more_certificates_than_one_command_takes(tmp_path: Path, ca: Ca) -> None:
     people = [identity(ca.client(f"p{number}"), f"p{number}") for number in range(205)]
     install(tmp_path, ca, ca.crl(), people)
-    found = look_at_trust(str(tmp_path), NOW)
+    found = trust_status(str(tmp_path), NOW)
     assert (len(found.people), found.problems) == (205, ())
     assert all(person.verified for person in found.people)
 
 
 def test_a_certificate_that_is_not_published_is_named(tmp_path: Path, ca: Ca) -> None:
     install(tmp_path, ca, ca.crl(), [identity(ca.client("alex"), "alex", whole=False)])
-    found = look_at_trust(str(tmp_path), NOW)
+    found = trust_status(str(tmp_path), NOW)
     assert (found.unverifiable, found.problems) == (("alex",), ())
     assert [person.verified for person in found.people] == [False]
 
 
 def test_a_crl_that_has_ended(tmp_path: Path, ca: Ca) -> None:
     install(tmp_path, ca, ca.crl(end=NOW - DAY), [identity(ca.client("alex"), "alex")])
-    with pytest.raises(Problem, match="CRL of CN=Root"):
-        look_at_trust(str(tmp_path), NOW)
+    with pytest.raises(MtlsError, match="CRL of CN=Root"):
+        trust_status(str(tmp_path), NOW)
 
 
 def test_a_crl_of_another_ca(tmp_path: Path, ca: Ca) -> None:
     install(tmp_path, ca, Ca("Root").crl(), [identity(ca.client("alex"), "alex")])
-    with pytest.raises(Problem, match="CRL"):
-        look_at_trust(str(tmp_path), NOW)
+    with pytest.raises(MtlsError, match="CRL"):
+        trust_status(str(tmp_path), NOW)
 
 
 def test_a_file_that_somebody_changed(tmp_path: Path, ca: Ca) -> None:
     install(tmp_path, ca, ca.crl(), [identity(ca.client("alex"), "alex")])
     path = tmp_path / "quietdoor" / "trust" / "denied.json"
     path.write_text(path.read_text() + "\n")
-    with pytest.raises(Problem, match=r"denied\.json does not have the digest"):
-        look_at_trust(str(tmp_path), NOW)
+    with pytest.raises(MtlsError, match=r"denied\.json does not have the digest"):
+        trust_status(str(tmp_path), NOW)
 
 
 def test_no_trust_at_all(tmp_path: Path) -> None:
-    with pytest.raises(Problem, match="no trust is installed on this host"):
-        look_at_trust(str(tmp_path), NOW)
+    with pytest.raises(MtlsError, match="no trust is installed on this host"):
+        trust_status(str(tmp_path), NOW)
 
 
 def test_a_crl_that_ends_soon(tmp_path: Path, ca: Ca) -> None:
     install(tmp_path, ca, ca.crl(end=NOW + DAY), [identity(ca.client("alex"), "alex")])
-    assert look_at_trust(str(tmp_path), NOW, DAY).problems == ()
-    [problem] = look_at_trust(str(tmp_path), NOW, 2 * DAY).problems
+    assert trust_status(str(tmp_path), NOW, DAY).problems == ()
+    [problem] = trust_status(str(tmp_path), NOW, 2 * DAY).problems
     assert problem.startswith("the CRL of CN=Root ends at ")

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.chain_verification import read_chain
 from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.trust_anchor import check_anchors, parse_anchor
 from ansible_collections.quietdoor.mtls.plugins.module_utils._x509.certificate_profiles import (
@@ -115,7 +115,7 @@ def test_foreign_root_is_refused_with_both_names(
 ) -> None:
     conf_path = install(tmp_path, pem(*installed), linked=linked)
     for replace_anchor in ("", OTHER.anchor[:-1] + "_", ROOT.anchor, "0" * 64):
-        with pytest.raises(Problem) as caught:
+        with pytest.raises(MtlsError) as caught:
             check_anchors(conf_path, pem(offered), replace_anchor, NOW)
         message = str(caught.value)
         assert all(ca.anchor in message for ca in (*installed, offered))
@@ -126,14 +126,14 @@ def test_foreign_root_is_refused_with_both_names(
 
 def test_known_issuing_key_below_a_foreign_root_is_refused(tmp_path: Path) -> None:
     conf_path = install(tmp_path, pem(ISSUING, ROOT))
-    with pytest.raises(Problem, match=r"The publication has the root CN=Other \(SHA-256 of its public key"):
+    with pytest.raises(MtlsError, match=r"The publication has the root CN=Other \(SHA-256 of its public key"):
         check_anchors(conf_path, pem(BELOW_OTHER, OTHER), ISSUING.anchor, NOW)
 
 
 @pytest.mark.parametrize("text", [None, "", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
 def test_damaged_installed_root_is_no_first_trust(tmp_path: Path, text: str | None) -> None:
     conf_path = install(tmp_path, text)
-    with pytest.raises(Problem, match="has no root that can be read"):
+    with pytest.raises(MtlsError, match="has no root that can be read"):
         check_anchors(conf_path, pem(OTHER), "", NOW)
     assert "by CN=Other" in check_anchors(conf_path, pem(OTHER), OTHER.anchor, NOW)
 
@@ -145,7 +145,7 @@ def test_replacement_is_accepted_by_the_exact_anchor_only(tmp_path: Path) -> Non
         f"trust_replace_anchor replaces CN=Root (SHA-256 of its public key {ROOT.anchor}) by CN=Other"
     )
     fingerprint = hashlib.sha256(OTHER.certificate.public_bytes(Encoding.DER)).hexdigest()
-    with pytest.raises(Problem, match="set trust_replace_anchor"):
+    with pytest.raises(MtlsError, match="set trust_replace_anchor"):
         check_anchors(conf_path, pem(OTHER), fingerprint, NOW)
 
 
@@ -157,5 +157,5 @@ def test_anchor_may_be_written_with_colons_and_in_upper_case() -> None:
 
 @pytest.mark.parametrize("text", ["yes", "*", "ab" * 31, "ab" * 33, "gg" * 32])
 def test_what_is_not_a_digest_is_refused(text: str) -> None:
-    with pytest.raises(Problem, match=r"trust_replace_anchor: .* is not the SHA-256 of a public key"):
+    with pytest.raises(MtlsError, match=r"trust_replace_anchor: .* is not the SHA-256 of a public key"):
         parse_anchor(text, "trust_replace_anchor")

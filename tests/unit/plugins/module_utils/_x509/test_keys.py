@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._x509 import keys
 from ansible_collections.quietdoor.mtls.plugins.module_utils._x509.keys import KeySpec
 from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -58,7 +58,7 @@ def test_two_encryptions_of_one_key_share_neither_salt_nor_iv() -> None:
 
 
 def problem(path: str, passphrase: bytes | None) -> str:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(MtlsError) as caught:
         keys.load_private(path, passphrase)
     message = str(caught.value)
     assert path in message
@@ -113,7 +113,7 @@ def test_keys_that_openssl_encrypted_open(options: list[str], tmp_path: Path, op
 
 @pytest.mark.parametrize("passphrase", ["", "a\nb", "a\x00", "tab\t", "\x7f", "x" * 1024, "é" * 512, "\ud800"])
 def test_passphrases_that_openssl_could_not_be_given_are_refused(passphrase: str) -> None:
-    with pytest.raises(Problem, match="passphrase") as caught:
+    with pytest.raises(MtlsError, match="passphrase") as caught:
         keys.check_passphrase(passphrase)
     assert len(str(caught.value)) < 300
     assert "xxx" not in str(caught.value)
@@ -145,5 +145,5 @@ def test_what_options_leave_out_is_filled_in(options: dict[str, Any], spec: KeyS
     "options", [{"type": "rsa", "size": None, "curve": "P-256"}, {"type": "ecdsa", "size": 2048, "curve": None}]
 )
 def test_options_that_do_not_fit_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(Problem, match="key: "):
+    with pytest.raises(MtlsError, match="key: "):
         keys.complete_spec(**options, default_size=4096)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._x509 import names
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -105,7 +105,7 @@ def test_client_names_that_are_good(name: str) -> None:
      "\u0430lex", "\uff41lex", "a$b", "é", "\ud800"],
 )  # fmt: skip
 def test_client_names_that_are_refused_in_few_printable_words(name: str) -> None:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(MtlsError) as caught:
         names.check_client_name(name)
     message = str(caught.value)
     assert "name" in message
@@ -118,7 +118,7 @@ def test_client_names_that_are_refused_in_few_printable_words(name: str) -> None
 def test_whatever_passes_as_a_client_name_is_safe_in_a_file_name_and_in_nginx(text: str) -> None:
     try:
         names.check_client_name(text)
-    except Problem:
+    except MtlsError:
         return
     assert set(text) <= set(string.ascii_letters + string.digits + "._@+-")
     assert text[0] not in ".-"
@@ -141,7 +141,7 @@ def test_addresses_that_are_good(email: str) -> None:
      f"a@{'x' * 64}.org", f"a@{'.'.join(['x' * 60] * 5)}", "a" * 10_000, "a@b\x00.org", "a\u202e@b.org"],
 )  # fmt: skip
 def test_addresses_that_are_refused(email: str) -> None:
-    with pytest.raises(Problem, match="alex") as caught:
+    with pytest.raises(MtlsError, match="alex") as caught:
         names.check_email(email, "alex")
     assert len(str(caught.value)) < 400
     assert str(caught.value).isprintable()
@@ -151,7 +151,7 @@ def test_addresses_that_are_refused(email: str) -> None:
 def test_every_address_that_passes_fits_a_certificate_exactly(email: str) -> None:
     try:
         names.check_email(email, "alex")
-    except Problem:
+    except MtlsError:
         return
     assert x509.RFC822Name(email).value == email
 
@@ -163,7 +163,7 @@ def test_roles_that_are_good(role: str) -> None:
 
 @pytest.mark.parametrize("role", ["", "a,b", "a b", "admin\n", 'a"', "x" * 65, "$x", "ädmin", "\x00"])
 def test_roles_that_are_refused(role: str) -> None:
-    with pytest.raises(Problem, match="client alex: role"):
+    with pytest.raises(MtlsError, match="client alex: role"):
         names.check_role(role, "alex")
 
 
@@ -181,7 +181,7 @@ def test_subject_texts_that_are_good(text: str) -> None:
      "x" * 10_000, "\ue000", "\ud800", "line\u2028end", "\ufeffbom", "tag\U000e0041", "vs\ufe0f", "\u034fcgj"],
 )  # fmt: skip
 def test_subject_texts_that_are_refused(text: str) -> None:
-    with pytest.raises(Problem, match="common_name") as caught:
+    with pytest.raises(MtlsError, match="common_name") as caught:
         names.check_subject_text(text, "common_name")
     assert len(str(caught.value)) < 400
     assert str(caught.value).isprintable()
@@ -192,7 +192,7 @@ def test_subject_texts_that_are_refused(text: str) -> None:
 def test_a_subject_text_that_passes_round_trips_through_a_certificate(text: str, tmp_path: Path) -> None:
     try:
         names.check_subject_text(text, "common_name")
-    except Problem:
+    except MtlsError:
         return
     subject = certificate(names.build_name(text, text), tmp_path / "one.pem")
     assert [attribute.value for attribute in subject] == [text, text]
@@ -205,5 +205,5 @@ def test_countries(country: str) -> None:
 
 @pytest.mark.parametrize("country", ["", "de", "DEU", "D", "Ä1", "DE\n"])
 def test_countries_that_are_refused(country: str) -> None:
-    with pytest.raises(Problem, match="country"):
+    with pytest.raises(MtlsError, match="country"):
         names.check_country(country)

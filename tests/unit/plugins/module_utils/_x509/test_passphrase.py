@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import Problem
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._x509 import keys
 
 OLD, NEW = b"old passphrase", "neue Losung ñ".encode()
@@ -54,7 +54,7 @@ def test_the_same_key_gets_the_new_passphrase(form: str, door: Any, client: Any,
     key = keys.load_private(str(key_file(door)), NEW)
     assert key.public_key() == door.authority.certificate.public_key()
     for passphrase in (OLD, None):
-        with pytest.raises(Problem):
+        with pytest.raises(MtlsError):
             keys.load_private(str(key_file(door)), passphrase)
 
     for check_mode in (True, False):
@@ -66,7 +66,7 @@ def test_the_same_key_gets_the_new_passphrase(form: str, door: Any, client: Any,
 
 def test_a_key_without_encryption_needs_an_empty_previous_one(door: Any) -> None:
     changing = replace(door, passphrase=NEW)
-    with pytest.raises(Problem, match="is not encrypted, but a passphrase was given"):
+    with pytest.raises(MtlsError, match="is not encrypted, but a passphrase was given"):
         changing.create()
     assert changing.create(previous_passphrase=b"").changes
     assert changing.create(previous_passphrase=b"").changes == []
@@ -88,7 +88,7 @@ def test_wrong_ones_are_explained_and_change_nothing(
     empty_door.passphrase = OLD
     empty_door.create()
     before = empty_door.digest()
-    with pytest.raises(Problem, match=says) as caught:
+    with pytest.raises(MtlsError, match=says) as caught:
         replace(empty_door, passphrase=passphrase).create(previous_passphrase=previous, check_mode=check_mode)
     assert empty_door.digest() == before
     assert "old passphrase" not in str(caught.value)
@@ -98,7 +98,7 @@ def test_wrong_ones_are_explained_and_change_nothing(
 def test_a_key_of_another_certificate_is_not_encrypted(door: Any) -> None:
     key_file(door).write_bytes(keys.private_pem(keys.generate(keys.KeySpec("ecdsa", curve="P-256")), OLD))
     before = door.digest()
-    with pytest.raises(Problem, match="is not the key of"):
+    with pytest.raises(MtlsError, match="is not the key of"):
         replace(door, passphrase=NEW).create(previous_passphrase=OLD)
     assert door.digest() == before
 
@@ -109,7 +109,7 @@ def test_a_damaged_key_is_never_made_again(cut: int, empty_door: Any) -> None:
     empty_door.create()
     key_file(empty_door).write_bytes(key_file(empty_door).read_bytes()[:cut])
     before = empty_door.digest()
-    with pytest.raises(Problem):
+    with pytest.raises(MtlsError):
         replace(empty_door, passphrase=NEW).create(previous_passphrase=OLD)
     assert empty_door.digest() == before
 
