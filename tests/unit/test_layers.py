@@ -143,23 +143,23 @@ def test_every_form_of_import_is_seen(tmp_path: Path) -> None:
     (tmp_path / "_nginx" / "deep").mkdir(parents=True)
     for path, text in {
         "_nginx/__init__.py": "",
-        "_nginx/a.py": "def late():\n    from . import b\nfrom .._pki.c import x\nimport os.path, yaml.nodes as n\n",
+        "_nginx/a.py": "def late():\n    from . import b\nfrom .._trust.c import x\nimport os.path, yaml.nodes as n\n",
         "_nginx/b.py": "if TYPE_CHECKING:\n    from .a import A\nfrom ansible.errors import E\nfrom .deep.d import D\n",
         "_nginx/deep/__init__.py": "",
-        "_nginx/deep/d.py": "from ... import _pki\nfrom ..a import x\nfrom ..._pki import c, name\nfrom . import d\n",
-        "_pki/__init__.py": "from .c import x\n",
-        "_pki/c.py": "",
+        "_nginx/deep/d.py": "from ... import _trust\nfrom ..a import x\nfrom ..._trust import c, name\nfrom . import d\n",
+        "_trust/__init__.py": "from .c import x\n",
+        "_trust/c.py": "",
     }.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(text)
     imports = imports_of(tmp_path)
     assert imports == {
         "_nginx": set(),
-        "_nginx.a": {"_nginx.b", "_pki.c", "os", "yaml"},
+        "_nginx.a": {"_nginx.b", "_trust.c", "os", "yaml"},
         "_nginx.b": {"_nginx.a", "ansible", "_nginx.deep.d"},
         "_nginx.deep": set(),
-        "_nginx.deep.d": {"_pki", "_nginx.a", "_pki.c", "_nginx.deep.d"},
-        "_pki": {"_pki.c"},
-        "_pki.c": set(),
+        "_nginx.deep.d": {"_trust", "_nginx.a", "_trust.c", "_nginx.deep.d"},
+        "_trust": {"_trust.c"},
+        "_trust.c": set(),
     }
     assert circles_in(imports) == [{"_nginx.a", "_nginx.b", "_nginx.deep.d"}]

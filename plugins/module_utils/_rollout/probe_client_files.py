@@ -12,6 +12,7 @@ from typing import Any
 
 from .._common.certificate_fields import read_certificate
 from .._common.errors import MtlsError
+from .._common.files import opened
 
 _FIRST = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -31,7 +32,7 @@ def read_probe_client_files(certificate: str, key: str) -> dict[str, Any]:
 
 
 def _serial(path: str) -> str:
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with opened(path, encoding="utf-8", errors="replace") as file:
         first = _FIRST.search(file.read())
     try:
         if first:

@@ -15,6 +15,7 @@ import re
 from typing import TYPE_CHECKING
 
 from .._common.errors import MtlsError, shown
+from .._common.files import opened
 from .._deploy.generation_store import GenerationStore
 from .chain_verification import read_chain, read_installed_chain
 
@@ -76,7 +77,7 @@ def _installed_chain(conf_path: str) -> str | None:
     if generation is None or not os.path.isdir(shelf.directory(generation)):
         return None
     try:
-        with open(os.path.join(shelf.directory(generation), "ca.pem"), encoding="ascii", errors="replace") as file:
+        with opened(os.path.join(shelf.directory(generation), "ca.pem"), encoding="ascii", errors="replace") as file:
             return file.read()
     except FileNotFoundError:
         return ""

@@ -363,7 +363,7 @@ def test_an_error_of_another_file_keeps_its_name(tmp_path: Path) -> None:
 
 
 UNNAMED = {"open", "fdopen", "read", "write", "pread", "pwrite", "close", "fsync", "ftruncate", "fchmod"}
-PIPES = {"workers.py": {"read", "write", "close"}, "revert.py": {"read", "write", "close", "open", "fdopen"}}
+PIPES = {"process_pool.py": {"read", "write", "close"}, "auto_revert.py": {"read", "write", "close", "open", "fdopen"}}
 
 
 def test_files_are_opened_in_one_place_alone() -> None:

@@ -21,69 +21,77 @@ if TYPE_CHECKING:
 
 # They run as root on web hosts: a new member is a decision, not an accident.
 MEMBERS = {
-    "puller": [
-        "_ansible/__init__.py",
+    ("_trust", "pull_program"): [
+        "_common/__init__.py",
+        "_common/certificate_fields.py",
+        "_common/commands.py",
         "_common/durations.py",
         "_common/errors.py",
         "_common/files.py",
+        "_common/system_errors.py",
+        "_common/zipapp_builder.py",
+        "_contracts/__init__.py",
+        "_contracts/gate_manifest.py",
+        "_contracts/publication_format.py",
+        "_contracts/status_protocol.py",
+        "_deploy/__init__.py",
+        "_deploy/entry_point.py",
+        "_deploy/generation_store.py",
+        "_deploy/live_generation.py",
+        "_deploy/module_options.py",
+        "_deploy/switch.py",
+        "_deploy/worker_shutdown.py",
         "_nginx/__init__.py",
-        "_gate/armed_state.py",
-        "_gate/arm.py",
-        "_common/certificate_fields.py",
-        "_trust/chain_verification.py",
+        "_nginx/build_info.py",
+        "_nginx/config_lexer.py",
+        "_nginx/config_model.py",
         "_nginx/config_parser.py",
-        "_deploy/deadline.py",
+        "_nginx/config_sandbox.py",
+        "_nginx/nginx.py",
+        "_nginx/port_check.py",
+        "_nginx/quoting.py",
+        "_trust/__init__.py",
+        "_trust/chain_verification.py",
+        "_trust/deny_list.py",
         "_trust/edge_certificate_maps.py",
         "_trust/edge_maps.py",
-        "_audit/other_servers.py",
         "_trust/https_fetch.py",
-        "_audit/findings.py",
-        "_gate/apply.py",
-        "_deploy/live_generation.py",
-        "_audit/snippet_server.py",
-        "_deploy/module_options.py",
-        "_audit/snippet_locations.py",
-        "_deploy/entry_point.py",
-        "_nginx/port_check.py",
-        "_common/zipapp_builder.py",
+        "_trust/identity_maps.py",
+        "_trust/install.py",
         "_trust/publication_reader.py",
         "_trust/pull.py",
         "_trust/pull_program.py",
-        "_nginx/quoting.py",
-        "_gate/history.py",
-        "_gate/auto_revert.py",
-        "_trust/deny_list.py",
-        "_nginx/config_sandbox.py",
-        "_nginx/nginx.py",
-        "_deploy/generation_store.py",
-        "_deploy/worker_shutdown.py",
-        "_audit/audit.py",
-        "_deploy/switch.py",
-        "_gate/revert_timer.py",
-        "_trust/install.py",
-        "_trust/identity_maps.py",
-        "_nginx/build_info.py",
+        "_trust/trust_anchor.py",
     ],
-    "revert": [
-        "_ansible/__init__.py",
+    ("_gate", "auto_revert"): [
+        "_common/__init__.py",
+        "_common/commands.py",
         "_common/durations.py",
         "_common/errors.py",
         "_common/files.py",
-        "_nginx/__init__.py",
-        "_gate/armed_state.py",
-        "_nginx/config_parser.py",
+        "_common/system_errors.py",
+        "_contracts/__init__.py",
+        "_contracts/gate_manifest.py",
+        "_contracts/status_protocol.py",
+        "_deploy/__init__.py",
         "_deploy/deadline.py",
+        "_deploy/entry_point.py",
+        "_deploy/generation_store.py",
         "_deploy/live_generation.py",
         "_deploy/module_options.py",
-        "_deploy/entry_point.py",
-        "_nginx/quoting.py",
-        "_gate/history.py",
+        "_gate/__init__.py",
+        "_gate/armed_state.py",
         "_gate/auto_revert.py",
+        "_gate/history.py",
+        "_gate/revert_timer.py",
+        "_nginx/__init__.py",
+        "_nginx/build_info.py",
+        "_nginx/config_lexer.py",
+        "_nginx/config_model.py",
+        "_nginx/config_parser.py",
         "_nginx/config_sandbox.py",
         "_nginx/nginx.py",
-        "_deploy/generation_store.py",
-        "_gate/revert_timer.py",
-        "_nginx/build_info.py",
+        "_nginx/quoting.py",
     ],
 }
 
@@ -100,18 +108,28 @@ def run(program: bytes, path: Path, *arguments: str) -> subprocess.CompletedProc
     return subprocess.run(argv, capture_output=True, text=True, check=False, cwd=path.parent)
 
 
-@pytest.mark.parametrize("module", MEMBERS)
-def test_program_contains_exactly_the_listed_members(module: str) -> None:
+@pytest.mark.parametrize("start", MEMBERS, ids=".".join)
+def test_program_contains_exactly_the_listed_members(start: tuple[str, str]) -> None:
     always = ["__main__.py", "quietdoor/__init__.py"]
-    assert members(build_program("_nginx", module)) == always + [f"quietdoor/{path}" for path in MEMBERS[module]]
+    assert members(build_program(*start)) == always + [f"quietdoor/{path}" for path in MEMBERS[start]]
+
+
+def test_pull_program_contains_no_transaction_engine_of_the_gate() -> None:
+    packages = {name.split("/")[1] for name in members(build_program("_trust", "pull_program")) if name.count("/") > 1}
+    assert packages == {"_common", "_contracts", "_deploy", "_nginx", "_trust"}
 
 
 @pytest.mark.parametrize(
-    ("module", "arguments", "code", "output"),
-    [("puller", ["none.json"], 1, "The settings cannot be read"), ("revert", ["act", "none.json"], 0, "")],
+    ("start", "arguments", "code", "output"),
+    [
+        (("_trust", "pull_program"), ["none.json"], 1, "The settings cannot be read"),
+        (("_gate", "auto_revert"), ["act", "none.json"], 0, ""),
+    ],
 )
-def test_program_runs_isolated(tmp_path: Path, module: str, arguments: list[str], code: int, output: str) -> None:
-    done = run(build_program("_nginx", module), tmp_path / "program.pyz", *arguments)
+def test_program_runs_isolated(
+    tmp_path: Path, start: tuple[str, str], arguments: list[str], code: int, output: str
+) -> None:
+    done = run(build_program(*start), tmp_path / "program.pyz", *arguments)
     assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
     assert output in done.stderr
 
