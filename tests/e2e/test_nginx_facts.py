@@ -817,7 +817,7 @@ GUARDED = {
     "a_crl_file_that_is_none": ["e2e/test_pull.py::test_an_ended_and_a_damaged_crl"],
     "from 1.27.4 a CRL may be cached by its file's identity": [
         "e2e/test_transaction.py::test_only_the_newest_are_kept",
-        "unit/plugins/module_utils/_ansible/test_files.py::test_a_link_is_replaced_in_one_step",
+        "unit/plugins/module_utils/_common/test_files.py::test_a_link_is_replaced_in_one_step",
     ],
     "a_shared_session_cache": ["e2e/test_witness.py::test_a_shared_session_cache_is_found_out"],
     "a_ticket_key_file": ["e2e/test_witness.py::test_a_fixed_ticket_key_is_found_out"],

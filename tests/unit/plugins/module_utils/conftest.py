@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the tests of _pki share: an authority on disk, a roster, and the real openssl command as a judge."""
+"""Provide what tests of the authority share: an authority on disk, a roster, and the real openssl command as a judge."""
 
 from __future__ import annotations
 

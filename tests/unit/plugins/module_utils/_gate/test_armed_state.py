@@ -113,7 +113,7 @@ class TestProgram:
         program.write_bytes(build_program("_gate", "auto_revert"))
         assert build_program("_gate", "auto_revert") == program.read_bytes()
         code = (
-            f"import sys; sys.path.insert(0, {str(program)!r}); import quietdoor._nginx.revert; "
+            f"import sys; sys.path.insert(0, {str(program)!r}); import quietdoor._gate.auto_revert; "
             "print(*sorted(name for name in sys.modules if name.startswith(('quietdoor', 'ansible'))))"
         )
         argv = [sys.executable, "-I", "-c", code]
@@ -121,7 +121,7 @@ class TestProgram:
         loaded = {f"{name.replace('.', '/')}.py" for name in done.stdout.split() if name.count(".") == 2}
         held = {name for name in zipfile.ZipFile(io.BytesIO(program.read_bytes())).namelist() if name.count("/") == 2}
         assert {name for name in held if not name.endswith("__init__.py")} == loaded
-        assert "ansible" not in done.stdout.replace("_ansible", "")
+        assert "ansible" not in done.stdout.replace("_common", "")
 
     def test_it_says_that_nobody_runs_it_by_hand(self, tmp_path: Path) -> None:
         program = tmp_path / "revert.pyz"

@@ -29,14 +29,14 @@ def test_it_runs_alone_and_holds_what_it_loads_and_nothing_of_ansible(tmp_path: 
     program = tmp_path / "pull.pyz"
     program.write_bytes(build_program())
     code = (
-        f"import sys; sys.path.insert(0, {str(program)!r}); import quietdoor._nginx.puller; "
+        f"import sys; sys.path.insert(0, {str(program)!r}); import quietdoor._trust.pull_program; "
         "print(*sorted(name for name in sys.modules if name.startswith(('quietdoor', 'ansible'))))"
     )
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     loaded = {f"{name.replace('.', '/')}.py" for name in done.stdout.split() if name.count(".") == 2}
     held = {name for name in zipfile.ZipFile(io.BytesIO(program.read_bytes())).namelist() if name.count("/") == 2}
     assert {name for name in held if not name.endswith("__init__.py")} == loaded
-    assert "ansible" not in done.stdout.replace("_ansible", "")
+    assert "ansible" not in done.stdout.replace("_common", "")
 
 
 def test_without_settings_it_says_so(tmp_path: Path) -> None:
