@@ -397,7 +397,7 @@ def test_a_revocation_by_trust_alone_is_effective_at_once_for_old_sessions_too(w
     [
         r"    if \(\$quietdoor_verdict != cert\) \{\n        return 403;\n    \}\n",
         r"    auth_request /\.well-known/quietdoor/verdict;\n",
-        r"    if \(\$quietdoor_sni = 0\) \{\n        return 403;\n    \}\n    if",
+        r"    if \(\$quietdoor_sni != 1\) \{\n        return 403;\n    \}\n    if",
         r"ssl_verify_client on;",
     ],
 )

@@ -60,7 +60,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rendered]:
 DOOR, SHOP, LIMITS = ("sites/door.conf", "sites/shop.conf", "sites/limits.conf")
 REWRITE = Change(
     DOOR,
-    r"    if \(\$quietdoor_sni = 0\) \{\n        return 403;\n    \}\n    if \(\S+ != cert\) \{\n        return 403;\n    \}",
+    r"    if \(\$quietdoor_sni != 1\) \{\n        return 403;\n    \}\n    if \(\S+ != cert\) \{\n        return 403;\n    \}",
 )
 ACCESS = Change(DOOR, r"auth_request /\.well-known/quietdoor/verdict;")
 VERIFY = Change(DOOR, r"ssl_verify_client on;", "ssl_verify_client optional_no_ca;")

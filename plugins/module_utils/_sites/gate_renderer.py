@@ -10,8 +10,6 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import jinja2
-
 from .._common.errors import MtlsError
 from .._contracts.log_format import LOG_FORMATS
 from .._nginx.quoting import quote
@@ -21,6 +19,11 @@ from .shared_upstreams import shared_upstreams
 from .site_context import site_context
 from .template_context import describe_site, manifest_of
 from .upstream_context import decision_context, location_context, reproxy_context, upstream_context
+
+try:
+    import jinja2
+except ImportError:  # only the control node renders, where ansible-core requires it
+    pass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
