@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The little of DER (X.690) that is written and read by hand."""
+"""Encode DER values and iterate over them (X.690)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def encode(tag: int, *contents: bytes) -> bytes:
 
 
 def values(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield start, start of the contents, and end of every value in ``data[start:end]``, which is known to be DER."""
+    """Yield start, start of the contents, and end of every value in ``data[start:end]``, which must be valid DER."""
     while start < end:
         size, contents = data[start + 1], start + 2
         if size >= 0x80:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run external commands with a time limit and return what they printed."""
+"""Run external commands with a time limit and return their output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-# A login over SSH often lacks these, and nginx lives in one of them.
+# PATH of an SSH session often lacks these directories, and nginx is installed in one of them.
 _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
@@ -30,7 +30,7 @@ SHOWN_LINES = 6
 
 @dataclass(frozen=True)
 class Done:
-    """A command that ended."""
+    """The result of a command: its exit code and its output."""
 
     code: int
     out: str
@@ -38,20 +38,20 @@ class Done:
 
     @property
     def words(self) -> str:
-        """The last lines that it said, in one line."""
+        """The last lines of its output, joined to one line."""
         lines = [line.strip() for line in (self.err or self.out).splitlines() if line.strip()]
-        return " / ".join(lines[-SHOWN_LINES:]) or f"nothing (exit code {self.code})"
+        return " / ".join(lines[-SHOWN_LINES:]) or f"no output (exit code {self.code})"
 
 
 def find_command(name: str) -> str | None:
-    """Return the path of a command, looked for in PATH and in the sbin directories."""
+    """Return the path of a command in PATH or the sbin directories, None if there is none."""
     return shutil.which(name, path=_search_path())
 
 
 def run_command(argv: Sequence[str], stdin: bytes | None = None) -> Done:
-    """Run a command in the C locale and return what it said, whatever its exit code.
+    """Run a command in the C locale and return its output, whatever its exit code.
 
-    :raises MtlsError: if it cannot be started, or does not end in two minutes.
+    :raises MtlsError: if it is not installed, or does not end within two minutes.
     """
     environment = {**os.environ, "LC_ALL": "C", "PATH": _search_path()}
     program = find_command(argv[0])
@@ -78,4 +78,5 @@ def _search_path() -> str:
 
 
 def decoded(data: bytes) -> str:
+    """Return output as text; bytes that are not UTF-8 become surrogates."""
     return data.decode("utf-8", "surrogateescape")

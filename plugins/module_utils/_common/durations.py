@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Durations as people write them in an inventory: ``90d``, ``12h``, ``2w``."""
+"""Parse durations such as ``90d``, ``12h`` and ``2w``."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _LONGEST = timedelta(days=100 * 366)
 
 
 def parse_duration(text: str, option: str) -> timedelta:
-    """Return the duration that ``text`` names: a whole number followed by one of s, m, h, d, w.
+    """Return the duration that ``text`` specifies: a whole number followed by one of s, m, h, d, w.
 
     :param text: for example ``90d`` or ``12h``; not negative, at most a hundred years.
     :param option: the name of the option, for the error.
-    :raises MtlsError: if the text is no duration.
+    :raises MtlsError: if the text is not a valid duration.
     """
     match = _DURATION.fullmatch(str(text).strip())
     length = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None

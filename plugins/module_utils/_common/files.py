@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one way this collection writes files: whole or not at all, and never two writers at once."""
+"""Write files atomically, and lock them against concurrent runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .errors import MtlsError
 
 try:
     import ctypes
-except ImportError:  # a Python without libffi; files are then synced one by one
+except ImportError:  # Python was built without libffi: files are synced one by one
     ctypes = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
@@ -33,15 +33,15 @@ PRIVATE_FILE = 0o600
 PUBLIC_FILE = 0o644
 
 _TEMPORARY_PREFIX = ".quietdoor-tmp-"
-# From this many files on, one wait for the whole file system is shorter than one for each.
-_MANY = 32
-# A lock that nobody holds. It is not empty: on a full disk, the next holder overwrites the block that the file has.
+# From this number of files on, one sync of the file system takes less time than one for each file.
+_SYNCFS_THRESHOLD = 32
+# The content of a released lock. It is not empty, so that the next holder needs no new block on a full disk.
 _RELEASED = b"\n"
 
 
 @dataclass(frozen=True)
 class NewFile:
-    """A file to write; ``mode`` are its permission bits."""
+    """A file to write; ``mode`` is its permission bits."""
 
     path: str
     data: bytes = field(repr=False)
@@ -62,40 +62,40 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def naming(path: str) -> Iterator[None]:
-    """Let every system error of the block name ``path``: calls on file descriptors name no file, others a temporary one."""
+    """Set ``path`` in every system error of the block. Calls on descriptors name no file, others a temporary one."""
     try:
         yield
     except OSError as error:
-        raise _named(error, path) from error
+        raise _with_path(error, path) from error
 
 
 @contextlib.contextmanager
-def _naming_unnamed(path: str) -> Iterator[None]:
-    """Let the system errors of the block that name no file, or a temporary one, name ``path``. Others stay as they are."""
+def _naming_if_unnamed(path: str) -> Iterator[None]:
+    """Set ``path`` in system errors of the block that name no file or a temporary one. Keep the path of all others."""
     try:
         yield
     except OSError as error:
         name = error.filename
         if isinstance(name, str) and not is_leftover(os.path.basename(name)):
             raise
-        raise _named(error, path) from error
+        raise _with_path(error, path) from error
 
 
 @contextlib.contextmanager
 def created(path: str, mode: int) -> Iterator[BinaryIO]:
-    """Make a file that must not exist, not even as a link, and open it for writing. It is not synced.
+    """Create a file that must not exist yet, not even as a link, and open it for writing. Do not sync it.
 
-    :param mode: permission bits of the file; until it has them, only its owner may open it.
+    :param mode: permission bits of the file; until they are set, only its owner can open it.
     :raises OSError: with ``path`` as its file name.
     """
     with naming(path):
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE)
-    with _naming_unnamed(path), os.fdopen(handle, "wb") as file:
+    with _naming_if_unnamed(path), os.fdopen(handle, "wb") as file:
         os.fchmod(handle, mode)
         yield file
 
 
-def _named(error: OSError, path: str) -> OSError:
+def _with_path(error: OSError, path: str) -> OSError:
     return OSError(error.errno or errno.EIO, error.strerror or str(error), path)
 
 
@@ -116,16 +116,16 @@ def opened(
 
 @contextlib.contextmanager
 def opened(path: str, mode: str = "r", **options: Any) -> Iterator[Any]:
-    """Open a file as open() does. Errors of reading, writing and closing it name it too, those of open() alone do not.
+    """Open a file as open() does, and set ``path`` in errors of reading, writing and closing, too.
 
     :raises OSError: with ``path`` as its file name.
     """
-    with _naming_unnamed(path), open(path, mode, **options) as file:
+    with _naming_if_unnamed(path), open(path, mode, **options) as file:
         yield file
 
 
 def sync_directory(path: str) -> None:
-    """Make the names in directory ``path`` survive a power cut (POSIX fsync on the directory)."""
+    """Sync directory ``path``, so that its entries survive a power failure (POSIX fsync)."""
     with naming(path):
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -135,11 +135,11 @@ def sync_directory(path: str) -> None:
 
 
 def read_file(path: str, limit: int = 1 << 20) -> bytes:
-    """Return what is in the plain file ``path``. A pipe or a device is not read: it might keep us waiting, or never end.
+    """Return the contents of the plain file ``path``. Pipes and devices are rejected, since reading them may never end.
 
-    :param limit: the most bytes that can make sense there.
-    :raises OSError: if it cannot be read.
-    :raises MtlsError: if it is no plain file, or larger.
+    :param limit: the maximum size in bytes.
+    :raises OSError: if the file cannot be read.
+    :raises MtlsError: if it is not a plain file, or larger than the limit.
     """
     with naming(path):
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -149,7 +149,7 @@ def read_file(path: str, limit: int = 1 << 20) -> bytes:
                 raise MtlsError(f"{path} is not a plain file", "Move it out of the way, or restore it from the backup")
             if found.st_size > limit:
                 raise MtlsError(
-                    f"{path} has {found.st_size} bytes, more than such a file ever has", "Restore it from the backup"
+                    f"{path} has {found.st_size} bytes, more than the limit of {limit}", "Restore it from the backup"
                 )
             with os.fdopen(handle, "rb", closefd=False) as file:
                 return file.read(limit)
@@ -159,16 +159,16 @@ def read_file(path: str, limit: int = 1 << 20) -> bytes:
 
 @contextlib.contextmanager
 def writing(path: str, mode: int) -> Iterator[BinaryIO]:
-    """Hand out a file to write; when the block ends well, it stands at ``path``, whole and on disk, in one step.
+    """Open a temporary file for writing; if the block succeeds, sync it and rename it to ``path``.
 
-    :param mode: permission bits of the file; it never exists with any others.
-    :raises OSError: if the file cannot be written; the old one is then as it was. It names the file, not the temporary one.
+    :param mode: permission bits of the file; it never exists with other ones.
+    :raises OSError: if the file cannot be written; the old one is then unchanged. It names ``path``, not the temporary file.
     """
     directory = os.path.dirname(path) or "."
     with naming(path):
         handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=directory)
     try:
-        with _naming_unnamed(path), os.fdopen(handle, "wb") as file:
+        with _naming_if_unnamed(path), os.fdopen(handle, "wb") as file:
             os.fchmod(file.fileno(), mode)
             yield file
             file.flush()
@@ -183,20 +183,20 @@ def writing(path: str, mode: int) -> Iterator[BinaryIO]:
 
 
 def write_atomic(path: str, data: bytes, mode: int) -> None:
-    """Write ``data`` to ``path`` so that a reader, or a kill at any moment, sees the old file or the new one.
+    """Write ``data`` to ``path``. A reader sees the old file or the new one, and a kill leaves one of them.
 
-    :param mode: permission bits of the file; it never exists with any others.
-    :raises OSError: if the file cannot be written; the old one is then as it was.
+    :param mode: permission bits of the file; it never exists with other ones.
+    :raises OSError: if the file cannot be written; the old one is then unchanged.
     """
     put_all([NewFile(path, data, mode)])
 
 
 def rewrite_atomic(path: str, data: bytes, mode: int) -> None:
-    """Write a file that may be somebody else's too as ``write_atomic`` does, through a link, and with the mode that it has.
+    """Write a file that another program may own, too: as ``write_atomic``, but follow links and keep the mode of the file.
 
-    A link that leads to nothing is replaced: what it names can be anywhere.
+    A dangling link is replaced, because its target could be any path.
 
-    :param mode: permission bits where there is no such file yet.
+    :param mode: permission bits if the file does not exist yet.
     """
     real = os.path.realpath(path) if os.path.exists(path) else path
     with contextlib.suppress(FileNotFoundError):
@@ -205,25 +205,25 @@ def rewrite_atomic(path: str, data: bytes, mode: int) -> None:
 
 
 def link_atomic(target: str, path: str) -> None:
-    """Make ``path`` a symbolic link to ``target``, replacing what stands there in one step."""
+    """Make ``path`` a symbolic link to ``target``, replacing an existing file or link in one step."""
     put_all([NewLink(path, target)])
 
 
 def put_all(entries: Sequence[Entry]) -> None:
-    """Write files and links as ``write_atomic`` and ``link_atomic`` do, but wait for the disk only twice for all of them.
+    """Write files and links as ``write_atomic`` and ``link_atomic`` do, but sync them together.
 
-    Everything is written beside its place and is on disk before the first of them takes its place; they take it in the order
-    given, and that is on disk when this returns. A kill in between leaves the first so many new and the others old.
+    All entries are written under temporary names and synced first. Then they are renamed in the given order, and the directories
+    are synced. A kill in between leaves the first entries new and the others old.
 
-    :raises OSError: if one cannot be written; nothing has then changed, unless it was a rename that failed. It names the file
-        that was to be written, not the temporary one.
+    :raises OSError: if an entry cannot be written; nothing has changed then, unless a rename failed. It names the path of the
+        entry, not the temporary file.
     """
     temporary: list[str] = []
     try:
         for entry in entries:
             with naming(entry.path):
                 _write_beside(entry, temporary)
-        _sync({path: entry.path for path, entry in zip(temporary, entries) if isinstance(entry, NewFile)})
+        _sync_paths({path: entry.path for path, entry in zip(temporary, entries) if isinstance(entry, NewFile)})
         for path, entry in zip(temporary, entries):
             with naming(entry.path):
                 os.rename(path, entry.path)
@@ -233,11 +233,11 @@ def put_all(entries: Sequence[Entry]) -> None:
                 os.unlink(path)
         raise
     directories = [os.path.dirname(entry.path) or "." for entry in entries]
-    _sync(dict(zip(directories, directories)))
+    _sync_paths(dict(zip(directories, directories)))
 
 
 def _write_beside(entry: Entry, temporary: list[str]) -> None:
-    """Write ``entry`` under a temporary name in its directory, and note that name as soon as it is taken."""
+    """Write ``entry`` under a temporary name in its directory, and append that name to ``temporary`` as soon as it exists."""
     directory, name = os.path.split(entry.path)
     if isinstance(entry, NewLink):
         path = os.path.join(directory, f"{_TEMPORARY_PREFIX}{os.getpid()}-{name}")
@@ -253,14 +253,14 @@ def _write_beside(entry: Entry, temporary: list[str]) -> None:
         file.write(entry.data)
 
 
-def _sync(names: dict[str, str]) -> None:
-    """Make files or directories survive a power cut.
+def _sync_paths(names: dict[str, str]) -> None:
+    """Sync files or directories, so that they survive a power failure.
 
-    :param names: path -> what errors are to call it.
-    :raises OSError: if the disk could not take them.
+    :param names: path -> the path that errors name.
+    :raises OSError: if they cannot be synced.
     """
-    syncfs = _syncfs() if len(names) >= _MANY else None
-    for path in _one_per_file_system(names) if syncfs else names:
+    syncfs = _load_syncfs() if len(names) >= _SYNCFS_THRESHOLD else None
+    for path in _select_one_per_file_system(names) if syncfs else names:
         with naming(names[path]):
             handle = os.open(path, os.O_RDONLY)
             try:
@@ -273,7 +273,7 @@ def _sync(names: dict[str, str]) -> None:
                 os.close(handle)
 
 
-def _one_per_file_system(names: dict[str, str]) -> list[str]:
+def _select_one_per_file_system(names: dict[str, str]) -> list[str]:
     found = {}
     for path, name in names.items():
         with naming(name):
@@ -281,27 +281,27 @@ def _one_per_file_system(names: dict[str, str]) -> list[str]:
     return list(found.values())
 
 
-def _syncfs() -> Any:
-    """Return syncfs(2) of the C library, or None where it has none: Python does not offer it."""
+def _load_syncfs() -> Any:
+    """Return syncfs(2) of the C library, which Python does not offer; None if the library lacks it."""
     return getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None) if ctypes else None
 
 
 def is_leftover(name: str) -> bool:
-    """Tell whether a file of this name is temporary: being written, or left by a killed run."""
+    """Return whether a file of this name is temporary: being written, or left by a killed run."""
     return name.startswith(_TEMPORARY_PREFIX)
 
 
 def remove_leftovers(directory: str) -> None:
-    """Remove the temporary files that a killed run left in ``directory``. Call it under the lock."""
+    """Remove the temporary files that a killed run left in ``directory``. The caller holds the lock."""
     for name in os.listdir(directory):
         if is_leftover(name):
             os.unlink(os.path.join(directory, name))
 
 
 def require_writable(directory: str) -> None:
-    """Make sure that files can be made in ``directory``, or, where it is yet to be made, in the one that will hold it.
+    """Check that files can be created in ``directory``, or in its nearest existing parent.
 
-    :raises MtlsError: otherwise, so that check mode says so too.
+    :raises MtlsError: if they cannot, in check mode, too.
     """
     while not os.path.lexists(directory):
         directory = os.path.dirname(directory) or "."
@@ -310,14 +310,14 @@ def require_writable(directory: str) -> None:
     if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
         raise MtlsError(
             f"{directory} cannot be written to",
-            "Run as the user who owns it, or mount its file system writable",
+            "Run as the user that owns it, or mount its file system writable",
         )
 
 
 def make_directory(path: str, mode: int) -> bool:
-    """Make directory ``path`` with exactly ``mode`` and return whether anything changed.
+    """Create directory ``path`` with exactly ``mode`` and return whether anything changed.
 
-    :raises MtlsError: if something that is no directory stands there.
+    :raises MtlsError: if ``path`` exists and is not a directory.
     """
     try:
         os.mkdir(path, mode)
@@ -332,7 +332,7 @@ def make_directory(path: str, mode: int) -> bool:
 
 
 def make_parents(path: str) -> None:
-    """Make the directories above ``path`` that are missing, as the umask says, but never writable for others than their owner."""
+    """Create the missing directories above ``path``, with the umask applied, and writable by their owner only."""
     parent = os.path.dirname(path)
     if parent and not os.path.lexists(parent):
         make_parents(parent)
@@ -344,18 +344,19 @@ def make_parents(path: str) -> None:
 def lock(path: str, timeout: float = 60.0) -> Iterator[bool]:
     """Hold an exclusive lock on the file ``path`` (flock: the kernel drops it when its holder dies).
 
-    The value is whether the last holder died holding it, and so may have left temporary files: its process id still stands there.
+    Yield whether the last holder died while it held the lock, so that it may have left temporary files. The file contains the
+    process id of its holder until the lock is released.
 
     :param timeout: seconds to wait for another run.
-    :raises MtlsError: if another run still holds it then, or if something that is no plain file stands there.
+    :raises MtlsError: if another run holds the lock for longer, or if ``path`` exists and is not a plain file.
     """
     handle = _open_lock(path)
     try:
         with naming(path):
             os.fchmod(handle, PRIVATE_FILE)
-            _wait_for(handle, path, timeout)
+            _wait_for_lock(handle, path, timeout)
             died = os.pread(handle, 1, 0) not in (b"", _RELEASED)
-            # Written over, not emptied first: at no moment does the file say that nobody died.
+            # The process id overwrites the old content, so that a kill at any moment is detected by the next run.
             os.ftruncate(handle, os.pwrite(handle, f"{os.getpid()}\n".encode(), 0))
         try:
             yield died
@@ -369,14 +370,14 @@ def lock(path: str, timeout: float = 60.0) -> Iterator[bool]:
 
 
 def _open_lock(path: str) -> int:
-    # Never through a link, which would have another file emptied, and never a pipe, which could keep us waiting.
+    # A link could make this run overwrite another file, and opening a pipe could block.
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(os.lstat(path).st_mode):
-            raise MtlsError(f"{path}, the file to lock, is not a plain file", "Remove it")
+            raise MtlsError(f"{path}: the lock file is not a plain file", "Remove it")
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, PRIVATE_FILE)
 
 
-def _wait_for(handle: int, path: str, timeout: float) -> None:
+def _wait_for_lock(handle: int, path: str, timeout: float) -> None:
     deadline = time.monotonic() + timeout
     while True:
         try:
@@ -386,7 +387,7 @@ def _wait_for(handle: int, path: str, timeout: float) -> None:
             if time.monotonic() >= deadline:
                 holder = os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
                 raise MtlsError(
-                    f"{path} has been held by another run (process {holder}) for {timeout:g} s",
+                    f"{path}: the lock has been held by another run (process {holder}) for {timeout:g} s",
                     "Wait for that run to end and start this one again",
                 ) from None
         time.sleep(0.05)

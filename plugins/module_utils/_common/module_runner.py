@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How every module of this collection runs: one place turns what went wrong into a message that a person can act on."""
+"""Run a module of this collection, and turn errors into a message with a hint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _Module(Protocol):
-    """What is used of AnsibleModule."""
+    """The part of AnsibleModule that is used here."""
 
     check_mode: bool
     params: dict[str, Any]
@@ -29,9 +29,9 @@ class _Module(Protocol):
 
 
 def run(module: _Module, work: Callable[[Any], dict[str, Any]], needs: Iterable[str] = ()) -> NoReturn:
-    """Exit the module with what ``work`` returns, or fail with one sentence and its mend.
+    """Exit the module with the result of ``work``, or fail with a message and its hint.
 
-    :param needs: the libraries that ``work`` cannot do without.
+    :param needs: the Python libraries that ``work`` requires.
     """
     try:
         require(needs)

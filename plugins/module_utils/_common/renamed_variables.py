@@ -27,45 +27,45 @@ _RENAMED = {
     "rollout_revert_by": "rollout_revert_mechanism",
     "trust_cut_connections_after": "trust_worker_shutdown_timeout",
 }
-# Values by the present name of their variable.
+# Former value -> present value, by the present name of the variable.
 _VALUES = {"gate_on_bypass": {"refuse": "fail"}}
 _HOSTS_SHOWN = 3
 
 
 def refuse_former_names(hosts: Mapping[str, Mapping[str, object]]) -> None:
-    """Raise an error that names every former name or value with the present one and the hosts that have it.
+    """Reject former names and values of variables.
 
-    :param hosts: the variables of each host, by its name; they need not be templated.
-    :raises MtlsError: if there is any.
+    :param hosts: the variables of each host by its name; they need not be templated.
+    :raises MtlsError: with each former name or value, the present one, and the hosts that use it.
     """
     found: dict[str, list[str]] = {}
     for host, variables in hosts.items():
-        for change in _changes(variables):
+        for change in _find_changes(variables):
             found.setdefault(change, []).append(host)
     if found:
-        what = "; ".join(f"{change} (set for {_shown(names)})" for change, names in sorted(found.items()))
+        what = "; ".join(f"{change} (set for {_format_hosts(names)})" for change, names in sorted(found.items()))
         raise MtlsError(
             f"Variables have former names or values: {what}",
             "Write the present ones in the inventory, in the playbook or with -e",
         )
 
 
-def _changes(variables: Mapping[str, object]) -> Iterator[str]:
+def _find_changes(variables: Mapping[str, object]) -> Iterator[str]:
     for former, present in _RENAMED.items():
         if former in variables:
-            value = _value(present, variables[former])
+            value = _present_value(present, variables[former])
             yield f"{former}: {variables[former]} is now {present}: {value}" if value else f"{former} is now {present}"
     for name in _VALUES:
-        value = _value(name, variables.get(name))
+        value = _present_value(name, variables.get(name))
         if value:
             yield f"{name}: {variables[name]} is now {name}: {value}"
 
 
-def _value(name: str, value: object) -> str:
+def _present_value(name: str, value: object) -> str:
     """Return the present value of a former one; empty if the value did not change."""
     return _VALUES.get(name, {}).get(value, "") if isinstance(value, str) else ""
 
 
-def _shown(hosts: list[str]) -> str:
+def _format_hosts(hosts: list[str]) -> str:
     more = len(hosts) - _HOSTS_SHOWN
     return ", ".join(hosts[:_HOSTS_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The guard for the libraries that some modules need: one sentence instead of a traceback."""
+"""Check that required Python libraries are installed and recent enough."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from .errors import MtlsError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_LEAST = {"cryptography": (42,), "jmespath": (0,)}
+_MINIMUM = {"cryptography": (42,), "jmespath": (0,)}
 
 
 def require(names: Iterable[str]) -> None:
-    """Make sure that the libraries are there, and new enough.
+    """Check that the libraries are installed, and recent enough.
 
-    :raises MtlsError: otherwise, naming the interpreter that lacks them.
+    :raises MtlsError: if one is not, with the name of the interpreter.
     """
     for name in names:
         try:
             found = getattr(importlib.import_module(name), "__version__", "0")
         except ImportError:
-            raise _lacking(name, "is not installed") from None
-        if tuple(int(part) for part in found.split(".")[:1]) < _LEAST[name]:
-            raise _lacking(name, f"is too old ({found})")
+            raise _missing(name, "is not installed") from None
+        if tuple(int(part) for part in found.split(".")[:1]) < _MINIMUM[name]:
+            raise _missing(name, f"is too old ({found})")
 
 
-def _lacking(name: str, why: str) -> MtlsError:
-    least = ".".join(str(part) for part in _LEAST[name])
+def _missing(name: str, why: str) -> MtlsError:
+    minimum = ".".join(str(part) for part in _MINIMUM[name])
     return MtlsError(
         f"The Python library {name} {why} for {sys.executable}",
-        f"Install it there (pip install '{name}>={least}'), or set ansible_python_interpreter to a Python that has it",
+        f"Install it there (pip install '{name}>={minimum}'), or set ansible_python_interpreter to a Python that has it",
     )

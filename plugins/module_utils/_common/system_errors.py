@@ -15,15 +15,15 @@ _HINTS = {
     errno.ENOSPC: "Free space on that file system",
     errno.EDQUOT: "Free space in that quota, or raise it",
     errno.EROFS: "Mount that file system writable",
-    errno.EACCES: "Become a user who may do that",
-    errno.EPERM: "Become a user who may do that",
-    errno.EIO: "Look into the kernel log for errors of that disk",
+    errno.EACCES: "Run as a user with that permission",
+    errno.EPERM: "Run as a user with that permission",
+    errno.EIO: "Check the kernel log for errors of that disk",
 }
 _NO_INODE = "Remove files from that file system because it has no inode left,"
 
 
 def problem_of(error: OSError) -> MtlsError:
-    """Return an error of the operating system as one sentence and its hint."""
+    """Convert an error of the operating system to a message with a hint."""
     path = file_of(error)
     hint = _HINTS.get(error.errno or 0, "Correct that")
     place = ""
@@ -35,7 +35,7 @@ def problem_of(error: OSError) -> MtlsError:
 
 
 def file_of(error: OSError) -> str:
-    """Return the file that an error names, the new one of two; empty if it names none."""
+    """Return the file that an error names, the second one of two; empty if it names none."""
     for name in (error.filename2, error.filename):
         if isinstance(name, (str, bytes)):
             return os.fsdecode(name)
@@ -43,7 +43,7 @@ def file_of(error: OSError) -> str:
 
 
 def mount_point(path: str) -> str:
-    """Return where the file system is mounted on which ``path`` is, or would be made."""
+    """Return the mount point of the file system that contains ``path``, or would contain it."""
     place = os.path.realpath(path)
     while not os.path.lexists(place) or not os.path.ismount(place):
         parent = os.path.dirname(place)
@@ -58,5 +58,5 @@ def _lacks_inodes(mounted: str) -> bool:
         found = os.statvfs(mounted)
     except OSError:
         return False
-    # A file system that makes inodes as it needs them has none in its count.
+    # A file system that allocates inodes on demand reports a total of 0.
     return found.f_files > 0 and found.f_favail == 0

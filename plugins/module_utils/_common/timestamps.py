@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Times as certificates, index.txt and people write them. All are UTC, with a resolution of one second."""
+"""Format and parse times of certificates, index.txt and messages. All are UTC, in whole seconds."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from datetime import datetime, timedelta, timezone
 
 from .errors import MtlsError
 
-# A certificate or CRL made now has to be valid on a host whose clock is a little behind: one not yet valid locks everybody out.
+# A new certificate or CRL must be valid on hosts whose clock is slow: a CRL that is not valid yet rejects every client.
 BACKDATE = timedelta(minutes=10)
 _ASN1_TIME = re.compile(r"(\d{2}|\d{4})(\d{2})(\d{2})(\d{2})(\d{2})(\d{2})Z", re.ASCII)
 
 
 def now() -> datetime:
-    """Return the present second.
+    """Return the current time.
 
-    :raises MtlsError: if the clock stands before this software was written: then it is wrong.
+    :raises MtlsError: if the clock is wrong: it shows a time before this software was written.
     """
     present = datetime.now(timezone.utc).replace(microsecond=0)
     if present.year < 2026:
-        raise MtlsError(f"The clock of this host says {iso(present)}", "Set the clock (NTP), then run again")
+        raise MtlsError(
+            f"The clock of this host is wrong: it shows {iso(present)}", "Set the clock (NTP), then run again"
+        )
     return present
 
 
@@ -32,14 +34,14 @@ def iso(when: datetime) -> str:
 
 
 def asn1(when: datetime) -> str:
-    """Return the time as in index.txt: UTCTime until 2049, GeneralizedTime from then on (RFC 5280 section 4.1.2.5)."""
+    """Return the time in the form of index.txt: UTCTime until 2049, GeneralizedTime from then on (RFC 5280 section 4.1.2.5)."""
     return when.strftime("%y%m%d%H%M%SZ" if when.year < 2050 else "%Y%m%d%H%M%SZ")
 
 
 def parse_asn1(text: str) -> datetime:
-    """Return the time that a UTCTime or GeneralizedTime of index.txt names.
+    """Return the time of a UTCTime or GeneralizedTime in index.txt.
 
-    :raises ValueError: if it is none.
+    :raises ValueError: if the text is neither.
     """
     if not _ASN1_TIME.fullmatch(text):
         raise ValueError(text)
@@ -49,7 +51,7 @@ def parse_asn1(text: str) -> datetime:
 
 
 def sortable(text: str) -> str:
-    """Return a time of index.txt with its century, so that the order of such texts is the order of the times."""
+    """Return a time of index.txt with its century, so that texts sort by time."""
     if len(text) == 13:
         return ("19" if text >= "50" else "20") + text
     return text

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build a program for a web host from source files of this collection: one zip archive (PEP 441)."""
+"""Build a program for web hosts from source files of this collection: one zip archive (PEP 441)."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def build_program(package: str, module: str, library: str = _LIBRARY) -> bytes:
-    """Return the archive that runs ``main`` of a module. The same sources make the same bytes.
+    """Return the archive that runs ``main`` of a module. Equal sources result in equal bytes.
 
     It contains the module, every module that it imports relatively, and the ``__init__.py`` of their packages.
 
-    :param package: the package of the module, for example ``_nginx``.
-    :param module: its name, for example ``puller``.
+    :param package: the package of the module, for example ``_trust``.
+    :param module: its name, for example ``pull_program``.
     :param library: the dotted name of the package that contains all these packages.
     :raises MtlsError: if a source cannot be read, or if a relative import cannot be resolved.
     """
@@ -77,11 +77,11 @@ class _Sources:
             up = node.level - 1
             written = f"{'.' * node.level}{node.module or ''}"
             if up > len(package):
-                raise _unresolved(name, node, f"{written} is outside of the library")
+                raise _unresolved_import(name, node, f"{written} is outside of the library")
             base = package[: len(package) - up] + (node.module.split(".") if node.module else [])
             target = ".".join(base)
             if target and not self._is_module(target):
-                raise _unresolved(name, node, f"{written} is not a module")
+                raise _unresolved_import(name, node, f"{written} is not a module")
             if target:
                 yield target
             if not target or self._is_package(target):
@@ -89,8 +89,10 @@ class _Sources:
                     member = ".".join([*base, alias.name])
                     if self._is_module(member):
                         yield member
-                    elif not target or alias.name not in _bound(self._read(target)[0]):
-                        raise _unresolved(name, node, f"{written} contains neither a module nor a name {alias.name!r}")
+                    elif not target or alias.name not in _defined_names(self._read(target)[0]):
+                        raise _unresolved_import(
+                            name, node, f"{written} contains neither a module nor a name {alias.name!r}"
+                        )
 
     def _is_module(self, name: str) -> bool:
         try:
@@ -103,7 +105,7 @@ class _Sources:
 
     def _read(self, name: str) -> tuple[str, bool]:
         """Return the source of a module, and whether it is a package."""
-        # The loader reads it, because an Ansible module runs from a zip archive itself.
+        # The loader reads the source, because an Ansible module itself runs from a zip archive.
         spec = importlib.util.find_spec(f"{self._library}.{name}") if self._is_module(name) else None
         read = getattr(spec.loader, "get_source", None) if spec else None
         text = read(spec.name) if spec and read else None
@@ -115,7 +117,7 @@ class _Sources:
 
 
 def _relative_imports(tree: ast.AST) -> Iterator[ast.ImportFrom]:
-    """Yield the relative imports of a file, also those inside functions. A type checker's own are never executed."""
+    """Yield the relative imports of a file, also those inside functions, but not those for type checkers only."""
     if isinstance(tree, ast.ImportFrom) and tree.level:
         yield tree
     skipped = tree.body if isinstance(tree, ast.If) and _is_type_checking(tree.test) else []
@@ -130,7 +132,7 @@ def _is_type_checking(test: ast.expr) -> bool:
     )
 
 
-def _bound(source: str) -> set[str]:
+def _defined_names(source: str) -> set[str]:
     """Return the names that the top level of a file defines."""
     names: set[str] = set()
     for node in ast.parse(source).body:
@@ -143,7 +145,7 @@ def _bound(source: str) -> set[str]:
     return names
 
 
-def _unresolved(name: str, node: ast.ImportFrom, reason: str) -> MtlsError:
+def _unresolved_import(name: str, node: ast.ImportFrom, reason: str) -> MtlsError:
     return MtlsError(
         f"{name}, line {node.lineno}: the import cannot be resolved: {reason}",
         "Import a module of this collection, or a name that the __init__.py of a package defines",

@@ -131,7 +131,7 @@ def test_a_directory_that_cannot_be_written_to(where: str, what: str, full: Any,
     directory.chmod(0o500)
     before = full.digest()
     said = in_a_process(give_up_privileges, act)
-    assert said == f"{directory} cannot be written to. Run as the user who owns it, or mount its file system writable."
+    assert said == f"{directory} cannot be written to. Run as the user that owns it, or mount its file system writable."
     assert full.digest() == before
     directory.chmod(mode)
     assert in_a_process(give_up_privileges, act) == ""
@@ -400,7 +400,7 @@ def test_a_clock_that_was_never_set(monkeypatch: pytest.MonkeyPatch) -> None:
             return cls(1970, 1, 1, tzinfo=tz)
 
     monkeypatch.setattr(timestamps, "datetime", Never)
-    with pytest.raises(MtlsError, match=r"says 1970-01-01T00:00:00Z\. Set the clock"):
+    with pytest.raises(MtlsError, match=r"shows 1970-01-01T00:00:00Z\. Set the clock"):
         timestamps.now()
 
 

@@ -259,8 +259,8 @@ def in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(enrol, "_BATCH", 2)
     monkeypatch.setattr(process_pool, "_SHARE", 1)
     monkeypatch.setattr(process_pool, "processors", lambda: 2)
-    monkeypatch.setattr(files, "_MANY", 1)
-    monkeypatch.setattr(files, "_syncfs", lambda: lambda handle: os.fsync(handle) or 0)
+    monkeypatch.setattr(files, "_SYNCFS_THRESHOLD", 1)
+    monkeypatch.setattr(files, "_load_syncfs", lambda: lambda handle: os.fsync(handle) or 0)
 
 
 @pytest.mark.usefixtures("in_batches")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is read out of a certificate by hand, against what a library reads and made by hand."""
+"""Test the reader of certificate fields against a library and against damaged data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _name(*texts: str) -> x509.Name:
 
 @pytest.mark.parametrize("serial", [1, 0x7F, 0x80, 0xFF, 0x0A1B, (1 << 159) - 1])
 @pytest.mark.parametrize("key", [ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(65537, 2048)])
-def test_what_a_library_made(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, serial: int) -> None:
+def test_fields_equal_those_of_a_library(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, serial: int) -> None:
     issuer, subject = _name("Ops", "b\u00e4r" * 60), _name("x")
     builder = x509.CertificateBuilder().issuer_name(issuer).subject_name(subject).public_key(key.public_key())
     builder = builder.serial_number(serial).not_valid_before(NOW).not_valid_after(NOW + timedelta(days=1))
@@ -41,7 +41,7 @@ def test_what_a_library_made(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 @pytest.mark.parametrize("serial", [0, 0x80, (1 << 160) - 1])
-def test_a_serial_as_nginx_prints_it(serial: int) -> None:
+def test_serial_has_the_form_of_nginx(serial: int) -> None:
     text = f"{serial:X}"
     found = read_certificate(certificate(name("a"), serial, version=b""))
     assert found.serial == text.zfill(len(text) + len(text) % 2)
@@ -72,14 +72,14 @@ WHOLE = certificate(name("a"), 0x0A1B)
         WHOLE.replace(bytes.fromhex("02020a1b"), bytes.fromhex("02000a1b")),
     ],
 )
-def test_what_is_no_certificate(der: bytes) -> None:
-    with pytest.raises(ValueError, match="no DER"):
+def test_data_that_are_not_a_certificate_are_rejected(der: bytes) -> None:
+    with pytest.raises(ValueError, match="not the DER"):
         read_certificate(der)
 
 
 @given(st.integers(0, len(WHOLE) - 1), st.integers(0, 255))
-def test_a_byte_that_differs_never_leads_astray(place: int, byte: int) -> None:
-    """Either it is refused, or it stands in what is read, or in a part that nobody reads."""
+def test_changed_byte_is_rejected_or_returned_or_in_a_part_that_is_not_read(place: int, byte: int) -> None:
+    """A change is rejected, visible in the result, or in a part that is not read."""
     try:
         found = read_certificate(WHOLE[:place] + bytes([byte]) + WHOLE[place + 1 :])
     except ValueError:
@@ -87,7 +87,7 @@ def test_a_byte_that_differs_never_leads_astray(place: int, byte: int) -> None:
     assert len(found.issuer) + len(found.subject) + len(found.serial) < len(WHOLE)
 
 
-def test_names() -> None:
+def test_names_are_equal_whatever_their_string_type() -> None:
     two = value(0x30, name("a")[2:], name("b")[2:])
     assert same_name(name("a"), name("a", PRINTABLE))
     assert same_name(two, value(0x30, name("a", PRINTABLE)[2:], name("b")[2:]))

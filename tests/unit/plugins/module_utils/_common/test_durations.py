@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Durations as people write them."""
+"""Test the parser of durations."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_durations(text: str, length: timedelta) -> None:
 @pytest.mark.parametrize(
     "text", ["", "90", "d", "-1d", "+1d", "1.5d", "1 d", "1y", "1D", "1d1h", "٣d", "99999999w", "36601d", "1" * 10_000]
 )  # fmt: skip
-def test_what_is_no_duration_is_named(text: str) -> None:
+def test_invalid_duration_is_rejected_with_its_option(text: str) -> None:
     with pytest.raises(MtlsError, match="valid_for: ") as caught:
         parse_duration(text, "valid_for")
     assert "90d" in caught.value.hint

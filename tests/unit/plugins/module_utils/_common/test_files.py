@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files: whole or not at all, and never two writers at once."""
+"""Test atomic writes, locks, and the file names in system errors."""
 
 from __future__ import annotations
 
@@ -91,9 +91,9 @@ def test_many_files_and_links_are_written_at_once(count: int, tmp_path: Path) ->
 def test_many_files_take_their_places_in_the_order_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["c", "a", "d", "b"]
     events = []
-    rename, sync = os.rename, files._sync
+    rename, sync = os.rename, files._sync_paths
     monkeypatch.setattr(os, "rename", lambda old, new: (events.append(Path(new).name), rename(old, new)))
-    monkeypatch.setattr(files, "_sync", lambda paths: (events.append(len(paths)), sync(paths)))
+    monkeypatch.setattr(files, "_sync_paths", lambda paths: (events.append(len(paths)), sync(paths)))
     files.put_all([files.NewFile(str(tmp_path / name), b"text", 0o600) for name in names])
     assert events == [4, *names, 1]
 
@@ -106,11 +106,11 @@ def test_many_files_are_all_written_or_none(failing: str, tmp_path: Path, monkey
         raise OSError(28, "No space left on device")
 
     if failing == "fsync":
-        monkeypatch.setattr(files, "_syncfs", lambda: None)
+        monkeypatch.setattr(files, "_load_syncfs", lambda: None)
         monkeypatch.setattr(os, "fsync", full)
     else:
         monkeypatch.setattr(files.ctypes, "get_errno", lambda: 28)
-        monkeypatch.setattr(files, "_syncfs", lambda: lambda _handle: -1)
+        monkeypatch.setattr(files, "_load_syncfs", lambda: lambda _handle: -1)
     with pytest.raises(OSError, match="No space"):
         files.put_all([files.NewFile(str(tmp_path / str(index)), b"new", 0o600) for index in range(100)])
     assert os.listdir(tmp_path) == ["0"]
@@ -164,11 +164,11 @@ def test_a_second_run_waits_for_the_first(tmp_path: Path) -> None:
     assert order == ["first", "second"]
 
 
-def test_a_run_that_waits_too_long_says_for_whom(tmp_path: Path) -> None:
+def test_error_of_a_lock_that_is_not_released_names_the_holder(tmp_path: Path) -> None:
     path = str(tmp_path / ".lock")
     with (
         files.lock(path),
-        pytest.raises(MtlsError, match=f"{path} has been held .*process {os.getpid()}.* for 0.2 s"),
+        pytest.raises(MtlsError, match=f"{path}: the lock has been held .*process {os.getpid()}.* for 0.2 s"),
         files.lock(path, timeout=0.2),
     ):
         pass
@@ -182,7 +182,7 @@ def test_a_lock_goes_with_its_holder(tmp_path: Path) -> None:
         pass
 
 
-def test_who_locks_next_is_told_that_the_holder_died(tmp_path: Path) -> None:
+def test_next_holder_learns_that_the_last_one_died(tmp_path: Path) -> None:
     path = str(tmp_path / ".lock")
     code = f"import os, signal; from {files.__name__} import lock\nwith lock({path!r}): os.kill(os.getpid(), signal.SIGKILL)"
     told = []
@@ -194,10 +194,10 @@ def test_who_locks_next_is_told_that_the_holder_died(tmp_path: Path) -> None:
     assert told == [False, True, False]
 
 
-def test_nobody_died_where_a_run_failed(tmp_path: Path) -> None:
+def test_failed_run_does_not_count_as_dead(tmp_path: Path) -> None:
     path = str(tmp_path / ".lock")
     with pytest.raises(MtlsError, match="failed"), files.lock(path):
-        raise MtlsError("It failed", "Mend it")
+        raise MtlsError("It failed", "Correct it")
     with files.lock(path) as died:
         assert not died
 
@@ -210,13 +210,13 @@ def test_a_link_in_place_of_the_lock_is_refused_and_what_it_points_to_stays(tmp_
     assert (tmp_path / "key").read_text() == "precious"
 
 
-def test_a_pipe_in_place_of_the_lock_keeps_nobody_waiting(tmp_path: Path) -> None:
+def test_a_pipe_in_place_of_the_lock_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / ".lock")
     with pytest.raises(MtlsError, match="not a plain file"), files.lock(str(tmp_path / ".lock")):
         pass
 
 
-def test_a_file_of_somebody_else_is_written_through_its_link_and_keeps_its_mode(tmp_path: Path) -> None:
+def test_rewrite_follows_links_and_keeps_the_mode(tmp_path: Path) -> None:
     there, link, lost = tmp_path / "there", tmp_path / "link", tmp_path / "lost"
     there.write_text("old")
     there.chmod(0o600)
@@ -234,7 +234,7 @@ CALLS = ("open", "fstat", "fchmod", "fsync", "close", "rename", "symlink", "mkdi
 
 
 def failing(call: Callable[..., Any], number: int, moment: int) -> Callable[..., Any]:
-    """Return the call, which fails at its ``moment``-th time as Python reports it: with its path, if it has one."""
+    """Return the call, which fails the ``moment``-th time as in Python: with its path, if it has one."""
     counter = itertools.count()
 
     def guard(*arguments: Any, **options: Any) -> Any:
@@ -294,7 +294,7 @@ def use_everything(place: Path) -> None:
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
 @pytest.mark.parametrize("name", [*CALLS, "flock"])
 def test_a_system_error_names_its_file(name: str, number: int, tmp_path: Path) -> None:
-    """At every single call, by whichever function it is made."""
+    """Let each call fail in turn, in every function."""
     module = files.fcntl if name == "flock" else os
     for moment in itertools.count():
         place = tmp_path / str(moment)
@@ -316,7 +316,7 @@ def test_a_system_error_names_its_file(name: str, number: int, tmp_path: Path) -
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
 @pytest.mark.parametrize("opener", ["open", "fdopen"])
 def test_an_error_of_an_open_file_names_it(opener: str, number: int, tmp_path: Path) -> None:
-    """Reading and writing name no file by themselves."""
+    """Python sets no file name in errors of reading and writing."""
     call = getattr(os if opener == "fdopen" else builtins, opener)
     for moment in itertools.count():
         place, counter = tmp_path / str(moment), itertools.count()
@@ -366,8 +366,8 @@ UNNAMED = {"open", "fdopen", "read", "write", "pread", "pwrite", "close", "fsync
 PIPES = {"process_pool.py": {"read", "write", "close"}, "auto_revert.py": {"read", "write", "close", "open", "fdopen"}}
 
 
-def test_files_are_opened_in_one_place_alone() -> None:
-    """Where else they are, an error of reading or writing names no file. Pipes have no name."""
+def test_files_are_opened_in_one_module_only() -> None:
+    """Errors of files that are opened elsewhere name no file. Pipes have no name."""
     found = []
     for path in Path(files.__file__).parents[2].rglob("*.py"):
         if path == Path(files.__file__):
@@ -383,7 +383,7 @@ def test_files_are_opened_in_one_place_alone() -> None:
 
 
 def test_a_lock_that_was_released_keeps_its_block(tmp_path: Path) -> None:
-    """On a full disk the next holder writes into that block: an empty file would need a new one."""
+    """On a full disk the next holder overwrites that block; an empty file would need a new one."""
     path = tmp_path / ".lock"
     with files.lock(str(path)):
         assert path.read_text() == f"{os.getpid()}\n"

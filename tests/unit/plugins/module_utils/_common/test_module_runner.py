@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a module ends: one sentence for a person."""
+"""Test how modules exit and fail."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Ended(Exception):
 
 
 class Module:
-    """What an AnsibleModule does in the end."""
+    """The functions of AnsibleModule that end a module."""
 
     check_mode = False
     params: ClassVar[dict[str, Any]] = {}
@@ -46,12 +46,12 @@ def test_a_result_is_returned() -> None:
 
 def test_a_problem_is_one_message() -> None:
     def work(_module: object) -> dict[str, Any]:
-        raise MtlsError("It is broken.", "Mend it")
+        raise MtlsError("It is broken.", "Correct it")
 
-    assert ended(work) == {"failed": True, "msg": "It is broken. Mend it."}
+    assert ended(work) == {"failed": True, "msg": "It is broken. Correct it."}
 
 
-def test_what_the_system_says_is_named_with_its_file() -> None:
+def test_system_error_is_one_message_with_its_file() -> None:
     def work(_module: object) -> dict[str, Any]:
         raise PermissionError(13, "Permission denied", "/ca/index.txt")
 
@@ -66,7 +66,7 @@ def test_what_the_system_says_is_named_with_its_file() -> None:
             "No space left on device on the file system that is mounted at {}. Free space on that file system",
         ),
         (errno.EDQUOT, "Disk quota exceeded on the file system that is mounted at {}. Free space in that quota"),
-        (errno.EIO, "Input/output error. Look into the kernel log"),
+        (errno.EIO, "Input/output error. Check the kernel log"),
     ],
 )
 def test_a_full_disk_is_named_with_its_file_system(number: int, words: str, tmp_path: Path) -> None:
