@@ -544,7 +544,7 @@ def test_a_log_directory_with_odd_characters_is_no_danger(world: World, restored
     world.get(world.authority.clients["alex"])
     assert eventually((odd / "quietdoor-panel.log").read_text)
     run = world.play(roles=("gate",), gate_nginx_log_path=str(world.root / "$host"))
-    assert (run.code != 0, "holds a $" in run.output) == (True, True)
+    assert (run.code != 0, "contains a $" in run.output) == (True, True)
 
 
 @on_one_release

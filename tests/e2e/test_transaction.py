@@ -218,7 +218,7 @@ class TestGate:
             port = taken.getsockname()[1]
             before = gated.tree()
             refused = gated.gate(gated.candidate("two", extra=f"listen 127.0.0.1:{port};"))
-        assert f"Port {port} on 127.0.0.1 is taken by process {os.getpid()} (" in refused["msg"]
+        assert f"Port {port} on 127.0.0.1 is in use by process {os.getpid()} (" in refused["msg"]
         assert gated.tree() == before
         gated.is_whole(1)
 
@@ -375,10 +375,10 @@ class TestGate:
         ("options", "words"),
         [
             ({"nginx_binary": "/nowhere/nginx"}, "nginx is not installed on "),
-            ({"test_argv": ["nginx", "-tq"]}, "does not hold -t"),
+            ({"test_argv": ["nginx", "-tq"]}, "does not contain -t"),
             ({"test_argv": []}, "test_argv is empty"),
             ({"conf_path": "/nowhere"}, "/nowhere/nginx.conf does not exist"),
-            ({"test_argv": ["nginx", "-t"]}, "one and the same nginx"),
+            ({"test_argv": ["nginx", "-t"]}, "to the same nginx"),
             ({"prove_timeout": "soon"}, "prove_timeout: 'soon' is not a duration"),
             ({"keep": 0}, "keep is 0"),
             ({"endpoints": []}, "endpoints is empty"),

@@ -3,22 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Read and render `manifest.json`, which describes the sites of a gate generation.
 
-The control node writes it, web hosts and the control node read it. A reader accepts manifests of earlier releases: a key that
-is missing has its default, and a key that is not known is ignored.
+The control node writes it, web hosts and the control node read it. A reader accepts manifests of earlier releases: a missing
+key has its default, and an unknown key is ignored.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-pass  # MOVED
-pass  # MOVED
-if TYPE_CHECKING:
-    pass  # MOVED
-
-
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._common.errors import MtlsError
@@ -28,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FORMAT = 1
-# Seconds since 1970 with ten digits: what a deadline of a fallback window can be.
+# Deadlines of a fallback window are seconds since 1970 with ten digits.
 _DEADLINES = range(10**9, 10**10)
 
 
@@ -45,12 +37,12 @@ class ListenAddress:
 class ManifestSite:
     """One site as the manifest describes it.
 
-    :param stage: empty if the manifest does not say it.
+    :param stage: empty if the manifest does not contain it.
     :param upstreams: the addresses of the applications behind the gate.
-    :param paths: the guarded paths of mode ``path``, without a final slash.
-    :param public: the address of the application that answers the public part, in mode ``path``.
-    :param until: the deadline of the fallback window in seconds since 1970, None where there is no window.
-    :param rehearsal: whether the site is the copy on the ports of ``staging_listen``.
+    :param paths: the protected paths of mode ``path``, without a final slash.
+    :param public: the address of the application that serves the public part, in mode ``path``.
+    :param until: the deadline of the fallback window in seconds since 1970, None if there is no window.
+    :param rehearsal: whether the site is the copy that listens on ``staging_listen``.
     :param basic_auth: whether the fallback window has basic auth; the key is ``side_door``.
     :param edge: whether a proxy in front of nginx terminates TLS.
     """
@@ -70,7 +62,7 @@ class ManifestSite:
     edge: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the site as the manifest writes it. A key without information is left out."""
+        """Return the site in the form of the manifest. Keys without information are omitted."""
         listen = [{"address": one.address, "port": one.port, "token": one.token} for one in self.listen]
         data: dict[str, Any] = {
             "stage": self.stage,
@@ -92,7 +84,7 @@ class ManifestSite:
 class GateManifest:
     """The sites of a gate generation, and the endpoints at which the running nginx reports it.
 
-    :param damaged: whether a part of the data could not be read; the sites are those that could.
+    :param damaged: whether a part of the data could not be read; ``sites`` are the readable ones.
     """
 
     sites: tuple[ManifestSite, ...]
@@ -105,7 +97,7 @@ class GateManifest:
         :raises MtlsError: if it is damaged.
         """
         if self.damaged:
-            raise MtlsError("manifest.json does not say what the sites are", "Render it with role gate")
+            raise MtlsError("manifest.json: the list of sites is not valid", "Render it with role gate")
         return self
 
     def render(self) -> str:
@@ -120,7 +112,7 @@ class GateManifest:
 
 
 def read_manifest(text: str) -> GateManifest:
-    """Return what the text of a ``manifest.json`` says about the sites. The endpoints are left to :func:`manifest_endpoints`."""
+    """Return the sites in the text of a ``manifest.json``. :func:`manifest_endpoints` reads the endpoints."""
     try:
         return manifest_from(json.loads(text))
     except ValueError:
@@ -128,23 +120,23 @@ def read_manifest(text: str) -> GateManifest:
 
 
 def manifest_from(data: object) -> GateManifest:
-    """Return what the parsed data of a ``manifest.json`` say about the sites; an empty mapping has none."""
+    """Return the sites in the parsed data of a ``manifest.json``; an empty mapping has none."""
     listed = data.get("sites", {}) if isinstance(data, dict) else None
     if not isinstance(listed, dict):
         return GateManifest((), damaged=True)
     sites = []
     for name, site in sorted(listed.items()):
         try:
-            sites.append(_site(str(name), site))
+            sites.append(_read_site(str(name), site))
         except (KeyError, TypeError, AttributeError, ValueError):
             continue
     return GateManifest(tuple(sites), damaged=len(sites) != len(listed))
 
 
 def manifest_endpoints(text: str) -> tuple[Endpoint, ...]:
-    """Return the endpoints that the text of a manifest.json names.
+    """Return the endpoints in the text of a ``manifest.json``.
 
-    :raises MtlsError: if it is not such a manifest.
+    :raises MtlsError: if the text is not a manifest of this format.
     """
     try:
         data = json.loads(text)
@@ -155,25 +147,25 @@ def manifest_endpoints(text: str) -> tuple[Endpoint, ...]:
 
 
 def deadlines_of(manifest: object) -> Mapping[str, int]:
-    """Return site name -> deadline of its window, from the data of a manifest; sites that cannot be read are left out."""
+    """Return site name -> deadline of its fallback window from the data of a manifest. Skip sites that cannot be read."""
     return {site.name: site.until for site in manifest_from(manifest).sites if site.until is not None}
 
 
-def _site(name: str, data: Mapping[str, Any]) -> ManifestSite:
+def _read_site(name: str, data: Mapping[str, Any]) -> ManifestSite:
     until = data.get("until")
     return ManifestSite(
         name=name,
-        stage=_text(data, "stage", ""),
-        manage=_text(data, "manage", "vhost"),
-        mode=_text(data, "mode", "host"),
-        server_names=_texts(data, "server_names"),
+        stage=_read_text(data, "stage", ""),
+        manage=_read_text(data, "manage", "vhost"),
+        mode=_read_text(data, "mode", "host"),
+        server_names=_read_texts(data, "server_names"),
         listen=tuple(
             ListenAddress(str(one["address"]), int(one["port"]), str(one.get("token", "")))
-            for one in _list(data, "listen")
+            for one in _read_list(data, "listen")
         ),
-        upstreams=_texts(data, "upstreams"),
-        paths=_texts(data, "paths"),
-        public=_text(data, "public", ""),
+        upstreams=_read_texts(data, "upstreams"),
+        paths=_read_texts(data, "paths"),
+        public=_read_text(data, "public", ""),
         until=until if isinstance(until, int) and until in _DEADLINES else None,
         rehearsal=bool(data.get("rehearsal", False)),
         basic_auth=bool(data.get("side_door", False)),
@@ -181,40 +173,40 @@ def _site(name: str, data: Mapping[str, Any]) -> ManifestSite:
     )
 
 
-def _text(data: Mapping[str, Any], key: str, default: str) -> str:
+def _read_text(data: Mapping[str, Any], key: str, default: str) -> str:
     value = data.get(key, default)
     if not isinstance(value, str):
         raise TypeError(key)
     return value
 
 
-def _list(data: Mapping[str, Any], key: str) -> list[Any]:
+def _read_list(data: Mapping[str, Any], key: str) -> list[Any]:
     value = data.get(key, [])
     if not isinstance(value, list):
         raise TypeError(key)
     return value
 
 
-def _texts(data: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    return tuple(map(str, _list(data, key)))
+def _read_texts(data: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    return tuple(map(str, _read_list(data, key)))
 
 
-# Ten digits: until the year 2286.
+# The range of deadlines in seconds since 1970: ten digits, until the year 2286.
 EARLIEST, LATEST = 10**9, 10**10 - 1
 
 
 @dataclass(frozen=True)
 class ProtectedSite:
-    """What a site guards.
+    """The applications of a site, and how clients reach them.
 
     :param manage: ``vhost`` or ``snippets``.
-    :param listens: addresses and ports, as :class:`.config.Listen` has them.
-    :param upstreams: the addresses of the applications behind the gate; a path is a directory of files.
-    :param enforced: whether nobody else should get in; in the stages before, and where the gate is only tried on another port,
-        the panel is open anyway.
+    :param listens: addresses and ports, in the form of :class:`.config_model.Listen`.
+    :param upstreams: the addresses of the applications behind the gate; a path is a directory of static files.
+    :param enforced: whether the gate must admit authorized clients only. False in earlier stages and on the ports of
+        ``staging_listen``, where the application is reachable anyway.
     :param mode: ``host`` or ``path``.
-    :param paths: the guarded paths of mode ``path``, without a final slash.
-    :param public: the address of what answers the public part, in mode ``path``.
+    :param paths: the protected paths of mode ``path``, without a final slash.
+    :param public: the address of the application that serves the public part, in mode ``path``.
     """
 
     site: str
@@ -229,21 +221,21 @@ class ProtectedSite:
 
 
 def protected_sites(manifest: str) -> tuple[ProtectedSite, ...]:
-    """Return the panels that the text of a manifest.json names; none if it names no upstreams.
+    """Return the protected sites in the text of a ``manifest.json``.
 
-    :raises MtlsError: if it is no such manifest.
+    :raises MtlsError: if the text is not a manifest.
     """
-    return tuple(_panel(site) for site in read_manifest(manifest).checked().sites)
+    return tuple(_protected_site(site) for site in read_manifest(manifest).checked().sites)
 
 
-def _panel(site: ManifestSite) -> ProtectedSite:
+def _protected_site(site: ManifestSite) -> ProtectedSite:
     return ProtectedSite(
         site=site.name,
         manage=site.manage,
         server_names=site.server_names,
         listens=tuple((listen.address, listen.port) for listen in site.listen),
         upstreams=site.upstreams,
-        # A manifest without stages is that of a gate that refuses everybody without a certificate.
+        # A manifest without stages is from an earlier release, whose gates always enforced.
         enforced=site.stage in ("", "enforce") and not site.rehearsal,
         mode=site.mode,
         paths=site.paths,

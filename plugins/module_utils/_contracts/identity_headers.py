@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Name the request headers in which an application could look for the identity or address of a client."""
+"""List the request headers that an application could trust for a client's identity or address."""
 
 from __future__ import annotations
 
-# Never forwarded from a client. A site overwrites the names that it uses itself.
+# The gate never forwards these headers from a client. A site overwrites the names that it uses itself.
 BLANKED_HEADERS = (
     # The usual names of the gate itself.
     "X-Client-Verify",

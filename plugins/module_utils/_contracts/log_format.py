@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Define the fields of a gate's access log, and render and parse both of its formats.
+"""Define the fields of a gate's access log; render and parse both of its formats.
 
-A new field is one line in ``FIELDS``; with ``combined`` it is in the other format too. Lines of earlier releases lack it, so a
-reader gives it a default.
+A new field is one line in ``FIELDS``; with ``combined=True`` it is part of format ``combined``, too. Lines of earlier
+releases lack it, so readers need a default.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ LOG_FORMATS = ("json", "combined")
 class LogField:
     """One field of a line.
 
-    :param value: of nginx; ``{name}`` is a value of the site, see :func:`render_log_format`.
+    :param value: the nginx expression; ``{name}`` is a value of the site, see :func:`render_log_format`.
     :param quoted: whether the value is a string in JSON.
-    :param combined: whether the format ``combined`` has it too.
-    :param edge: whether only sites behind a TLS-terminating proxy have it.
+    :param combined: whether the format ``combined`` contains it, too.
+    :param edge: whether the field exists only for sites behind a TLS-terminating proxy.
     """
 
     key: str
@@ -37,7 +37,7 @@ class LogField:
     edge: bool = False
 
 
-# Each tuple is a line of the rendered format.
+# Each tuple is one line of the rendered format.
 FIELDS = (
     (
         LogField("time", "$time_iso8601"),
@@ -92,9 +92,9 @@ FIELDS = (
         LogField("trust", "$quietdoor_trust_generation"),
     ),
 )
-# The fields of "combined" as nginx has them, before those of the gate.
+# The fields of nginx's own "combined" format come before those of the gate.
 _PREFIX = '{address} - - [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"'
-# After these fields a line of the rendered format "combined" ends.
+# A line of the rendered format "combined" ends after these fields.
 _LINE_ENDS = ("serial", "email")
 _COMBINED = re.compile(
     r'(?P<remote_addr>\S+) - - \[(?P<time>[^\]]+)\] "(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) \d+ '
@@ -112,34 +112,34 @@ def render_log_format(kind: str, values: Mapping[str, str], *, edge: bool) -> st
     """Return the arguments of directive ``log_format`` after its name, without the semicolon.
 
     :param kind: ``json`` or ``combined``.
-    :param values: the values of the site that the fields name; of ``edge_signal`` only sites behind a TLS-terminating proxy.
-    :param edge: whether the site is behind one.
+    :param values: the values of the site by name; ``edge_signal`` is needed only behind a TLS-terminating proxy.
+    :param edge: whether the site is behind a TLS-terminating proxy.
     """
-    lines = _json_lines(edge=edge) if kind == "json" else _combined_lines(edge=edge)
+    lines = _render_json(edge=edge) if kind == "json" else _render_combined(edge=edge)
     quoted = "\n    ".join(f"'{line}'" for line in lines)
     names = re.compile(r"\{([a-z_]+)\}")
     return ("escape=json " if kind == "json" else "") + names.sub(lambda match: values[match[1]], quoted)
 
 
-def _fields(*, edge: bool) -> Iterator[tuple[LogField, ...]]:
+def _select_fields(*, edge: bool) -> Iterator[tuple[LogField, ...]]:
     for line in FIELDS:
         kept = tuple(field for field in line if edge or not field.edge)
         if kept:
             yield kept
 
 
-def _json_lines(*, edge: bool) -> list[str]:
+def _render_json(*, edge: bool) -> list[str]:
     lines = [
         ",".join(f'"{field.key}":"{field.value}"' if field.quoted else f'"{field.key}":{field.value}' for field in line)
-        for line in _fields(edge=edge)
+        for line in _select_fields(edge=edge)
     ]
     return ["{", *(f"{line}," for line in lines[:-1]), f"{lines[-1]}}}"]
 
 
-def _combined_lines(*, edge: bool) -> list[str]:
-    fields = [field for line in _fields(edge=edge) for field in line if field.combined]
+def _render_combined(*, edge: bool) -> list[str]:
+    fields = [field for line in _select_fields(edge=edge) for field in line if field.combined]
     lines, rest = [f"{_PREFIX} "], ""
-    # Fields of some sites only come last.
+    # Fields that only some sites have come last.
     for field in sorted(fields, key=lambda field: field.edge):
         rest += f'{field.key}="{field.value}" '
         if field.key in _LINE_ENDS:
@@ -149,9 +149,9 @@ def _combined_lines(*, edge: bool) -> list[str]:
 
 
 def parse_line(line: str) -> dict[str, Any]:
-    """Return the fields of a line of either format; ``time`` is RFC 3339 in both, ``uri`` the address as it was sent.
+    """Return the fields of a line of either format; ``time`` is RFC 3339 in both, ``uri`` is the request target as sent.
 
-    :raises ValueError: if the line is not one of a gate.
+    :raises ValueError: if the line is not from the log of a gate.
     """
     if not line.startswith("{"):
         return _parse_combined(line)
@@ -169,17 +169,17 @@ def _parse_combined(line: str) -> dict[str, str]:
     if "request_id" not in found:
         raise ValueError(line)
     # nginx writes an empty value as a hyphen in this format.
-    fields = {key: "" if value == "-" else _unescaped(value) for key, value in found.items() if key != "fields"}
-    # Method, address and protocol; an address can hold spaces.
+    fields = {key: "" if value == "-" else _unescape(value) for key, value in found.items() if key != "fields"}
+    # The request line is method, target and protocol; a target can contain spaces.
     uri = fields["request"].partition(" ")[2].rpartition(" ")[0]
-    return {**fields, "uri": uri, "time": _local(match["time"])}
+    return {**fields, "uri": uri, "time": _convert_local_time(match["time"])}
 
 
-def _unescaped(text: str) -> str:
+def _unescape(text: str) -> str:
     return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
 
 
-def _local(text: str) -> str:
+def _convert_local_time(text: str) -> str:
     match = _LOCAL.fullmatch(text)
     if match is None:
         raise ValueError(text)

@@ -12,25 +12,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-# RFC 7468 section 2: lines of 64 characters, the last of them may be shorter.
+# RFC 7468 section 2: lines have 64 characters, the last line may be shorter.
 _LINE = re.compile(".{1,64}")
 
 
 _ESCAPES = {"+": "%2B", "/": "%2F", "=": "%3D", "\n": "%0A"}
 
 
-def _escaped_pem(text: str) -> str:
-    """Return what stands between the armour in ``$ssl_client_escaped_cert``: lines, escaped as RFC 3986 section 2.1 has it."""
+def _escape_pem(text: str) -> str:
+    """Return the text between BEGIN and END in ``$ssl_client_escaped_cert``: lines, percent-encoded (RFC 3986 section 2.1)."""
     escaped = "\n".join(_LINE.findall(text))
     for char, escape in _ESCAPES.items():
         escaped = escaped.replace(char, escape)
     return escaped
 
 
-# How a certificate is written, as the keys of ``edge_profiles.WAYS`` have it -> its text there, of its DER encoding in Base64.
-CERTIFICATE_ENCODINGS: dict[str, Callable[[str], str]] = {"certificate": str, "certificate_pem": _escaped_pem}
+# Name of an encoding in ``edge_profiles.WAYS`` -> function from the DER in Base64 to the text that the proxy sends.
+CERTIFICATE_ENCODINGS: dict[str, Callable[[str], str]] = {"certificate": str, "certificate_pem": _escape_pem}
 
 
-def edge_file_of(spelling: str) -> str:
-    """Return the name of the file of trust that has the maps of a spelling."""
-    return f"edge-{spelling.replace('_', '-')}.conf"
+def edge_file_of(encoding: str) -> str:
+    """Return the name of the installed file with the maps of an encoding."""
+    return f"edge-{encoding.replace('_', '-')}.conf"

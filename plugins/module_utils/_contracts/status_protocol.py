@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Define the status location of a gate, and what it reports."""
+"""Define the status location of a gate and the generations that it reports."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ LOOPBACK = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 @dataclass(frozen=True, order=True)
 class Endpoint:
-    """Where the running nginx tells its generation.
+    """An address at which the running nginx reports its generations.
 
-    :param address: an IP address, or ``*`` or ``::``, which are asked on the loopback address.
+    :param address: an IP address, or ``*`` or ``::``, for which the loopback address is used.
     """
 
     site: str
@@ -46,7 +46,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an endpoint told: the two generations, each None if it told none, and why, if it told nothing."""
+    """The generations that an endpoint reported, each None if it was missing; ``failure`` is the reason if both are."""
 
     gate: int | None = None
     trust: int | None = None
@@ -57,26 +57,26 @@ class Answer:
         return self.gate if kind == "gate" else self.trust
 
 
-class Asks(Protocol):
-    """Whoever can ask an endpoint."""
+class StatusClient(Protocol):
+    """An object that queries endpoints."""
 
     def ask(self, endpoint: Endpoint) -> Answer:
-        """Ask on a fresh connection."""
+        """Return what ``endpoint`` reports on a new connection."""
 
 
 def endpoints_from(data: Any, where: str) -> tuple[Endpoint, ...]:
-    """Return the endpoints that a list of mappings names, sorted.
+    """Return the endpoints in a list of mappings, sorted.
 
-    :param where: what the list is, for the error.
-    :raises MtlsError: if it is not one.
+    :param where: the name of the list in errors.
+    :raises MtlsError: if ``data`` is not a list of endpoints.
     """
-    hint = "Give every endpoint a site, an address, a port and a server_name"
+    hint = "Set site, address, port and server_name for every endpoint"
     if not isinstance(data, list):
         raise MtlsError(f"{where} is not a list of endpoints", hint)
-    return tuple(sorted({_endpoint(item, where, hint) for item in data}))
+    return tuple(sorted({_read_endpoint(item, where, hint) for item in data}))
 
 
-def _endpoint(item: Any, where: str, hint: str) -> Endpoint:
+def _read_endpoint(item: Any, where: str, hint: str) -> Endpoint:
     try:
         site, address, server_name = (str(item[key]) for key in ("site", "address", "server_name"))
         port = int(item["port"])

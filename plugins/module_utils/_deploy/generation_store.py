@@ -28,7 +28,7 @@ from .._common.files import (
     sync_directory,
     write_atomic,
 )
-from .._nginx.config_sandbox import remove_left_over
+from .._nginx.config_sandbox import remove_abandoned_copies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -55,7 +55,7 @@ def locked(conf_path: str, *, check_mode: bool) -> Iterator[None]:
     make_directory(home, PUBLIC_DIR)
     with lock(path):
         if not check_mode:
-            remove_left_over()
+            remove_abandoned_copies()
             for relative in (HOME, RECORDS, ARMED, SPARE, "conf.d"):
                 directory = os.path.join(conf_path, relative)
                 if os.path.isdir(directory):

@@ -25,7 +25,15 @@ import ssl
 import time
 from typing import TYPE_CHECKING
 
-from .._contracts.status_protocol import GENERATION_HEADER, GENERATIONS, LOOPBACK, STATUS_PATH, Answer, Asks, Endpoint
+from .._contracts.status_protocol import (
+    GENERATION_HEADER,
+    GENERATIONS,
+    LOOPBACK,
+    STATUS_PATH,
+    Answer,
+    Endpoint,
+    StatusClient,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -77,13 +85,13 @@ class LiveNginx(Nginx):
         return ask(endpoint)
 
 
-def is_live(nginx: Asks, endpoints: Iterable[Endpoint], kind: str, generation: int | None) -> bool:
+def is_live(nginx: StatusClient, endpoints: Iterable[Endpoint], kind: str, generation: int | None) -> bool:
     """Return whether every endpoint tells ``generation`` (None: tells none), several times in a row."""
     return not any(_first_wrong(nginx, endpoints, kind, generation) for _round in range(_ROUNDS))
 
 
 def wait_until_live(
-    nginx: Asks,
+    nginx: StatusClient,
     endpoints: Sequence[Endpoint],
     kind: str,
     generation: int | None,
@@ -110,7 +118,7 @@ def wait_until_live(
         time.sleep(_PAUSE)
 
 
-def _first_wrong(nginx: Asks, endpoints: Iterable[Endpoint], kind: str, generation: int | None) -> str:
+def _first_wrong(nginx: StatusClient, endpoints: Iterable[Endpoint], kind: str, generation: int | None) -> str:
     for endpoint in endpoints:
         answer = nginx.ask(endpoint)
         if answer.of(kind) != generation:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from .._common.errors import MtlsError
 from .._common.system_errors import problem_of
 from .._contracts.publication_format import CERTIFICATE_ENCODINGS, edge_file_of
-from .._contracts.status_protocol import Asks
+from .._contracts.status_protocol import StatusClient
 from .._nginx.config_sandbox import sandbox_copy
 from .._nginx.port_check import check_free
 from .live_generation import is_live, wait_until_live
@@ -36,7 +36,7 @@ TRUST_MAPS = tuple(
 )
 
 
-class Server(Asks, Protocol):
+class Server(StatusClient, Protocol):
     """What a change needs of nginx; see server.Nginx."""
 
     @property
@@ -165,7 +165,7 @@ def rehearse(
             configuration = nginx.dump(scratch.path(main_file), tuple(scratch.path(maps) for maps in TRUST_MAPS))
             judge(configuration, scratch.root)
         except MtlsError as problem:
-            raise MtlsError(scratch.in_live_words(problem.what), problem.hint) from None
+            raise MtlsError(scratch.with_live_paths(problem.what), problem.hint) from None
     return configuration
 
 

@@ -18,7 +18,7 @@ from .._deploy.deadline import read_clocks
 from .._deploy.entry_point import ENTRY, ENTRY_TEXT, GENERATION, activate, included_sites, read_text, write_included
 from .._deploy.generation_store import HOME, GenerationStore, locked
 from .._deploy.switch import Hold, Result, Switch
-from .._nginx.config_sandbox import in_live_words
+from .._nginx.config_sandbox import with_live_paths
 from .arm import Change
 from .armed_state import Snapshot, laid_out, locked_with_room, read_transaction
 from .auto_revert import Rules, refuse_if_held, settle
@@ -292,7 +292,7 @@ class _Gate:
         self._survey(
             configuration,
             os.path.join(root, HOME, "gate", ""),
-            lambda text: in_live_words(text, root, self.nginx.conf_path),
+            lambda text: with_live_paths(text, root, self.nginx.conf_path),
         )
 
     def _without_trust(self, *, check_mode: bool) -> Result:

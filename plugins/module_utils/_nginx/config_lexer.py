@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-# As ngx_conf_read_token(): inside a word, quotes, # and } are ordinary, and so is a { after a $.
+# As in ngx_conf_read_token(): inside a word, quotes, # and } are ordinary characters, and so is a { after a $.
 _TOKEN = re.compile(
     r"""[ \t\r\n]+ | \#[^\n]* | (?P<mark>[{};])
     | (?P<quoted>"(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*')
@@ -27,7 +27,7 @@ _ESCAPE = re.compile(r"\\([\"'\\trn])")
 _ESCAPED = {"t": "\t", "r": "\r", "n": "\n"}
 
 
-# The pieces of Lua in which a brace is not a brace: comments and strings, long and short.
+# Braces inside Lua comments and strings, long and short, do not count.
 _LUA = re.compile(
     r"""(?:--)?\[(?P<level>=*)\[.*?\](?P=level)\] | --[^\n]* | "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' | (?P<brace>[{}])""",
     re.VERBOSE | re.DOTALL,
@@ -35,11 +35,11 @@ _LUA = re.compile(
 
 
 class Unreadable(ValueError):
-    """The text is no nginx configuration; the message names file and line."""
+    """The text is not a valid nginx configuration; the message names file and line."""
 
 
 class Token(NamedTuple):
-    """One word or mark. ``start`` and ``end`` are where it stands in the text."""
+    """One word or mark. ``start`` and ``end`` are its offsets in the text."""
 
     text: str
     mark: bool
@@ -50,7 +50,7 @@ class Token(NamedTuple):
 def tokens(text: str, file: str) -> Iterator[Token]:
     """Yield the words and marks of a configuration.
 
-    :raises Unreadable: where nginx, too, would find no word.
+    :raises Unreadable: if the text cannot be split, as nginx could not either.
     """
     position, previous = 0, ""
     while position < len(text):
@@ -62,7 +62,7 @@ def tokens(text: str, file: str) -> Iterator[Token]:
             continue
         match = _TOKEN.match(text, position)
         if match is None:
-            raise Unreadable(f"{file}:{_line(text, position)}: a quote is not closed")
+            raise Unreadable(f"{file}:{_line_number(text, position)}: a quote is not closed")
         position = match.end()
         kind = match.lastgroup
         if kind == "mark":
@@ -75,7 +75,7 @@ def tokens(text: str, file: str) -> Iterator[Token]:
 
 
 def unescape(raw: str) -> str:
-    """Return a word as nginx takes it."""
+    """Return a word with its escapes replaced as nginx does."""
     return _ESCAPE.sub(lambda match: _ESCAPED.get(match[1], match[1]), raw) if "\\" in raw else raw
 
 
@@ -86,8 +86,8 @@ def _end_of_lua(text: str, start: int, file: str) -> int:
             depth += 1 if match["brace"] == "{" else -1
             if depth == 0:
                 return match.end()
-    raise Unreadable(f"{file}:{_line(text, start)}: the Lua block is not closed")
+    raise Unreadable(f"{file}:{_line_number(text, start)}: the Lua block is not closed")
 
 
-def _line(text: str, position: int) -> int:
+def _line_number(text: str, position: int) -> int:
     return text.count("\n", 0, position) + 1

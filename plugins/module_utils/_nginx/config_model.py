@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Model the servers of an nginx configuration: names, addresses, ports and flags."""
+"""Build a model of an nginx configuration: servers, addresses, ports and includes."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Listen:
 
     :param address: ``*`` for every IPv4 address, ``::`` for every IPv6 one, an address, a host name, or ``unix:PATH``.
     :param port: None for a unix socket.
-    :param default_server: whether the listen says so; without any, nginx takes the first server of an address.
-    :param udp: QUIC, or a stream server of datagrams.
+    :param default_server: whether the directive has this flag; if none has it, nginx uses the first server of an address.
+    :param udp: whether it is QUIC or a UDP port of ``stream``.
     """
 
     address: str
@@ -52,7 +52,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Configuration:
-    """What nginx would run: the files in the order it opened them, and the directives with every include followed."""
+    """The files that nginx opens, in its order, and all directives with the includes replaced by their contents."""
 
     main_file: str
     files: tuple[str, ...]
@@ -68,7 +68,7 @@ class Configuration:
         return found[-1] if found else None
 
     def includes(self) -> list[tuple[Directive, list[str]]]:
-        """Return every include with the files it brought."""
+        """Return every ``include`` directive with the files that it includes."""
         pairs: dict[tuple[str, int, tuple[str, ...]], tuple[Directive, list[str]]] = {}
         for _context, directive in self.walk():
             if directive.name == "include" and directive.args:
@@ -76,32 +76,32 @@ class Configuration:
         return list(pairs.values())
 
     def matches(self, pattern: str) -> list[str]:
-        """Return the files that ``include pattern`` brings."""
-        return _included(pattern, self.main_file, self.files)
+        """Return the files that ``include pattern`` includes."""
+        return _included_files(pattern, self.main_file, self.files)
 
     def servers(self, default_port: int = 80) -> list[Server]:
         """Return every server.
 
-        :param default_port: where a server of http without ``listen`` listens: 80 for root, 8000 for anybody else.
+        :param default_port: the port of an http server without ``listen``: 80 if nginx runs as root, else 8000.
         """
         found = []
         for context, directive in self.walk():
-            if directive.name == "server" and directive.block is not None and context in _SERVERS_STAND_IN:
+            if directive.name == "server" and directive.block is not None and context in _SERVER_CONTEXTS:
                 inherited = _last_flag(self._block(context[0]), "http2")
-                found.append(_server(context[0], directive, directive.block, inherited, default_port))
+                found.append(_read_server(context[0], directive, directive.block, inherited, default_port))
         return found
 
     def _block(self, name: str) -> tuple[Directive, ...]:
         return tuple(inner for outer in self.directives if outer.name == name for inner in outer.block or ())
 
 
-_SERVERS_STAND_IN = (("http",), ("stream",), ("mail",))
+_SERVER_CONTEXTS = (("http",), ("stream",), ("mail",))
 
 
 def read_dump(dump: str, opaque: Collection[str] = ()) -> Configuration:
     """Return the configuration that ``nginx -T`` printed.
 
-    :param opaque: files that need no reading: large ones that are known to hold no server.
+    :param opaque: large files without servers, which are not parsed.
     :raises Unreadable: if it cannot be read.
     """
     texts = split_dump(dump)
@@ -109,11 +109,11 @@ def read_dump(dump: str, opaque: Collection[str] = ()) -> Configuration:
 
 
 def assemble(files: Mapping[str, tuple[Directive, ...]]) -> Configuration:
-    """Return what files amount to together.
+    """Return the configuration that files form together.
 
     :param files: their directives by path, in the order nginx opened them, the main file first.
-    :raises Unreadable: if a file is there that no include brings. nginx opens no other, so its name is a comment in the text of
-        another one, whose end would go unread.
+    :raises Unreadable: if no directive includes one of the files. nginx opens included files only, so such a name comes from a
+        comment in another file, and the rest of that file would be lost.
     """
     main_file = next(iter(files))
     opened = {main_file}
@@ -125,7 +125,7 @@ def assemble(files: Mapping[str, tuple[Directive, ...]]) -> Configuration:
             block = None if directive.block is None else tuple(follow(directive.block, depth + 1))
             yield replace(directive, block=block)
             if directive.name == "include" and directive.args:
-                for file in _included(directive.args[0], main_file, tuple(files)):
+                for file in _included_files(directive.args[0], main_file, tuple(files)):
                     opened.add(file)
                     yield from follow(files[file], depth + 1)
 
@@ -133,7 +133,7 @@ def assemble(files: Mapping[str, tuple[Directive, ...]]) -> Configuration:
     stray = [file for file in files if file not in opened]
     if stray:
         raise Unreadable(
-            f"nothing includes {stray[0]}; if a comment in another file reads '# configuration file {stray[0]}:', take it out"
+            f"no file includes {stray[0]}; if another file contains the comment '# configuration file {stray[0]}:', remove it"
         )
     return configuration
 
@@ -145,8 +145,8 @@ def _walk(directives: tuple[Directive, ...], context: tuple[str, ...]) -> Iterat
             yield from _walk(directive.block, (*context, directive.name))
 
 
-def _included(pattern: str, main_file: str, files: tuple[str, ...]) -> list[str]:
-    # Relative to the directory of the main file: NGX_CONF_PREFIX in ngx_conf_include().
+def _included_files(pattern: str, main_file: str, files: tuple[str, ...]) -> list[str]:
+    # Patterns are relative to the directory of the main file: NGX_CONF_PREFIX in ngx_conf_include().
     wanted = os.path.join(os.path.dirname(main_file), pattern).split("/")
     return [file for file in files if _glob_matches(wanted, file.split("/"))]
 
@@ -158,12 +158,12 @@ def _glob_matches(wanted: list[str], path: list[str]) -> bool:
     )
 
 
-def _server(
+def _read_server(
     protocol: str, server: Directive, block: tuple[Directive, ...], http2_inherited: bool, default_port: int
 ) -> Server:
     http2 = _last_flag(block, "http2", http2_inherited)
     every_ssl = _last_flag(block, "ssl")
-    listens = [listen for inner in block if inner.name == "listen" for listen in _listens(inner, every_ssl, http2)]
+    listens = [listen for inner in block if inner.name == "listen" for listen in _read_listens(inner, every_ssl, http2)]
     if not listens and protocol == "http":
         listens = [Listen("*", default_port, every_ssl, False, http2, False, server.file, server.line)]
     names = tuple(name for inner in block if inner.name == "server_name" for name in inner.args)
@@ -172,12 +172,12 @@ def _server(
     )
 
 
-def _listens(directive: Directive, every_ssl: bool, http2: bool) -> Iterator[Listen]:
+def _read_listens(directive: Directive, every_ssl: bool, http2: bool) -> Iterator[Listen]:
     if not directive.args:
         return
     flags = directive.args[1:]
     udp = "udp" in flags or "quic" in flags
-    address, ports = _address(directive.args[0])
+    address, ports = _parse_address(directive.args[0])
     for port in ports:
         yield Listen(
             address=address,
@@ -191,19 +191,19 @@ def _listens(directive: Directive, every_ssl: bool, http2: bool) -> Iterator[Lis
         )
 
 
-def _address(text: str) -> tuple[str, list[int | None]]:
+def _parse_address(text: str) -> tuple[str, list[int | None]]:
     if text.startswith("unix:"):
         return text, [None]
     bracketed = re.fullmatch(r"\[([^]]*)\](?::([0-9-]+))?", text)
     if bracketed:
-        return bracketed[1], _ports(bracketed[2])
+        return bracketed[1], _parse_ports(bracketed[2])
     if re.fullmatch(r"[0-9]+(?:-[0-9]+)?", text):
-        return "*", _ports(text)
+        return "*", _parse_ports(text)
     host, _colon, ports = text.partition(":")
-    return ("*" if host == "0.0.0.0" else host), _ports(ports)  # noqa: S104  (nginx's word for it is *)
+    return ("*" if host == "0.0.0.0" else host), _parse_ports(ports)  # noqa: S104  (nginx writes it as *)
 
 
-def _ports(text: str | None) -> list[int | None]:
+def _parse_ports(text: str | None) -> list[int | None]:
     if not text:
         return [80]
     first, _dash, last = text.partition("-")

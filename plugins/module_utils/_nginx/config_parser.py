@@ -21,7 +21,7 @@ DEEPEST = 200
 
 @dataclass(frozen=True)
 class Directive:
-    """One directive as it is written. ``block`` is None if it ends in a semicolon."""
+    """One directive as written. ``block`` is None if it ends with a semicolon."""
 
     name: str
     args: tuple[str, ...]
@@ -31,7 +31,7 @@ class Directive:
 
 
 def parse(text: str, file: str) -> tuple[Directive, ...]:
-    """Return the directives of one file, includes not followed.
+    """Return the directives of one file without following includes.
 
     :raises Unreadable: if braces or semicolons are missing.
     """
@@ -65,7 +65,7 @@ def parse(text: str, file: str) -> tuple[Directive, ...]:
 def split_dump(dump: str) -> dict[str, str]:
     """Return the files that ``nginx -T`` printed, by path, in the order nginx opened them.
 
-    :raises Unreadable: if there is none, or one twice.
+    :raises Unreadable: if there is none, or if a file is listed more than once.
     """
     markers = list(_MARKER.finditer(dump))
     if not markers:
@@ -75,17 +75,17 @@ def split_dump(dump: str) -> dict[str, str]:
     for marker, end in zip(markers, ends):
         if marker[1] in found:
             # nginx prints every file once.
-            raise Unreadable(f"a comment reads '# configuration file {marker[1]}:'; take it out")
+            raise Unreadable(f"a comment is equal to '# configuration file {marker[1]}:'; remove it")
         found[marker[1]] = dump[marker.end() + 1 : end]
     return found
 
 
 def rewrite_includes(text: str, file: str, place: Callable[[str], str]) -> tuple[str, list[str]]:
-    """Return ``text`` with the absolute path of every include passed through ``place``, and all paths as they now read.
+    """Return ``text`` with ``place`` applied to the absolute paths of includes, and the resulting paths of all includes.
 
-    Only the argument of an include directive is touched, never a comment or a string that looks like one.
+    Only arguments of ``include`` directives change, not comments or strings that look like one.
 
-    :raises Unreadable: if the text is no configuration.
+    :raises Unreadable: if the text is not a configuration.
     """
     pieces: list[str] = []
     paths: list[str] = []

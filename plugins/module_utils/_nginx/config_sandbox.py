@@ -3,10 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A scratch copy of a whole nginx configuration, to test a change in before it is made.
 
-The copy is a private directory of symbolic links to the live files. A directory is opened up (made a real one, with links in
-it) only where something in it has to differ, so no file is copied but those whose text changes, and never a key. Relative paths
-lead into the copy by themselves, because nginx resolves them against the directory of the main file; absolute paths of includes
-are rewritten to lead there too.
+The copy is a private directory of symbolic links to the live files. A directory is expanded (replaced by a real one with links
+in it) only if something in it must differ. So only files whose text changes are copied, and never a key. nginx resolves
+relative paths against the directory of the main file, so they point into the copy; absolute paths of includes are rewritten.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 _PREFIX = "quietdoor-scratch-"
 _NAME = re.compile(rf"{_PREFIX}([0-9]+)-.+")
-# Files outside the configuration's directory are reached through this link to /, and opened up like any other.
+# This link to / leads to files outside the configuration directory; it is expanded like any other directory.
 _OUTSIDE = ".quietdoor-outside"
 
 
@@ -43,48 +42,48 @@ class ConfigSandbox:
             os.symlink("/", os.path.join(root, _OUTSIDE))
 
     def path(self, relative: str) -> str:
-        """Return where ``relative`` lies in the copy."""
+        """Return the path of ``relative`` in the copy."""
         return os.path.join(self.root, relative)
 
-    def in_live_words(self, text: str) -> str:
-        """Return ``text`` with the copy's paths replaced by those of the files they stand for."""
-        return in_live_words(text, self.root, self._homes[0])
+    def with_live_paths(self, text: str) -> str:
+        """Return ``text`` with paths in the copy replaced by those of the live files."""
+        return with_live_paths(text, self.root, self._homes[0])
 
     def remove(self, relative: str) -> None:
-        """Leave ``relative``, a file or directory, out of the copy."""
+        """Remove ``relative``, a file or directory, from the copy."""
         path = self.path(relative)
         if os.path.lexists(path):
-            self._open(os.path.dirname(path))
+            self._expand(os.path.dirname(path))
             _delete(path)
 
     def write(self, relative: str, text: str) -> None:
-        """Put a file into the copy."""
+        """Write a file of the copy."""
         self._write(self.path(relative), text)
 
     def redirect_includes(self, main_file: str) -> None:
-        """Make every include that nginx would follow from ``main_file`` lead into the copy."""
+        """Rewrite every include that nginx would follow from ``main_file`` to point into the copy."""
         waiting = [self.path(main_file)]
         seen: set[str] = set()
         while waiting:
             path = waiting.pop()
             if path not in seen and os.path.isfile(path):
                 seen.add(path)
-                waiting += self._redirect(path)
+                waiting += self._redirect_file(path)
 
-    def _redirect(self, path: str) -> list[str]:
+    def _redirect_file(self, path: str) -> list[str]:
         try:
             with opened(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
                 text = file.read()
             if "include" not in text:
                 return []
-            changed, patterns = rewrite_includes(text, path, self._place)
+            changed, patterns = rewrite_includes(text, path, self._map_path)
         except (OSError, Unreadable):
-            return []  # nginx will find the same and say so better
+            return []  # nginx reports the same error in more detail
         if changed != text:
             self._write(path, changed)
         return [found for pattern in patterns for found in sorted(glob.glob(os.path.join(self.root, pattern)))]
 
-    def _place(self, path: str) -> str:
+    def _map_path(self, path: str) -> str:
         path = os.path.normpath(path)
         if path.startswith(self.root + os.sep):
             return path
@@ -94,16 +93,16 @@ class ConfigSandbox:
         return os.path.join(self.root, _OUTSIDE) + path
 
     def _write(self, path: str, text: str) -> None:
-        self._open(os.path.dirname(path))
+        self._expand(os.path.dirname(path))
         _delete(path)
         with opened(path, "x", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(text)
 
-    def _open(self, directory: str) -> None:
-        """Make ``directory`` a real one, so that something in it can differ."""
+    def _expand(self, directory: str) -> None:
+        """Replace a linked ``directory`` by a real one, so that its contents can differ."""
         if directory == self.root:
             return
-        self._open(os.path.dirname(directory))
+        self._expand(os.path.dirname(directory))
         if os.path.islink(directory):
             target = os.path.realpath(directory)
             os.unlink(directory)
@@ -113,17 +112,17 @@ class ConfigSandbox:
             os.mkdir(directory, 0o700)
 
 
-def in_live_words(text: str, root: str, conf_path: str) -> str:
-    """Return ``text`` with paths below ``root``, a scratch copy of ``conf_path``, replaced by those they stand for."""
+def with_live_paths(text: str, root: str, conf_path: str) -> str:
+    """Return ``text`` with paths below ``root``, a scratch copy of ``conf_path``, replaced by the live paths."""
     return text.replace(os.path.join(root, _OUTSIDE), "").replace(root, os.path.normpath(conf_path))
 
 
 @contextlib.contextmanager
 def sandbox_copy(conf_path: str, main_file: str, changes: Mapping[str, str | None]) -> Iterator[ConfigSandbox]:
-    """Make a scratch copy with ``changes`` in it, and remove it in the end.
+    """Create a scratch copy with ``changes`` applied, and remove it after the block.
 
     :param main_file: the name of the main configuration file.
-    :param changes: relative path -> text, or None for a file or directory to leave out; taken in this order.
+    :param changes: relative path -> text, or None to remove a file or directory; applied in this order.
     """
     with private_directory() as root:
         scratch = ConfigSandbox(conf_path, root)
@@ -138,7 +137,7 @@ def sandbox_copy(conf_path: str, main_file: str, changes: Mapping[str, str | Non
 
 @contextlib.contextmanager
 def private_directory() -> Iterator[str]:
-    """Make a directory that only this user can look into, and remove it in the end."""
+    """Create a directory that only this user can read, and remove it after the block."""
     root = os.path.realpath(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
     try:
         yield root
@@ -146,19 +145,19 @@ def private_directory() -> Iterator[str]:
         shutil.rmtree(root)
 
 
-def remove_left_over() -> None:
-    """Remove the private directories of runs that were killed."""
+def remove_abandoned_copies() -> None:
+    """Remove the private directories of killed runs."""
     directory = tempfile.gettempdir()
     for name in os.listdir(directory):
         match = _NAME.fullmatch(name)
         path = os.path.join(directory, name)
-        if match and not _runs(int(match[1])):
+        if match and not _is_running(int(match[1])):
             with contextlib.suppress(FileNotFoundError):
                 if os.lstat(path).st_uid == os.geteuid():
                     shutil.rmtree(path, ignore_errors=True)
 
 
-def _runs(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

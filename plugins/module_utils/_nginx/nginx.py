@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands of one nginx on this host: what it is, testing a configuration, reloading, and whether it runs."""
+"""Run the commands of an nginx on this host: build information, test, reload, processes."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _SERIOUS = re.compile(r"\[(?:emerg|alert|crit)\]")
 
 @dataclass(frozen=True)
 class Nginx:
-    """One nginx: its binary, the directory of its configuration, and how to test and reload it.
+    """An nginx installation: its binary, its configuration directory, and the commands that test and reload it.
 
     :param conf_path: the directory of nginx.conf.
-    :param test_argv: holds ``-t`` as a word of its own.
+    :param test_argv: contains ``-t`` as a word of its own.
     """
 
     binary: str
@@ -46,14 +46,14 @@ class Nginx:
     reload_argv: tuple[str, ...] = ()
 
     def check(self) -> None:
-        """Make sure that the commands can work on this configuration.
+        """Check that the binary is installed and that the commands use this configuration.
 
-        :raises MtlsError: otherwise.
+        :raises MtlsError: if not.
         """
         self._check_installed()
         if "-t" not in self.test_argv:
             raise MtlsError(
-                f"test_argv {list(self.test_argv)} does not hold -t",
+                f"gate_nginx_test_argv: {list(self.test_argv)} does not contain -t",
                 "Write -t as a word of its own, as in [nginx, -t]",
             )
         if not os.path.isabs(self.conf_path) or not os.path.isfile(self.conf_file):
@@ -64,7 +64,7 @@ class Nginx:
 
     @cached_property
     def build(self) -> Build:
-        """What ``nginx -V`` says.
+        """The parsed output of ``nginx -V``.
 
         :raises MtlsError: if nginx is not installed.
         """
@@ -79,46 +79,46 @@ class Nginx:
 
     @property
     def prefix(self) -> str:
-        """What relative paths of logs and of the pid file start from."""
+        """The directory to which paths of logs and of the pid file are relative."""
         return self._option("-p") or self.build.prefix
 
     def test(self) -> None:
-        """Test the configuration as it lies there.
+        """Test the live configuration.
 
-        :raises MtlsError: with nginx's own words.
+        :raises MtlsError: with the errors that nginx reported.
         """
         done = run_command(self.test_argv)
         if done.code != 0:
-            raise MtlsError(f"nginx refuses the configuration: {done.words}", "Mend what nginx names")
+            raise MtlsError(f"nginx refuses the configuration: {done.words}", "Correct the configuration")
 
     def dump(self, conf_file: str, opaque: Collection[str] = ()) -> Configuration:
-        """Test the configuration in ``conf_file`` and return what it amounts to.
+        """Test the configuration in ``conf_file`` and return it.
 
-        :raises MtlsError: with nginx's own words if it refuses the configuration.
+        :raises MtlsError: with the errors that nginx reported, if it rejects the configuration.
         """
         try:
-            return read_dump(self._dumped(conf_file), opaque)
+            return read_dump(self._run_dump(conf_file), opaque)
         except Unreadable as error:
             raise MtlsError(f"The configuration that nginx -T printed cannot be read: {error}", "Report this") from None
 
     def files(self, conf_file: str) -> dict[str, str]:
-        """Test the configuration in ``conf_file`` and return the text of every file of it, in the order nginx opens them.
+        """Test the configuration in ``conf_file`` and return the text of each of its files, in the order of nginx.
 
-        :raises MtlsError: with nginx's own words if it refuses the configuration.
+        :raises MtlsError: with the errors that nginx reported, if it rejects the configuration.
         """
         try:
-            return split_dump(self._dumped(conf_file))
+            return split_dump(self._run_dump(conf_file))
         except Unreadable as error:
             raise MtlsError(f"The configuration that nginx -T printed cannot be read: {error}", "Report this") from None
 
-    def _dumped(self, conf_file: str) -> str:
+    def _run_dump(self, conf_file: str) -> str:
         done = run_command(self._dump_argv(conf_file))
         if done.code != 0:
-            raise MtlsError(f"nginx refuses the configuration: {done.words}", "Mend what nginx names")
+            raise MtlsError(f"nginx refuses the configuration: {done.words}", "Correct the configuration")
         return done.out
 
     def main_file_alone(self) -> Configuration:
-        """Return what can be read of the main file without its includes, for when nginx refuses the whole."""
+        """Return the main file without its includes, for use if nginx rejects the configuration."""
         try:
             with opened(self.conf_file, encoding="utf-8", errors="surrogateescape") as file:
                 return Configuration(self.conf_file, (self.conf_file,), parse(file.read(), self.conf_file))
@@ -126,40 +126,44 @@ class Nginx:
             return Configuration(self.conf_file, (), ())
 
     def reload(self) -> None:
-        """Tell the running nginx to take the configuration.
+        """Reload the running nginx. The success of the command does not prove that nginx uses the new configuration.
 
-        :raises MtlsError: if the command fails. That it succeeds proves nothing.
+        :raises MtlsError: if the command fails.
         """
         done = run_command(self.reload_argv)
         if done.code != 0:
-            raise MtlsError(f"{' '.join(self.reload_argv)} failed: {done.words}", "Mend what it names")
+            raise MtlsError(f"{' '.join(self.reload_argv)} failed: {done.words}", "Correct the reported error")
 
     def workers(self, configuration: Configuration) -> frozenset[int]:
-        """Return the workers that accept connections: children of the master whose title does not say that they shut down.
+        """Return the workers that accept connections: children of the master that are not shutting down.
 
-        Empty where nginx does not run, or where /proc does not show it.
+        The set is empty if nginx does not run, or if /proc does not show its processes.
         """
         master = self.master(configuration)
-        return frozenset() if master is None else frozenset(pid for pid in _children(master) if _accepts(pid))
+        return (
+            frozenset()
+            if master is None
+            else frozenset(pid for pid in _child_processes(master) if _accepts_connections(pid))
+        )
 
     def await_retirement(self, configuration: Configuration, workers: frozenset[int], timeout: float) -> None:
-        """Wait until none of the former ``workers`` accepts connections: as long as one does, it may answer as before the reload.
+        """Wait until none of the former ``workers`` accepts connections, since they answer with the former configuration.
 
         :param timeout: seconds.
-        :raises MtlsError: if that does not come about.
+        :raises MtlsError: if a worker still accepts connections after the timeout.
         """
         deadline = time.monotonic() + timeout
         while workers & self.workers(configuration):
             if time.monotonic() >= deadline:
-                named = ", ".join(map(str, sorted(workers & self.workers(configuration))))
+                pids = ", ".join(map(str, sorted(workers & self.workers(configuration))))
                 raise MtlsError(
-                    f"After {timeout:g} s former workers of nginx still accept connections (process {named})",
-                    "Find out what keeps them from shutting down; a restart of nginx ends them",
+                    f"nginx: former workers still accept connections after {timeout:g} s (process {pids})",
+                    "Find out why they do not shut down, or restart nginx",
                 )
             time.sleep(_PAUSE)
 
     def master(self, configuration: Configuration) -> int | None:
-        """Return the process id of the master that runs with this configuration's pid file, or None."""
+        """Return the process id of the master in the pid file of this configuration, None if it does not run."""
         pid_file = self._main_path(configuration, "pid", self.build.pid_file)
         if pid_file is None:
             return None
@@ -171,7 +175,7 @@ class Nginx:
         return pid if is_master(pid) else None
 
     def log_mark(self, configuration: Configuration) -> LogMark:
-        """Return a mark at the present end of the error log."""
+        """Return the current end of the error log."""
         path = self._main_path(configuration, "error_log", self.build.error_log)
         size = 0
         if path and os.path.isfile(path):
@@ -199,35 +203,35 @@ class Nginx:
     def _check_installed(self) -> None:
         if find_command(self.binary) is None:
             raise MtlsError(
-                f"nginx is not installed on {platform.node()}: there is no command {self.binary}",
+                f"nginx is not installed on {platform.node()}: the command {self.binary} does not exist",
                 "Install the package nginx or set gate_nginx_binary",
             )
 
     def _check_same_configuration(self) -> None:
-        named = self._option("-c")
-        if named is None and self._option("-p") is None and self.test_argv[0] in (self.binary, "nginx"):
-            named = self.build.conf_file
+        tested = self._option("-c")
+        if tested is None and self._option("-p") is None and self.test_argv[0] in (self.binary, "nginx"):
+            tested = self.build.conf_file
         if (
-            named
-            and os.path.isabs(named)
-            and os.path.realpath(os.path.dirname(named)) != os.path.realpath(self.conf_path)
+            tested
+            and os.path.isabs(tested)
+            and os.path.realpath(os.path.dirname(tested)) != os.path.realpath(self.conf_path)
         ):
             raise MtlsError(
-                f"{' '.join(self.test_argv)} tests {named}, which is not in {self.conf_path}",
-                "Set gate_nginx_conf_path, gate_nginx_test_argv and gate_nginx_reload_argv to one and the same nginx "
+                f"{' '.join(self.test_argv)} tests {tested}, which is not in {self.conf_path}",
+                "Set gate_nginx_conf_path, gate_nginx_test_argv and gate_nginx_reload_argv to the same nginx "
                 "(its option is -c)",
             )
 
 
 @dataclass(frozen=True)
 class LogMark:
-    """A place in nginx's error log; ``path`` is None if the log is no file."""
+    """An offset in the error log of nginx; ``path`` is None if the log is not a file."""
 
     path: str | None
     size: int
 
     def since(self) -> str:
-        """Return the serious lines that were written after the mark, in one line, or an empty string."""
+        """Return the serious errors that were logged after the mark as one line, empty if there are none."""
         if self.path is None:
             return ""
         try:
@@ -240,17 +244,17 @@ class LogMark:
         return " / ".join(serious[-SHOWN_LINES:])
 
 
-def _children(master: int) -> list[int]:
+def _child_processes(master: int) -> list[int]:
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError), opened(f"/proc/{name}/stat", encoding="ascii", errors="replace") as file:
-            # proc(5): the name in brackets may hold anything, so count from its end; the parent is the second field after it.
+            # proc(5): the name in brackets can contain any character; the parent is the second field after it.
             if int(file.read().rpartition(")")[2].split()[1]) == master:
                 found.append(int(name))
     return found
 
 
-def _accepts(pid: int) -> bool:
+def _accepts_connections(pid: int) -> bool:
     try:
         with opened(f"/proc/{pid}/cmdline", "rb") as file:
             title = file.read(200)
@@ -271,4 +275,4 @@ def is_master(pid: int) -> bool:
         with opened(f"/proc/{pid}/cmdline", "rb") as file:
             return b"master process" in file.read()
     except OSError:
-        return True  # a system without /proc: the process lives, and that is all there is to know
+        return True  # Without /proc only the existence of the process can be checked.

@@ -26,7 +26,7 @@ _PORTS = {"http": "80", "https": "443", "": "80"}
 _VARIABLE = re.compile(r"\$(?:\{(?P<braced>[A-Za-z0-9_]+)\}|(?P<bare>[A-Za-z0-9_]+))")
 
 
-# Literal host and port, after which a variable begins: http://127.0.0.1:3000$request_uri
+# A literal host and port, followed by a variable: http://127.0.0.1:3000$request_uri
 _HOST_PORT = re.compile(
     r"[a-z]+://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?(?=\$(?:request_)?(?:uri|document_uri)\b)"
 )
@@ -38,7 +38,7 @@ _THIS_HOST = ("localhost", "[::1]", "[::]", "0.0.0.0", "::1")  # noqa: S104  (no
 _ROUNDS = 5
 
 
-_SPELLINGS = 200
+_MAX_EXPANSIONS = 200
 
 
 def pools_of(configuration: Configuration) -> dict[str, tuple[str, ...]]:
@@ -54,7 +54,7 @@ def pools_of(configuration: Configuration) -> dict[str, tuple[str, ...]]:
 
 
 def values_of(configuration: Configuration) -> dict[str, tuple[str, ...]]:
-    """Return what ``set``, ``map``, ``geo`` and ``split_clients`` give to every variable, by its name without the dollar sign."""
+    """Return the values that ``set``, ``map``, ``geo`` and ``split_clients`` assign, by variable without the dollar sign."""
     found: dict[str, list[str]] = {}
     for _context, directive in configuration.walk():
         if directive.name == "set" and len(directive.args) == 2:
@@ -68,31 +68,31 @@ def values_of(configuration: Configuration) -> dict[str, tuple[str, ...]]:
 def where(
     pools: Mapping[str, tuple[str, ...]], values: Mapping[str, tuple[str, ...]], address: str
 ) -> tuple[frozenset[str], bool]:
-    """Return what ``address`` can lead to, as :func:`targets` has it, and whether that is all.
+    """Return the targets of ``address`` with all values of its variables, and whether all of them are known.
 
     :param values: see :func:`values_of`.
     """
     reached: set[str] = set()
     known = True
-    for text in _spelled_out(values, address):
+    for text in _expand_variables(values, address):
         one = targets(pools, text)
         reached |= one or set()
         known = known and one is not None
     return frozenset(reached), known
 
 
-def _spelled_out(values: Mapping[str, tuple[str, ...]], text: str) -> list[str]:
-    """``text`` with each variable replaced by each of its values, as far as that goes."""
+def _expand_variables(values: Mapping[str, tuple[str, ...]], text: str) -> list[str]:
+    """Return ``text`` with each variable replaced by each of its known values, up to a limit of rounds and results."""
     texts = [text]
     for _round in range(_ROUNDS):
-        spelled = [other for one in texts for other in _replaced(values, one)]
-        if spelled == texts or len(spelled) > _SPELLINGS:
+        expanded = [other for one in texts for other in _replace_variable(values, one)]
+        if expanded == texts or len(expanded) > _MAX_EXPANSIONS:
             break
-        texts = spelled
+        texts = expanded
     return texts
 
 
-def _replaced(values: Mapping[str, tuple[str, ...]], text: str) -> list[str]:
+def _replace_variable(values: Mapping[str, tuple[str, ...]], text: str) -> list[str]:
     for match in _VARIABLE.finditer(_authority(text)):
         name = match["braced"] or match["bare"]
         if name in values:
@@ -101,7 +101,7 @@ def _replaced(values: Mapping[str, tuple[str, ...]], text: str) -> list[str]:
 
 
 def _authority(text: str) -> str:
-    """The part of an address that says which application it is; what follows is a matter of that one."""
+    """Return the part of an address that selects the application: scheme, host and port, or the path of a socket."""
     match = _SCHEME.match(text)
     start = match.end() if match else 0
     if text[start:].startswith("unix:"):
@@ -110,7 +110,7 @@ def _authority(text: str) -> str:
 
 
 def uri_of(address: str) -> str:
-    """Return what follows host and port, or the path of a socket, in the argument of ``proxy_pass``; empty if nothing does."""
+    """Return the part of a ``proxy_pass`` argument after host and port, or after a socket's path; empty if there is none."""
     authority = _authority(address)
     rest = address[len(authority) :].lstrip(":")
     bare = _HOST_PORT.match(authority)
@@ -118,10 +118,10 @@ def uri_of(address: str) -> str:
 
 
 def targets(pools: Mapping[str, tuple[str, ...]], address: str) -> frozenset[str] | None:
-    """Return what ``address``, the argument of a directive like proxy_pass, leads to: ``host:port`` or ``unix:PATH``.
+    """Return the targets of ``address``, the argument of a directive such as proxy_pass: ``host:port`` or ``unix:PATH``.
 
-    :param pools: see :func:`pools_of`; a name among them stands for its servers.
-    :returns: None if a variable says where it leads.
+    :param pools: see :func:`pools_of`; the name of a pool is replaced by its servers.
+    :returns: None if the target depends on a variable.
     """
     bare = _HOST_PORT.match(_authority(address))
     address = address[: bare.end()] if bare else address
@@ -131,23 +131,23 @@ def targets(pools: Mapping[str, tuple[str, ...]], address: str) -> frozenset[str
     scheme = match["scheme"] if match else ""
     rest = address[match.end() :] if match else address
     if rest.startswith("unix:"):
-        return frozenset({_socket(rest)})
+        return frozenset({_socket_path(rest)})
     authority = rest.partition("/")[0].lower()
     if pools.get(authority):
-        return frozenset(map(_member, pools[authority]))
+        return frozenset(map(_pool_member, pools[authority]))
     return frozenset({_with_port(authority, _PORTS.get(scheme, ""))})
 
 
-def _member(text: str) -> str:
-    return _socket(text) if text.startswith("unix:") else _with_port(text.lower(), "80")
+def _pool_member(text: str) -> str:
+    return _socket_path(text) if text.startswith("unix:") else _with_port(text.lower(), "80")
 
 
-def _socket(text: str) -> str:
+def _socket_path(text: str) -> str:
     return "unix:" + text[len("unix:") :].partition(":")[0]
 
 
 def _with_port(authority: str, port: str) -> str:
     host, _colon, given = authority.rpartition(":") if re.search(r":[0-9]+\Z", authority) else (authority, "", "")
-    # What listens on every address is reached by each of these.
+    # A server that listens on all addresses is reachable by each of these.
     host = "127.0.0.1" if host in _THIS_HOST or host.startswith("127.") else host
     return f"{host}:{given or port}"

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Text that comes from outside, as one token of an nginx configuration.
+"""Quote arbitrary text as one token of an nginx configuration.
 
-How nginx reads a token is ngx_conf_read_token() in src/core/ngx_conf_file.c: between double quotes only the backslash and the
-quote itself are special, and a token has to fit into a buffer of 4096 bytes.
+ngx_conf_read_token() in src/core/ngx_conf_file.c reads tokens: between double quotes only the backslash and the quote itself are
+special, and a token must fit into a buffer of 4096 bytes.
 """
 
 from __future__ import annotations
@@ -20,37 +20,35 @@ _PLAIN_IN_PATTERN = frozenset(f"{string.ascii_letters}{string.digits} _,=@:/-'".
 
 
 def quote(value: str) -> str:
-    """Return ``value`` as one quoted token for a directive whose arguments may hold variables.
+    """Return ``value`` as one quoted token for a directive whose arguments can contain variables.
 
-    :raises MtlsError: if nginx cannot carry the text: control characters, ``$`` (it has no escape there), too long.
+    :raises MtlsError: if the text contains control characters or ``$`` (which cannot be escaped), or is too long.
     """
     if "$" in value:
         raise MtlsError(
-            f"{_shown(value)} holds a $, which nginx would take for a variable; it has no way to escape one",
-            "Write it without the $",
+            f"{_shown(value)} contains a $, which nginx would read as a variable and which cannot be escaped",
+            "Remove the $",
         )
     return quote_verbatim(value)
 
 
 def quote_verbatim(value: str) -> str:
-    """Return ``value`` as one quoted token for a place where nginx knows no variables: the path of an include, a key of a map.
+    """Return ``value`` as one quoted token for an argument without variables, such as the path of an include or a key of a map.
 
-    :raises MtlsError: if nginx cannot carry the text: control characters, or too long.
+    :raises MtlsError: if the text contains control characters, or is too long.
     """
     if any(unicodedata.category(char) in ("Cc", "Cs") for char in value):
-        raise MtlsError(f"{_shown(value)} holds a control character, which is not allowed", "Write it without")
+        raise MtlsError(f"{_shown(value)} contains a control character", "Remove it")
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     if len(escaped.encode()) > LONGEST_TOKEN:
-        raise MtlsError(
-            f"{_shown(value)} is longer than the {LONGEST_TOKEN} bytes that nginx takes in one word", "Shorten it"
-        )
+        raise MtlsError(f"{_shown(value)} is longer than the {LONGEST_TOKEN} bytes of one word in nginx", "Shorten it")
     return f'"{escaped}"'
 
 
 def regex_exact(text: str) -> str:
-    r"""Return a key for ``map``: a regular expression that matches exactly ``text``, upper and lower case told apart.
+    r"""Return a key for ``map``: a case-sensitive regular expression that matches exactly ``text``.
 
-    Bytes that could mean something to PCRE are written as ``\xHH``; ``\z`` is used because ``$`` also matches before a final
+    Bytes that could be special in PCRE are written as ``\xHH``; ``\z`` is used because ``$`` also matches before a final
     newline.
 
     :raises MtlsError: if the expression is too long for nginx, or the text is not Unicode.
@@ -58,7 +56,7 @@ def regex_exact(text: str) -> str:
     try:
         data = text.encode()
     except UnicodeEncodeError:
-        raise MtlsError(f"{_shown(text)} is not Unicode text", "Write it without") from None
+        raise MtlsError(f"{_shown(text)} is not Unicode text", "Remove the surrogates") from None
     pattern = "".join(chr(byte) if byte in _PLAIN_IN_PATTERN else f"\\x{byte:02x}" for byte in data)
     return quote_verbatim(f"~^{pattern}\\z")
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check the server certificates of a candidate as browsers do: their names and their ends."""
+"""Check names and expiry of the server certificates of a candidate as browsers do."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class ServerCertificate:
     """One certificate of one server.
 
-    :param problem: ``name`` if it is not for ``server_name``, ``end`` if it has ended, ``unreadable`` if openssl cannot read it;
-        empty if there is no problem.
+    :param problem: ``name`` if it is not valid for ``server_name``, ``end`` if it has expired, ``unreadable`` if openssl cannot
+        read it; empty if there is no problem.
     :param detail: the output of openssl.
     """
 
@@ -36,20 +36,22 @@ class ServerCertificate:
 
 
 def check_server_certificates(candidate: Mapping[str, str], conf_path: str) -> tuple[ServerCertificate, ...]:
-    """Return every server certificate that a candidate uses, with what browsers would warn of.
+    """Return every server certificate that a candidate uses, with the problem that browsers would report.
 
     :param candidate: the files of a gate, path -> text.
     :param conf_path: the directory to which nginx resolves relative paths.
     :raises MtlsError: if openssl is not installed, or if a file is not a configuration.
     """
     try:
-        used = dict.fromkeys(pair for path, text in sorted(candidate.items()) for pair in _used(path, text))
+        used = dict.fromkeys(
+            pair for path, text in sorted(candidate.items()) for pair in _used_certificates(path, text)
+        )
     except Unreadable as error:
         raise MtlsError(f"The candidate is not a valid configuration: {error}", "Correct the candidate") from None
     return tuple(_check(file, server_name, conf_path) for file, server_name in used)
 
 
-def _used(path: str, text: str) -> Iterator[tuple[str, str]]:
+def _used_certificates(path: str, text: str) -> Iterator[tuple[str, str]]:
     """Yield each certificate with the first name of its server."""
     if not path.endswith(".conf"):
         return
@@ -57,7 +59,7 @@ def _used(path: str, text: str) -> Iterator[tuple[str, str]]:
         if directive.name == "server" and directive.block is not None:
             names = _arguments(directive, "server_name")
             for file in _arguments(directive, "ssl_certificate"):
-                # The gate's own default server has no name, and rejects handshakes.
+                # The default server of the gate has no name and rejects handshakes, so its certificate is never shown.
                 if names and names[0]:
                     yield file, names[0]
 

@@ -337,7 +337,7 @@ def test_the_manifest_says_what_there_is_to_guard() -> None:
     "text", ["[]", "x", '{"sites": []}', '{"sites": {"a": []}}', '{"sites": {"a": {"listen": 1}}}']
 )
 def test_a_manifest_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(MtlsError, match=r"manifest\.json does not say what the sites are"):
+    with pytest.raises(MtlsError, match=r"manifest\.json: the list of sites is not valid"):
         protected_sites(text)
 
 

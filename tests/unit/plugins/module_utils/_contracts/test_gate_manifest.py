@@ -111,7 +111,7 @@ def test_keys_that_are_missing_have_defaults_and_unknown_ones_are_ignored() -> N
 def test_sites_that_cannot_be_read_are_left_out_and_counted(site: Any) -> None:
     found = manifest_from({"sites": {"a": site, "b": {"stage": "enforce"}}})
     assert (found.sites, found.damaged) == ((ManifestSite("b", "enforce"),), True)
-    with pytest.raises(MtlsError, match=r"manifest\.json does not say what the sites are"):
+    with pytest.raises(MtlsError, match=r"manifest\.json: the list of sites is not valid"):
         found.checked()
 
 

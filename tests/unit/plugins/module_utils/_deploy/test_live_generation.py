@@ -52,7 +52,7 @@ def test_port(family: socket.AddressFamily, held: str, wanted: str, taken: bool)
         if not taken:
             check_free([(wanted, port)], NOBODY)
             return
-        with pytest.raises(MtlsError, match=rf"Port {port} on .* is taken by process {os.getpid()} \("):
+        with pytest.raises(MtlsError, match=rf"Port {port} on .* is in use by process {os.getpid()} \("):
             check_free([(wanted, port)], NOBODY)
         check_free([(wanted, port)], os.getpid())
 

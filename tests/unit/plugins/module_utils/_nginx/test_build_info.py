@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ``nginx -V`` says, of several builds."""
+"""Test the parser of ``nginx -V`` with the output of several builds."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ configure arguments: --with-http_ssl_module --without-http_rewrite_module --with
 FORK = "nginx version: openresty/1.21.4.1\nconfigure arguments: --prefix=/usr/local/openresty/nginx\n"
 
 
-def test_debian() -> None:
-    """Paths, modules, library."""
+def test_build_of_debian() -> None:
+    """Read paths, modules and TLS library."""
     build = parse_build(BOOKWORM)
     assert (build.product, build.version) == ("nginx", "1.22.1")
     assert (build.tls_built, build.tls_running) == ("OpenSSL 3.0.8 7 Feb 2023", "OpenSSL 3.0.11 19 Sep 2023")
@@ -55,8 +55,8 @@ def test_debian() -> None:
     assert (can.http2_directive, can.http3) == (False, False)
 
 
-def test_mainline() -> None:
-    """New directives; what was left out is missing."""
+def test_build_of_mainline() -> None:
+    """Report new directives; excluded modules are missing."""
     build = parse_build(MAINLINE)
     assert build.version == "1.27.4"
     assert build.tls_running == build.tls_built == "OpenSSL 3.5.0 8 Apr 2025"
@@ -65,8 +65,8 @@ def test_mainline() -> None:
     assert (build.capabilities.auth_request, build.capabilities.realip) == (False, False)
 
 
-def test_old_and_bare() -> None:
-    """Nothing is claimed that is not there."""
+def test_old_build_without_modules() -> None:
+    """Report no feature that the build lacks."""
     can = parse_build(OLD).capabilities
     assert can.ssl
     absent = (can.tls13, can.ssl_reject_handshake, can.ssl_conf_command, can.regex, can.limit_req, can.http2)
@@ -80,11 +80,11 @@ def test_old_and_bare() -> None:
     ("version", "expected"), [("1.25.0", False), ("1.25.1", True), ("1.9.15", False), ("1.30.0", True)]
 )
 def test_numbers_are_compared_as_numbers(version: str, expected: bool) -> None:
-    """1.9 is older than 1.25."""
+    """Compare versions by number: 1.9 is older than 1.25."""
     assert parse_build(MAINLINE.replace("1.27.4", version)).capabilities.http2_directive is expected
 
 
-def test_no_nginx() -> None:
-    """Something else answers."""
+def test_output_of_another_program_is_rejected() -> None:
+    """Reject the output of another program."""
     with pytest.raises(MtlsError, match="printed no version"):
         parse_build("Apache/2.4")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading a configuration: against trees made at random, and against crossplane as the judge."""
+"""Test the parser with random and real-world configurations against crossplane."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.quoting impo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-# Where crossplane reads other than ngx_conf_read_token() does, it is no judge: } within a word, and backslashes.
+# crossplane differs from ngx_conf_read_token() in two cases, which are left out: } within a word, and backslashes.
 BARE = st.from_regex(r"[a-z0-9_./:*~^=@-][a-z0-9_./:*~^=\"'#$-]{0,11}", fullmatch=True)
 QUOTED = st.text(st.sampled_from("ab c{};#\"'$é"), max_size=10).flatmap(
     lambda text: st.sampled_from([quote_verbatim(text), "'" + text.replace("'", "\\'") + "'"])
@@ -56,15 +56,15 @@ def as_crossplane(directives: tuple[Directive, ...] | None) -> Any:
 
 
 def _condition(directive: Directive) -> list[str]:
-    """Return the arguments; those of ``if`` without the parentheses around them, which crossplane takes off."""
+    """Return the arguments; those of ``if`` without their parentheses, which crossplane removes."""
     if directive.name != "if" or not directive.args:
         return list(directive.args)
     text = "\0".join(directive.args).removeprefix("(").removesuffix(")")
     return [word for word in text.split("\0") if word]
 
 
-def judged(path: Path) -> Any:
-    """Return what crossplane reads."""
+def read_by_crossplane(path: Path) -> Any:
+    """Return the directives that crossplane reads."""
     found = crossplane.parse(str(path), single=True, check_ctx=False, check_args=False, strict=False)
     assert found["status"] == "ok", found["errors"]
 
@@ -89,11 +89,11 @@ def judged(path: Path) -> Any:
 @settings(max_examples=150, deadline=None)
 @given(blocks())
 def test_as_crossplane_reads_it(text: str) -> None:
-    """Names, arguments, lines and nesting."""
+    """Compare names, arguments, lines and nesting."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "nginx.conf"
         path.write_text(text, encoding="utf-8", newline="")
-        assert as_crossplane(parse(text, str(path))) == judged(path)
+        assert as_crossplane(parse(text, str(path))) == read_by_crossplane(path)
 
 
 CORPUS = sorted(path for path in (Path(__file__).parents[3] / "corpus" / "nginx").iterdir() if path.suffix == ".conf")
@@ -105,12 +105,12 @@ def test_the_corpus_of_configurations_is_there() -> None:
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)
 def test_parser_reads_real_world_configurations_as_crossplane_does(path: Path) -> None:
-    assert as_crossplane(parse(path.read_text(encoding="utf-8"), str(path))) == judged(path)
+    assert as_crossplane(parse(path.read_text(encoding="utf-8"), str(path))) == read_by_crossplane(path)
 
 
 @pytest.mark.parametrize("text", ["map $uri $x { default a}b; }", "server { set $x a}b; location / { return 204; } }"])
 def test_parser_follows_nginx_where_crossplane_ends_a_word_at_a_brace(text: str, tmp_path: Path) -> None:
-    """``}`` inside a word is an ordinary character for ngx_conf_read_token(); crossplane is not a judge of it."""
+    """``}`` inside a word is an ordinary character for ngx_conf_read_token(); crossplane ends the word there."""
     path = tmp_path / "nginx.conf"
     path.write_text(text, encoding="utf-8")
     found = crossplane.parse(str(path), single=True, check_ctx=False, check_args=False, strict=False)
@@ -120,14 +120,14 @@ def test_parser_follows_nginx_where_crossplane_ends_a_word_at_a_brace(text: str,
 
 
 @pytest.mark.parametrize("text", ["a", "a {", "}", "a b", "a;}", "a 'b;", ";", "{ }", 'a "\\";'])
-def test_unreadable(text: str) -> None:
-    """It names file and line."""
+def test_invalid_configuration_is_rejected_with_file_and_line(text: str) -> None:
+    """Check that the error names file and line."""
     with pytest.raises(Unreadable, match=r"^file:1: "):
         parse(text, "file")
 
 
 def test_tokens_as_nginx_reads_them() -> None:
-    """Quotes inside a word, braces after a dollar, escapes, Lua."""
+    """Read quotes inside a word, braces after a dollar, escapes and Lua."""
     (one, two, three, four) = parse(
         'a b"c ${x}y d}e f\\ g "\\"\\t\\x\\\\" \'it\\\'s\' x#y;\n'
         'content_by_lua_block { s = "}" -- }\n t = [[ } ]] if x { } }\n'
@@ -173,7 +173,7 @@ server { }
 
 
 def test_effective_servers() -> None:
-    """Includes followed, addresses understood, upstream's server left alone."""
+    """Follow includes, parse addresses, and ignore ``server`` in ``upstream``."""
     found = read_dump(DUMP)
     assert found.files == ("/etc/nginx/nginx.conf", "/etc/nginx/conf.d/a.conf", "/srv/more")
     assert found.main("pid") == ("/run/x.pid",)
@@ -201,7 +201,7 @@ def test_effective_servers() -> None:
 
 
 def test_includes_and_contexts() -> None:
-    """Which include brought what, and where everything stands."""
+    """Return the files of each include, and the blocks around each directive."""
     found = read_dump(DUMP)
     assert [(one.args, one.line, files) for one, files in found.includes()] == [
         (("conf.d/*.conf",), 4, ["/etc/nginx/conf.d/a.conf"]),
@@ -213,14 +213,14 @@ def test_includes_and_contexts() -> None:
 
 
 def test_opaque_files_are_not_read() -> None:
-    """They are named, and nothing more."""
+    """List the files without parsing them."""
     found = read_dump(DUMP, ("/srv/more",))
     assert "/srv/more" in found.files
     assert not [one for _context, one in found.walk() if one.file == "/srv/more"]
 
 
 def test_glob_as_nginx_means_it() -> None:
-    """A star matches neither a slash nor a dot at the beginning."""
+    """Check that a star matches neither a slash nor a leading dot."""
     found = read_dump(DUMP)
     for pattern, expected in (
         ("conf.d/*", 1),
@@ -236,7 +236,7 @@ def test_glob_as_nginx_means_it() -> None:
 
 
 def test_rewritten_includes() -> None:
-    """Only the arguments of include; comments, strings, relative paths and other directives stay as they are."""
+    """Rewrite only arguments of include, not comments, strings, relative paths and other directives."""
     text = (
         "# include /etc/x;\n"
         'log_format a "include /etc/x;";\n'
@@ -260,7 +260,7 @@ def test_rewritten_includes() -> None:
     "comment", ["# configuration file /etc/nginx/none.conf:", "# configuration file /etc/nginx/nginx.conf:"]
 )
 def test_a_comment_that_looks_like_the_name_of_a_file_hides_no_server(comment: str) -> None:
-    """As in a configuration that somebody has restored from what nginx -T printed."""
+    """Reject comments such as those in a configuration restored from the output of nginx -T."""
     dump = f"# configuration file /etc/nginx/nginx.conf:\nhttp {{ }}\n{comment}\nstream {{ server {{ listen 1; }} }}\n"
-    with pytest.raises(Unreadable, match=r"# configuration file /etc/nginx/n\w+\.conf:'[,;] take it out"):
+    with pytest.raises(Unreadable, match=r"# configuration file /etc/nginx/n\w+\.conf:'[,;] remove it"):
         read_dump(dump)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The scratch copy: what it holds, what it leaves alone, what it leaves behind."""
+"""Test the contents of a scratch copy, and that the live files stay unchanged."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx import config_sandbox
-from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config_sandbox import remove_left_over, sandbox_copy
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config_sandbox import (
+    remove_abandoned_copies,
+    sandbox_copy,
+)
 
 
 @pytest.fixture
 def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A tree like that of Debian, with a directory and a file outside."""
+    """Create a tree like that of Debian, with a directory and a file outside."""
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     monkeypatch.setattr(config_sandbox.tempfile, "tempdir", str(temporary))
@@ -36,12 +39,12 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def tree(top: Path) -> dict[str, str]:
-    """Names and texts."""
+    """Return path -> text of all files."""
     return {str(path): path.read_text() for path in sorted(top.rglob("*")) if path.is_file()}
 
 
-def test_leads_into_itself(live: Path) -> None:
-    """Links, directories that are links, quotes, dots: all followed; the live tree is as it was."""
+def test_includes_point_into_the_copy(live: Path) -> None:
+    """Follow links, linked directories, quotes and dots; the live tree stays unchanged."""
     before = tree(live.parent)
     with sandbox_copy(str(live), "nginx.conf", {"snippets/s.conf": "# new\n"}) as copy:
         root = Path(copy.root)
@@ -53,13 +56,13 @@ def test_leads_into_itself(live: Path) -> None:
         assert (root / "snippets/s.conf").read_text() == "# new\n"
         assert (root / "key.pem").is_symlink()
         assert root.stat().st_mode & 0o777 == 0o700
-        assert copy.in_live_words(f"in {root}/snippets/s.conf:1") == f"in {live}/snippets/s.conf:1"
+        assert copy.with_live_paths(f"in {root}/snippets/s.conf:1") == f"in {live}/snippets/s.conf:1"
     assert tree(live.parent) == before
     assert not os.listdir(live.parent / "tmp")
 
 
 def test_outside_files_are_redirected_too(live: Path) -> None:
-    """An absolute include of a file elsewhere that includes ours again."""
+    """Rewrite an outside file that includes a file of the configuration again."""
     outside = live.parent / "outside" / "vhosts"
     (live / "nginx.conf").write_text(f"include {outside}/*.conf;\n")
     before = tree(live.parent)
@@ -69,12 +72,12 @@ def test_outside_files_are_redirected_too(live: Path) -> None:
         ]
         found = Path(pattern).parent / "v.conf"
         assert found.read_text() == f'include "{copy.root}/snippets/s.conf";\n'
-        assert copy.in_live_words(str(found)) == str(outside / "v.conf")
+        assert copy.with_live_paths(str(found)) == str(outside / "v.conf")
     assert tree(live.parent) == before
 
 
-def test_removed_and_added(live: Path) -> None:
-    """A file, a directory, a directory replaced as a whole."""
+def test_files_are_removed_and_added(live: Path) -> None:
+    """Remove and add a file and a directory, and replace a whole directory."""
     changes = {"sites-enabled/a": None, "quietdoor": None, "quietdoor/gate/sites/x.conf": "x", "conf.d/new.conf": "y"}
     with sandbox_copy(str(live), "nginx.conf", changes) as copy:
         root = Path(copy.root)
@@ -86,8 +89,8 @@ def test_removed_and_added(live: Path) -> None:
     assert not (live / "conf.d").exists()
 
 
-def test_circles_end(live: Path) -> None:
-    """A directory that links to its parent, a file that includes itself."""
+def test_cycles_end(live: Path) -> None:
+    """Accept a directory that links to its parent, and a file that includes itself."""
     (live / "snippets/up").symlink_to("..")
     (live / "snippets/s.conf").write_text(f"include {live}/snippets/s.conf;\ninclude {live}/snippets/up/snippets/*;\n")
     with sandbox_copy(str(live), "nginx.conf", {}) as copy:
@@ -95,14 +98,14 @@ def test_circles_end(live: Path) -> None:
 
 
 def test_unreadable_file_is_left_as_it_is(live: Path) -> None:
-    """nginx will say what is wrong with it."""
+    """Leave the error to nginx."""
     (live / "nginx.conf").write_text("include 'unclosed;\n")
     with sandbox_copy(str(live), "nginx.conf", {}) as copy:
         assert (Path(copy.root) / "nginx.conf").is_symlink()
 
 
-def test_left_over_of_the_dead_only(live: Path) -> None:
-    """A copy whose process lives stays."""
+def test_only_copies_of_ended_processes_are_removed(live: Path) -> None:
+    """Keep a copy whose process is running."""
     temporary = live.parent / "tmp"
     gone = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
@@ -114,6 +117,6 @@ def test_left_over_of_the_dead_only(live: Path) -> None:
     for path in (dead, own, other):
         path.mkdir()
         (path / "link").symlink_to(live)
-    remove_left_over()
+    remove_abandoned_copies()
     assert sorted(os.listdir(temporary)) == sorted([own.name, other.name])
     assert (live / "nginx.conf").exists()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Quoting: what goes in comes out of nginx's way of reading a token; what cannot is refused."""
+"""Test that nginx reads a quoted token as the original text, and that other text is rejected."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ PRINTABLE = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=200
 
 
 def read(token: str) -> str:
-    """Return the one word that a token amounts to."""
+    """Return the one word that nginx reads from a token."""
     (word,) = [found for found in tokens(f"{token} ;", "test") if not found.mark]
     return word.text
 
 
 @given(PRINTABLE)
-def test_comes_back(text: str) -> None:
-    """Also quotes, backslashes, braces and semicolons."""
+def test_quoted_text_is_read_unchanged(text: str) -> None:
+    """Include quotes, backslashes, braces and semicolons."""
     assert read(quote_verbatim(text)) == text
     if "$" not in text:
         assert read(quote(text)) == text
 
 
 @pytest.mark.parametrize("text", ["a\0b", "a\nb", "tab\t", "\x7f", "\x85", "\ud800", "$host", "x${y}"])
-def test_refused(text: str) -> None:
-    """Control characters, half characters, variables."""
+def test_text_that_cannot_be_quoted_is_rejected(text: str) -> None:
+    """Reject control characters, surrogates and variables."""
     with pytest.raises(MtlsError):
         quote(text)
 
 
-def test_longest() -> None:
-    """Bytes count, escaped ones twice."""
+def test_longest_token() -> None:
+    """Count bytes after escaping."""
     assert len(quote("é" * (LONGEST_TOKEN // 2))) == LONGEST_TOKEN // 2 + 2
     for text in ("x" * (LONGEST_TOKEN + 1), "\\" * (LONGEST_TOKEN // 2 + 1), "é" * (LONGEST_TOKEN // 2 + 1)):
         with pytest.raises(MtlsError, match="longer than the 4094 bytes"):
@@ -54,7 +54,7 @@ def test_longest() -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=80), st.text(max_size=5))
 def test_regex_matches_that_text_only(text: str, more: str) -> None:
-    r"""As PCRE without UTF mode does: on bytes. Python's \Z is PCRE's \z."""
+    r"""Match bytes as PCRE without UTF mode does. Python's \Z is PCRE's \z."""
     token = read(regex_exact(text))
     assert token.startswith("~^")
     pattern = re.compile(token[1:].replace("\\z", "\\Z").encode())
@@ -69,7 +69,7 @@ def test_regex_matches_that_text_only(text: str, more: str) -> None:
 
 
 def test_regex_is_readable_and_plain() -> None:
-    """A usual name stays readable; the token holds no character that could end it."""
+    """Keep a usual name readable, without a character that could end the token."""
     assert regex_exact("CN=Quiet CA,O=Ops") == '"~^CN=Quiet CA,O=Ops\\\\z"'
     assert regex_exact('a"b.c$') == '"~^a\\\\x22b\\\\x2ec\\\\x24\\\\z"'
     with pytest.raises(MtlsError):
@@ -79,7 +79,7 @@ def test_regex_is_readable_and_plain() -> None:
 
 
 def test_every_control_character_is_refused() -> None:
-    """All of category Cc."""
+    """Reject all of category Cc."""
     for number in range(0x110000):
         if unicodedata.category(chr(number)) == "Cc":
             with pytest.raises(MtlsError):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Server certificates of a candidate, with the real openssl."""
+"""Test the checks of server certificates with the real openssl."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def certificate(directory: Path, name: str, days: int = 1) -> None:
 
 
 def site(file: str, server_name: str) -> str:
-    """The text of a site."""
+    """Return the configuration of a site."""
     return (
         f'map $x $y {{ default 1; }}\nserver {{ server_name {server_name} other.example; ssl_certificate "{file}"; }}\n'
     )
 
 
-def test_a_good_certificate(tmp_path: Path) -> None:
+def test_valid_certificate(tmp_path: Path) -> None:
     certificate(tmp_path, "a.example")
     default = 'server { server_name ""; ssl_certificate "a.example.pem"; ssl_reject_handshake on; }'
     candidate = {"sites/a.conf": site("a.example.pem", "a.example"), "http.conf": default, "manifest.json": "{"}
@@ -39,7 +39,7 @@ def test_a_good_certificate(tmp_path: Path) -> None:
     assert (found.file, found.server_name, found.problem) == ("a.example.pem", "a.example", "")
 
 
-def test_another_name(tmp_path: Path) -> None:
+def test_certificate_for_another_name(tmp_path: Path) -> None:
     certificate(tmp_path, "a.example")
     [found] = check_server_certificates({"sites/b.conf": site(f"{tmp_path}/a.example.pem", "b.example")}, "/")
     assert found.problem == "name"
@@ -47,7 +47,7 @@ def test_another_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [None, "not a certificate"])
-def test_a_file_that_cannot_be_read(tmp_path: Path, text: str | None) -> None:
+def test_unreadable_file(tmp_path: Path, text: str | None) -> None:
     if text:
         (tmp_path / "x.pem").write_text(text)
     [found] = check_server_certificates({"sites/a.conf": site("x.pem", "a.example")}, str(tmp_path))
@@ -55,10 +55,10 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, text: str | None) -> None:
     assert found.detail
 
 
-def test_snippets_have_no_certificate_of_their_own(tmp_path: Path) -> None:
+def test_snippets_have_no_certificate(tmp_path: Path) -> None:
     assert check_server_certificates({"sites/a.conf": "map $a $b { default 1; }"}, str(tmp_path)) == ()
 
 
-def test_text_that_is_not_a_configuration() -> None:
+def test_invalid_configuration_is_rejected() -> None:
     with pytest.raises(MtlsError, match=r"not a valid configuration: sites/a\.conf:1"):
         check_server_certificates({"sites/a.conf": "server {"}, "/")
