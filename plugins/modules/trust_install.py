@@ -152,7 +152,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.module_opti
     nginx_from,
     seconds,
 )
-from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.worker_shutdown import keep_cutting
+from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.worker_shutdown import set_worker_shutdown_timeout
 from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.chain_verification import Crl
 from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.install import Request, install_trust
 from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.trust_anchor import check_anchors, parse_anchor
@@ -179,7 +179,9 @@ def work(module: Any) -> dict[str, Any]:
     check_anchors(nginx.conf_path, request.publication.get("ca.pem"), request.replace_anchor, now)
     after = seconds(params, "worker_shutdown_timeout") if params["worker_shutdown_timeout"] else None
     # Before the trust: a worker obeys what was in force when it started.
-    cutting = keep_cutting(nginx, params["main_file"], after, request.prove_timeout, check_mode=module.check_mode)
+    cutting = set_worker_shutdown_timeout(
+        nginx, params["main_file"], after, request.prove_timeout, check_mode=module.check_mode
+    )
     outcome = install_trust(nginx, request, now, check_mode=module.check_mode)
     for warning in (*outcome.result.warnings, *outcome.lapsing):
         module.warn(warning)

@@ -328,7 +328,7 @@ class TestNginx:
     def test_a_reload_that_does_nothing(self, door: Door) -> None:
         """Its command ends with 0."""
         run = door.held(BEGIN, gate_nginx_reload_argv=["true"], gate_prove_timeout="5s")
-        door.fails(run, "Reverted: nginx serves gate generation", "again, as fresh connections proved")
+        door.fails(run, "Reverted: nginx serves gate generation", "again, as new connections confirmed")
         assert "Nothing was changed on this host" not in run.words
 
     def test_a_port_that_is_taken(self, door: Door) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.live_generation import LiveNginx
-from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.worker_shutdown import keep_cutting
+from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.worker_shutdown import set_worker_shutdown_timeout
 from support.nginx import NginxInstance
 
 FILE = "modules-enabled/quietdoor.conf"
@@ -27,7 +27,7 @@ def nginx(tmp_path: Path) -> Iterator[LiveNginx]:
 
 
 def keep(nginx: LiveNginx, after: float | None, check_mode: bool = False) -> bool:
-    return keep_cutting(nginx, FILE, after, 10.0, check_mode=check_mode)
+    return set_worker_shutdown_timeout(nginx, FILE, after, 10.0, check_mode=check_mode)
 
 
 def in_force(nginx: LiveNginx) -> tuple[str, ...] | None:

@@ -227,7 +227,7 @@ class TestGate:
         """An address to the wildcard: nginx -t and -s reload succeed, and nginx stays with the old configuration."""
         refused = gated.gate(gated.candidate("two", listen=f"*:{gated.port}"))
         assert "does not serve gate generation 2" in refused["msg"]
-        assert "tells gate generation 1" in refused["msg"]
+        assert "reports gate generation 1" in refused["msg"]
         assert "Address already in use" in refused["msg"]
         assert "Reverted: nginx serves gate generation 1 again" in refused["msg"]
         assert gated.generations() == [1]
@@ -320,7 +320,7 @@ class TestGate:
         predicted = gated.gate(_ansible_check_mode=True)
         done = gated.gate()
         assert predicted["action"] == done["action"] == "resumed"
-        assert done["reason"] == "the running nginx did not serve what lies on disk"
+        assert done["reason"] == "the running nginx did not serve the files on disk"
         gated.is_whole(1)
 
     def test_nginx_does_not_run(self, gated: World) -> None:
@@ -336,7 +336,7 @@ class TestGate:
             gated.gate(gated.candidate("two"), _ansible_check_mode=True)["warnings"]
         )
         (gated.quietdoor / "gates/1/sites/admin.conf").write_text("broken\n")
-        assert "lies on disk" in gated.gate(gated.candidate("two"))["msg"]
+        assert "written to disk" in gated.gate(gated.candidate("two"))["msg"]
         gated.nginx.start()
         done = gated.gate(gated.candidate("two"))
         assert (done["action"], done["generation"]) == ("resumed", 2)
@@ -681,7 +681,7 @@ class TestTrust:
         gated.nginx.stop()
         publication = gated.pki.publication(500)
         refused = gated.trust(publication)
-        assert "trust generation 500 was tested and lies on disk" in refused["msg"]
+        assert "trust generation 500 was tested and written to disk" in refused["msg"]
         gated.nginx.start()
         assert gated.told() == Answer(1, 500)
         assert gated.trust(publication)["action"] == "resumed"

@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When something is due, whatever becomes of the clock.
+"""Compute deadlines that survive clock changes and reboots.
 
-As long as the machine runs, the time since it started decides (CLOCK_BOOTTIME of clock_gettime(2), which counts while it sleeps
-and which nobody sets). After a reboot that count is a new one, and the wall clock decides; a wall clock that was set back
-meanwhile puts it off by no more than the whole term.
+While the machine runs, the time since its start decides (CLOCK_BOOTTIME of clock_gettime(2), which includes sleep and cannot be
+set). After a reboot that count starts anew, and the wall clock decides; a wall clock that was set back meanwhile delays the
+deadline by at most the whole term.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 @dataclass(frozen=True)
 class Moment:
-    """What the clocks of this machine say.
+    """The times of all clocks of this machine at one moment.
 
     :param wall: seconds since 1970.
     :param uptime: seconds since the machine started.
-    :param boot: what tells this start of the machine from every other; empty where nothing does.
+    :param boot: the id of this boot of the machine; empty if it is not available.
     """
 
     wall: float
@@ -35,7 +35,7 @@ class Moment:
 
 
 def read_clocks() -> Moment:
-    """Return what the clocks say now."""
+    """Return the current times."""
     try:
         with opened(_BOOT_ID, encoding="ascii") as file:
             boot = file.read().strip()
@@ -54,37 +54,37 @@ class Deadline:
 
     @property
     def wall(self) -> float:
-        """What the wall clock says then, in seconds since 1970."""
+        """The wall clock time of the deadline, in seconds since 1970."""
         return self.since.wall + self.term
 
     def remaining(self, now: Moment) -> float:
-        """Return the seconds that are left; none or less when it is due."""
+        """Return the remaining seconds; 0 or less when the deadline has passed."""
         elapsed = now.uptime - self.since.uptime
         if self.since.boot and now.boot == self.since.boot:
             return self.term - elapsed
         left = self.wall - now.wall
-        # Not in a container of a new boot id on a machine that never stopped: there the count is that of the machine.
+        # A new boot id without a restart of the count is a container on a machine that kept running.
         return min(left, self.term - now.uptime) if elapsed < 0 else left
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON holds it."""
+        """Return the deadline in the form of its JSON file."""
         return {"wall": self.since.wall, "uptime": self.since.uptime, "boot": self.since.boot, "term": self.term}
 
 
 def deadline_from(data: Any) -> Deadline:
-    """Return the deadline that as_dict() described.
+    """Return the deadline from the result of as_dict().
 
-    :raises KeyError, TypeError, ValueError: if it is none.
+    :raises KeyError, TypeError, ValueError: if the data are not a deadline.
     """
     since = Moment(float(data["wall"]), float(data["uptime"]), str(data["boot"]))
     return Deadline(since, float(data["term"]))
 
 
 def in_words(wall: float) -> str:
-    """Return a moment of the wall clock for people."""
+    """Return a time as text for messages."""
     return datetime.fromtimestamp(wall, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def in_iso(wall: float) -> str:
-    """Return a moment of the wall clock as RFC 3339 writes it."""
+    """Return a time in the format of RFC 3339."""
     return datetime.fromtimestamp(wall, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a generation of the gate comes to lie where nginx reads it: one entry, one link."""
+"""Activate a gate generation: write `conf.d/quietdoor.conf` and switch the symbolic link."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ INCLUDED = f"{HOME}/gate.included"
 
 
 def activate(shelf: GenerationStore, entry: str, generation: int | None, entry_text: str = ENTRY_TEXT) -> None:
-    """Make ``generation`` of the gate live on disk, or none.
+    """Make ``generation`` of the gate live on disk; None removes the gate.
 
-    :param entry: the path of the entry.
+    :param entry: the path of the file that nginx includes.
     """
-    # At every moment in between nginx could start: the entry never stands without what it includes.
+    # nginx could start at any moment, so the entry exists only while its includes exist.
     if generation is None:
         if os.path.lexists(entry):
             os.unlink(entry)
@@ -47,13 +47,13 @@ def activate(shelf: GenerationStore, entry: str, generation: int | None, entry_t
 
 
 def included_sites(conf_path: str) -> frozenset[str]:
-    """Return the sites whose snippets a server included when the gate was last proven."""
+    """Return the sites whose snippets a server included when the gate was last verified."""
     text = read_text(os.path.join(conf_path, INCLUDED))
     return frozenset(text.split()) if text else frozenset()
 
 
 def write_included(conf_path: str, sites: Sequence[str]) -> None:
-    """Remember the sites whose snippets a server includes, one a line; no file if there is none."""
+    """Store the sites whose snippets a server includes, one per line; remove the file if there are none."""
     path = os.path.join(conf_path, INCLUDED)
     text = "".join(f"{site}\n" for site in sorted(sites))
     if (read_text(path) or "") == text:

@@ -1,11 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The generations of gate and trust on disk: sets of files that change in one step.
+"""Store the generations of gate and trust on disk, and switch between them in one step.
 
-The files of every generation lie in a directory of their own, a symbolic link says which is
-live, and a file says which was last proven. A run that is killed at any moment leaves the link and that file different, and the
-next run sees it.
+Each generation has its own directory. A symbolic link selects the live one, and a file contains the number of the last verified
+one. If a run is killed, the link and that file differ, and the next run detects it.
 """
 
 from __future__ import annotations
@@ -36,16 +35,16 @@ if TYPE_CHECKING:
 HOME = "quietdoor"
 RECORDS = f"{HOME}/gate.records"
 ARMED = f"{HOME}/armed"
-# The same files once more: a cleaner that removes one of both directories does not disarm.
+# A second copy of the same files, so that the removal of one directory does not disarm the revert.
 SPARE = f"{HOME}/gate.revert"
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 @contextlib.contextmanager
 def locked(conf_path: str, *, check_mode: bool) -> Iterator[None]:
-    """Hold the one lock for everything of ours below ``conf_path``, and clear away the half-written files of killed runs.
+    """Hold the lock for all files of this collection below ``conf_path``, and remove temporary files of killed runs.
 
-    Check mode leaves no trace: where there is no lock yet, it takes none.
+    Check mode changes nothing: if the lock file does not exist yet, it is not created.
     """
     home = os.path.join(conf_path, HOME)
     path = os.path.join(home, "lock")
@@ -75,34 +74,34 @@ class GenerationStore:
         self._highest = os.path.join(self.home, f"{kind}.highest")
 
     def live(self) -> int | None:
-        """Return the generation that the link names, None if there is none.
+        """Return the generation to which the link points, None if there is none.
 
-        :raises MtlsError: if something else stands in the link's place.
+        :raises MtlsError: if the path is not a link to a generation.
         """
         try:
             target = os.readlink(self.link)
         except FileNotFoundError:
             return None
         except OSError:
-            raise self._strange(self.link) from None
+            raise self._unexpected_content(self.link) from None
         store, _slash, number = target.partition("/")
         if store != f"{self.kind}s" or not _NUMBER.fullmatch(number):
-            raise self._strange(self.link)
+            raise self._unexpected_content(self.link)
         return int(number) if os.path.isdir(self.directory(int(number))) else None
 
     def committed(self) -> int | None:
-        """Return the generation that was last proven, None if that was that there is none.
+        """Return the generation that was last verified, None if it was verified that none is live.
 
-        :raises MtlsError: if the file that says so is damaged.
+        :raises MtlsError: if the file with the number is damaged.
         """
         return self._read_number(self._committed) or None
 
     def directory(self, generation: int) -> str:
-        """Return where the files of ``generation`` lie."""
+        """Return the directory of ``generation``."""
         return os.path.join(self.store, str(generation))
 
     def files(self, generation: int | None) -> dict[str, str]:
-        """Return the files of ``generation`` by relative path; none if there is no such generation."""
+        """Return relative path -> text of the files of ``generation``; empty if it does not exist."""
         if generation is None:
             return {}
         top = self.directory(generation)
@@ -115,26 +114,26 @@ class GenerationStore:
         return found
 
     def next_generation(self) -> int:
-        """Return a number that no generation ever had, removed ones included."""
+        """Return a number that no generation, kept or removed, ever had."""
         known = [self._read_number(self._highest), self._read_number(self._committed), *self.stored()]
         return max(known) + 1
 
     def tidy(self) -> None:
-        """Remove the generations of killed runs: what was written and never proven.
+        """Remove the generations of killed runs, which were written but never verified.
 
-        After a removal they cannot be told from those that are kept; prune() gets them then.
+        After the gate was removed they cannot be distinguished from kept ones; prune() removes them then.
         """
         proven = self.committed()
         if proven is not None or not os.path.exists(self._committed):
             self._remove(number for number in self.stored() if number > (proven or 0) and number != self.live())
 
     def write(self, generation: int, files: Mapping[str, str]) -> None:
-        """Write the files of a new generation. Nothing sees them until the link is switched."""
+        """Write the files of a new generation. They have no effect until the link is switched."""
         write_atomic(self._highest, f"{generation}\n".encode(), PUBLIC_FILE)
         self.restore(generation, files)
 
     def restore(self, generation: int, files: Mapping[str, str]) -> None:
-        """Write the files of a generation that is not live, anew where it is there already."""
+        """Write the files of a generation that is not live; replace it if it exists."""
         top = self.directory(generation)
         self._remove([generation])
         make_directory(self.store, PUBLIC_DIR)
@@ -148,7 +147,7 @@ class GenerationStore:
         sync_directory(self.store)
 
     def point(self, generation: int | None) -> None:
-        """Make ``generation`` the live one, or none."""
+        """Make ``generation`` live; None removes the link."""
         if generation is not None:
             link_atomic(f"{self.kind}s/{generation}", self.link)
         elif os.path.lexists(self.link):
@@ -156,7 +155,7 @@ class GenerationStore:
             sync_directory(self.home)
 
     def commit(self, generation: int | None) -> None:
-        """Remember that the running nginx serves ``generation``, or none."""
+        """Store that the running nginx uses ``generation``; None means that none is live."""
         write_atomic(self._committed, f"{generation or 0}\n".encode(), PUBLIC_FILE)
 
     def prune(self, keep: int) -> None:
@@ -186,11 +185,11 @@ class GenerationStore:
         except FileNotFoundError:
             return 0
         if not _NUMBER.fullmatch(text):
-            raise self._strange(path)
+            raise self._unexpected_content(path)
         return int(text)
 
-    def _strange(self, path: str) -> MtlsError:
+    def _unexpected_content(self, path: str) -> MtlsError:
         return MtlsError(
-            f"{path} is not what this collection put there",
-            f"Move it away; if a {self.kind} should be live, run the play again afterwards",
+            f"{path} was not written by this collection",
+            f"Move it away, and if a {self.kind} should be live, run the play again",
         )

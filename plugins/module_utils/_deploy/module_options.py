@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options by which modules know an nginx; the documentation fragment ``nginx`` says the same in words."""
+"""Define the nginx options of modules; the documentation fragment ``nginx`` describes them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHANGE: dict[str, Any] = {
     "keep": {"type": "int", "default": 5},
 }
 RENDER: dict[str, Any] = {
-    # Not a list: a conversion of its entries would hide what is wrong with them.
+    # Type list would convert its entries and so hide mistakes in them.
     "sites": {"type": "raw", "required": True},
     "log_path": {"type": "str", "default": "/var/log/nginx"},
     "log_format": {"type": "str", "choices": ["json", "combined"], "default": "json"},
@@ -35,13 +35,13 @@ RENDER: dict[str, Any] = {
 
 
 def nginx_from(params: Mapping[str, Any]) -> LiveNginx:
-    """Return the nginx that the options name.
+    """Return the nginx that the options describe.
 
     :raises MtlsError: if a command is empty.
     """
     for option in ("test_argv", "reload_argv"):
         if not params.get(option, True):
-            raise MtlsError(f"{option} is empty", "Give the command as a list of words")
+            raise MtlsError(f"gate_nginx_{option}: the list is empty", "Write the command as a list of words")
     return LiveNginx(
         binary=params["nginx_binary"],
         conf_path=os.path.normpath(params["conf_path"]),
@@ -53,13 +53,13 @@ def nginx_from(params: Mapping[str, Any]) -> LiveNginx:
 def seconds(params: Mapping[str, Any], option: str) -> float:
     """Return a duration option in seconds.
 
-    :raises MtlsError: if it is no duration.
+    :raises MtlsError: if it is not a valid duration.
     """
     return parse_duration(params[option], option).total_seconds()
 
 
 def kept(params: Mapping[str, Any]) -> int:
-    """Return how many generations to keep.
+    """Return the number of generations to keep.
 
     :raises MtlsError: if it is less than one.
     """

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A change of what a running nginx serves, made so that it either holds or leaves everything as it was.
+"""Make a generation live in the running nginx, or leave everything unchanged.
 
-The change is tested in a scratch copy of the whole configuration, made by switching one link, and believed only when the running
-nginx tells the new generation. Gate and trust both move like this.
+The change is tested in a scratch copy of the whole configuration, applied by switching one link, and committed only when the
+running nginx reports the new generation. Gate and trust both use this module.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     from .._nginx.nginx import LogMark
     from .generation_store import GenerationStore
 
-# Large, and known to hold nothing but maps.
+# These files are large and contain only maps, so they are not parsed.
 TRUST_MAPS = tuple(
     f"quietdoor/trust/{name}"
-    for name in ("http.conf", "edge.conf", *(edge_file_of(spelling) for spelling in CERTIFICATE_ENCODINGS))
+    for name in ("http.conf", "edge.conf", *(edge_file_of(encoding) for encoding in CERTIFICATE_ENCODINGS))
 )
 
 
 class Server(StatusClient, Protocol):
-    """What a change needs of nginx; see server.Nginx."""
+    """The part of :class:`.live_generation.LiveNginx` that is used here."""
 
     @property
     def conf_path(self) -> str:
@@ -51,10 +51,10 @@ class Server(StatusClient, Protocol):
         """Test a configuration and return it."""
 
     def test(self) -> None:
-        """Test the live files; Problem if nginx refuses them."""
+        """Test the live files; raise MtlsError if nginx rejects them."""
 
     def reload(self) -> None:
-        """Reload; Problem if the command fails."""
+        """Reload; raise MtlsError if the command fails."""
 
     def master(self, configuration: Configuration) -> int | None:
         """Return the process id of the master, None if it does not run."""
@@ -63,7 +63,7 @@ class Server(StatusClient, Protocol):
         """Return the workers that accept connections."""
 
     def await_retirement(self, configuration: Configuration, workers: frozenset[int], timeout: float) -> None:
-        """Wait until none of these workers accepts connections; Problem if that does not come about."""
+        """Wait until none of these workers accepts connections; raise MtlsError at the timeout."""
 
     def log_mark(self, configuration: Configuration) -> LogMark:
         """Return a mark at the end of the error log."""
@@ -71,10 +71,10 @@ class Server(StatusClient, Protocol):
 
 @dataclass(frozen=True)
 class Hold:
-    """Keeps a move undecided until somebody else commits it.
+    """Leaves a switch uncommitted until a later step commits it.
 
-    :param arm: called with the generation to go back to, before anything is switched.
-    :param release: called with the reason, once this very run has gone back there.
+    :param arm: called with the generation to revert to, before anything is switched.
+    :param release: called with the reason, after this run itself has reverted.
     """
 
     arm: Callable[[int | None], None]
@@ -83,17 +83,17 @@ class Hold:
 
 @dataclass(frozen=True)
 class Switch:
-    """What shall be live.
+    """A generation to make live, and the functions that do it.
 
-    :param target: the generation that shall be live, None for none.
-    :param files: what to write for ``target``; None if its files are there.
-    :param in_place: whether the disk is as it shall be.
-    :param arrange: makes a generation live on disk, link and all; called for ``target``, and for another one on a way back.
-    :param endpoints_of: where a generation is told; for None, where none may be told any more.
-    :param overlay: what the scratch copy has to differ in, as for scratch_copy().
-    :param judge: raises Problem if the configuration in the scratch copy (at the given path) is not what it should be.
-    :param even_if_stopped: put the files in place also where nginx does not run, so that it starts with them.
-    :param hold: leaves what is proven undecided, None to commit it.
+    :param target: the generation that must become live, None for none.
+    :param files: the files to write for ``target``; None if they exist.
+    :param in_place: whether the files on disk are as required already.
+    :param arrange: makes a generation live on disk, link included; called for ``target``, and for another one to revert.
+    :param endpoints_of: returns the endpoints that report a generation; for None, those that must not report one any more.
+    :param overlay: the changes in the scratch copy, see :func:`.config_sandbox.sandbox_copy`.
+    :param judge: raises MtlsError if the configuration in the scratch copy (at the given path) is not acceptable.
+    :param even_if_stopped: write the files even if nginx does not run, so that it starts with them.
+    :param hold: leaves the verified switch uncommitted; None to commit it.
     """
 
     shelf: GenerationStore
@@ -113,7 +113,7 @@ class Switch:
 
 @dataclass(frozen=True)
 class Result:
-    """What was done: ``action`` is unchanged, applied, resumed or removed."""
+    """The result of a switch: ``action`` is unchanged, applied, resumed or removed."""
 
     action: str
     reason: str
@@ -121,43 +121,43 @@ class Result:
     warnings: tuple[str, ...] = ()
 
 
-def make_live(nginx: Server, move: Switch, *, check_mode: bool) -> Result:
-    """Make the move, or in check mode find out what it would do.
+def make_live(nginx: Server, change: Switch, *, check_mode: bool) -> Result:
+    """Perform the switch, or predict its result in check mode.
 
-    :raises MtlsError: if it cannot be made; it says whether anything changed and what was taken back.
+    :raises MtlsError: if it fails; the message states whether anything changed and what was reverted.
     """
-    shelf = move.shelf
+    shelf = change.shelf
     if not check_mode:
         shelf.tidy()
-    decided = move.hold is None or shelf.committed() == move.target
-    if decided and move.in_place and is_live(nginx, move.endpoints_of(move.target), shelf.kind, move.target):
-        return _already_there(move, check_mode=check_mode)
-    configuration = _rehearsed(nginx, move, check_mode=check_mode)
-    result = _predict(move)
+    decided = change.hold is None or shelf.committed() == change.target
+    if decided and change.in_place and is_live(nginx, change.endpoints_of(change.target), shelf.kind, change.target):
+        return _finish_unchanged(change, check_mode=check_mode)
+    configuration = _rehearse_change(nginx, change, check_mode=check_mode)
+    result = _predict(change)
     master = nginx.master(configuration)
-    if master is None and not _answers(nginx, move):
-        return _while_stopped(nginx, move, result, check_mode=check_mode)
-    if master is not None and move.target is not None:
-        check_free(_addresses(configuration, move), master)
+    if master is None and not _is_gate_running(nginx, change):
+        return _handle_stopped(nginx, change, result, check_mode=check_mode)
+    if master is not None and change.target is not None:
+        check_free(_listen_addresses(configuration, change), master)
     if check_mode:
         return result
-    base = _proven(nginx, shelf, move)
-    _write(move)
-    if move.hold is not None and base != move.target:
-        _hold(move, move.hold, base)
-        _carry_out(nginx, move, base, configuration, move.hold)
+    base = _find_base(nginx, shelf, change)
+    _write_files(change)
+    if change.hold is not None and base != change.target:
+        _arm(change, change.hold, base)
+        _apply(nginx, change, base, configuration, change.hold)
         return result
-    _carry_out(nginx, move, base, configuration, None)
-    shelf.prune(move.keep)
+    _apply(nginx, change, base, configuration, None)
+    shelf.prune(change.keep)
     return result
 
 
 def rehearse(
     nginx: Server, overlay: Mapping[str, str | None], judge: Callable[[Configuration, str], None]
 ) -> Configuration:
-    """Test the configuration with ``overlay`` in it, in a scratch copy, and return it. Nothing live is touched.
+    """Test the configuration with ``overlay`` applied in a scratch copy, and return it. Live files stay unchanged.
 
-    :raises MtlsError: with nginx's own words, in which paths are those of the live files.
+    :raises MtlsError: with the errors that nginx reported, with the paths of the live files.
     """
     main_file = os.path.basename(nginx.conf_file)
     with sandbox_copy(nginx.conf_path, main_file, overlay) as scratch:
@@ -169,21 +169,21 @@ def rehearse(
     return configuration
 
 
-def _already_there(move: Switch, *, check_mode: bool) -> Result:
-    shelf = move.shelf
-    if shelf.committed() == move.target:
+def _finish_unchanged(change: Switch, *, check_mode: bool) -> Result:
+    shelf = change.shelf
+    if shelf.committed() == change.target:
         return Result("unchanged", "", tested=False)
     if not check_mode:
-        shelf.commit(move.target)
-        shelf.prune(move.keep)
+        shelf.commit(change.target)
+        shelf.prune(change.keep)
     return Result(
-        "resumed", "an earlier run ended before it had proven what nginx serves; it is proven now", tested=False
+        "resumed", "an earlier run ended before it had verified the live generation; it is verified now", tested=False
     )
 
 
-def _rehearsed(nginx: Server, move: Switch, *, check_mode: bool) -> Configuration:
+def _rehearse_change(nginx: Server, change: Switch, *, check_mode: bool) -> Configuration:
     try:
-        return rehearse(nginx, move.overlay, move.judge)
+        return rehearse(nginx, change.overlay, change.judge)
     except MtlsError as problem:
         what = f"{problem.what}. It was tested in a scratch copy; nothing live was changed"
         try:
@@ -191,49 +191,50 @@ def _rehearsed(nginx: Server, move: Switch, *, check_mode: bool) -> Configuratio
         except MtlsError as live:
             what += f". Without the change {live.what[0].lower()}{live.what[1:]}"
         if not check_mode:
-            what += _undo_unfinished(nginx, move)
+            what += _undo_unfinished(nginx, change)
         raise MtlsError(what, problem.hint) from None
 
 
-def _undo_unfinished(nginx: Server, move: Switch) -> str:
-    """Take back what a killed run left unproven, since this run will not replace it."""
-    shelf = move.shelf
+def _undo_unfinished(nginx: Server, change: Switch) -> str:
+    """Revert the unverified change of a killed run, since this run does not replace it. Return a sentence about it."""
+    shelf = change.shelf
     live = shelf.live()
-    base = _proven(nginx, shelf, move)
+    base = _find_base(nginx, shelf, change)
     if live == base:
         return ""
     try:
-        _bring_about(nginx, move, base)
+        _switch_and_commit(nginx, change, base)
     except (MtlsError, OSError) as error:
         problem = error if isinstance(error, MtlsError) else problem_of(error)
-        return f". An earlier, unfinished change could not be taken back: {problem.what}"
-    return f". An earlier, unfinished change was taken back: nginx serves {_named(shelf, base)}"
+        return f". An earlier, unfinished change could not be reverted: {problem.what}"
+    return f". An earlier, unfinished change was reverted: nginx serves {_describe(shelf, base)}"
 
 
-def _predict(move: Switch) -> Result:
-    if move.in_place or (move.target is not None and move.files is None):
-        return Result("resumed", "the running nginx did not serve what lies on disk", tested=True)
-    return Result("removed" if move.target is None else "applied", move.reason, tested=True)
+def _predict(change: Switch) -> Result:
+    if change.in_place or (change.target is not None and change.files is None):
+        return Result("resumed", "the running nginx did not serve the files on disk", tested=True)
+    return Result("removed" if change.target is None else "applied", change.reason, tested=True)
 
 
-def _while_stopped(nginx: Server, move: Switch, result: Result, *, check_mode: bool) -> Result:
-    named = _named(move.shelf, move.target)
+def _handle_stopped(nginx: Server, change: Switch, result: Result, *, check_mode: bool) -> Result:
+    target = _describe(change.shelf, change.target)
     if check_mode:
         warning = f"nginx does not run with {nginx.conf_file}: the real run would fail"
         return Result(result.action, result.reason, tested=True, warnings=(warning,))
-    if move.hold is not None or (not move.even_if_stopped and _live_is_sound(nginx)):
+    if change.hold is not None or (not change.even_if_stopped and _is_live_valid(nginx)):
         raise MtlsError(
-            f"nginx does not run with {nginx.conf_file}, so nothing could be proven; nothing was changed", "Start nginx"
+            f"nginx does not run with {nginx.conf_file}, so the change cannot be verified; nothing was changed",
+            "Start nginx",
         )
-    _write(move)
-    move.arrange(move.target)
+    _write_files(change)
+    change.arrange(change.target)
     raise MtlsError(
-        f"nginx does not run with {nginx.conf_file}; {named} was tested and lies on disk, and nginx takes it when it starts",
-        "Start nginx and run this again, so that it is proven",
+        f"nginx does not run with {nginx.conf_file}; {target} was tested and written to disk, and nginx uses it when it starts",
+        "Start nginx, then run again to verify it",
     )
 
 
-def _live_is_sound(nginx: Server) -> bool:
+def _is_live_valid(nginx: Server) -> bool:
     try:
         nginx.test()
     except MtlsError:
@@ -241,30 +242,30 @@ def _live_is_sound(nginx: Server) -> bool:
     return True
 
 
-def _answers(nginx: Server, move: Switch) -> bool:
-    """Return whether a gate answers, whatever the pid file says."""
-    asked = {*move.endpoints_of(move.target), *move.endpoints_of(move.shelf.live())}
-    return any(nginx.ask(endpoint).of(move.shelf.kind) is not None for endpoint in asked)
+def _is_gate_running(nginx: Server, change: Switch) -> bool:
+    """Return whether an endpoint reports a generation, even if the pid file names no process."""
+    asked = {*change.endpoints_of(change.target), *change.endpoints_of(change.shelf.live())}
+    return any(nginx.ask(endpoint).of(change.shelf.kind) is not None for endpoint in asked)
 
 
-def _addresses(configuration: Configuration, move: Switch) -> set[tuple[str, int]]:
+def _listen_addresses(configuration: Configuration, change: Switch) -> set[tuple[str, int]]:
     listens = [listen for server in configuration.servers() for listen in server.listens if not listen.udp]
     wanted = {(listen.address, listen.port) for listen in listens if listen.port is not None}
-    return wanted | {(endpoint.address, endpoint.port) for endpoint in move.endpoints_of(move.target)}
+    return wanted | {(endpoint.address, endpoint.port) for endpoint in change.endpoints_of(change.target)}
 
 
-def _write(move: Switch) -> None:
-    if move.target is not None and move.files is not None:
-        move.shelf.write(move.target, move.files)
+def _write_files(change: Switch) -> None:
+    if change.target is not None and change.files is not None:
+        change.shelf.write(change.target, change.files)
 
 
-def _proven(nginx: Server, shelf: GenerationStore, move: Switch) -> int | None:
-    """Return the generation to go back to: the live one if nginx serves it, else the one that was last proven."""
+def _find_base(nginx: Server, shelf: GenerationStore, change: Switch) -> int | None:
+    """Return the generation to revert to: the live one if nginx serves it, else the one that was last verified."""
     live, committed = shelf.live(), shelf.committed()
     if (
         live is not None
-        and live not in (committed, move.target)
-        and is_live(nginx, move.endpoints_of(live), shelf.kind, live)
+        and live not in (committed, change.target)
+        and is_live(nginx, change.endpoints_of(live), shelf.kind, live)
     ):
         shelf.commit(live)
         return live
@@ -273,63 +274,63 @@ def _proven(nginx: Server, shelf: GenerationStore, move: Switch) -> int | None:
     return None
 
 
-def _hold(move: Switch, hold: Hold, base: int | None) -> None:
+def _arm(change: Switch, hold: Hold, base: int | None) -> None:
     try:
         hold.arm(base)
     except (MtlsError, OSError):
-        if move.target is not None and move.files is not None:
-            move.shelf.discard(move.target)
+        if change.target is not None and change.files is not None:
+            change.shelf.discard(change.target)
         raise
 
 
-def _carry_out(nginx: Server, move: Switch, base: int | None, configuration: Configuration, hold: Hold | None) -> None:
-    """Switch, test, reload, prove, and commit unless it is held. If anything fails, go back the same way."""
+def _apply(nginx: Server, change: Switch, base: int | None, configuration: Configuration, hold: Hold | None) -> None:
+    """Switch, test, reload, verify, and commit unless it is held. Revert if a step fails."""
     log, former = nginx.log_mark(configuration), nginx.workers(configuration)
     try:
-        _switch(nginx, move, move.target)
-        # The new workers answer; as long as an old one accepts too, somebody revoked just now could still get in through it.
-        nginx.await_retirement(configuration, former, move.timeout)
+        _switch(nginx, change, change.target)
+        # While an old worker accepts connections, a client that was just revoked could still be admitted by it.
+        nginx.await_retirement(configuration, former, change.timeout)
         if hold is None:
-            move.shelf.commit(move.target)
+            change.shelf.commit(change.target)
     except (MtlsError, OSError) as error:
-        raise _way_back(nginx, move, base, error, log.since(), hold) from error
+        raise _revert(nginx, change, base, error, log.since(), hold) from error
 
 
-def _bring_about(nginx: Server, move: Switch, generation: int | None) -> None:
-    _switch(nginx, move, generation)
-    move.shelf.commit(generation)
+def _switch_and_commit(nginx: Server, change: Switch, generation: int | None) -> None:
+    _switch(nginx, change, generation)
+    change.shelf.commit(generation)
 
 
-def _switch(nginx: Server, move: Switch, generation: int | None) -> None:
-    move.arrange(generation)
+def _switch(nginx: Server, change: Switch, generation: int | None) -> None:
+    change.arrange(generation)
     nginx.test()
     nginx.reload()
-    wait_until_live(nginx, move.endpoints_of(generation), move.shelf.kind, generation, move.timeout)
+    wait_until_live(nginx, change.endpoints_of(generation), change.shelf.kind, generation, change.timeout)
 
 
-def _way_back(
-    nginx: Server, move: Switch, base: int | None, error: MtlsError | OSError, logged: str, hold: Hold | None
+def _revert(
+    nginx: Server, change: Switch, base: int | None, error: MtlsError | OSError, logged: str, hold: Hold | None
 ) -> MtlsError:
     problem = error if isinstance(error, MtlsError) else problem_of(error)
     what, hint = problem.what, problem.hint
     what += f". nginx logged: {logged}" if logged else ""
-    if base == move.target:
-        return MtlsError(f"{what}. It is what was last proven, so there is nothing to go back to", hint)
-    before = _named(move.shelf, base)
+    if base == change.target:
+        return MtlsError(
+            f"{what}. It is the generation that was last verified, so there is no other one to revert to", hint
+        )
+    before = _describe(change.shelf, base)
     try:
-        _bring_about(nginx, move, base)
+        _switch_and_commit(nginx, change, base)
         if hold is not None:
             hold.release(what)
     except (MtlsError, OSError) as failure:
         second = failure if isinstance(failure, MtlsError) else problem_of(failure)
-        again = " The armed revert tries that again when its time has come." if hold else ""
-        return MtlsError(
-            f"{what}. Going back to {before} failed as well: {second}{again}", f"{hint}, then run this again"
-        )
-    if move.target is not None:
-        move.shelf.discard(move.target)
-    return MtlsError(f"{what}. Reverted: nginx serves {before} again, as fresh connections proved", hint)
+        again = " The armed revert tries again at its deadline." if hold else ""
+        return MtlsError(f"{what}. The revert to {before} failed, too: {second}{again}", f"{hint}, then run again")
+    if change.target is not None:
+        change.shelf.discard(change.target)
+    return MtlsError(f"{what}. Reverted: nginx serves {before} again, as new connections confirmed", hint)
 
 
-def _named(shelf: GenerationStore, generation: int | None) -> str:
+def _describe(shelf: GenerationStore, generation: int | None) -> str:
     return f"no {shelf.kind}" if generation is None else f"{shelf.kind} generation {generation}"

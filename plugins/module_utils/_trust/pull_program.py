@@ -22,7 +22,7 @@ from .._common.errors import MtlsError
 from .._common.files import PUBLIC_FILE, opened, write_atomic
 from .._common.system_errors import problem_of
 from .._deploy.module_options import kept, nginx_from, seconds
-from .._deploy.worker_shutdown import keep_cutting
+from .._deploy.worker_shutdown import set_worker_shutdown_timeout
 from .https_fetch import source_from
 from .publication_reader import MANIFEST, read_generation
 from .pull import PullError, Rules, installed_crls, installed_texts, pull
@@ -85,7 +85,7 @@ def _run(settings: Mapping[str, Any], now: datetime) -> tuple[str, str]:
         source = source_from(settings["url"], settings["url_ca"], seconds(settings, "timeout"))
         rules = _rules(settings)
         after = seconds(settings, "worker_shutdown_timeout") if settings["worker_shutdown_timeout"] else None
-        keep_cutting(nginx, settings["main_file"], after, rules.prove_timeout, check_mode=False)
+        set_worker_shutdown_timeout(nginx, settings["main_file"], after, rules.prove_timeout, check_mode=False)
         outcome = pull(nginx, source, rules, now)
     except PullError as problem:
         return problem.code, f"{_kept(settings)}. {problem}"

@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whatever moment a run dies at, the next one brings link, proven generation and the running server together.
+"""Test that the next run repairs the state after a kill at any moment.
 
-Here every single write is such a moment. The server is a model: it takes what lies on disk when it is reloaded.
+Each system call that changes something is a kill point. The server is a model that loads the files on disk at a reload.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ OPEN = os.open
 
 
 class Killed(BaseException):
-    """The process is gone."""
+    """The process was killed."""
 
 
 class Model:
-    """An nginx that is nothing but its configuration files."""
+    """A model of nginx that consists of its configuration files only."""
 
     def __init__(self, conf_path: Path) -> None:
         self.conf_path = str(conf_path)
@@ -61,7 +61,7 @@ class Model:
         self.before: Callable[[str], None] = lambda _what: None
 
     def check(self) -> None:
-        """It is installed."""
+        """Accept."""
 
     def dump(self, conf_file: str, opaque: Collection[str] = ()) -> Configuration:
         """Read the files as nginx would."""
@@ -74,7 +74,7 @@ class Model:
         self._read(self.conf_file)
 
     def reload(self) -> None:
-        """Serve what lies on disk."""
+        """Serve the files on disk."""
         self.before("reload")
         found = self._read(self.conf_file)
         told = {
@@ -86,23 +86,23 @@ class Model:
         self.before("reloaded")
 
     def workers(self, _configuration: Configuration) -> frozenset[int]:
-        """It has none."""
+        """Return no workers."""
         return frozenset()
 
     def await_retirement(self, _configuration: Configuration, _workers: frozenset[int], _timeout: float) -> None:
-        """Nothing to wait for."""
+        """Return at once."""
 
     def ask(self, endpoint: Endpoint) -> Answer:
-        """Tell it."""
+        """Return the served generations."""
         assert endpoint == ENDPOINT
         return self.serves
 
     def master(self, _configuration: Configuration) -> int | None:
-        """A number."""
+        """Return a process id."""
         return 4242 if self.runs else None
 
     def log_mark(self, _configuration: Configuration) -> LogMark:
-        """It logs nothing."""
+        """Return a mark without a log."""
         return LogMark(None, 0)
 
     def _read(self, conf_file: str, opaque: Collection[str] = ()) -> Configuration:
@@ -113,9 +113,9 @@ class Model:
             try:
                 text = Path(path).read_text(encoding="utf-8")
             except OSError:
-                raise MtlsError(f'nginx refuses the configuration: open() "{path}" failed', "Mend it") from None
+                raise MtlsError(f'nginx refuses the configuration: open() "{path}" failed', "Correct it") from None
             if "BROKEN" in text:
-                raise MtlsError(f"nginx refuses the configuration: BROKEN in {path}", "Mend it")
+                raise MtlsError(f"nginx refuses the configuration: BROKEN in {path}", "Correct it")
             dump += f"# configuration file {path}:\n{text}\n"
             for directive in _flat(parse(text, path)):
                 if directive.name == "include":
@@ -132,7 +132,7 @@ def _flat(directives: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No pauses, no disk, no sockets, and what the dead leave in the temporary directory stays within the test's own."""
+    """Disable pauses, syncs and sockets, and use a temporary directory of the test itself."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("tmp")))
     monkeypatch.setattr(live_generation, "_PAUSE", 0)
     monkeypatch.setattr(switch, "check_free", lambda _wanted, _master: None)
@@ -141,12 +141,12 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def model(tmp_path: Path) -> Model:
-    """A model with a trust and no gate."""
+    """Return a model with trust and without a gate."""
     return _fresh(tmp_path)
 
 
 def request(word: str | None) -> Request:
-    """A candidate that is told by ``word``; None to remove the gate."""
+    """Return a request for a candidate with ``word`` in it; None removes the gate."""
     if word is None:
         return Request({}, (), 0, 5)
     manifest = {"format": 1, "endpoints": [ENDPOINT.__dict__]}
@@ -158,12 +158,12 @@ def request(word: str | None) -> Request:
 
 
 def run(model: Model, word: str | None, *, check_mode: bool = False) -> apply.Outcome:
-    """One call."""
+    """Apply the candidate."""
     return apply_gate(model, request(word), check_mode=check_mode)  # type: ignore[arg-type]
 
 
 class Reaper:
-    """Kills the run before its n-th system call that changes something; once dead, nothing works any more."""
+    """Kills the run before its n-th system call that changes something. All later calls fail, too."""
 
     def __init__(self, model: Model, monkeypatch: pytest.MonkeyPatch, moment: int) -> None:
         self.left = moment
@@ -173,14 +173,14 @@ class Reaper:
             monkeypatch.setattr(os, name, self.guarded(getattr(os, name)))
 
     def count(self) -> None:
-        """One step further."""
+        """Count one call, and die at the given one."""
         self.left -= 1
         if self.left < 0 or self.dead:
             self.dead = True
             raise Killed
 
     def guarded(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the system call, deadly."""
+        """Return the system call with the kill point in front."""
 
         def guard(*args: Any, **keywords: Any) -> Any:
             if not (call is OPEN and args[1] & os.O_DIRECTORY):  # to make names durable, or to look
@@ -191,7 +191,7 @@ class Reaper:
 
 
 def dies(model: Model, word: str | None, moment: int) -> bool:
-    """Run and die at the given moment; return whether the run lived long enough to end."""
+    """Run and die at the given moment; return whether the run ended before it."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         reaper = Reaper(model, monkeypatch, moment)
         try:
@@ -212,7 +212,7 @@ def is_whole(model: Model, outcome: apply.Outcome) -> None:
     assert not list(home.rglob(".quietdoor-tmp-*"))
 
 
-# What is live, what the run that dies wants, what the next run wants.
+# The live word, the word that the killed run wants, the word that the next run wants.
 STORIES = [
     (None, "a", "a"),
     (None, "a", "b"),
@@ -234,7 +234,7 @@ def test_every_moment(
     dying: str | None,
     then: str | None,
 ) -> None:
-    """A later run always ends well, says the truth about what it changed, and predicted it."""
+    """Check that a later run succeeds, and that its report and its prediction are correct."""
     for moment in range(1000):
         model = _fresh(tmp_path_factory.mktemp("moment"))
         if live:
@@ -259,8 +259,8 @@ def test_every_moment(
 
 
 @pytest.mark.parametrize("live", [None, "a"])
-def test_refused_after_a_death(tmp_path_factory: pytest.TempPathFactory, live: str | None) -> None:
-    """A next run with a candidate that nginx refuses: afterwards the disk holds what is served."""
+def test_rejected_candidate_after_a_kill(tmp_path_factory: pytest.TempPathFactory, live: str | None) -> None:
+    """Check that disk and server agree after a next run whose candidate nginx rejects."""
     for moment in range(1000):
         model = _fresh(tmp_path_factory.mktemp("moment"))
         if live:
@@ -287,12 +287,12 @@ def _fresh(path: Path) -> Model:
 
 
 def _is_loadable(model: Model) -> None:
-    """A reboot at this moment: what lies on disk can be read."""
+    """Assert that nginx could start with the files on disk."""
     model.test()
 
 
-def test_number_never_returns(model: Model) -> None:
-    """After a refusal, a revert, a removal."""
+def test_generation_numbers_are_never_reused(model: Model) -> None:
+    """Use new numbers after a rejection, a revert and a removal."""
     assert run(model, "a").generation == 1
     with pytest.raises(MtlsError):
         run(model, "BROKEN")
@@ -305,44 +305,44 @@ def test_number_never_returns(model: Model) -> None:
     assert run(model, "a").generation == 4
 
 
-def test_way_back_fails_as_well(model: Model) -> None:
-    """It says so."""
+def test_failed_revert_is_reported(model: Model) -> None:
+    """Name both errors."""
     run(model, "a")
 
     def fails() -> None:
         model.serves = Answer()
-        raise MtlsError("reload failed", "Mend it")
+        raise MtlsError("reload failed", "Correct it")
 
     model.reload = fails  # type: ignore[method-assign]
-    with pytest.raises(MtlsError, match="Going back to gate generation 1 failed as well: reload failed"):
+    with pytest.raises(MtlsError, match="The revert to gate generation 1 failed, too: reload failed"):
         run(model, "b")
     del model.reload  # type: ignore[method-assign]
     assert run(model, "a").result.action == "resumed"
 
 
-def test_what_was_proven_is_never_thrown_away(model: Model) -> None:
-    """A reload that fails on the generation that is live and proven."""
+def test_verified_generation_is_kept(model: Model) -> None:
+    """Keep the live, verified generation if a reload fails."""
     run(model, "a")
     model.serves = Answer()
     model.reload = lambda: None  # type: ignore[method-assign]
-    with pytest.raises(MtlsError, match="nothing to go back to"):
+    with pytest.raises(MtlsError, match="no other one to revert to"):
         run(model, "a")
     assert generation_store.GenerationStore(model.conf_path, "gate").files(1)["sites/a.conf"] == "# a\n"
 
 
 @pytest.mark.parametrize("name", ["gate", "gate.committed", "gate.highest"])
-def test_strange_things_in_the_way(model: Model, name: str) -> None:
-    """Named, not overwritten."""
+def test_unexpected_files_are_named_and_kept(model: Model, name: str) -> None:
+    """Raise an error and keep the file."""
     path = Path(model.conf_path) / "quietdoor" / name
     path.write_text("mine")
     with contextlib.ExitStack() as stack:
-        stack.enter_context(pytest.raises(MtlsError, match=f"{name} is not what this collection put there"))
+        stack.enter_context(pytest.raises(MtlsError, match=f"{name} was not written by this collection"))
         run(model, "a")
     assert path.read_text() == "mine"
 
 
-def test_reads_the_live_tree(model: Model) -> None:
-    """A file that cannot be redirected into the scratch copy: said, not overlooked."""
+def test_file_of_the_live_tree_in_a_scratch_copy_is_an_error(model: Model) -> None:
+    """Detect an include that cannot be redirected into the scratch copy."""
     run(model, "a")
     live = os.path.join(model.conf_path, "quietdoor/gates/1/http.conf")
     read = model.dump
@@ -364,38 +364,38 @@ EARLY, LATE = Moment(1000.0, 50.0, "boot"), Moment(2000.0, 1050.0, "boot")
 
 @pytest.fixture
 def unarmed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing takes a gate back by itself here: the tests do."""
+    """Disable the timer of the armed revert; the tests call it."""
     monkeypatch.setattr(revert_timer, "start", lambda _kind, _conf_path, _deadline: Trigger("process"))
     monkeypatch.setattr(revert_timer, "stop", lambda _conf_path, _trigger, **_own: None)
     monkeypatch.setattr(arm, "build_program", lambda _package, _module: b"program")
 
 
 def begin(model: Model, word: str | None, *, force: bool = False) -> apply.Outcome:
-    """Begin, with five minutes to commit."""
+    """Begin a transaction with a deadline in five minutes."""
     armed_by = Arming("kim", 300, "process", {}, lambda: EARLY, force)
     return apply_gate(model, request(word), check_mode=False, arming=armed_by, clock=lambda: EARLY)  # type: ignore[arg-type]
 
 
 def commit(model: Model, now: Moment = EARLY) -> operations.End:
-    """Commit whatever is armed."""
+    """Commit the armed transaction."""
     held = read_transaction(model.conf_path)
     assert held
     return operations.commit(model, held.id, now, RULES, check_mode=False)  # type: ignore[arg-type]
 
 
 def revert(model: Model) -> operations.End:
-    """Revert whatever is armed."""
+    """Revert the armed transaction."""
     return operations.revert(model, "", "kim", EARLY, RULES, check_mode=False)  # type: ignore[arg-type]
 
 
 def comes_back(model: Model, now: Moment = LATE) -> None:
-    """What the armed revert does when it is due."""
+    """Run the armed revert at its deadline."""
     with generation_store.locked(model.conf_path, check_mode=False):
         settle(model, now, RULES)  # type: ignore[arg-type]
 
 
 def word_of(model: Model) -> str | None:
-    """The word of the gate that is live, once disk, memory and server agree that it is."""
+    """Return the word of the live gate after checking that disk and server agree."""
     state = generation_store.GenerationStore(model.conf_path, "gate")
     assert state.live() == state.committed() == model.serves.gate
     assert (Path(model.conf_path) / apply.ENTRY).exists() == (state.live() is not None)
@@ -404,7 +404,7 @@ def word_of(model: Model) -> str | None:
 
 
 def dies_in(model: Model, call: Callable[..., Any], moment: int, *wanted: str | None) -> bool:
-    """Make a call that dies at the given moment; return whether it lived long enough to end."""
+    """Make a call that dies at the given moment; return whether it ended before it."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         reaper = Reaper(model, monkeypatch, moment)
         try:
@@ -417,11 +417,11 @@ def dies_in(model: Model, call: Callable[..., Any], moment: int, *wanted: str | 
 
 
 def is_over(model: Model) -> None:
-    """Nothing is armed, and nothing is left of it."""
+    """Assert that nothing is armed, and that no file of a transaction is left."""
     last = read_transaction(model.conf_path)
     assert last is None or last.over
     assert not armed_state.laid_out(model.conf_path)
-    # What a killed run left of a generation that nothing ever saw goes with the next one that is written.
+    # Files that a killed run left of a generation that never was live are removed with the next write.
     left = Path(model.conf_path).rglob(".quietdoor-tmp-*")
     assert not [path for path in left if "gates" not in path.parts]
 
@@ -436,7 +436,7 @@ CALLS: dict[str, Callable[[Model], Any]] = {"commit": commit, "revert": revert, 
 def test_every_moment_of_an_armed_transaction(
     tmp_path_factory: pytest.TempPathFactory, live: str | None, wanted: str | None, dying: str, then: str
 ) -> None:
-    """Whatever dies, the armed revert or the next run ends it: the gate is as before or as wanted, and all agree."""
+    """Check that the armed revert or the next run ends the transaction: the gate is the former or the new one."""
     ends = set()
     for moment in range(0, 1000, 1 if then == "fired" else 3):
         model = _fresh(tmp_path_factory.mktemp("moment"))
@@ -466,8 +466,8 @@ def test_every_moment_of_an_armed_transaction(
 
 @pytest.mark.usefixtures("unarmed")
 @pytest.mark.parametrize("live", [None, "a"])
-def test_the_door_comes_back_on_a_full_disk(tmp_path_factory: pytest.TempPathFactory, live: str | None) -> None:
-    """From any moment on, no file can be made any more: the door is as before, and the files agree once there is room."""
+def test_gate_is_reverted_on_a_full_disk(tmp_path_factory: pytest.TempPathFactory, live: str | None) -> None:
+    """From any moment on no file can be created: the former gate is live, and the files agree once there is space."""
     for moment in range(100):
         model = _fresh(tmp_path_factory.mktemp("moment"))
         if live:
@@ -490,7 +490,7 @@ def test_the_door_comes_back_on_a_full_disk(tmp_path_factory: pytest.TempPathFac
 
 
 def _fills_up(monkeypatch: pytest.MonkeyPatch, moment: int) -> list[int]:
-    """Let nothing be made after so many files; renames, links and removals need no room."""
+    """Fail to create files after this number; renames, links and removals need no space."""
     made, mkstemp, mkdir = [0], tempfile.mkstemp, os.mkdir
 
     def counted(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -511,7 +511,7 @@ def _fills_up(monkeypatch: pytest.MonkeyPatch, moment: int) -> list[int]:
 
 @pytest.mark.usefixtures("unarmed")
 class TestHeld:
-    """Who may do what while a transaction is armed, and afterwards."""
+    """Tests of the steps that are allowed while a transaction is armed, and afterwards."""
 
     def test_others_are_refused_until_the_deadline(self, model: Model) -> None:
         run(model, "a")
@@ -529,7 +529,7 @@ class TestHeld:
         assert apply_gate(model, request("c"), check_mode=False, clock=lambda: LATE).previous_generation == 1  # type: ignore[arg-type]
 
     def test_commit_and_the_fired_revert(self, model: Model) -> None:
-        """Whoever is first under the lock wins, the other says so."""
+        """Let the first holder of the lock win, and the other one fail with an error."""
         run(model, "a")
         begin(model, "b")
         comes_back(model, EARLY)
@@ -557,7 +557,7 @@ class TestHeld:
         run(model, "a")
 
         def fails(*_args: Any) -> Trigger:
-            raise MtlsError("systemctl failed", "Mend it")
+            raise MtlsError("systemctl failed", "Correct it")
 
         monkeypatch.setattr(revert_timer, "start", fails)
         with pytest.raises(MtlsError, match="systemctl failed"):
@@ -566,15 +566,15 @@ class TestHeld:
         is_over(model)
         assert generation_store.GenerationStore(model.conf_path, "gate").stored() == [1]
 
-    def test_way_back_fails_as_well(self, model: Model) -> None:
-        """The transaction stays armed, and the armed revert does it later."""
+    def test_failed_revert_is_tried_again_at_the_deadline(self, model: Model) -> None:
+        """Keep the transaction armed, so that the armed revert tries again."""
         run(model, "a")
 
         def fails() -> None:
-            raise MtlsError("reload failed", "Mend it")
+            raise MtlsError("reload failed", "Correct it")
 
         model.reload = fails  # type: ignore[method-assign]
-        with pytest.raises(MtlsError, match="The armed revert tries that again when its time has come"):
+        with pytest.raises(MtlsError, match="The armed revert tries again at its deadline"):
             begin(model, "b")
         with pytest.raises(MtlsError, match="reload failed"):
             comes_back(model)
@@ -586,7 +586,7 @@ class TestHeld:
         is_over(model)
 
     def test_snapshot_survives_an_edit_of_the_old_files(self, model: Model) -> None:
-        """Somebody empties the old generation while it is armed; what comes back is what was there."""
+        """Restore the former files even if they were emptied while a transaction was armed."""
         run(model, "a")
         begin(model, "b")
         (Path(model.conf_path) / "quietdoor/gates/1/sites/a.conf").write_text("BROKEN")
@@ -594,11 +594,11 @@ class TestHeld:
         assert word_of(model) == "a"
 
     def test_nginx_was_stopped_meanwhile(self, model: Model) -> None:
-        """There is nobody to reload; it starts with the old gate."""
+        """Do not reload a stopped nginx; it starts with the former gate."""
         run(model, "a")
         begin(model, "b")
         model.runs, model.serves = False, Answer()
-        model.reload = lambda: pytest.fail("nobody is there to reload")  # type: ignore[method-assign]
+        model.reload = lambda: pytest.fail("nginx does not run")  # type: ignore[method-assign]
         comes_back(model)
         is_over(model)
         del model.reload  # type: ignore[method-assign]
@@ -606,7 +606,7 @@ class TestHeld:
         assert word_of(model) == "a"
 
     def test_trust_is_not_touched(self, model: Model) -> None:
-        """A revocation that came while the gate was armed stays."""
+        """Keep a revocation that was installed while the gate was armed."""
         run(model, "a")
         begin(model, "b")
         home = Path(model.conf_path) / "quietdoor"
@@ -626,8 +626,8 @@ class TestHeld:
         assert word_of(model) == "a"
 
     @pytest.mark.parametrize("path", ["quietdoor/gates/1/sites/a.conf", apply.ENTRY, "quietdoor/gates/1/mine.conf"])
-    def test_work_by_hand(self, model: Model, path: str) -> None:
-        """Changed, or added: refused unless forced, and a revert brings it back."""
+    def test_manual_changes_are_refused(self, model: Model, path: str) -> None:
+        """Refuse changed or added files unless forced; a revert restores them."""
         run(model, "a")
         file = Path(model.conf_path) / path
         file.write_text((file.read_text() if file.exists() else "") + "# by hand\n")
@@ -640,7 +640,7 @@ class TestHeld:
         assert file.read_text() == found
 
     def test_removed_entry(self, model: Model) -> None:
-        """Somebody took the gate out by hand."""
+        """Refuse to continue after a manual removal of the gate."""
         run(model, "a")
         (Path(model.conf_path) / apply.ENTRY).unlink()
         with pytest.raises(MtlsError, match=r"conf\.d/quietdoor\.conf is not as the last transaction left it"):
