@@ -302,11 +302,11 @@ def test_a_foreign_ca(host: Host, tmp_path: Path) -> None:
         shutil.copytree(f"{other.authority}-publication", host.served, dirs_exist_ok=True)
         text = (host.served / "identities.json").read_text()
         host.rewrite("identities.json", text, 1000)
-        words = host.refused("foreign", "which this host does not know")
+        words = host.refused("foreign", "which this host does not trust")
         root = x509.load_pem_x509_certificate((host.served / "ca.pem").read_bytes())
     digest = root.fingerprint(hashes.SHA256()).hex()
     assert digest in words
-    host.refused("foreign", "which this host does not know", roots=["00" * 32])
+    host.refused("foreign", "which this host does not trust", roots=["00" * 32])
     # A pin adds a root. Only a push replaces the installed one.
     words = host.refused("foreign", "set trust_replace_anchor", roots=[digest])
     key = root.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -344,7 +344,7 @@ def test_roots_may_be_pinned(host: Host) -> None:
 
 
 def test_an_ended_and_a_damaged_crl(host: Host) -> None:
-    host.refused("refused", "sooner than min_remaining", min_remaining="60d")
+    host.refused("refused", "earlier than trust_min_remaining", min_remaining="60d")
     crl = (host.served / "crl.pem").read_text()
     _newer(host)
     host.rewrite("crl.pem", crl.replace("A", "B"))
@@ -374,7 +374,7 @@ def test_a_server_that_drips(host: Host, where: str) -> None:
         return True
 
     host.server.behave = behave
-    host.refused("fetch", "did not arrive within 1 s", timeout="1s")
+    host.refused("fetch", "was not received within 1 s", timeout="1s")
 
 
 def test_a_server_that_hangs_up_half_way(host: Host) -> None:
@@ -419,7 +419,7 @@ def test_without_any_trust_it_wants_a_root_to_believe(host: Host, tmp_path: Path
     options = {"conf_path": str(tmp_path), "test_argv": [*host.settings["test_argv"][:3], "-c", "x", "-t"]}
     done = host.pull(**options)
     assert done.returncode == 1
-    assert "No trust is live. It is not known which root to believe" in done.stderr
+    assert "No trust is live. No trusted root" in done.stderr
     root = x509.load_pem_x509_certificate((host.served / "ca.pem").read_bytes())
     done = host.pull(**options, roots=[root.fingerprint(hashes.SHA256()).hex()])
     assert done.returncode == 0, done.stderr

@@ -360,7 +360,7 @@ def test_a_publication_whose_crl_ends_soon_is_refused_in_this_form_too(world: Do
     finally:
         world.authority.crl_end = 30 * DAY
     assert run.code != 0
-    assert "sooner than min_remaining" in run.output
+    assert "earlier than trust_min_remaining" in run.output
 
 
 # --- the probe ---

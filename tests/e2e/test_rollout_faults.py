@@ -385,17 +385,17 @@ class TestTrust:
 
     def test_of_another_ca(self, door: Door, put: Callable[[bytes], None]) -> None:
         put(make_crl(*make_certificate("Another CA", is_ca=True), days=30))
-        door.is_refused("Nothing was moved", "holds a CRL of CN=Another CA")
+        door.is_refused("Nothing was moved", "contains a CRL of CN=Another CA")
 
     def test_expired(self, door: Door, put: Callable[[bytes], None]) -> None:
         put(expired_crl(door.lab))
-        door.is_refused("Nothing was moved", "nobody could get in")
+        door.is_refused("Nothing was moved", "nginx would reject every client")
 
     def test_expired_since_it_was_looked_at(self, door: Door, put: Callable[[bytes], None]) -> None:
         """A fleet takes its time: what was good when the run began may not be so any more when it comes to a host."""
         run = door.held("Verify every valid certificate once more")
         put(expired_crl(door.lab))
-        door.fails(run, "nobody could get in", "Nothing was changed on this host")
+        door.fails(run, "nginx would reject every client", "Nothing was changed on this host")
 
 
 class TestByHand:

@@ -489,7 +489,7 @@ class TestTrust:
             assert world.told() == Answer(1, 200)
             assert world.trust(second)["changed"] is False
 
-            assert "trust only moves forward" in world.trust(first)["msg"]
+            assert "The publication is older" in world.trust(first)["msg"]
             assert world.told() == Answer(1, 200)
             world.gate(world.candidate("two"))
             assert world.told() == Answer(2, 200)
@@ -508,15 +508,15 @@ class TestTrust:
     @pytest.mark.parametrize(
         ("crl", "words"),
         [
-            ("none of the root", "crl.pem holds no CRL of CN=Root"),
+            ("none of the root", "crl.pem contains no CRL of CN=Root"),
             ("truncated", "whole PEM CRLs"),
-            ("damaged", "crl.pem holds a CRL that openssl cannot read"),
-            ("expired", "ended on 2026-01-02 00:00 UTC: nobody could get in"),
+            ("damaged", "crl.pem contains a CRL that openssl cannot read"),
+            ("expired", "expired on 2026-01-02 00:00 UTC, so nginx would reject every client"),
             ("not yet", "in the future here"),
-            ("short", "sooner than min_remaining (7 days, 0:00:00)"),
-            ("of another CA", "crl.pem holds a CRL of CN=Issuing"),
+            ("short", "earlier than trust_min_remaining (7 days, 0:00:00)"),
+            ("of another CA", "crl.pem contains a CRL of CN=Issuing"),
             ("forged", "was not signed by the CA of that name"),
-            ("twice", "crl.pem holds two CRLs of"),
+            ("twice", "crl.pem contains more than one CRL of"),
             ("distribution point", "critical Issuing Distribution Point"),
             ("lower number", "lower than the installed one"),
             ("other contents", "but other contents"),
@@ -580,19 +580,19 @@ class TestTrust:
         before = gated.tree()
         for generation, text in ((500, crl), (501, gated.pki.issuing.crl() + root.crl("-crldays", "6"))):
             refused = gated.trust(gated.pki.publication(generation, crl_pem=text))
-            assert "sooner than min_remaining" in refused["msg"]
+            assert "earlier than trust_min_remaining" in refused["msg"]
         ended = root.crl("-crl_lastupdate", "20260101000000Z", "-crl_nextupdate", "20260102000000Z")
         gated.pki.denied.append({**gated.pki.denied[0], "serial": "77"})
         refused = gated.trust(gated.pki.publication(502, crl_pem=gated.pki.issuing.crl() + ended))
-        assert "nobody could get in" in refused["msg"]
+        assert "nginx would reject every client" in refused["msg"]
         assert gated.tree() == before
 
     @pytest.mark.parametrize(
         ("chain", "words"),
         [
             ("without the root", "not a self-signed root"),
-            ("of two families", "is no link of the chain"),
-            ("with a client in it", "is no link of the chain"),
+            ("of two families", "is not part of a valid chain"),
+            ("with a client in it", "is not part of a valid chain"),
             ("empty", "whole PEM certificates"),
             ("of another family", "set trust_replace_anchor"),
             ("of another family beside the root", "which is not in ca.pem"),

@@ -41,7 +41,7 @@ class ManifestSite:
     :param upstreams: the addresses of the applications behind the gate.
     :param paths: the protected paths of mode ``path``, without a final slash.
     :param public: the address of the application that serves the public part, in mode ``path``.
-    :param until: the deadline of the fallback window in seconds since 1970, None if there is no window.
+    :param until: the deadline of the fallback window in seconds since 1970, None without a window.
     :param rehearsal: whether the site is the copy that listens on ``staging_listen``.
     :param basic_auth: whether the fallback window has basic auth; the key is ``side_door``.
     :param edge: whether a proxy in front of nginx terminates TLS.

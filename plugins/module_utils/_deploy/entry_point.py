@@ -66,7 +66,7 @@ def write_included(conf_path: str, sites: Sequence[str]) -> None:
 
 
 def read_text(path: str) -> str | None:
-    """Return a file's text, None if there is no such file."""
+    """Return a file's text, None if the file does not exist."""
     try:
         with opened(path, encoding="utf-8", errors="surrogateescape") as file:
             return file.read()

@@ -316,7 +316,7 @@ def _revert(
     what += f". nginx logged: {logged}" if logged else ""
     if base == change.target:
         return MtlsError(
-            f"{what}. It is the generation that was last verified, so there is no other one to revert to", hint
+            f"{what}. It is the generation that was last verified, so no other generation exists to revert to", hint
         )
     before = _describe(change.shelf, base)
     try:

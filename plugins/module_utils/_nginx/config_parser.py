@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading an nginx configuration: the files as nginx prints them with ``nginx -T``, and what they amount to together."""
+"""Parse the files that ``nginx -T`` prints, and rewrite their includes."""
 
 from __future__ import annotations
 

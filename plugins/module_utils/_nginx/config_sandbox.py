@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A scratch copy of a whole nginx configuration, to test a change in before it is made.
+"""Create a scratch copy of an nginx configuration to test a change in it.
 
 The copy is a private directory of symbolic links to the live files. A directory is expanded (replaced by a real one with links
 in it) only if something in it must differ. So only files whose text changes are copied, and never a key. nginx resolves

@@ -25,7 +25,7 @@ class ServerCertificate:
     """One certificate of one server.
 
     :param problem: ``name`` if it is not valid for ``server_name``, ``end`` if it has expired, ``unreadable`` if openssl cannot
-        read it; empty if there is no problem.
+        read it; empty if it is valid.
     :param detail: the output of openssl.
     """
 

@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The maps of trust for edges that hand a visitor's certificate over whole: from its text to the digest of the same one here.
+"""Render the maps from a whole certificate in a proxy's header to its digest.
 
-nginx cannot compute a digest of a header. So the end of the text, which is of the signature, finds an entry, and then the text
-is compared with the one that trust has, from the first character to the last. Every spelling has a file of its own, since these
-are the largest maps of all; a gate reads only what its sites need.
+nginx cannot compute the digest of a header. So the end of the text, which is part of the signature, selects an entry, and then
+the whole text is compared with that of the installed trust. Each encoding has its own file, because these are the largest maps;
+a gate includes only the files that its sites need.
 """
 
 from __future__ import annotations
@@ -20,47 +20,49 @@ if TYPE_CHECKING:
 
     from .publication_reader import Identity, Publication
 
-# Of a string key of a map 46 bytes fit into the default bucket; there it has no upper and lower case.
+# A string key of a map has at most 46 bytes in the default bucket, and it ignores case.
 _TAIL = 42
 
 
 def render_certificate_maps(publication: Publication) -> dict[str, str]:
-    """Return the files of trust for edges that hand certificates over.
+    """Return the files with the maps for proxies that forward whole certificates.
 
-    Each makes of ``$quietdoor_edge_SPELLING``, which role gate defines, ``$quietdoor_edge_SPELLING_sha256``: the digest of the
-    certificate if it is, character by character, one that is known here, and else nothing.
+    Each file maps ``$quietdoor_edge_ENCODING``, which role gate defines, to ``$quietdoor_edge_ENCODING_sha256``: the digest of
+    the certificate if its text is equal to that of a published one, else empty.
 
-    :returns: the name of a file -> its text.
+    :returns: file name -> text.
     """
-    people = [one for one in publication.identities if one.der]
+    identities = [one for one in publication.identities if one.der]
     return {
-        edge_file_of(spelling): _render(spelling, text_of, people)
-        for spelling, text_of in CERTIFICATE_ENCODINGS.items()
+        edge_file_of(encoding): _render_file(encoding, text_of, identities)
+        for encoding, text_of in CERTIFICATE_ENCODINGS.items()
     }
 
 
-def _render(spelling: str, text_of: Callable[[str], str], people: Iterable[Identity]) -> str:
-    name = f"$quietdoor_edge_{spelling}"
+def _render_file(encoding: str, text_of: Callable[[str], str], identities: Iterable[Identity]) -> str:
+    name = f"$quietdoor_edge_{encoding}"
     return "".join(
         (
             "# Written by module quietdoor.mtls.trust_install from a publication; it is replaced as a whole.\n",
             "# Included by a gate that has a site behind an edge which hands certificates over in this spelling.\n",
-            _map(name, f"{name}_tail", [rf'"~^.*(?<quietdoor_edge_tail>.{{{_TAIL}}})\\z" $quietdoor_edge_tail']),
-            _map(f"{name}_tail", f"{name}_entry", _entries([(text_of(one.der), one.sha256) for one in people])),
-            _map(f'"{name}:{name}_entry"', f"{name}_sha256", [_SAME]),
+            _render_map(name, f"{name}_tail", [rf'"~^.*(?<quietdoor_edge_tail>.{{{_TAIL}}})\\z" $quietdoor_edge_tail']),
+            _render_map(
+                f"{name}_tail", f"{name}_entry", _render_entries([(text_of(one.der), one.sha256) for one in identities])
+            ),
+            _render_map(f'"{name}:{name}_entry"', f"{name}_sha256", [_SAME]),
         )
     )
 
 
-# Regular expressions tell upper and lower case apart, as Base64 does.
+# Regular expressions are case-sensitive, as Base64 is.
 _SAME = (
     r'"~^(?<quietdoor_edge_own>[^:]++):\\k<quietdoor_edge_own>:(?<quietdoor_edge_of_own>[0-9a-f]{64})\\z" '
     "$quietdoor_edge_of_own"
 )
 
 
-def _entries(certificates: Iterable[tuple[str, str]]) -> list[str]:
-    """Return what the ends of the texts lead to. An end that two of them share leads nowhere, for nginx takes no key twice."""
+def _render_entries(certificates: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the entries that map the end of a text to the text. Omit ends that are not unique: nginx rejects duplicates."""
     found: dict[str, str] = {}
     shared = set()
     for text, digest in certificates:
@@ -75,6 +77,6 @@ def _entries(certificates: Iterable[tuple[str, str]]) -> list[str]:
     ]
 
 
-def _map(source: str, variable: str, entries: Iterable[str]) -> str:
+def _render_map(source: str, variable: str, entries: Iterable[str]) -> str:
     body = "".join(f"    {entry};\n" for entry in entries)
     return f'\nmap {source} {variable} {{\n    default "";\n{body}}}\n'

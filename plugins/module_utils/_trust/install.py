@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Trust: what a web host believes. It comes from a publication, has a generation of its own, and only moves forward."""
+"""Install a publication as the trust of a web host, and reject older ones."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ ANCHORS = "anchors.pem"
 
 @dataclass(frozen=True)
 class Request:
-    """What shall be believed.
+    """A publication to install, with the rules for it.
 
     :param publication: file name -> text.
-    :param min_remaining: a CRL that lives shorter is refused, unless a revocation would have to wait for it.
+    :param min_remaining: a CRL that expires sooner is rejected, unless the publication contains a new revocation.
     :param prove_timeout: seconds.
-    :param keep: how many generations to keep on disk.
-    :param replace_anchor: the SHA-256 of a root's public key that is accepted though the installed trust does not have it.
+    :param keep: the number of generations to keep on disk.
+    :param replace_anchor: the SHA-256 of a root's public key that is accepted in addition to the installed ones.
     """
 
     publication: Mapping[str, object]
@@ -56,7 +56,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it. ``before`` and ``after`` describe the trust for people, one line a thing, as far as it differs."""
+    """The result. ``before`` and ``after`` are the lines that differ in the descriptions of the trust."""
 
     result: Result
     generation: int
@@ -65,13 +65,13 @@ class Outcome:
     before: str
     after: str
     lapsing: tuple[str, ...] = ()
-    """What to say of CRLs that live shorter than they should and were taken with a revocation."""
+    """Warnings about CRLs that expire too soon and were installed together with a revocation."""
 
 
 def install_trust(nginx: LiveNginx, request: Request, now: datetime, *, check_mode: bool) -> Outcome:
-    """Make the publication what this host believes.
+    """Install the publication as the trust of this host.
 
-    :raises MtlsError: if it is not sound, would go back in time, or nginx does not take it.
+    :raises MtlsError: if it is not valid, is older than the installed trust, or nginx rejects it.
     """
     publication = read_publication(request.publication)
     chain = read_chain(publication.texts["ca.pem"], now)
@@ -88,7 +88,7 @@ def install_trust(nginx: LiveNginx, request: Request, now: datetime, *, check_mo
 
 
 class _Trust:
-    """One call, under the lock."""
+    """One installation; the caller holds the lock."""
 
     def __init__(
         self,
@@ -112,47 +112,49 @@ class _Trust:
         self.endpoints = endpoints_of_live_gate(nginx.conf_path)
 
     def install(self, short: Sequence[MtlsError], *, check_mode: bool) -> Outcome:
-        if short and not self._newly_denied():
+        if short and not self._has_new_revocation():
             raise short[0]
         self._check_forward()
         if self.endpoints is None:
-            result = self._without_gate(check_mode=check_mode)
+            result = self._install_without_gate(check_mode=check_mode)
         else:
             self.nginx.check()
-            result = switch.make_live(self.nginx, self._move(self.endpoints), check_mode=check_mode)
-        before, after = self._described() if result.action == "applied" else ("", "")
-        lapsing = tuple(f"{one.what}. It was taken over all the same, with a revocation. {one.hint}." for one in short)
+            result = switch.make_live(self.nginx, self._switch(self.endpoints), check_mode=check_mode)
+        before, after = self._describe_change() if result.action == "applied" else ("", "")
+        lapsing = tuple(
+            f"{one.what}. It was installed because the publication contains a new revocation. {one.hint}."
+            for one in short
+        )
         return Outcome(result, self.publication.generation, self.committed, self.crls, before, after, lapsing)
 
-    def _newly_denied(self) -> bool:
-        """Tell whether this host is to hear of a revocation. One that believes nothing yet lets nobody in."""
+    def _has_new_revocation(self) -> bool:
+        """Return whether the publication has a revocation that the installed trust lacks; False if none is installed."""
         if not self.installed:
             return False
         try:
-            known = _denied_in(
+            known = _denied_certificates(
                 read_publication({name: self.installed[name] for name in FILES if name in self.installed})
             )
         except MtlsError:
             known = frozenset()
-        return not _denied_in(self.publication) <= known
+        return not _denied_certificates(self.publication) <= known
 
-    def _same(self) -> bool:
+    def _is_installed(self) -> bool:
         return all(self.installed.get(name) == self.publication.texts[name] for name in FILES)
 
     def _check_forward(self) -> None:
-        if not self.installed or self._same():
+        if not self.installed or self._is_installed():
             return
         held, offered = self._installed_generation(), self.publication.generation
         if offered < held:
             raise MtlsError(
-                f"The publication is older (generation {offered}) than the trust that is installed ({held}); "
-                "trust only moves forward",
-                "Read the publication again, from the CA host itself",
+                f"The publication is older (generation {offered}) than the installed trust ({held})",
+                "Read the publication again from the CA host",
             )
         if offered == held:
             raise MtlsError(
-                f"The publication has generation {offered}, like the trust that is installed, but other contents",
-                "Publish again, so that it gets a generation of its own",
+                f"The publication has generation {offered}, equal to that of the installed trust, but different contents",
+                "Publish again, so that it gets a new generation",
             )
         before = known_crls(self.installed.get("crl.pem", ""), self.chain)
         for crl in self.crls:
@@ -168,34 +170,34 @@ class _Trust:
             return read_generation(self.installed.get(MANIFEST, ""))
         except MtlsError:
             raise MtlsError(
-                f"The installed trust in {self.shelf.link} is damaged: {MANIFEST} names no generation",
-                "Find out who changed it; then put that file back from a backup, or move the directory away",
+                f"The installed trust in {self.shelf.link} is damaged: {MANIFEST} contains no generation",
+                "Restore that file from a backup, or move the directory away",
             ) from None
 
-    def _move(self, endpoints: Sequence[Endpoint]) -> Switch:
-        files = self._files()
+    def _switch(self, endpoints: Sequence[Endpoint]) -> Switch:
+        files = self._render_files()
         generation = self.publication.generation
         return Switch(
             shelf=self.shelf,
             target=generation,
-            files=None if self._same() else files,
-            in_place=self._same(),
+            files=None if self._is_installed() else files,
+            in_place=self._is_installed(),
             reason=self._reason(),
             arrange=self._arrange,
             endpoints_of=lambda _generation: endpoints,
             overlay={f"{HOME}/trust": None, **{f"{HOME}/trust/{name}": text for name, text in files.items()}},
-            judge=_no_judgement,
-            # A revocation must not be lost because nginx happens to be down: it starts with the new trust.
+            judge=_accept_any,
+            # A revocation must not be lost if nginx is stopped: it starts with the new trust.
             even_if_stopped=True,
             timeout=self.request.prove_timeout,
             keep=self.request.keep,
         )
 
     def _arrange(self, generation: int | None) -> None:
-        # A gate is live and cannot do without any trust: where none was ever proven, the one that lies there stays.
+        # The live gate needs some trust: if none was ever verified, the present one stays.
         self.shelf.point(self.live if generation is None else generation)
 
-    def _files(self) -> dict[str, str]:
+    def _render_files(self) -> dict[str, str]:
         sources = (self.publication, self.chain, self.crls)
         denied = deny_keys(*sources)
         return {
@@ -206,17 +208,17 @@ class _Trust:
             ANCHORS: anchors(self.chain, revoked_cas(*sources)),
         }
 
-    def _without_gate(self, *, check_mode: bool) -> Result:
+    def _install_without_gate(self, *, check_mode: bool) -> Result:
         generation = self.publication.generation
-        if self._same() and self.committed == generation:
+        if self._is_installed() and self.committed == generation:
             return Result("unchanged", "", tested=False)
         result = Result("applied", self._reason(), tested=False)
-        if self._same():
+        if self._is_installed():
             result = Result("resumed", "an earlier run ended before it had finished; no gate is live", tested=False)
         if not check_mode:
             self.shelf.tidy()
-            if not self._same():
-                self.shelf.write(generation, self._files())
+            if not self._is_installed():
+                self.shelf.write(generation, self._render_files())
             self.shelf.point(generation)
             self.shelf.commit(generation)
             self.shelf.prune(self.request.keep)
@@ -231,36 +233,36 @@ class _Trust:
         newer = f"the publication is newer: {', '.join(differing) or MANIFEST}"
         return f"{self.replaced}; {newer}" if self.replaced else newer
 
-    def _described(self) -> tuple[str, str]:
+    def _describe_change(self) -> tuple[str, str]:
         old_crls = known_crls(self.installed.get("crl.pem", ""), self.chain)
-        old = _facts(self.installed, old_crls.values())
-        new = _facts(self.publication.texts, self.crls)
-        return _lines(sorted(old - new)), _lines(sorted(new - old))
+        old = _describe_trust(self.installed, old_crls.values())
+        new = _describe_trust(self.publication.texts, self.crls)
+        return _join_lines(sorted(old - new)), _join_lines(sorted(new - old))
 
 
-def _denied_in(publication: Publication) -> frozenset[tuple[str, str]]:
-    """Return the name of the CA and the serial of whatever is denied: numbers of CAs may change."""
+def _denied_certificates(publication: Publication) -> frozenset[tuple[str, str]]:
+    """Return the CA name and the serial of each denied certificate, since ids of CAs can change."""
     names = {str(issuer.id): issuer.subject for issuer in publication.issuers}
     keys = (key.partition(":") for key in publication.denied)
     return frozenset((names[number], serial) for number, colon, serial in keys if colon)
 
 
-def _facts(texts: Mapping[str, str], crls: Iterable[Crl]) -> frozenset[str]:
-    """What a trust says, one line a thing."""
+def _describe_trust(texts: Mapping[str, str], crls: Iterable[Crl]) -> frozenset[str]:
+    """Return the description of a trust as lines."""
     try:
         publication = read_publication({name: text for name, text in texts.items() if name in FILES})
     except MtlsError:
-        return frozenset()  # nothing was installed, or nothing that can be described
-    people = (
+        return frozenset()  # No trust was installed, or it is damaged.
+    identities = (
         f"identity {one.key} {one.name} <{','.join(one.email)}> {','.join(one.roles)}" for one in publication.identities
     )
     denied = (f"denied {key}" for key in publication.denied)
     issuers = (f"issuer {issuer.id} {issuer.subject} sha256 {issuer.sha256}" for issuer in publication.issuers)
     dated = (f"CRL {crl.issuer}: number {crl.number}, next update {crl.next_update:%Y-%m-%d %H:%M} UTC" for crl in crls)
-    return frozenset({f"generation {publication.generation}", *issuers, *people, *denied, *dated})
+    return frozenset({f"generation {publication.generation}", *issuers, *identities, *denied, *dated})
 
 
-def _lines(lines: Sequence[str]) -> str:
+def _join_lines(lines: Sequence[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -269,10 +271,10 @@ def _check_issuers(publication: Publication, chain: Sequence[Ca]) -> None:
     for issuer in publication.issuers:
         if subjects.get(issuer.sha256) != issuer.subject:
             raise MtlsError(
-                f"identities.json names the issuer {issuer.subject}, which is not in ca.pem with that name and digest",
+                f"identities.json: the issuer {issuer.subject} is not in ca.pem with that name and digest",
                 "Publish again with role authority",
             )
 
 
-def _no_judgement(_configuration: Configuration, _root: str) -> None:
-    """Whatever nginx accepts."""
+def _accept_any(_configuration: Configuration, _root: str) -> None:
+    """Accept every configuration that nginx accepts."""

@@ -1,11 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pulling trust: a web host fetches the publication itself, and takes it only if it could come from nobody but its own CA.
+"""Fetch a publication and install it if it comes from the authority of this host.
 
-What is pulled is judged like what is pushed, and more strictly in two ways. Its root has to be one that this host knows
-already, by fingerprint or because it is installed: a foreign CA comes in by a push only. And no serial that is denied here may
-be missing in it.
+A pulled publication is checked like a pushed one, and two rules are added. Its root must be pinned by fingerprint or installed
+already, so a new authority can only be pushed. And it must deny every serial that the installed trust denies.
 """
 
 from __future__ import annotations
@@ -40,9 +39,9 @@ _PAUSE = 2.0
 
 @dataclass(frozen=True)
 class Rules:
-    """What a pulled publication has to satisfy, and how it is made live; see trust.Request.
+    """The rules for a pulled publication and its installation; see :class:`.install.Request`.
 
-    :param roots: SHA-256 of root certificates, lower-case hex; empty to know the installed one only.
+    :param roots: SHA-256 of accepted root certificates, lower-case hex; empty to accept the installed one only.
     """
 
     roots: frozenset[str]
@@ -52,7 +51,7 @@ class Rules:
 
 
 class PullError(MtlsError):
-    """A Problem with one word for what kind it is, for a metric: fetch, incomplete, older, foreign, or refused."""
+    """An error with a code for the metrics: fetch, incomplete, older, foreign, or refused."""
 
     def __init__(self, code: str, problem: MtlsError) -> None:
         super().__init__(problem.what, problem.hint)
@@ -62,16 +61,16 @@ class PullError(MtlsError):
 def pull(
     nginx: LiveNginx, source: Source, rules: Rules, now: datetime, sleep: Callable[[float], None] = time.sleep
 ) -> Outcome:
-    """Fetch the publication and make it what this host believes.
+    """Fetch the publication and install it.
 
-    :raises PullError: if it cannot be fetched or is not taken; what was live stays so.
+    :raises PullError: if it cannot be fetched or is rejected; the live trust stays.
     """
     installed = installed_texts(nginx.conf_path)
     texts = _fetch(source, installed, sleep)
-    _check("older", lambda: _check_not_older(texts, installed))
-    _check("foreign", lambda: _check_origin(texts, installed, rules.roots, now))
-    # Pinned roots name what may be added. Only a push replaces the installed authority.
-    _check("foreign", lambda: _check_anchors(nginx.conf_path, texts["ca.pem"], now))
+    _run_check("older", lambda: _check_not_older(texts, installed))
+    _run_check("foreign", lambda: _check_origin(texts, installed, rules.roots, now))
+    # Pinned roots can be added beside the installed one. Only a push replaces the installed authority.
+    _run_check("foreign", lambda: _check_anchors(nginx.conf_path, texts["ca.pem"], now))
     request = Request(dict(texts), rules.min_remaining, rules.prove_timeout, rules.keep)
     try:
         return install_trust(nginx, request, now, check_mode=False)
@@ -80,13 +79,13 @@ def pull(
 
 
 def installed_texts(conf_path: str) -> dict[str, str]:
-    """Return the files of the publication that is live, none if there is none."""
+    """Return the files of the live publication, empty if there is none."""
     shelf = GenerationStore(conf_path, "trust")
     return {name: text for name, text in shelf.files(shelf.live()).items() if name in FILES}
 
 
 def installed_crls(conf_path: str, now: datetime) -> tuple[Crl, ...]:
-    """Return the CRLs that are live, whatever their dates; none if there are none that can be read."""
+    """Return the live CRLs, expired ones included; empty if they cannot be read."""
     installed = installed_texts(conf_path)
     try:
         chain = read_chain(installed.get("ca.pem", ""), now)
@@ -99,7 +98,7 @@ def _check_anchors(conf_path: str, ca_pem: str, now: datetime) -> None:
     check_anchors(conf_path, ca_pem, "", now)
 
 
-def _check(code: str, check: Callable[[], None]) -> None:
+def _run_check(code: str, check: Callable[[], None]) -> None:
     try:
         check()
     except MtlsError as problem:
@@ -107,9 +106,9 @@ def _check(code: str, check: Callable[[], None]) -> None:
 
 
 def _fetch(source: Source, installed: Mapping[str, str], sleep: Callable[[float], None]) -> dict[str, str]:
-    """Return the files, each with the digest that the manifest gives.
+    """Return the files after checking their digests in the manifest.
 
-    The CA host writes the manifest last. Who reads in between meets files that do not match, and reads again.
+    The CA host writes the manifest last. A fetch during that write gets files that do not match, and is repeated.
     """
     for attempt in range(_ATTEMPTS):
         if attempt:
@@ -120,29 +119,29 @@ def _fetch(source: Source, installed: Mapping[str, str], sleep: Callable[[float]
             raise PullError("fetch", problem) from None
         if not differing:
             return texts
-    what = f"{source.url}: {', '.join(differing)} did not have the digest that {MANIFEST} gives, {_ATTEMPTS} times in a row"
-    hint = "Copy the publication there whole, trust.json last; nothing may change the files on the way"
+    what = f"{source.url}: {', '.join(differing)} did not have the digest in {MANIFEST} {_ATTEMPTS} times in a row"
+    hint = "Copy all files of the publication unchanged, trust.json last"
     raise PullError("incomplete", MtlsError(what, hint))
 
 
 def _fetch_once(source: Source, installed: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    manifest = _text(source, MANIFEST)
+    manifest = _fetch_text(source, MANIFEST)
     digests = read_digests(manifest)
-    texts = {name: _with_digest(source, name, digests[name], installed) for name in DATA_FILES}
+    texts = {name: _reuse_or_fetch(source, name, digests[name], installed) for name in DATA_FILES}
     return {**texts, MANIFEST: manifest}, [name for name in DATA_FILES if _digest(texts[name]) != digests[name]]
 
 
-def _with_digest(source: Source, name: str, digest: str, installed: Mapping[str, str]) -> str:
+def _reuse_or_fetch(source: Source, name: str, digest: str, installed: Mapping[str, str]) -> str:
     held = installed.get(name)
-    return held if held is not None and _digest(held) == digest else _text(source, name)
+    return held if held is not None and _digest(held) == digest else _fetch_text(source, name)
 
 
-def _text(source: Source, name: str) -> str:
+def _fetch_text(source: Source, name: str) -> str:
     data = source.fetch(name, _LIMITS[name])
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        raise MtlsError(f"{source.url}/{name} is not text", "Look at what is served there") from None
+        raise MtlsError(f"{source.url}/{name} is not text", "Check the publication at trust_url") from None
 
 
 def _digest(text: str) -> str:
@@ -155,8 +154,8 @@ def _check_not_older(texts: Mapping[str, str], installed: Mapping[str, str]) -> 
     held, offered = read_generation(installed.get(MANIFEST, "")), read_generation(texts[MANIFEST])
     if offered < held:
         raise MtlsError(
-            f"The publication that is served is older (generation {offered}) than the trust that is installed ({held})",
-            "Look who put an old one there: somebody may want to undo a revocation",
+            f"The publication at trust_url is older (generation {offered}) than the installed trust ({held})",
+            "Find out why an old one is served: it could be an attempt to undo a revocation",
         )
 
 
@@ -166,15 +165,15 @@ def _check_origin(texts: Mapping[str, str], installed: Mapping[str, str], roots:
     known = _installed_anchors(installed)
     if not (roots or known):
         raise MtlsError(
-            "It is not known which root to believe: no trust is installed here, and trust_pull_roots is empty",
-            "Hand the first trust over with trust_source push, or set trust_pull_roots to the SHA-256 of the root certificate",
+            "No trusted root: no trust is installed on this host, and trust_pull_roots is empty",
+            "Install the first trust with trust_source push, or set trust_pull_roots to the SHA-256 of the root certificate",
         )
     for root in (ca for ca in chain if ca.is_root):
-        # A root that was renewed with the same key has another fingerprint.
+        # A root that was renewed with the same key has a new fingerprint.
         if not (root.sha256 in roots if roots else root.key_sha256 in known):
             raise MtlsError(
-                f"The publication brings the root {root.subject} (SHA-256 {root.sha256}), which this host does not know",
-                "If that is a new root of yours, hand it over with trust_source push, or add it to trust_pull_roots",
+                f"The publication contains the root {root.subject} (SHA-256 {root.sha256}), which this host does not trust",
+                "If it is your new root, install it with trust_source push, or add it to trust_pull_roots",
             )
     _check_denied(publication, chain, installed)
 
@@ -187,25 +186,26 @@ def _check_denied(publication: Publication, chain: tuple[Ca, ...], installed: Ma
     if not installed:
         return
     former = read_installed_chain(installed.get("ca.pem", ""))
-    # By key: a CA that was renewed with the same key is still the issuer of what was denied.
+    # CAs are compared by key: a CA renewed with the same key is still the issuer of its denied certificates.
     keys = {ca.sha256: ca.key_sha256 for ca in (*former, *chain)}
     present = {ca.key_sha256 for ca in chain}
     lost = sorted(
         (issuer, serial)
-        for issuer, serial in _denied(read_publication(installed), keys) - _denied(publication, keys)
+        for issuer, serial in _denied_certificates(read_publication(installed), keys)
+        - _denied_certificates(publication, keys)
         if issuer in present
     )
     if lost:
         raise MtlsError(
-            f"The publication does not deny the serial {lost[0][1]} any more ({len(lost)} such in all); a revocation is for ever",
-            "Look who changed it. If an authority was restored from a backup, revoke again what was revoked since",
+            f"The publication does not deny the serial {lost[0][1]} any more ({len(lost)} in total), but revocations are final",
+            "Find out who changed it. If the authority was restored from a backup, repeat the revocations since then",
         )
 
 
-def _denied(publication: Publication, keys: Mapping[str, str]) -> frozenset[tuple[str, str]]:
-    """Return the denied certificates by the key of their issuer and the serial: ids differ between publications.
+def _denied_certificates(publication: Publication, keys: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    """Return the denied certificates by issuer key and serial, since ids differ between publications.
 
-    :param keys: the SHA-256 of a CA certificate -> that of its public key.
+    :param keys: SHA-256 of a CA certificate -> SHA-256 of its public key.
     """
     issuers = {str(issuer.id): keys.get(issuer.sha256, issuer.sha256) for issuer in publication.issuers}
     pairs = (key.split(":") for key in publication.denied)

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The program that a timer runs on a web host: one pull, one line for the journal, one file of metrics.
+"""Run one pull as a program: write one line to the journal, and the metrics.
 
-It is made of the very files of this package, which module trust_pull puts into one zip archive on the host (Python runs such an
-archive, PEP 441). Its settings are a JSON file that the same module writes.
+A timer runs it on web hosts. Module trust_pull builds it from the files of this collection as one zip archive (PEP 441), and
+writes its settings to a JSON file.
 """
 
 from __future__ import annotations
@@ -36,82 +36,82 @@ _ROOT_DIGEST = 64  # hex digits
 
 
 def build_program() -> bytes:
-    """Return the archive. The same sources make the same bytes."""
+    """Return the archive. Equal sources result in equal bytes."""
     return zipapp_builder.build_program(*__name__.split(".")[-2:])
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
-    """Make sure that the settings can be worked with.
+    """Check the settings.
 
-    :raises MtlsError: naming the one that cannot.
+    :raises MtlsError: with the first setting that is not valid.
     """
-    _rules(settings)
+    _parse_rules(settings)
     source_from(settings["url"], settings["url_ca"], seconds(settings, "timeout"))
     nginx_from(settings)
 
 
-def _rules(settings: Mapping[str, Any]) -> Rules:
+def _parse_rules(settings: Mapping[str, Any]) -> Rules:
     roots = frozenset(str(root).replace(":", "").lower() for root in settings["roots"])
     for root in roots:
         if len(root) != _ROOT_DIGEST or set(root) - set("0123456789abcdef"):
             raise MtlsError(f"trust_pull_roots: {root!r} is not a SHA-256 fingerprint", "Write its 64 hex digits")
     return Rules(
         roots=roots,
-        min_remaining=parse_duration(settings["min_remaining"], "min_remaining"),
+        min_remaining=parse_duration(settings["min_remaining"], "trust_min_remaining"),
         prove_timeout=seconds(settings, "prove_timeout"),
         keep=kept(settings),
     )
 
 
 def main(arguments: list[str]) -> int:
-    """Pull once, as the settings in the file that is the only argument say. Return 0, or 1 if nothing could be taken."""
+    """Pull once with the settings in the file that is the only argument. Return 0, or 1 if the pull failed."""
     try:
-        settings = json.loads(_read(arguments[0]))
+        settings = json.loads(_read_file(arguments[0]))
     except (IndexError, OSError, ValueError) as error:
-        _say(f"The settings cannot be read: {error}. Run role trust again.", failed=True)
+        _write_line(f"The settings cannot be read: {error}. Run role trust again.", failed=True)
         return 1
     now = datetime.now(timezone.utc)
-    code, words = _run(settings, now)
-    _say(words, failed=bool(code))
+    code, words = _pull_once(settings, now)
+    _write_line(words, failed=bool(code))
     with contextlib.suppress(KeyError):
         _write_metrics(settings, code, now)
     return 1 if code else 0
 
 
-def _run(settings: Mapping[str, Any], now: datetime) -> tuple[str, str]:
-    """Return the code of what went wrong, empty if nothing did, and a sentence."""
+def _pull_once(settings: Mapping[str, Any], now: datetime) -> tuple[str, str]:
+    """Return the code of the error, empty if there is none, and a sentence."""
     try:
         nginx = nginx_from(settings)
         source = source_from(settings["url"], settings["url_ca"], seconds(settings, "timeout"))
-        rules = _rules(settings)
+        rules = _parse_rules(settings)
         after = seconds(settings, "worker_shutdown_timeout") if settings["worker_shutdown_timeout"] else None
         set_worker_shutdown_timeout(nginx, settings["main_file"], after, rules.prove_timeout, check_mode=False)
         outcome = pull(nginx, source, rules, now)
     except PullError as problem:
-        return problem.code, f"{_kept(settings)}. {problem}"
+        return problem.code, f"{_describe_live_trust(settings)}. {problem}"
     except MtlsError as problem:
-        return "settings", f"{_kept(settings)}. {problem}"
+        return "settings", f"{_describe_live_trust(settings)}. {problem}"
     except OSError as error:
-        return "system", f"{_kept(settings)}. {problem_of(error).what}."
+        return "system", f"{_describe_live_trust(settings)}. {problem_of(error).what}."
     reason = f": {outcome.result.reason}" if outcome.result.reason else ""
     words = [f"{outcome.result.action}: trust generation {outcome.generation}{reason}", *outcome.lapsing]
     return "", ". ".join(words)
 
 
-def _kept(settings: Mapping[str, Any]) -> str:
-    generation = _generation(str(settings.get("conf_path", "")))
+def _describe_live_trust(settings: Mapping[str, Any]) -> str:
+    generation = _live_generation(str(settings.get("conf_path", "")))
     return f"Trust generation {generation} stays live" if generation else "No trust is live"
 
 
-def _generation(conf_path: str) -> int:
+def _live_generation(conf_path: str) -> int:
     try:
         return read_generation(installed_texts(conf_path).get(MANIFEST, ""))
     except MtlsError:
         return 0
 
 
-def _say(words: str, *, failed: bool) -> None:
-    # sd-daemon(3): journald takes a level in front of a line.
+def _write_line(words: str, *, failed: bool) -> None:
+    # sd-daemon(3): journald reads a priority at the start of a line.
     level = "<3>" if failed and "JOURNAL_STREAM" in os.environ else ""
     stream = sys.stderr if failed else sys.stdout
     stream.write(f"{level}{words}\n")
@@ -124,33 +124,33 @@ def _write_metrics(settings: Mapping[str, Any], code: str, now: datetime) -> Non
         return
     conf_path = settings["conf_path"]
     try:
-        text = render_metrics(code, _generation(conf_path), installed_crls(conf_path, now), now)
+        text = render_metrics(code, _live_generation(conf_path), installed_crls(conf_path, now), now)
         write_atomic(path, text.encode("utf-8"), PUBLIC_FILE)
     except (MtlsError, OSError) as error:
-        _say(f"The metrics could not be written to {path}: {error}", failed=True)
+        _write_line(f"The metrics could not be written to {path}: {error}", failed=True)
 
 
 def render_metrics(code: str, generation: int, crls: tuple[Crl, ...], now: datetime) -> str:
     """Return the metrics in the text format of Prometheus.
 
-    :param code: what went wrong, empty if nothing did.
-    :param crls: those that are live.
+    :param code: the code of the error, empty if there is none.
+    :param crls: the live CRLs.
     """
     labels = {crl: crl.issuer.replace("\\", "\\\\").replace('"', '\\"') for crl in crls}
     ends = {crl: int(crl.next_update.timestamp()) for crl in crls}
     families = [
-        ("trust_pull_success", "Whether the last pull found trust up to date or brought it so.", [("", int(not code))]),
+        ("trust_pull_success", "Whether the last pull succeeded, with or without a change.", [("", int(not code))]),
         ("trust_pull_timestamp_seconds", "When the last pull was.", [("", int(now.timestamp()))]),
         ("trust_pull_error", "Why the last pull failed.", [(f'{{code="{code}"}}', 1)] if code else []),
-        ("trust_generation", "The generation of trust on disk.", [("", generation)]),
+        ("trust_generation", "The generation of the installed trust.", [("", generation)]),
         (
             "trust_crl_end_timestamp_seconds",
-            "When the CRL that nginx has ends; nobody gets in then.",
+            "When the installed CRL expires; nginx then rejects every client.",
             [(f'{{issuer="{labels[crl]}"}}', ends[crl]) for crl in crls],
         ),
         (
             "trust_crl_remaining_seconds",
-            "How long that was at the last pull.",
+            "Seconds until the installed CRL expires, at the last pull.",
             [(f'{{issuer="{labels[crl]}"}}', ends[crl] - int(now.timestamp())) for crl in crls],
         ),
     ]
@@ -161,6 +161,6 @@ def render_metrics(code: str, generation: int, crls: tuple[Crl, ...], now: datet
     return "\n".join(lines) + "\n"
 
 
-def _read(path: str) -> str:
+def _read_file(path: str) -> str:
     with opened(path, encoding="utf-8") as file:
         return file.read()

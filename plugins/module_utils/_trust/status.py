@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host believes today: its live trust, looked at as nginx will look at it when somebody comes.
+"""Report the installed CA chain, CRLs and identities, verified the way nginx verifies them.
 
-A CRL that has ended since it was installed, or a file that somebody changed, is seen here before it shuts people out.
+This finds a CRL that expired after its installation, or a changed file, before nginx rejects clients.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
     from .chain_verification import Crl
     from .publication_reader import Publication
 
-# Words on one command line.
+# The number of files on one command line.
 _BATCH = 200
 _ERROR = re.compile(r"^error (?:\d+ at \d+ depth lookup: ?)?(?P<why>.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody with a certificate that has not ended.
+    """A client with at least one certificate that has not expired.
 
-    :param not_after: when the latest of them ends, RFC 3339.
-    :param verified: whether openssl has verified one of them against the live chain and CRLs.
-    :param serials: of these certificates, as nginx writes them, the one that ends last at the end.
+    :param not_after: when the latest certificate expires, RFC 3339.
+    :param verified: whether openssl has verified one of the certificates against the live chain and CRLs.
+    :param serials: the serials of the certificates in the form of nginx, sorted by expiry.
     """
 
     name: str
@@ -57,10 +57,11 @@ class Person:
 
 @dataclass(frozen=True)
 class TrustStatus:
-    """A live trust.
+    """The status of the installed trust.
 
-    :param problems: what would shut people out, each a sentence.
-    :param unverifiable: the names of people whose certificates nobody could look at, because they are not published.
+    :param people: the clients with certificates that have not expired.
+    :param problems: one sentence for each problem that makes nginx reject clients.
+    :param unverifiable: the names of clients whose certificates are not published, so that they cannot be verified.
     """
 
     generation: int
@@ -72,7 +73,7 @@ class TrustStatus:
 
 @dataclass(frozen=True)
 class _Entry:
-    """One identity of identities.json: a certificate, Base64 of its DER where that is published."""
+    """One identity of identities.json; ``certificate`` is its DER in Base64, empty if not published."""
 
     issuer: str
     serial: str
@@ -84,42 +85,44 @@ class _Entry:
 
 
 def trust_status(conf_path: str, now: datetime, min_remaining: timedelta = timedelta(0)) -> TrustStatus:
-    """Return what the trust that is live on this host amounts to.
+    """Return the status of the trust that is live on this host.
 
     :param conf_path: the directory of nginx.conf.
-    :param min_remaining: a CRL that ends sooner than this is a problem.
-    :raises MtlsError: if there is none, or if it is not whole.
+    :param min_remaining: a CRL that expires sooner is a problem.
+    :raises MtlsError: if no trust is installed, or if it is damaged.
     """
     directory = GenerationStore(conf_path, "trust").link
-    texts = {name: _read(directory, name) for name in FILES}
+    texts = {name: _read_file(directory, name) for name in FILES}
     publication = read_publication(texts)
     chain = read_chain(texts["ca.pem"], now)
     crls = read_crls(texts["crl.pem"], chain, now)
-    current = [one for one in _entries(texts["identities.json"]) if _moment(one.not_after) > now]
+    current = [one for one in _read_entries(texts["identities.json"]) if _parse_time(one.not_after) > now]
     verdicts = _verify(current, texts) if current else {}
     return TrustStatus(
         publication.generation,
-        _people(current, verdicts),
+        _list_clients(current, verdicts),
         crls,
-        (*_problems(current, verdicts, publication, crls), *_ending(crls, now + min_remaining)),
+        (*_find_problems(current, verdicts, publication, crls), *_find_expiring_crls(crls, now + min_remaining)),
         tuple(sorted({one.name for one in current if not one.certificate})),
     )
 
 
-def _read(directory: str, name: str) -> str:
+def _read_file(directory: str, name: str) -> str:
     text = read_text(os.path.join(directory, name))
     if text is None:
-        raise MtlsError(f"{directory} holds no {name}, so no trust is installed on this host", "Run role trust first")
+        raise MtlsError(
+            f"{directory} contains no {name}, so no trust is installed on this host", "Run role trust first"
+        )
     return text
 
 
-def _entries(text: str) -> list[_Entry]:
+def _read_entries(text: str) -> list[_Entry]:
     data = json.loads(text)
     subjects = {one["id"]: one["subject"] for one in data["issuers"]}
-    return [_entry(one, subjects) for one in data["identities"]]
+    return [_read_entry(one, subjects) for one in data["identities"]]
 
 
-def _entry(one: Mapping[str, Any], subjects: Mapping[int, str]) -> _Entry:
+def _read_entry(one: Mapping[str, Any], subjects: Mapping[int, str]) -> _Entry:
     return _Entry(
         issuer=subjects[one["issuer"]],
         serial=one["serial"],
@@ -131,8 +134,8 @@ def _entry(one: Mapping[str, Any], subjects: Mapping[int, str]) -> _Entry:
     )
 
 
-def _moment(text: str) -> datetime:
-    """A moment as identities.json writes it. One that it does not tell is not past."""
+def _parse_time(text: str) -> datetime:
+    """Return a time of identities.json; if it is missing, the latest possible time."""
     try:
         return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
     except ValueError:
@@ -140,7 +143,7 @@ def _moment(text: str) -> datetime:
 
 
 def _verify(entries: Sequence[_Entry], texts: Mapping[str, str]) -> dict[tuple[str, str], str]:
-    """Return what openssl says of each certificate that is published: empty if it is good, else why it is not."""
+    """Return the result of openssl for each published certificate: empty if it is valid, else the reason."""
     verdicts: dict[tuple[str, str], str] = {}
     published = [one for one in entries if one.certificate]
     with private_directory() as root:
@@ -148,40 +151,40 @@ def _verify(entries: Sequence[_Entry], texts: Mapping[str, str]) -> dict[tuple[s
             with opened(os.path.join(root, name), "w", encoding="ascii", errors="replace") as file:
                 file.write(texts[name])
         for start in range(0, len(published), _BATCH):
-            verdicts.update(_verify_some(published[start : start + _BATCH], root))
+            verdicts.update(_verify_batch(published[start : start + _BATCH], root))
     return verdicts
 
 
-def _verify_some(entries: Sequence[_Entry], root: str) -> Iterator[tuple[tuple[str, str], str]]:
+def _verify_batch(entries: Sequence[_Entry], root: str) -> Iterator[tuple[tuple[str, str], str]]:
     paths = []
     for number, one in enumerate(entries):
         path = os.path.join(root, f"{number}.pem")
         with opened(path, "w", encoding="ascii") as file:
-            file.write(_pem(one.certificate))
+            file.write(_to_pem(one.certificate))
         paths.append(path)
     argv = ["openssl", "verify", "-CAfile", os.path.join(root, "ca.pem"), "-CRLfile", os.path.join(root, "crl.pem")]
     done = run_command([*argv, "-crl_check_all", "-purpose", "sslclient", *paths])
     good = set(done.out.splitlines())
     for path, one in zip(paths, entries):
-        yield (one.issuer, one.serial), "" if f"{path}: OK" in good else _why(done.err, path)
+        yield (one.issuer, one.serial), "" if f"{path}: OK" in good else _find_error(done.err, path)
 
 
-def _pem(der: str) -> str:
+def _to_pem(der: str) -> str:
     try:
         return ssl.DER_cert_to_PEM_cert(base64.b64decode(der, validate=True))
     except (binascii.Error, ValueError):
         return ""
 
 
-def _why(words: str, path: str) -> str:
-    """What openssl says of one file: the errors before the line that names it."""
+def _find_error(words: str, path: str) -> str:
+    """Return the error of openssl about one file: the last one before the line that names it."""
     before, _named, _rest = words.partition(f"error {path}: verification failed")
     errors = _ERROR.findall(before)
-    return str(errors[-1]).strip() if errors else "openssl does not take it"
+    return str(errors[-1]).strip() if errors else "openssl rejects it"
 
 
-def _people(entries: Sequence[_Entry], verdicts: Mapping[tuple[str, str], str]) -> tuple[Person, ...]:
-    """One for each name; a person may hold two certificates while one follows the other."""
+def _list_clients(entries: Sequence[_Entry], verdicts: Mapping[tuple[str, str], str]) -> tuple[Person, ...]:
+    """Return one entry for each client, which can have two certificates during a renewal."""
     found: dict[str, Person] = {}
     for one in sorted(entries, key=lambda entry: entry.not_after):
         good = verdicts.get((one.issuer, one.serial)) == ""
@@ -195,13 +198,13 @@ def _people(entries: Sequence[_Entry], verdicts: Mapping[tuple[str, str], str]) 
     return tuple(found[name] for name in sorted(found))
 
 
-def _ending(crls: Sequence[Crl], earliest: datetime) -> Iterator[str]:
+def _find_expiring_crls(crls: Sequence[Crl], earliest: datetime) -> Iterator[str]:
     for crl in crls:
         if crl.next_update < earliest:
-            yield f"the CRL of {crl.issuer} ends at {crl.next_update:%Y-%m-%d %H:%M} UTC already, and shuts everybody out then"
+            yield f"the CRL of {crl.issuer} expires at {crl.next_update:%Y-%m-%d %H:%M} UTC, and nginx then rejects every client"
 
 
-def _problems(
+def _find_problems(
     entries: Sequence[_Entry],
     verdicts: Mapping[tuple[str, str], str],
     publication: Publication,
@@ -215,6 +218,6 @@ def _problems(
     for one in entries:
         key = (one.issuer, one.serial)
         if key in revoked | denied:
-            yield f"the certificate {one.serial} of {one.name} is revoked, and identities.json still names it"
+            yield f"the certificate {one.serial} of {one.name} is revoked, but identities.json still lists it"
         elif verdicts.get(key):
             yield f"the certificate {one.serial} of {one.name} does not verify: {verdicts[key]}"

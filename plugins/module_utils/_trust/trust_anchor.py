@@ -29,7 +29,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def parse_anchor(text: str, option: str) -> str:
-    """Return the SHA-256 of a public key in lower-case hex; an empty text stays empty.
+    """Return the SHA-256 of a public key in lower-case hex, or an empty text for an empty text.
 
     :param option: the name of the option, for the error.
     :raises MtlsError: if the text is neither empty nor 64 hex digits, with or without colons.
@@ -44,11 +44,11 @@ def parse_anchor(text: str, option: str) -> str:
 
 
 def check_anchors(conf_path: str, ca_pem: object, replace_anchor: str, now: datetime) -> str:
-    """Return which root the publication would replace, in words; an empty text if it shares an anchor with the installed trust.
+    """Return a sentence about the replaced root; empty if the publication shares an anchor with the installed trust.
 
-    :param ca_pem: the publication's ``ca.pem``. Left to ``read_publication`` if it is not text.
+    :param ca_pem: ``ca.pem`` of the publication; if it is not text, ``read_publication`` reports it.
     :param replace_anchor: the anchor that is accepted in addition to the installed ones; empty for none.
-    :raises MtlsError: if the publication has no accepted anchor, or its chain is not sound.
+    :raises MtlsError: if the publication has no accepted anchor, or its chain is not valid.
     """
     installed = _installed_chain(conf_path)
     if installed is None or installed == ca_pem or not isinstance(ca_pem, str):
@@ -59,20 +59,20 @@ def check_anchors(conf_path: str, ca_pem: object, replace_anchor: str, now: date
     if not anchors.isdisjoint(ca.key_sha256 for ca in held):
         return ""
     if replace_anchor in anchors:
-        return f"trust_replace_anchor replaces {_described(held)} by {_described(offered)}"
+        return f"trust_replace_anchor replaces {_describe_roots(held)} by {_describe_roots(offered)}"
     raise MtlsError(
-        f"The publication has the root {_described(offered)}, but the trust that is installed in "
-        f"{GenerationStore(conf_path, 'trust').link} has {_described(held)}",
-        "Run the playbook on the machine that holds the installed authority, or, to shut out every certificate of that "
+        f"The publication has the root {_describe_roots(offered)}, but the trust installed in "
+        f"{GenerationStore(conf_path, 'trust').link} has {_describe_roots(held)}",
+        "Run the playbook on the machine that holds the installed authority, or, to reject every certificate of that "
         "authority, set trust_replace_anchor (module trust_install: replace_anchor) to the SHA-256 of the new root's public key",
     )
 
 
 def _installed_chain(conf_path: str) -> str | None:
-    """Return the installed ``ca.pem``, empty if it is lost; None if no trust is installed."""
+    """Return the installed ``ca.pem``, empty if it is missing; None if no trust is installed."""
     shelf = GenerationStore(conf_path, "trust")
     live = shelf.live()
-    # A link that is lost does not make the host one that never had trust.
+    # Without the link the host still has its committed trust.
     generation = shelf.committed() if live is None else live
     if generation is None or not os.path.isdir(shelf.directory(generation)):
         return None
@@ -83,6 +83,6 @@ def _installed_chain(conf_path: str) -> str | None:
         return ""
 
 
-def _described(roots: Iterable[Ca]) -> str:
+def _describe_roots(roots: Iterable[Ca]) -> str:
     names = [f"{ca.subject} (SHA-256 of its public key {ca.key_sha256})" for ca in roots]
     return " and ".join(names) or "no root that can be read"

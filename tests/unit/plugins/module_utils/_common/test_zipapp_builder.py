@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Test the programs for web hosts: the exact members of both, and every form of import on a toy library."""
+"""Test the exact members of both programs, and every form of import on a toy library."""
 
 from __future__ import annotations
 

@@ -325,7 +325,7 @@ def test_verified_generation_is_kept(model: Model) -> None:
     run(model, "a")
     model.serves = Answer()
     model.reload = lambda: None  # type: ignore[method-assign]
-    with pytest.raises(MtlsError, match="no other one to revert to"):
+    with pytest.raises(MtlsError, match="no other generation exists to revert to"):
         run(model, "a")
     assert generation_store.GenerationStore(model.conf_path, "gate").files(1)["sites/a.conf"] == "# a\n"
 

@@ -489,14 +489,14 @@ def test_a_subject_stays_in_its_map(subject: str) -> None:
         ([{**ALEX, "der": "A" * 4004}], "is not a certificate's der"),
         ([{**ALEX, "der": "MIJ="}], "is not the certificate with the sha256"),
         ([{**BEA, "der": "MIIB"}], f"'MIIB' is not the certificate with the sha256 {DIGEST}"),
-        ([{**ALEX, "der": "MIIB"}, {**ALEX, "serial": "0A1C", "der": "MIIB"}], "two identities have the digest"),
+        ([{**ALEX, "der": "MIIB"}, {**ALEX, "serial": "0A1C", "der": "MIIB"}], "more than one identity has the digest"),
         ([{**ALEX, "der": "MIIB"}], "'MIIB' is not a certificate"),
         ([{**CARL, "sha1": "ab" * 20}], f"is not the certificate with the sha1 {'ab' * 20}"),
         ([{**CARL, "serial": "0A1B"}], "is not the certificate with issuer and serial 1:0A1B of carl"),
         ([{**ALEX, "subject": "CN=a\n"}], "is not a certificate's subject"),
         ([{**ALEX, "subject": ""}], "'' is not a certificate's subject"),
-        ([BEA, {**BEA, "serial": "0A1D", "sha1": "CD" * 20}], f"two identities have the digest {DIGEST}"),
-        ([BEA, {**BEA, "serial": "0A1D", "sha256": "CD" * 32}], f"two identities have the digest {'ab' * 20}"),
+        ([BEA, {**BEA, "serial": "0A1D", "sha1": "CD" * 20}], f"more than one identity has the digest {DIGEST}"),
+        ([BEA, {**BEA, "serial": "0A1D", "sha256": "CD" * 32}], f"more than one identity has the digest {'ab' * 20}"),
     ],
 )
 def test_a_digest_that_is_none_is_refused(people: list[dict[str, Any]], words: str) -> None:

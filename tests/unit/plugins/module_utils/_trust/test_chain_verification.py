@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which certificates make up ca.pem: whole chains up to their roots, every CA once."""
+"""Test which sets of certificates are valid chains."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ P256 = KeySpec("ecdsa", curve="P-256")
 
 
 class Ca:
-    """A CA, self-signed or below another one."""
+    """A CA, self-signed or signed by another one."""
 
     def __init__(self, name: str, issuer: Ca | None = None) -> None:
         self.key = generate(P256)
@@ -58,14 +58,17 @@ def test_one_chain_or_several(cas: tuple[Ca, ...]) -> None:
     ("cas", "says"),
     [
         ((ONE,), "ca.pem ends with CN=One, which is not a self-signed root"),
-        ((ONE, ROOT, THREE), "CN=Three is no link of the chain in ca.pem"),
-        ((ONE, OTHER), "CN=One is no link of the chain in ca.pem"),
-        ((ROOT, Ca("Root")), "ca.pem holds two certificates of CN=Root; nginx finds a CA and its CRL by that name"),
-        ((ROOT, ROOT), "ca.pem holds two certificates of CN=Root"),
-        ((Ca("One", Ca("Root")), ROOT), "CN=One is no link of the chain in ca.pem"),
+        ((ONE, ROOT, THREE), "CN=Three is not part of a valid chain in ca.pem"),
+        ((ONE, OTHER), "CN=One is not part of a valid chain in ca.pem"),
+        (
+            (ROOT, Ca("Root")),
+            "ca.pem contains more than one certificate of CN=Root; nginx selects a CA and its CRL by that name",
+        ),
+        ((ROOT, ROOT), "ca.pem contains more than one certificate of CN=Root"),
+        ((Ca("One", Ca("Root")), ROOT), "CN=One is not part of a valid chain in ca.pem"),
     ],
 )
-def test_what_is_no_whole_chain_is_refused_by_name(cas: tuple[Ca, ...], says: str) -> None:
+def test_incomplete_chain_is_rejected_with_the_certificate(cas: tuple[Ca, ...], says: str) -> None:
     with pytest.raises(MtlsError) as caught:
         read_chain(pem(*cas), NOW)
     assert says in str(caught.value)

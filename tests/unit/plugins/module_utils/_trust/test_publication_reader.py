@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Publications: what is refused, what the maps say, how long 100,000 entries take."""
+"""Test the publication reader: rejected values, rendered maps, and 100,000 entries."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ GONE = {"issuer": 12, "serial": "FF", "reason": "keyCompromise", "revoked_at": "
 
 
 def texts(**changed: Any) -> dict[str, Any]:
-    """Return the files of a publication; digests fit."""
+    """Return the files of a publication with matching digests."""
     identities = {"format": 1, "issuers": ISSUERS, "identities": changed.get("identities", [ALEX])}
     identities.update(changed.get("issuers", {}))
     files = {
@@ -63,7 +63,7 @@ def maps(text: str) -> dict[str, tuple[str, dict[str, str]]]:
 
 
 def test_maps() -> None:
-    """As the architecture page lists them. Somebody whose certificate is not described is found by issuer and serial."""
+    """Compare the maps with docs/architecture.md. A certificate without description is found by issuer and serial."""
     found = maps(render_maps(read_publication(texts())))
     verified = "$quietdoor_issuer:$ssl_client_serial"
     by_serial = {what: f"$quietdoor_{what}_by_serial" for what in ("denied", "good", "name", "email", "roles")}
@@ -129,7 +129,7 @@ DORA = {**ALEX, "serial": "0A1D", "name": "dora", **described(certificate(name("
 
 
 def test_a_certificate_that_is_described_is_known_by_its_fingerprint() -> None:
-    """Nothing of it is looked up by its serial, which somebody else may have, of another CA."""
+    """Look up no data by its serial, which a certificate of another CA can have, too."""
     found = maps(render_maps(read_publication(texts(identities=[ALEX, BEA, CARL, DORA]))))
     entries = {
         name: found[f"$quietdoor_{name}"][1]
@@ -145,7 +145,7 @@ def test_a_certificate_that_is_described_is_known_by_its_fingerprint() -> None:
         "email": {"default": "", "": "$quietdoor_email_by_serial", **dict.fromkeys("23", "a@b.test,c@b.test")},
     }
     assert found["$quietdoor_name_by_serial"][1] == {"default": "", "1:0A1B": "alex"}
-    # The first issuer's name holds a $, which nginx cannot write.
+    # The name of the first issuer contains a $, which nginx cannot escape.
     dns = {"default": "$ssl_client_i_dn", "": "$ssl_client_i_dn", "2": "CN=a"}
     assert found["$quietdoor_issuer_dn"][1] == dns
 
@@ -154,17 +154,17 @@ def test_a_certificate_that_is_described_is_known_by_its_fingerprint() -> None:
     ("denied", "revoked", "quick"),
     [
         ([], [], {"bea", "carl", "dora"}),
-        ([{**GONE, "serial": "0A1C"}], [], {"bea", "dora"}),  # the same serial of the other CA stays
+        ([{**GONE, "serial": "0A1C"}], [], {"bea", "dora"}),  # the same serial of the other CA is not affected
         ([{**GONE, "issuer": 1, "serial": "0A1C"}], [], {"carl", "dora"}),
-        ([], ["1:0A1D"], {"bea", "carl"}),  # what only a CRL knows
-        ([], ['"~^12:"'], {"bea", "dora"}),  # a CA that was revoked
+        ([], ["1:0A1D"], {"bea", "carl"}),  # an entry of a CRL only
+        ([], ['"~^12:"'], {"bea", "dora"}),  # a revoked CA
         ([], ['"~^1:"'], {"carl"}),
     ],
 )
-def test_whoever_is_denied_is_not_known_by_a_fingerprint(
+def test_denied_certificate_is_not_known_by_its_fingerprint(
     denied: list[dict[str, Any]], revoked: list[str], quick: set[str]
 ) -> None:
-    """So that issuer and serial decide: by these the deny map knows a certificate."""
+    """Let issuer and serial decide, which are the keys of the deny map."""
     found = maps(render_maps(read_publication(texts(identities=[BEA, CARL, DORA], denied=denied)), revoked))
     names = found["$quietdoor_name"][1]
     assert {names[number] for number in found["$quietdoor_known"][1].values() if number} == quick
@@ -172,7 +172,7 @@ def test_whoever_is_denied_is_not_known_by_a_fingerprint(
 
 
 def test_a_fingerprint_without_its_certificate_is_not_known() -> None:
-    """Whose it is would be said by nothing that is signed: issuer and serial decide."""
+    """Let issuer and serial decide, because the fingerprint is not verified."""
     bare = {key: value for key, value in DORA.items() if key != "der"}
     found = maps(render_maps(read_publication(texts(identities=[BEA, bare]))))
     assert found["$quietdoor_known"][1] == {"default": "", BEA["sha1"]: "1"}
@@ -190,21 +190,21 @@ def test_a_fingerprint_without_its_certificate_is_not_known() -> None:
         (described(b"0\x03\x02\x01\x07"), "is not a certificate"),
     ],
 )
-def test_a_certificate_that_is_another_is_refused(changed: dict[str, Any], words: str) -> None:
-    """A revoked one would get in under the serial of a good one."""
+def test_certificate_listed_with_another_key_is_rejected(changed: dict[str, Any], words: str) -> None:
+    """Otherwise a revoked certificate would be admitted with the serial of a valid one."""
     with pytest.raises(MtlsError) as caught:
         read_publication(texts(identities=[{**DORA, **changed}]))
     assert words in str(caught.value)
 
 
 @pytest.mark.parametrize("ca", ["", "ca", pem(CA_TWELVE), pem(CA_ONE).replace("M", "N"), pem(CA_ONE + b"\0")])
-def test_a_certificate_whose_issuer_is_not_there_is_refused(ca: str) -> None:
-    with pytest.raises(MtlsError, match=r"ca\.pem does not hold issuer 1"):
+def test_certificate_without_its_issuer_is_rejected(ca: str) -> None:
+    with pytest.raises(MtlsError, match=r"ca\.pem does not contain issuer 1"):
         read_publication(texts(identities=[DORA], ca=ca))
     assert read_publication(texts(ca=ca)).generation == 5
 
 
-def test_a_ca_may_write_its_name_as_another_type_of_string_once_it_is_renewed() -> None:
+def test_renewed_ca_can_encode_its_name_with_another_string_type() -> None:
     dora = {**DORA, **described(certificate(name("One", PRINTABLE), 0x0A1D))}
     [person] = read_publication(texts(identities=[dora])).identities
     assert person.key == "1:0A1D"
@@ -217,7 +217,7 @@ def test_the_fingerprint_is_that_of_the_certificate() -> None:
 
 
 def test_ten_thousand_certificates() -> None:
-    """Read in a fraction of a second; the bound leaves room for a busy machine."""
+    """Read them in a fraction of a second; the limit allows for a busy machine."""
     people = [
         {**ALEX, "serial": f"{serial:040X}", **described(certificate(name("One"), serial, more=bytes(700)))}
         for serial in range(16**38, 16**38 + 10_000)
@@ -230,7 +230,7 @@ def test_ten_thousand_certificates() -> None:
 
 
 def test_keys_fit_the_default_bucket() -> None:
-    """46 bytes: 64, minus two pointers, minus the length, as ngx_hash_init() counts."""
+    """Check 46 bytes: 64 minus two pointers minus the length, as in ngx_hash_init()."""
     assert len("999:" + "F" * 40) <= 46
     longest = {**GONE, "serial": "F" * 40}
     assert f"12:{'F' * 40} 1;" in render_maps(read_publication(texts(denied=[longest])))
@@ -252,44 +252,44 @@ def test_keys_fit_the_default_bucket() -> None:
         ({"identities": [{**ALEX, "serial": "-01"}]}, "is not a serial"),
         ({"identities": [{**ALEX, "issuer": 2}]}, "is not an issuer"),
         ({"identities": [{**ALEX, "issuer": True}]}, "is not an issuer"),
-        ({"identities": [ALEX, ALEX]}, "two identities have issuer and serial 1:0A1B"),
+        ({"identities": [ALEX, ALEX]}, "more than one identity has issuer and serial 1:0A1B"),
         ({"identities": ["x"]}, "has no list identities"),
         ({"identities": [{**ALEX, "subject": "CN=a\nb"}]}, "is not a certificate's subject"),
         ({"identities": [{**ALEX, "subject": 7}]}, "is not a certificate's subject"),
         ({"denied": [{**GONE, "serial": "FF 1; } #"}]}, "is not a serial"),
         ({"denied": [{**GONE, "issuer": 3}]}, "is not an issuer"),
         ({"denied": {}}, "has no list denied"),
-        ({"issuers": {"issuers": [ISSUERS[0], {**ISSUERS[1], "id": 1}]}}, "two issuers have the id 1"),
-        ({"issuers": {"issuers": [ISSUERS[0], {**ISSUERS[0], "id": 2}]}}, "two issuers have the subject"),
+        ({"issuers": {"issuers": [ISSUERS[0], {**ISSUERS[1], "id": 1}]}}, "more than one issuer has the id 1"),
+        ({"issuers": {"issuers": [ISSUERS[0], {**ISSUERS[0], "id": 2}]}}, "more than one issuer has the subject"),
         ({"issuers": {"issuers": [{**ISSUERS[0], "id": 1000}]}}, "is not an issuer's id"),
         ({"issuers": {"issuers": [{**ISSUERS[0], "subject": "CN=a\nb"}]}}, "is not an issuer's subject"),
         ({"issuers": {"issuers": [{**ISSUERS[0], "sha256": "zz"}]}}, "is not an issuer's sha256"),
-        ({"issuers": {"format": 2}}, "is not of format 1"),
+        ({"issuers": {"format": 2}}, "does not have format 1"),
         ({"trust": {"generation": 0}}, "has no generation"),
         ({"trust": {"generation": "5"}}, "has no generation"),
         ({"trust": {"generation": True}}, "has no generation"),
-        ({"trust": {"files": {}}}, "does not name the files"),
+        ({"trust": {"files": {}}}, "does not list the files"),
         ({"files": {"ca.pem": "other"}}, "ca.pem does not have the digest"),
         ({"files": {"trust.json": "{"}}, "trust.json is not JSON"),
         ({"files": {"trust.json": {}}}, "trust.json is not text"),
         ({"files": {"more.pem": ""}}, "'more.pem' unknown"),
     ],
 )
-def test_refused(changed: dict[str, Any], words: str) -> None:
-    """By file and value."""
+def test_invalid_value_is_rejected(changed: dict[str, Any], words: str) -> None:
+    """Name the file and the value."""
     with pytest.raises(MtlsError) as caught:
         read_publication(texts(**changed))
     assert words in str(caught.value)
 
 
-def test_denied_twice_is_denied() -> None:
-    """A duplicate must not keep a revocation back."""
+def test_duplicate_denial_is_accepted() -> None:
+    """A duplicate must not delay a revocation."""
     assert read_publication(texts(denied=[GONE, {**GONE, "reason": "superseded"}])).denied == ("12:FF",)
 
 
 @given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=30))
-def test_no_text_breaks_out(name: str, email: str, role: str) -> None:
-    """Either it is refused, or the maps are the same maps with that value in them."""
+def test_no_value_escapes_from_its_token(name: str, email: str, role: str) -> None:
+    """Reject the value, or render the same maps with that value."""
     person = {**ALEX, "name": name, "email": [email], "roles": [role]}
     try:
         found = maps(render_maps(read_publication(texts(identities=[person]))))
@@ -301,7 +301,7 @@ def test_no_text_breaks_out(name: str, email: str, role: str) -> None:
 
 
 def test_a_hundred_thousand() -> None:
-    """Revoked certificates of a large house: read and rendered in about a second; the bound leaves room for a busy machine."""
+    """Read and render 100,000 revocations in about a second; the limit allows for a busy machine."""
     denied = [
         {**GONE, "serial": f"{number:040X}"[:40].replace("0", "A", 1)} for number in range(16**39, 16**39 + 100_000)
     ]
@@ -313,7 +313,7 @@ def test_a_hundred_thousand() -> None:
 
 
 def test_generation() -> None:
-    """From trust.json alone."""
+    """Read it from trust.json alone."""
     assert read_generation('{"format": 1, "generation": 7}') == 7
     with pytest.raises(MtlsError):
         read_generation("")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The program that pulls: what it is made of, where it may pull from, what its metrics say."""
+"""Test the pull program: its contents, accepted sources, and metrics."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.pull_program
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
 
 
-def test_it_is_the_same_bytes_each_time() -> None:
+def test_program_is_reproducible() -> None:
     assert build_program() == build_program()
 
 
-def test_it_runs_alone_and_holds_what_it_loads_and_nothing_of_ansible(tmp_path: Path) -> None:
+def test_program_runs_alone_and_contains_only_what_it_loads(tmp_path: Path) -> None:
     program = tmp_path / "pull.pyz"
     program.write_bytes(build_program())
     code = (
@@ -39,7 +39,7 @@ def test_it_runs_alone_and_holds_what_it_loads_and_nothing_of_ansible(tmp_path: 
     assert "ansible" not in done.stdout.replace("_common", "")
 
 
-def test_without_settings_it_says_so(tmp_path: Path) -> None:
+def test_missing_settings_are_an_error(tmp_path: Path) -> None:
     program = tmp_path / "pull.pyz"
     program.write_bytes(build_program())
     for arguments in ([], [str(tmp_path / "none.json")], [str(program)]):
@@ -58,7 +58,7 @@ def test_without_settings_it_says_so(tmp_path: Path) -> None:
         ("/srv/trust/../other", "/srv/other"),
     ],
 )
-def test_places_to_pull_from(url: str, kept: str) -> None:
+def test_accepted_sources(url: str, kept: str) -> None:
     assert source_from(url, "", 1.0).url == kept
 
 
@@ -70,12 +70,12 @@ def test_places_to_pull_from(url: str, kept: str) -> None:
         "srv/trust", "https://a/\u00e9", "https://[::1/",
     ],
 )  # fmt: skip
-def test_places_that_are_refused_by_name(url: str) -> None:
+def test_rejected_sources(url: str) -> None:
     with pytest.raises(MtlsError, match="trust_url"):
         source_from(url, "", 1.0)
 
 
-def test_a_directory_that_is_not_mounted(tmp_path: Path) -> None:
+def test_unmounted_directory_is_an_error(tmp_path: Path) -> None:
     source = source_from(str(tmp_path / "nowhere"), "", 1.0)
     with pytest.raises(MtlsError, match=r"nowhere/trust.json cannot be read"):
         source.fetch("trust.json", 10)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host believes today: chain, CRLs and every certificate, judged by openssl with exactly the live files."""
+"""Test the status of the installed trust, verified by openssl with the live files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SHA256 = hashes.SHA256()
 
 
 def name(text: str) -> x509.Name:
-    """A name with nothing but a common name."""
+    """Return a name with a common name only."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
@@ -53,12 +53,12 @@ class Ca:
     def client(
         self, called: str, end: datetime = NOW + 30 * DAY, usage: Any = ExtendedKeyUsageOID.CLIENT_AUTH
     ) -> x509.Certificate:
-        """A certificate for somebody."""
+        """Return a client certificate."""
         builder = self._dated(name(called), ec.generate_private_key(ec.SECP256R1()), end)
         return builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False).sign(self.key, SHA256)
 
     def crl(self, *revoked: x509.Certificate, end: datetime = NOW + 7 * DAY) -> str:
-        """A CRL, PEM."""
+        """Return a CRL as PEM."""
         builder = (
             x509.CertificateRevocationListBuilder().issuer_name(self.name).last_update(NOW - 20 * DAY).next_update(end)
         )
@@ -70,12 +70,12 @@ class Ca:
 
 
 def serial(certificate: x509.Certificate) -> str:
-    """As nginx writes it."""
+    """Return the serial in the form of nginx."""
     return certificate.serial_number.to_bytes((certificate.serial_number.bit_length() + 7) // 8, "big").hex().upper()
 
 
 def identity(certificate: x509.Certificate, called: str, *, whole: bool = True) -> dict[str, Any]:
-    """An entry of identities.json."""
+    """Return an entry of identities.json."""
     der = certificate.public_bytes(Encoding.DER)
     digests = {"sha256": hashlib.sha256(der).hexdigest(), "sha1": hashlib.sha1(der).hexdigest()}
     end = certificate.not_valid_after_utc
@@ -95,7 +95,7 @@ def identity(certificate: x509.Certificate, called: str, *, whole: bool = True) 
 def install(
     conf: Path, ca: Ca, crl: str, identities: list[dict[str, Any]], denied: list[x509.Certificate] = ()
 ) -> None:
-    """Put a trust in place, as a host has it."""
+    """Install trust as a host has it."""
     digest = ca.certificate.fingerprint(SHA256).hex()
     told = {"format": 1, "issuers": [{"id": 1, "subject": "CN=Root", "sha256": digest}], "identities": identities}
     rows = [
@@ -117,11 +117,11 @@ def install(
 
 @pytest.fixture(scope="module")
 def ca() -> Ca:
-    """One for all tests."""
+    """Return one CA for all tests."""
     return Ca()
 
 
-def test_who_would_get_in_today(tmp_path: Path, ca: Ca) -> None:
+def test_clients_with_valid_certificates(tmp_path: Path, ca: Ca) -> None:
     former, alex, bea = ca.client("alex", NOW + 9 * DAY), ca.client("alex"), ca.client("bea", NOW - DAY)
     install(tmp_path, ca, ca.crl(), [identity(former, "alex"), identity(alex, "alex"), identity(bea, "bea")])
     found = trust_status(str(tmp_path), NOW)
@@ -138,7 +138,7 @@ def test_a_revoked_certificate_that_is_still_named(tmp_path: Path, ca: Ca, how: 
     crl, denied = (ca.crl(alex), []) if how == "crl" else (ca.crl(), [alex])
     install(tmp_path, ca, crl, [identity(alex, "alex")], denied)
     [problem] = trust_status(str(tmp_path), NOW).problems
-    assert problem == f"the certificate {serial(alex)} of alex is revoked, and identities.json still names it"
+    assert problem == f"the certificate {serial(alex)} of alex is revoked, but identities.json still lists it"
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_certificate_that_is_not_published_is_named(tmp_path: Path, ca: Ca) ->
     assert [person.verified for person in found.people] == [False]
 
 
-def test_a_crl_that_has_ended(tmp_path: Path, ca: Ca) -> None:
+def test_expired_crl_is_an_error(tmp_path: Path, ca: Ca) -> None:
     install(tmp_path, ca, ca.crl(end=NOW - DAY), [identity(ca.client("alex"), "alex")])
     with pytest.raises(MtlsError, match="CRL of CN=Root"):
         trust_status(str(tmp_path), NOW)
@@ -190,7 +190,7 @@ def test_a_crl_of_another_ca(tmp_path: Path, ca: Ca) -> None:
         trust_status(str(tmp_path), NOW)
 
 
-def test_a_file_that_somebody_changed(tmp_path: Path, ca: Ca) -> None:
+def test_changed_file_is_an_error(tmp_path: Path, ca: Ca) -> None:
     install(tmp_path, ca, ca.crl(), [identity(ca.client("alex"), "alex")])
     path = tmp_path / "quietdoor" / "trust" / "denied.json"
     path.write_text(path.read_text() + "\n")
@@ -198,13 +198,13 @@ def test_a_file_that_somebody_changed(tmp_path: Path, ca: Ca) -> None:
         trust_status(str(tmp_path), NOW)
 
 
-def test_no_trust_at_all(tmp_path: Path) -> None:
+def test_missing_trust_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(MtlsError, match="no trust is installed on this host"):
         trust_status(str(tmp_path), NOW)
 
 
-def test_a_crl_that_ends_soon(tmp_path: Path, ca: Ca) -> None:
+def test_crl_that_expires_soon_is_a_problem(tmp_path: Path, ca: Ca) -> None:
     install(tmp_path, ca, ca.crl(end=NOW + DAY), [identity(ca.client("alex"), "alex")])
     assert trust_status(str(tmp_path), NOW, DAY).problems == ()
     [problem] = trust_status(str(tmp_path), NOW, 2 * DAY).problems
-    assert problem.startswith("the CRL of CN=Root ends at ")
+    assert problem.startswith("the CRL of CN=Root expires at ")

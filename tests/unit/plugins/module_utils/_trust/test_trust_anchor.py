@@ -30,7 +30,7 @@ NOW = datetime.now(timezone.utc).replace(microsecond=0)
 
 
 class Ca:
-    """A CA, self-signed or below another one, with a key of its own or a given one."""
+    """A CA, self-signed or signed by another one, with a new key or a given one."""
 
     def __init__(self, name: str, issuer: Ca | None = None, key: Any = None, days: int = 30) -> None:
         self.key = key or generate(KeySpec("ecdsa", curve="P-256"))
@@ -45,7 +45,7 @@ class Ca:
 
     @property
     def anchor(self) -> str:
-        """The SHA-256 of the public key, as the standard encoding of another library gives it."""
+        """The SHA-256 of the public key, computed with another library."""
         der = self.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         return hashlib.sha256(der).hexdigest()
 
@@ -131,7 +131,7 @@ def test_known_issuing_key_below_a_foreign_root_is_refused(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("text", [None, "", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
-def test_damaged_installed_root_is_no_first_trust(tmp_path: Path, text: str | None) -> None:
+def test_damaged_installed_root_does_not_count_as_first_trust(tmp_path: Path, text: str | None) -> None:
     conf_path = install(tmp_path, text)
     with pytest.raises(MtlsError, match="has no root that can be read"):
         check_anchors(conf_path, pem(OTHER), "", NOW)
@@ -156,6 +156,6 @@ def test_anchor_may_be_written_with_colons_and_in_upper_case() -> None:
 
 
 @pytest.mark.parametrize("text", ["yes", "*", "ab" * 31, "ab" * 33, "gg" * 32])
-def test_what_is_not_a_digest_is_refused(text: str) -> None:
+def test_invalid_digest_is_rejected(text: str) -> None:
     with pytest.raises(MtlsError, match=r"trust_replace_anchor: .* is not the SHA-256 of a public key"):
         parse_anchor(text, "trust_replace_anchor")
