@@ -1028,13 +1028,13 @@ def test_a_mistake_is_named_and_changes_nothing(world: EdgeWorld) -> None:
     before = world.generations("direct.test")
     first = world.sites[0]
     for change, named in (
-        ({"trusted_proxies": ["0.0.0.0/0"]}, "site nginx: trusted_proxies: 0.0.0.0/0 is everybody"),
+        ({"trusted_proxies": ["0.0.0.0/0"]}, "site nginx: trusted_proxies: 0.0.0.0/0 contains every address"),
         (
             {
                 "edge": {**first["edge"], "profile": "custom", "headers": {"verify": "X-V"}},
                 "allow": {"names": ["alex"]},
             },
-            "site nginx: edge: headers: nothing says whose certificate it is",
+            "site nginx: edge: headers: no header identifies the certificate",
         ),
         ({"edge": {**first["edge"], "certificate_authority": "/nowhere.pem"}}, "/nowhere.pem"),
     ):

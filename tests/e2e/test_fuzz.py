@@ -504,7 +504,7 @@ def judged(bench: Bench, one: Field, mode: str, value: str) -> Site | None:
     except MtlsError as error:
         refusal = str(error)
     site = "entry 1" if one.changes("x") == {"name": "x"} else "site panel"
-    named = (rf"(?:\w+: )*{one.key}: .", rf"identity_headers: {re.escape(value.lower())} stands there twice")
+    named = (rf"(?:\w+: )*{one.key}: .", rf"identity_headers: {re.escape(value.lower())} is listed more than once")
     assert re.match(rf"gate_sites: {site}: (?:{'|'.join(named)})", refusal), refusal
     return None
 

@@ -94,7 +94,7 @@ def test_a_second_run_changes_nothing(world: World) -> None:
 
 
 def test_the_role_says_who_has_the_default_server(world: World) -> None:
-    assert f"127.0.0.1:{world.ports['own']}: the default server is ours" in world.first.output
+    assert f"127.0.0.1:{world.ports['own']}: the gate owns the default server" in world.first.output
     assert re.search(rf"127.0.0.1:{world.ports['shared']}: .*nginx.conf:\d+ is the default server", world.first.output)
 
 
@@ -499,8 +499,8 @@ def test_the_combined_log_begins_as_everywhere(world: World, restored: None) -> 
     [
         ({"name": 'a; }"\n'}, "cannot be the name of a site"),
         ({"hst": True}, "hst"),
-        ({"allow": {"names": []}}, "site panel: allow: names nobody"),
-        ({"mode": "path", "paths": ["/adm in"]}, "is no path that can be guarded"),
+        ({"allow": {"names": []}}, "site panel: allow: admits no client"),
+        ({"mode": "path", "paths": ["/adm in"]}, "is not a valid guarded path"),
         ({"identity_headers": {"name": "X-A;\n"}}, "cannot be the name of a header"),
         ({"stage": False}, "site panel: stage: False is a boolean"),
         ({"server_names": ["wiki.test"]}, "site wiki-2: server_names: wiki.test on port"),
@@ -527,7 +527,7 @@ def test_a_name_that_the_neighbour_serves_is_refused(world: World) -> None:
 def test_always_and_never_mean_what_they_say(world: World) -> None:
     always = world.play(roles=("gate",), gate_default_server="always")
     assert always.code != 0
-    assert "gate_default_server: always cannot be had" in always.output
+    assert "gate_default_server: always is not possible" in always.output
     assert world.play(roles=("gate",), gate_default_server="never").code == 0
     for sni in (None, "unknown.test"):
         answer = world.get(world.authority.clients["alex"], sni=sni)

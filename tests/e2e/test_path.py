@@ -249,7 +249,7 @@ def test_a_second_run_changes_nothing_and_nginx_has_nothing_to_complain_about(wo
 def test_the_role_says_how_a_guarded_path_could_be_reached_another_way(world: PathWorld) -> None:
     said = world.first.output
     assert (
-        f"site shop: /admin and the public part are answered by the same http://127.0.0.1:{world.application.port}"
+        f"site shop: /admin and the public part have the same upstream http://127.0.0.1:{world.application.port}"
         in said
     )
     assert "which site loose reaches too, at other addresses than its own guarded paths" in said

@@ -59,7 +59,7 @@ def test_a_jump_is_refused_and_so_is_a_window(lab: Lab) -> None:
     assert "that leaves out observe. Set stage: observe for site" in " ".join(done.output.split())
     done = rollout(lab, "fallback")
     assert done.code != 0
-    assert "fallback does not go with manage: snippets. Write stage: observe" in " ".join(done.output.split())
+    assert "fallback is not possible with manage: snippets. Write stage: observe" in " ".join(done.output.split())
     del lab.sites[0].entry["window"]
     assert status(lab) == 200
 

@@ -131,9 +131,9 @@ def test_a_window_that_nobody_could_mean_is_refused_by_name(world: StagesWorld) 
     late = (datetime.datetime.now(datetime.timezone.utc) + 5 * WEEK).isoformat(timespec="seconds")
     before_it = world.generations("shut.test")
     for window, said in (
-        ({"networks": [LISTED], "until": past}, "site open: window: until: .* is past"),
+        ({"networks": [LISTED], "until": past}, "site open: window: until: .* is in the past"),
         ({"networks": [LISTED], "until": late}, "site open: window: until: .* is more than 30 days ahead"),
-        ({"until": late}, "site open: window: lets nobody in"),
+        ({"until": late}, "site open: window: admits no client"),
     ):
         sites = [{**site, "window": window} if site["name"] == "open" else site for site in world.sites]
         run = world.play(roles=("gate",), gate_sites=sites)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The servers that an nginx has beside ours: what of an address is ours to decide, and where the two would collide."""
+"""Decide for which addresses the gate owns the default server, and detect conflicting servers."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from .models import Listen, Site
 
 POLICIES = ("auto", "always", "never")
-# The files of role gate, in whatever directory nginx.conf is.
-_OURS = re.compile(r".*/quietdoor/gate/(?:http|sites/[^/]+)\.conf")
+# The files of role gate, below any directory of nginx.conf.
+_GATE_FILE = re.compile(r".*/quietdoor/gate/(?:http|sites/[^/]+)\.conf")
 
 
 @dataclass(frozen=True)
 class ExistingServer:
-    """One ``listen`` of a server that is not ours, as module nginx_info returns it."""
+    """One ``listen`` of a server outside the gate, as module nginx_info returns it."""
 
     address: str
     port: int | None
@@ -36,11 +36,11 @@ class ExistingServer:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is decided about the addresses of the sites.
+    """The decisions about the addresses of the sites.
 
-    :param owned: those whose default server is ours.
-    :param http2: those where ``listen ... http2``, which switches HTTP/2 on for every server of the address, changes nobody else.
-    :param reasons: one sentence on each address that says why the default server is ours or not.
+    :param owned: the addresses whose default server the gate owns.
+    :param http2: the addresses where ``listen ... http2``, which applies to every server of an address, changes no other server.
+    :param reasons: for each address one sentence why the gate owns the default server or not.
     """
 
     owned: tuple[Listen, ...]
@@ -49,7 +49,7 @@ class Plan:
 
 
 def existing_servers_from(listens: Sequence[Mapping[str, Any]]) -> tuple[ExistingServer, ...]:
-    """Return the ``listens`` of nginx_info without those of the gate itself and of protocols that carry no HTTP."""
+    """Return the ``listens`` of nginx_info without those of the gate itself and of protocols other than HTTP."""
     return tuple(
         ExistingServer(
             address=str(listen["address"]),
@@ -61,38 +61,38 @@ def existing_servers_from(listens: Sequence[Mapping[str, Any]]) -> tuple[Existin
             place=f"{listen['file']}:{listen['line']}",
         )
         for listen in listens
-        if listen["protocol"] == "http" and not listen["udp"] and not _OURS.fullmatch(str(listen["file"]))
+        if listen["protocol"] == "http" and not listen["udp"] and not _GATE_FILE.fullmatch(str(listen["file"]))
     )
 
 
 def plan_default_servers(
-    sites: Sequence[Site], neighbours: Sequence[ExistingServer] | None, policy: str, *, can_reject: bool
+    sites: Sequence[Site], existing: Sequence[ExistingServer] | None, policy: str, *, can_reject: bool
 ) -> Plan:
-    """Decide for every address of the sites whether its default server is ours.
+    """Decide for every address of the sites whether the gate owns its default server.
 
-    With ``auto`` it is where nobody else listens: the first server of an address is its default without saying so, and one
-    of ours would take that from it.
+    With ``auto`` the gate owns it where no other server listens: the first server of an address is its implicit default, and a
+    default server of the gate would replace it.
 
-    :param neighbours: None if they are not known, because nginx refuses the configuration as it is now.
-    :param can_reject: whether this nginx knows ``ssl_reject_handshake``.
-    :raises MtlsError: if a site cannot share an address with what is there, or the policy cannot be had.
+    :param existing: None if they are not known, because nginx rejects its present configuration.
+    :param can_reject: whether this nginx has ``ssl_reject_handshake``.
+    :raises MtlsError: if a site conflicts with an existing server, or the policy is not possible.
     """
     owned, http2, reasons = [], [], []
     for listen in _listens(sites):
-        there = [neighbour for neighbour in neighbours or () if _same_address(neighbour, listen)]
+        there = [server for server in existing or () if _same_address(server, listen)]
         _refuse_collisions(sites, listen, there)
         observed = next((site.name for site in sites if site.stage == "observe" and listen in site.listen), "")
-        reason = _why_not(there, policy, observed, known=neighbours is not None, can_reject=can_reject)
+        reason = _reason_against(there, policy, observed, known=existing is not None, can_reject=can_reject)
         if reason and policy == "always":
             raise MtlsError(
-                f"gate_default_server: always cannot be had on {listen.token}: {reason}",
-                "Write auto, or remove what is in the way",
+                f"gate_default_server: always is not possible on {listen.token}: {reason}",
+                "Write auto, or remove the cause",
             )
         if not reason:
             owned.append(listen)
-        if not there or any(neighbour.http2 for neighbour in there):
+        if not there or any(server.http2 for server in there):
             http2.append(listen)
-        reasons.append(f"{listen.token}: {reason or 'the default server is ours and rejects unknown names'}")
+        reasons.append(f"{listen.token}: {reason or 'the gate owns the default server and rejects unknown names'}")
     return Plan(tuple(owned), tuple(http2), tuple(reasons))
 
 
@@ -102,46 +102,48 @@ def _listens(sites: Sequence[Site]) -> list[Listen]:
 
 
 def _listens_itself(site: Site) -> bool:
-    """Whether the server is ours; snippets stand in one that is somebody else's."""
+    """Return whether the gate renders the server; snippets are included in a server of the operator."""
     return site.stage != "absent" and site.manage == "vhost"
 
 
-def _same_address(neighbour: ExistingServer, listen: Listen) -> bool:
-    return (neighbour.address, neighbour.port) == (listen.address, listen.port)
+def _same_address(server: ExistingServer, listen: Listen) -> bool:
+    return (server.address, server.port) == (listen.address, listen.port)
 
 
 def _refuse_collisions(sites: Sequence[Site], listen: Listen, there: Sequence[ExistingServer]) -> None:
     for site in sites:
         if not _listens_itself(site) or listen not in site.listen:
             continue
-        for neighbour in there:
+        for server in there:
             called = f"gate_sites: site {site.name}"
-            if not neighbour.ssl:
+            if not server.ssl:
                 raise MtlsError(
-                    f"{called}: listen: {neighbour.place} serves {listen.token} without TLS, and a TLS site on the same "
+                    f"{called}: listen: {server.place} serves {listen.token} without TLS, and a TLS site on the same "
                     "address would turn all of it into TLS",
                     "Give the site another port or address",
                 )
-            taken = sorted(set(site.server_names) & set(neighbour.server_names))
+            taken = sorted(set(site.server_names) & set(server.server_names))
             if taken:
                 raise MtlsError(
-                    f"{called}: server_names: {neighbour.place} serves {taken[0]} on {listen.token} already",
+                    f"{called}: server_names: {server.place} serves {taken[0]} on {listen.token} already",
                     "Remove that server, or give the site another name or port",
                 )
 
 
-def _why_not(there: Sequence[ExistingServer], policy: str, observed: str, *, known: bool, can_reject: bool) -> str:
+def _reason_against(
+    there: Sequence[ExistingServer], policy: str, observed: str, *, known: bool, can_reject: bool
+) -> str:
     if policy == "never":
-        return "the default server is left alone, as gate_default_server says"
+        return "gate_default_server: never leaves the default server as it is"
     if observed:
-        return f"site {observed} is in stage observe, which refuses nobody, unknown names included"
+        return f"site {observed} is in stage observe, which refuses no request, not even for unknown names"
     if not can_reject:
         return "this nginx is older than 1.19.4 and cannot reject a handshake; unknown names are answered with 421"
-    chosen = next((neighbour for neighbour in there if neighbour.default_server), None)
+    chosen = next((server for server in there if server.default_server), None)
     if chosen:
-        return f"{chosen.place} is the default server; TLS protocols and unknown names are its business"
+        return f"{chosen.place} is the default server and decides about TLS protocols and unknown names"
     if not known and policy == "auto":
-        return "nginx refuses its configuration as it is now, so who else listens is not known"
+        return "nginx rejects its present configuration, so other servers on this address are unknown"
     if there and policy == "auto":
-        return f"{there[0].place} may be the default server without saying so; TLS protocols and unknown names are its business"
+        return f"{there[0].place} may be the implicit default server and decides about TLS protocols and unknown names"
     return ""

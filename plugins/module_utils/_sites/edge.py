@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sites behind an edge, something that terminates TLS in front of nginx: who that is, and what of its words is believed."""
+"""Parse how a TLS-terminating proxy is authenticated and which of its headers are trusted."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _PEER_KEYS = ("certificate_authority", "crl", "certificates")
 _FINGERPRINT = re.compile(r"[0-9A-Fa-f]{40}")
 _DN = re.compile(r"(?=.{3,500}\Z)[A-Za-z][A-Za-z0-9.-]*=[\x20-\x7e]+")
 _VERIFIED = re.compile(r"[A-Za-z0-9_.-]{1,32}")
-# Headers that realip knows, and that the gate itself hands on.
+# Headers that module realip reads, and that the gate itself sets.
 _ADDRESS_HEADERS = ("x-forwarded-for", "x-real-ip")
 
-# What the maps of trust and of the gate say of a direct visitor -> what they say of one behind an edge.
+# A variable that describes a direct client -> the variable that describes a client behind an edge.
 _VARIABLES = {
     "$ssl_client_verify": "$quietdoor_edge_verify",
     "$quietdoor_subject_dn": "$quietdoor_edge_dn",
@@ -54,15 +54,15 @@ _VARIABLES = {
 
 @dataclass(frozen=True)
 class Edge:
-    """What stands in front of a site.
+    """A TLS-terminating proxy in front of a site.
 
-    :param networks: the addresses that it connects from, each a network.
-    :param by_certificate: whether it has to show a client certificate of its own as well.
-    :param certificate_authority: the file of the CA that this certificate comes from.
+    :param networks: the networks that it connects from.
+    :param by_certificate: whether it also needs a client certificate of its own.
+    :param certificate_authority: the file of the CA that issued this certificate.
     :param crl: the file of that CA's CRLs, empty for none.
     :param fingerprints: SHA-1 of its certificates, lower-case hex.
     :param subjects: subjects of its certificates as nginx prints them (RFC 2253).
-    :param profile: what it says, and in which words.
+    :param profile: the headers that it sets, and their values.
     """
 
     networks: tuple[str, ...]
@@ -74,7 +74,7 @@ class Edge:
     profile: Profile
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything that a template needs, as plain data."""
+        """Return the data that a template needs."""
         headers = self.profile.headers
         said = {key: f"$http_{name.lower().replace('-', '_')}" for key, name in headers.items()}
         way = self.profile.way
@@ -98,20 +98,20 @@ class Edge:
         }
 
     def header_names(self) -> list[str]:
-        """The headers of which none may reach the application."""
+        """Return the headers that must not reach the application."""
         names = dict.fromkeys([*self.profile.headers.values(), self.profile.address])
         return [name for name in names if name.lower() not in _ADDRESS_HEADERS]
 
 
 def variable(edge: Edge | None, direct: str) -> str:
-    """Return what takes the place of a variable that speaks of a direct visitor."""
+    """Return the variable that replaces one that describes a direct client; without an edge that one itself."""
     return _VARIABLES[direct] if edge else direct
 
 
 def parse_edge(entry: FieldReader) -> Edge | None:
-    """Read ``source`` and what belongs to it; None if visitors come directly.
+    """Read ``source`` and its other keys. Return None if clients connect directly.
 
-    :raises MtlsError: that names the key at fault.
+    :raises MtlsError: if a value is not valid; it names the key.
     """
     source = entry.choice("source", SOURCES, "direct")
     if source == "direct":
@@ -122,7 +122,7 @@ def parse_edge(entry: FieldReader) -> Edge | None:
     if entry.text("manage", "", default="vhost") == "snippets":
         raise entry.problem(
             "source",
-            "edge cannot be had with manage: snippets: what your server says of real_ip decides with",
+            "edge is not possible with manage: snippets, because the real_ip directives of your server decide too",
             "Write manage: vhost",
         )
     part = entry.part("edge", EDGE_KEYS, f"Write a mapping of profile and some of {', '.join(EDGE_KEYS[1:])}")
@@ -158,14 +158,14 @@ def _parse_authentication(part: FieldReader) -> bool:
 
 
 def _parse_certificates(part: FieldReader) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The edge's own certificates: SHA-1 fingerprints, and subjects."""
+    """Return the SHA-1 fingerprints and the subjects of the edge's own certificates."""
     hint = (
-        "Write a list of SHA-1 fingerprints (40 hex digits, colons do not matter) or subjects as "
+        "Write a list of SHA-1 fingerprints (40 hex digits, colons are ignored) or subjects as "
         "openssl x509 -noout -subject -nameopt RFC2253 prints them, or write authentication: network"
     )
     if not part.given("certificates"):
         raise part.problem(
-            "certificates", "missing: a CA alone does not say which of its certificates is the edge", hint
+            "certificates", "missing; a CA alone does not show which of its certificates is the edge's", hint
         )
     items = part.texts("certificates", hint)
     fingerprints, subjects = [], []
@@ -176,74 +176,76 @@ def _parse_certificates(part: FieldReader) -> tuple[tuple[str, ...], tuple[str, 
         elif _DN.fullmatch(item):
             subjects.append(item)
         else:
-            raise part.problem("certificates", f"{item!r} is no SHA-1 fingerprint and no subject", hint)
+            raise part.problem("certificates", f"{item!r} is not a valid SHA-1 fingerprint or subject", hint)
     if not items:
         raise part.problem("certificates", "an empty list", hint)
-    double = first_duplicate([*fingerprints, *subjects])
-    if double:
-        raise part.problem("certificates", f"{double} stands there twice", "Remove one of them")
+    duplicate = first_duplicate([*fingerprints, *subjects])
+    if duplicate:
+        raise part.problem("certificates", f"{duplicate} is listed more than once", "Remove the duplicate")
     return tuple(fingerprints), tuple(subjects)
 
 
 def _parse_profile(part: FieldReader) -> Profile:
     name = part.choice("profile", [*PROFILES, CUSTOM])
     names = _parse_headers(part)
-    profile = _custom(part, names) if name == CUSTOM else _renamed(part, PROFILES[name], names)
+    profile = _custom_profile(part, names) if name == CUSTOM else _rename_headers(part, PROFILES[name], names)
     profile = replace(profile, address=_parse_address_header(part, profile))
-    double = first_duplicate([header.lower() for header in [*profile.headers.values(), profile.address]])
-    if double:
-        raise part.problem("headers", f"{double} stands there twice", "Give every header a name of its own")
+    duplicate = first_duplicate([header.lower() for header in [*profile.headers.values(), profile.address]])
+    if duplicate:
+        raise part.problem("headers", f"{duplicate} is listed more than once", "Give every header a name of its own")
     return profile
 
 
 def _parse_headers(part: FieldReader) -> dict[str, str]:
-    headers = part.part("headers", HEADERS, f"Write a mapping of some of {', '.join(HEADERS)} to names of headers")
+    headers = part.part("headers", HEADERS, f"Write a mapping of some of {', '.join(HEADERS)} to header names")
     return {key: header_name(headers, key, None) for key in HEADERS if headers.given(key)}
 
 
-def _renamed(part: FieldReader, profile: Profile, names: dict[str, str]) -> Profile:
+def _rename_headers(part: FieldReader, profile: Profile, names: dict[str, str]) -> Profile:
     for key in names:
         if key not in profile.headers:
             raise part.problem(
                 "headers",
-                f"{key} is not said by this profile",
-                f"It says {', '.join(profile.headers)}; write profile: {CUSTOM} for anything else",
+                f"{key} is not a header of this profile",
+                f"Name some of {', '.join(profile.headers)}, or write profile: {CUSTOM}",
             )
     if part.value("verified_value") is not None:
-        raise part.problem("verified_value", "is given by the profile", f"Remove it, or write profile: {CUSTOM}")
+        raise part.problem("verified_value", "is set by the profile", f"Remove it, or write profile: {CUSTOM}")
     return replace(profile, headers={**profile.headers, **names})
 
 
-def _custom(part: FieldReader, names: dict[str, str]) -> Profile:
+def _custom_profile(part: FieldReader, names: dict[str, str]) -> Profile:
     ways = [way for way, needed in WAYS.items() if set(needed) & set(names)]
     if not ways:
         raise part.problem(
             "headers",
-            "nothing says whose certificate it is, so allow could let nobody in and nobody could be shut out",
+            "no header identifies the certificate, so allow cannot admit a client and revocation cannot refuse one",
             f"Name the headers of one of: {', '.join(' + '.join(needed) for needed in WAYS.values())}",
         )
     missing = [header for header in WAYS[ways[0]] if header not in names]
     if missing:
-        raise part.problem("headers", f"{missing[0]} is missing", f"{' and '.join(WAYS[ways[0]])} go together")
+        raise part.problem("headers", f"{missing[0]} is missing", f"Name {' and '.join(WAYS[ways[0]])}")
     if len(ways) > 1:
-        raise part.problem("headers", f"{' and '.join(ways)} both say whose certificate it is", "Name one of them")
-    hint = "Write what the header of verify says of a good certificate, as in SUCCESS"
+        raise part.problem("headers", f"{' and '.join(ways)} both identify the certificate", "Name one of them")
+    hint = "Write the value of the verify header for a valid certificate, as in SUCCESS"
     verified = part.text("verified_value", hint, default="SUCCESS" if "verify" in names else "")
     if verified and "verify" not in names:
         raise part.problem("verified_value", "has no effect without headers: verify", "Name that header, or remove it")
     if verified and not _VERIFIED.fullmatch(verified):
-        raise part.problem("verified_value", f"{verified!r} cannot be compared", f"{hint}: letters, digits, - _ and .")
+        raise part.problem(
+            "verified_value", f"{verified!r} is not a valid value", f"{hint}: letters, digits, - _ and ."
+        )
     if "verify" not in names and ways[0] == "serial":
         raise part.problem(
             "headers",
-            "verify is missing, and a serial number alone does not say that the certificate was verified",
-            "Name the header that says so, or let the edge send a SHA-256 digest of the certificate",
+            "verify is missing, and a serial number alone does not show that the certificate was verified",
+            "Name the header that shows it, or let the edge send a SHA-256 digest of the certificate",
         )
     return Profile(way=ways[0], headers=names, verified=verified)
 
 
 def _parse_address_header(part: FieldReader, profile: Profile) -> str:
-    hint = "Write the name of the header in which the edge sends the visitor's address"
+    hint = "Write the name of the header in which the edge sends the client's address"
     name = part.text("address_header", hint, default=profile.address)
     if name.lower() in _ADDRESS_HEADERS or name == profile.address:
         return name

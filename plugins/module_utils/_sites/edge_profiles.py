@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the common edges say of a visitor's certificate, and in which words. docs/behind-a-proxy.md names the sources.
+"""Define the headers in which common TLS-terminating proxies describe a client's certificate.
 
-An edge is whatever terminates TLS in front of nginx. Every profile has one way to say whose certificate it is, so that two
-statements never have to be reconciled.
+docs/behind-a-proxy.md names the sources. An edge is a proxy that terminates TLS in front of nginx. Every profile identifies a
+certificate in one way, so that two statements never have to be reconciled.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .._contracts.publication_format import CERTIFICATE_ENCODINGS
 from .._nginx.quoting import quote_verbatim
 
 CUSTOM = "custom"
-# One way to say whose certificate it is -> the headers that it takes.
+# A way to identify a certificate -> the headers that it needs.
 WAYS = {
     "serial": ("serial", "issuer_dn"),
     "sha256": ("sha256",),
@@ -28,20 +28,20 @@ HEADERS = ("verify", *(header for headers in WAYS.values() for header in headers
 _HEX = "[0-9A-Fa-f]"
 # RFC 4648 section 4, with or without the padding.
 _BASE64 = "[A-Za-z0-9+/]{43}"
-# One element of x-forwarded-client-cert and no second one (a comma outside quotes would begin it); Hash once, before anything
-# that a visitor's certificate says. Possessive, because a whole certificate can stand in it.
+# One element of x-forwarded-client-cert and no second one (a comma outside quotes would begin it); Hash once, before every
+# field that the client's certificate decides. Possessive, because it can contain a whole certificate.
 _XFCC = (
     rf'(?:By=[^;,"]*+;)*+Hash=(?<NAME>{_HEX}{{64}})'
     r'(?:;(?:Cert|Chain|Subject|URI|DNS)=(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^;,"]*+))*+'
 )
-# A whole certificate. Possessive, as it is long; whether it is one, trust says, which compares it.
+# A whole certificate. Possessive, because it is long; the maps of trust compare it, so only a real one counts.
 _DER = "[A-Za-z0-9+/]++={0,2}+"
 _FIELD = "(?<NAME>VALUE)"
 # RFC 8941 section 3.3.5, sf-binary; RFC 9440 section 2.2 allows no parameters and no list.
 _RFC9440 = f":{_FIELD}:"
-# What the visitor sent, his own certificate first. Whoever joins two headers puts a space behind the comma.
+# The chain that the client sent, its own certificate first. Joining two headers puts a space behind the comma.
 _CHAIN = f"{_FIELD}(?:,[A-Za-z0-9+/=,]++)?"
-# $ssl_client_escaped_cert of nginx: PEM, escaped as a component of a URI, the digits of the escapes in upper case.
+# $ssl_client_escaped_cert of nginx: PEM, escaped as a component of a URI with upper-case digits.
 _PEM = "-----BEGIN%20CERTIFICATE-----%0A(?<NAME>[A-Za-z0-9%]+)%0A-----END%20CERTIFICATE-----%0A"
 
 
@@ -49,14 +49,14 @@ _PEM = "-----BEGIN%20CERTIFICATE-----%0A(?<NAME>[A-Za-z0-9%]+)%0A-----END%20CERT
 class Profile:
     """One kind of edge.
 
-    :param way: how it says whose certificate it is, a key of ``WAYS``.
-    :param headers: what is said -> the name of the header that says it; without ``verify`` the edge says something only of
-        certificates that it has verified, or what it says identifies the certificate by itself.
-    :param verified: what ``verify`` says of a good certificate, empty without that header.
-    :param address: the header with the visitor's address.
+    :param way: how it identifies the certificate, a key of ``WAYS``.
+    :param headers: a statement about the certificate -> the name of its header; without ``verify`` the edge describes only
+        certificates that it has verified, or the statement identifies the certificate by itself.
+    :param verified: the value of ``verify`` for a valid certificate, empty without that header.
+    :param address: the header with the client's address.
     :param recursive: whether that header ends with addresses of the edge itself.
-    :param xfcc: whether the digest stands inside an element of ``x-forwarded-client-cert``.
-    :param forms: how the header of a ``certificate`` can look, ``NAME`` and ``VALUE`` for the capture.
+    :param xfcc: whether the digest is part of an element of ``x-forwarded-client-cert``.
+    :param forms: the forms of the header of a ``certificate``, with ``NAME`` and ``VALUE`` for the capture.
     """
 
     way: str
@@ -115,14 +115,14 @@ PROFILES = {
 
 
 def patterns(profile: Profile) -> dict[str, list[tuple[str, str]]]:
-    """Return keys and values for the maps that take what is said out of ``good:HEADER``.
+    """Return keys and values for the maps that extract the identifier from ``good:HEADER``.
 
-    All sites share the names of the captures, since PCRE allows 32 characters, and of one request only one site is asked.
+    All sites share the names of the captures, because PCRE allows 32 characters; a request belongs to one site only.
 
-    :returns: ``serial``, ``sha256`` or another of ``WAYS`` -> keys, each with what it yields.
+    :returns: ``serial``, ``sha256`` or another of ``WAYS`` -> keys, each with its value.
     """
     if profile.way == "serial":
-        # A number: leading zeros are dropped, and half a byte gets the one that it lacks, as $ssl_client_serial has it.
+        # A number: leading zeros are dropped, and an odd number of digits gets one zero, as in $ssl_client_serial.
         whole, half = "quietdoor_edge_whole", "quietdoor_edge_half"
         return {
             "serial": [
@@ -131,7 +131,7 @@ def patterns(profile: Profile) -> dict[str, list[tuple[str, str]]]:
             ]
         }
     if profile.way in CERTIFICATE_ENCODINGS:
-        return {profile.way: _whole(profile)}
+        return {profile.way: _certificate_patterns(profile)}
     name = "quietdoor_edge_digest"
     text = {
         "sha256": rf"(?<{name}>{_HEX}{{64}})",
@@ -141,9 +141,9 @@ def patterns(profile: Profile) -> dict[str, list[tuple[str, str]]]:
     return {profile.way: [(_key(_XFCC.replace("NAME", name) if profile.xfcc else text), f"${name}")]}
 
 
-def _whole(profile: Profile) -> list[tuple[str, str]]:
+def _certificate_patterns(profile: Profile) -> list[tuple[str, str]]:
     forms = profile.forms if profile.way == "certificate" else (_PEM,)
-    # PCRE wants a name for each capture; nginx makes a variable of each.
+    # PCRE needs a name for each capture; nginx makes a variable of each.
     names = [f"quietdoor_edge_certificate_{number}" for number in range(len(forms))]
     texts = (form.replace("NAME", name).replace("VALUE", _DER) for form, name in zip(forms, names))
     return [(_key(text), f"${name}") for text, name in zip(texts, names)]

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The window of stage ``fallback``: who gets in without a certificate, and until when.
+"""Parse the fallback window: the clients that get in without a certificate, and until when.
 
-nginx closes it by itself: at every request its clock (``$msec``, seconds since 1970 with three decimals) is matched against an
-expression that means "earlier than the deadline". No reload, timer or run of Ansible takes part.
+nginx closes it by itself: for every request its clock (``$msec``, seconds since 1970 with three decimals) is matched against an
+expression that means "earlier than the deadline". No reload, timer or run of Ansible is needed.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ LONGEST = timedelta(days=30)
 
 _KEYS = ("networks", "until", "basic_auth")
 _BASIC_AUTH_KEYS = ("user_file", "realm", "rate", "burst")
-_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(?::\d{2})?(?:[Zz]|[+-]\d{2}:\d{2})")
+_TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(?::\d{2})?(?:[Zz]|[+-]\d{2}:\d{2})")
 _REALM = re.compile(r"[A-Za-z0-9 .,:_-]{1,60}")
 _RATE = re.compile(r"[1-9][0-9]{0,5}r/[sm]")
 
 
 @dataclass(frozen=True)
 class BasicAuth:
-    """The side door: HTTP Basic (RFC 7617). ``rate`` and ``burst``, as of ``limit_req``, limit the attempts of one address."""
+    """Fallback basic auth (RFC 7617). ``rate`` and ``burst``, as of ``limit_req``, limit the attempts of one address."""
 
     user_file: str
     realm: str
@@ -44,49 +44,49 @@ class BasicAuth:
 
 @dataclass(frozen=True)
 class Window:
-    """``networks`` in CIDR notation, ``until`` in seconds since 1970, 0 if none was named."""
+    """The fallback window: ``networks`` in CIDR notation, ``until`` in seconds since 1970, 0 if it was not given."""
 
     networks: tuple[str, ...]
     until: int
     basic_auth: BasicAuth | None
 
     @property
-    def somebody(self) -> bool:
-        """Whether it lets in anybody at all."""
+    def admits_clients(self) -> bool:
+        """Whether it can admit any client."""
         return bool(self.networks or self.basic_auth)
 
 
 def before(deadline: int) -> str:
-    r"""Return a key for ``map $msec``: every moment before ``deadline``, to the millisecond.
+    r"""Return a key for ``map $msec``: every time before ``deadline``, to the millisecond.
 
-    Written out because nginx cannot compare numbers. Whatever is not ten digits, a dot and three digits does not match, and
-    the window counts as closed.
+    It spells out the digits because nginx cannot compare numbers. Any other text than ten digits, a dot and three digits does
+    not match, and the window counts as closed.
 
     :param deadline: seconds since 1970, ten digits.
     """
     if not EARLIEST <= deadline <= LATEST:
-        raise ValueError(f"{deadline} has not ten digits")
+        raise ValueError(f"{deadline} does not have ten digits")
     digits = str(deadline)
     lower = [
-        f"{digits[:place]}{_up_to(int(digit) - 1)}{_any(len(digits) - place - 1)}"
+        f"{digits[:place]}{_digits_up_to(int(digit) - 1)}{_any_digits(len(digits) - place - 1)}"
         for place, digit in enumerate(digits)
         if digit != "0"
     ]
     return f'"~^(?:{"|".join(lower)})\\\\.[0-9][0-9][0-9]\\\\z"'
 
 
-def _up_to(digit: int) -> str:
+def _digits_up_to(digit: int) -> str:
     return "0" if digit == 0 else f"[0-{digit}]"
 
 
-def _any(places: int) -> str:
+def _any_digits(places: int) -> str:
     return "[0-9]" * places
 
 
 def parse_window(entry: FieldReader) -> Window:
-    """Read ``window``. The deadline is judged apart, by :func:`settle`, since it depends on the moment.
+    """Read ``window``. :func:`settle` checks the deadline, because that depends on the current time.
 
-    :raises MtlsError: if it is none, lets in everybody, or says when it ends in a way that can be misread.
+    :raises MtlsError: if it is not valid, admits every address, or has an ambiguous deadline.
     """
     hint = "Write a mapping of networks, until and basic_auth"
     part = entry.part("window", _KEYS, hint)
@@ -94,27 +94,29 @@ def parse_window(entry: FieldReader) -> Window:
 
 
 def settle(entry: FieldReader, window: Window, known: int, now: float) -> Window:
-    """Return the window with its deadline: the one that was written, else that of the live gate, else a week from now.
+    """Return the window with its deadline: the given one, else that of the live gate, else one week from now.
 
     :param known: the deadline of the window that is live on this host, seconds since 1970; 0 if there is none.
     :param now: seconds since 1970.
-    :raises MtlsError: if nobody gets in, or the deadline is past or too far away.
+    :raises MtlsError: if it admits no client, or the deadline is in the past or too far ahead.
     """
-    if not window.somebody:
+    if not window.admits_clients:
         raise entry.problem(
             "window",
-            "lets nobody in, so stage fallback would be enforce",
-            "Write window: networks: with the networks from which people may come without a certificate, or basic_auth",
+            "admits no client, so stage fallback would be enforce",
+            "Write window: networks: with the networks from which clients get in without a certificate, or basic_auth",
         )
-    # What is live already may end: a second run changes nothing, and says nothing of a window that has closed by itself.
+    # A live window may have closed by itself: a second run changes nothing and reports no error.
     if window.until and window.until == known:
         return window
     until = window.until or known or int(now + USUAL.total_seconds())
     if window.until and until <= now:
-        raise entry.problem("window: until", f"{_shown(until)} is past", "Write a moment to come, or stage: enforce")
+        raise entry.problem(
+            "window: until", f"{_format_time(until)} is in the past", "Write a later time, or stage: enforce"
+        )
     if until > now + LONGEST.total_seconds():
         raise entry.problem(
-            "window: until", f"{_shown(until)} is more than {LONGEST.days} days ahead", "Write an earlier moment"
+            "window: until", f"{_format_time(until)} is more than {LONGEST.days} days ahead", "Write an earlier time"
         )
     return Window(window.networks, until, window.basic_auth)
 
@@ -130,14 +132,14 @@ def _until(part: FieldReader) -> int:
     if value is None or value == "":
         return 0
     if isinstance(value, str):
-        if not _MOMENT.fullmatch(value):
-            raise part.problem("until", f"{value!r} is no moment with a time zone", hint)
+        if not _TIMESTAMP.fullmatch(value):
+            raise part.problem("until", f"{value!r} is not a valid time with a time zone", hint)
         try:
             value = datetime.fromisoformat(re.sub("[Zz]$", "+00:00", value.replace(" ", "T").replace("t", "T")))
         except ValueError:
-            raise part.problem("until", f"{value!r} is no moment", hint) from None
+            raise part.problem("until", f"{value!r} is not a valid time", hint) from None
     if not isinstance(value, datetime):
-        raise part.problem("until", f"{value!r} is {kind(value)}, not a moment", hint)
+        raise part.problem("until", f"{value!r} is {kind(value)}, not a time", hint)
     if value.tzinfo is None:
         raise part.problem("until", f"{value} has no time zone", hint)
     seconds = int(value.timestamp())
@@ -147,23 +149,27 @@ def _until(part: FieldReader) -> int:
 
 
 def _basic_auth(part: FieldReader) -> BasicAuth | None:
-    hint = "Write a mapping of user_file (on the web host, as auth_basic_user_file takes it), and realm, rate and burst"
+    hint = "Write a mapping of user_file (on the web host, as for auth_basic_user_file), and realm, rate and burst"
     if part.value("basic_auth") is None:
         return None
-    door = part.part("basic_auth", _BASIC_AUTH_KEYS, hint)
-    realm = door.text("realm", hint, default="Side door")
+    fields = part.part("basic_auth", _BASIC_AUTH_KEYS, hint)
+    realm = fields.text("realm", hint, default="Side door")
     if not _REALM.fullmatch(realm) or realm == "off":
-        raise door.problem(
-            "realm", f"{realm!r} cannot be shown", "Write letters, digits, spaces and . , : _ -, at most 60"
+        raise fields.problem(
+            "realm",
+            f"{realm!r} is not a valid realm",
+            "Write letters, digits, spaces and . , : _ -, at most 60 characters",
         )
-    rate = door.text("rate", hint, default="2r/s")
+    rate = fields.text("rate", hint, default="2r/s")
     if not _RATE.fullmatch(rate):
-        raise door.problem("rate", f"{rate!r} is no rate", "Write it as nginx does, 2r/s or 30r/m")
-    burst = door.value("burst") if door.given("burst") else 200
+        raise fields.problem("rate", f"{rate!r} is not a valid rate", "Write it as nginx does, 2r/s or 30r/m")
+    burst = fields.value("burst") if fields.given("burst") else 200
     if isinstance(burst, bool) or not isinstance(burst, int) or not 0 <= burst <= 10000:
-        raise door.problem("burst", f"{burst!r} is no number of requests", "Write a whole number up to 10000")
-    return BasicAuth(parse_path(door, "user_file"), realm, rate, burst)
+        raise fields.problem(
+            "burst", f"{burst!r} is not a valid number of requests", "Write a whole number up to 10000"
+        )
+    return BasicAuth(parse_path(fields, "user_file"), realm, rate, burst)
 
 
-def _shown(moment: int) -> str:
-    return f"{datetime.fromtimestamp(moment, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+def _format_time(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"

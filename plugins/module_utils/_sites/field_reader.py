@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One raw entry of ``gate_sites``: reading its keys, and naming what is wrong with them."""
+"""Read typed fields of a raw entry of `gate_sites` and report mistakes in them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class FieldReader:
-    """A mapping as a person wrote it, and how its errors begin."""
+    """A mapping as it was written, and the beginning of its errors."""
 
     def __init__(self, values: Mapping[str, Any], called: str, within: str = "") -> None:
         self._values = values
@@ -24,22 +24,22 @@ class FieldReader:
         self.called = called
 
     def problem(self, key: str, what: str, hint: str) -> MtlsError:
-        """The error about one key."""
+        """Return the error about one key."""
         return MtlsError(f"gate_sites: {self.called}: {self._within}{key}: {what}", hint)
 
     def given(self, key: str) -> bool:
-        """Whether the key is there with a value; null and the empty string count as not given."""
+        """Return whether the key has a value; null and the empty string count as not given."""
         value = self._values.get(key)
         return value is not None and value != ""
 
     def value(self, key: str) -> Any:
-        """The value under ``key`` as it was written, None if there is none."""
+        """Return the value of ``key`` as it was written, None if there is none."""
         return self._values.get(key)
 
     def text(self, key: str, hint: str, default: str | None = None) -> str:
-        """The string under ``key``.
+        """Return the string of ``key``.
 
-        :raises MtlsError: if it is missing and there is no default, or if it is no string.
+        :raises MtlsError: if it is missing and there is no default, or if it is not a string.
         """
         if not self.given(key):
             if default is None:
@@ -51,9 +51,9 @@ class FieldReader:
         return str(value)
 
     def texts(self, key: str, hint: str) -> list[str]:
-        """The strings under ``key``: a list, or one alone. Whole numbers count, for ports.
+        """Return the strings of ``key``: a list, or a single one. Whole numbers are accepted, for ports.
 
-        :raises MtlsError: if one of them is neither.
+        :raises MtlsError: if an item is neither.
         """
         value = self._values.get(key)
         items = list(value) if isinstance(value, (list, tuple)) else [value]
@@ -63,10 +63,10 @@ class FieldReader:
         return [str(item) for item in items]
 
     def choice(self, key: str, choices: Sequence[str], default: str | None = None, what: str = "is unknown") -> str:
-        """The string under ``key``, which is one of ``choices``.
+        """Return the string of ``key``, which is one of ``choices``.
 
-        :param what: what is said of any other.
-        :raises MtlsError: if it is missing and there is no default, or if it is none of them.
+        :param what: the predicate of the error about any other value.
+        :raises MtlsError: if it is missing and there is no default, or if it is not one of them.
         """
         hint = f"Write one of: {', '.join(choices)}"
         text = self.text(key, hint, default)
@@ -75,25 +75,25 @@ class FieldReader:
         return text
 
     def each(self, key: str, hint: str, read: Callable[[str], T], called: Callable[[T], str] = str) -> tuple[T, ...]:
-        """What ``read`` makes of the strings under ``key``: one at least, and none twice.
+        """Return the results of ``read`` for the strings of ``key``: at least one, and no duplicates.
 
-        :param called: what one is called in an error, and known by.
-        :raises MtlsError: if there is none, or one stands there twice; else whatever ``read`` raises.
+        :param called: returns the name of a result, for errors and for the comparison.
+        :raises MtlsError: if there is none, or one is listed more than once; else any error of ``read``.
         """
         if not self.given(key):
             raise self.problem(key, "missing", hint)
         found = tuple(read(text) for text in self.texts(key, hint))
         if not found:
             raise self.problem(key, "an empty list", hint)
-        double = first_duplicate([called(one) for one in found])
-        if double:
-            raise self.problem(key, f"{double} stands there twice", "Remove one of them")
+        duplicate = first_duplicate([called(one) for one in found])
+        if duplicate:
+            raise self.problem(key, f"{duplicate} is listed more than once", "Remove the duplicate")
         return found
 
     def flag(self, key: str) -> bool:
-        """The boolean under ``key``, false if there is none.
+        """Return the boolean of ``key``, false if there is none.
 
-        :raises MtlsError: if it is something else.
+        :raises MtlsError: if it is not a boolean.
         """
         value = self._values.get(key)
         if value is None:
@@ -103,9 +103,9 @@ class FieldReader:
         return value
 
     def part(self, key: str, keys: Sequence[str], hint: str) -> FieldReader:
-        """The mapping under ``key``, as an entry of its own; empty if there is none.
+        """Return the mapping of ``key`` as a reader of its own; empty if there is none.
 
-        :raises MtlsError: if it is no mapping, or holds other keys than ``keys``.
+        :raises MtlsError: if it is not a mapping, or contains other keys than ``keys``.
         """
         value = self._values.get(key)
         if value is None:
@@ -117,17 +117,17 @@ class FieldReader:
         return part
 
     def refuse_unknown(self, keys: Sequence[str]) -> None:
-        """Refuse keys that nobody reads.
+        """Refuse unknown keys.
 
         :raises MtlsError: if there are any.
         """
         unknown = sorted(str(key) for key in self._values if key not in keys)
         if unknown:
-            raise self.problem(", ".join(unknown), "no such key", f"The keys here are: {', '.join(keys)}")
+            raise self.problem(", ".join(unknown), "unknown key", f"Write only these keys here: {', '.join(keys)}")
 
 
 def kind(value: object) -> str:
-    """The value's type in words for a person who writes YAML."""
+    """Return the type of the value in the words of YAML."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -137,5 +137,5 @@ def kind(value: object) -> str:
 
 
 def first_duplicate(items: Sequence[str]) -> str | None:
-    """The first item that stands there a second time, None if all differ."""
+    """Return the first item that is listed more than once, None if all differ."""
     return next((item for index, item in enumerate(items) if item in items[:index]), None)

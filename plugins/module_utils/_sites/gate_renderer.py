@@ -50,10 +50,10 @@ class GateSettings:
 
 @dataclass(frozen=True)
 class RenderedGate:
-    """The files of a gate, and what was decided for them.
+    """The files of a gate, and the decisions behind them.
 
     :param candidate: path relative to ``quietdoor/gate/`` -> text; empty without a site.
-    :param default_servers: for which addresses the gate owns the default server, and why.
+    :param default_servers: the addresses for which the gate owns the default server, and the reasons.
     :param bypasses: one sentence for each application behind a guarded path that a public part reaches as well.
     """
 
@@ -64,13 +64,13 @@ class RenderedGate:
 
 
 def render_gate(sites: Sequence[Site], nginx: Mapping[str, Any], settings: GateSettings) -> RenderedGate:
-    """Return the files of a gate for these sites, the absent ones left out.
+    """Return the files of a gate for these sites, without the absent ones.
 
-    :param sites: with windows that are settled.
-    :param nginx: what module nginx_info returned.
-    :raises MtlsError: if the sites do not go with what nginx serves already, or a setting is not valid.
+    :param sites: with fallback windows that :func:`.parser.settle_windows` checked.
+    :param nginx: the result of module nginx_info.
+    :raises MtlsError: if the sites conflict with existing servers, or a setting is not valid.
     """
-    _check(settings)
+    _check_settings(settings)
     present = tuple(site for site in sites if site.stage != "absent")
     plan = plan_default_servers(
         present,
@@ -78,7 +78,7 @@ def render_gate(sites: Sequence[Site], nginx: Mapping[str, Any], settings: GateS
         settings.default_server,
         can_reject=bool(nginx["capabilities"]["ssl_reject_handshake"]),
     )
-    candidate = dict(_files(present, nginx["capabilities"], settings, plan)) if present else {}
+    candidate = dict(_render_files(present, nginx["capabilities"], settings, plan)) if present else {}
     return RenderedGate(present, candidate, plan, shared_upstreams(sites))
 
 
@@ -95,7 +95,7 @@ def template_environment() -> jinja2.Environment:
     return environment
 
 
-def _check(settings: GateSettings) -> None:
+def _check_settings(settings: GateSettings) -> None:
     for name, value, known in (
         ("gate_default_server", settings.default_server, POLICIES),
         ("gate_log_format", settings.log_format, LOG_FORMATS),
@@ -104,7 +104,7 @@ def _check(settings: GateSettings) -> None:
             raise MtlsError(f"{name}: {value!r} is unknown", f"Write one of: {', '.join(known)}")
 
 
-def _files(
+def _render_files(
     sites: Sequence[Site], capabilities: Mapping[str, bool], settings: GateSettings, plan: Plan
 ) -> Iterator[tuple[str, str]]:
     """Yield path and text of each file."""
@@ -114,10 +114,10 @@ def _files(
     http2_tokens = [listen.token for listen in plan.http2] if by_listen else []
     environment = template_environment()
 
-    def rendered(template: str, **more: Any) -> str:
+    def render(template: str, **more: Any) -> str:
         return environment.get_template(f"{template}.conf.j2").render(capabilities=capabilities, **more)
 
-    yield "http.conf", rendered("http", **http_context(described, plan, http2_tokens=http2_tokens))
+    yield "http.conf", render("http", **http_context(described, plan, http2_tokens=http2_tokens))
     yield "manifest.json", manifest_of(sites).render()
     for one, site in zip(sites, described):
         name, snippets = site["name"], site["manage"] == "snippets"
@@ -129,20 +129,20 @@ def _files(
                 log_format=settings.log_format,
                 http2_tokens=http2_tokens,
             )
-            yield path, rendered("site", **context)
+            yield path, render("site", **context)
         if site["comes_again"]:
             yield (
                 f"snippets/{name}-again.conf",
-                rendered("upstream/reproxy", **reproxy_context(site, settings.log_path)),
+                render("upstream/reproxy", **reproxy_context(site, settings.log_path)),
             )
         for handler in site["handlers"]:
             if snippets:
-                text = rendered("upstream/location", **location_context(site, handler))
+                text = render("upstream/location", **location_context(site, handler))
             else:
-                text = rendered(f"upstream/{handler['kind']}", **upstream_context(site, handler))
+                text = render(f"upstream/{handler['kind']}", **upstream_context(site, handler))
             yield f"snippets/{name}-{handler['key']}.conf", text
         if site["auth_request"]:
-            yield f"snippets/{name}-decision.conf", rendered("upstream/decision_service", **decision_context(site))
+            yield f"snippets/{name}-decision.conf", render("upstream/decision_service", **decision_context(site))
 
 
 def _site_files(site: Site) -> list[tuple[str, str]]:

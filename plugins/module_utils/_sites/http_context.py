@@ -66,7 +66,7 @@ def _edge_sites(edges: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, str]]:
 
 
 def _edge_map(what: str, edges: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the map of one value: of each site the variable that has it."""
+    """Return the map of one value: for each site the variable that has it."""
     entries = []
     for site in edges:
         edge, own = site["edge"], f"$quietdoor_site_{site['slug']}_edge"

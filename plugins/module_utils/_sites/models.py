@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Define ``Site`` and the values that its fields may have."""
+"""Define `Site` and the values that its fields may have."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .upstreams import Upstream
 STAGES = ("absent", "observe", "fallback", "enforce")
 
 
-# Stages in which a request can get through without a good certificate.
+# Stages in which a request can pass without a valid certificate.
 OPEN = ("observe", "fallback")
 
 
@@ -66,7 +66,7 @@ KEYS = (
 PATH_KEYS = ("path", "upstream", "upstream_ca", "fastcgi_script")
 
 
-# What stands in the operator's own server, where only snippets are ours.
+# Keys of settings that the operator's own server has where the gate only provides snippets.
 VHOST_KEYS = ("certificate", "certificate_key", "client_max_body_size", "fastcgi_script", "upstream_ca", "websocket")
 
 
@@ -87,7 +87,7 @@ class Listen:
 
     @property
     def token(self) -> str:
-        """The address as the directive ``listen`` takes it."""
+        """The address in the syntax of the directive ``listen``."""
         if self.address == EVERY_ADDRESS:
             return str(self.port)
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
@@ -100,7 +100,7 @@ class Listen:
 
 @dataclass(frozen=True)
 class GuardedPath:
-    """A path of a site in mode ``path``, without a final slash; it and everything below it is guarded."""
+    """A path of a site in mode ``path``, without a final slash; the gate guards it and everything below it."""
 
     path: str
     upstream: Upstream
@@ -137,20 +137,20 @@ class Site:
 
     @property
     def slug(self) -> str:
-        """The name as a part of a name of ours in nginx; of a long one its beginning, and a digest that tells it from others."""
+        """The name as part of an nginx variable name; a long one is cut, and a digest makes it unique."""
         name = self.name.replace("-", "_")
         return name if len(name) <= _LONGEST_SLUG else f"{name[:7]}_{sha256(name.encode()).hexdigest()[:6]}"
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """Those that it can be in, from the first to the last.
+        """The possible stages, in order.
 
-        A window is for a server of ours that people come to themselves: behind an edge the peer of every connection is the
-        edge, and in somebody else's server a visitor with a bad certificate comes a second time, from nginx itself.
+        A fallback window needs a server of the gate to which clients connect themselves: behind an edge the peer of every
+        connection is the edge, and in the operator's server nginx re-proxies a request with an invalid certificate.
         """
         return STAGES if self.manage == "vhost" and not self.edge else tuple(one for one in STAGES if one != "fallback")
 
     @property
     def comes_again(self) -> bool:
-        """Whether a visitor with a bad certificate comes a second time, without one, so that somebody else's locations answer."""
+        """Whether nginx re-proxies requests with an invalid certificate, without one, to the operator's locations."""
         return self.manage == "snippets" and (self.mode == "path" or self.stage in OPEN)

@@ -26,7 +26,7 @@ def needed_capabilities(sites: Sequence[Site]) -> tuple[str, ...]:
 
 
 def require_capabilities(sites: Sequence[Site], binary: str, version: str, capabilities: Mapping[str, object]) -> None:
-    """Make sure that nginx can hold a gate for these sites.
+    """Check that nginx can serve a gate for these sites.
 
     :param binary: the command of nginx, for the error.
     :raises MtlsError: if it was built without a module that the gate needs.
@@ -34,8 +34,8 @@ def require_capabilities(sites: Sequence[Site], binary: str, version: str, capab
     missing = [one for one in needed_capabilities(sites) if not capabilities.get(one)]
     if missing:
         raise MtlsError(
-            f"The nginx {binary} ({version}) cannot hold a gate. It was built without {', '.join(missing)}",
-            "Install the package nginx of your distribution, or build yours with http_ssl_module, http_auth_request_module, "
+            f"The nginx {binary} ({version}) cannot serve a gate. It was built without {', '.join(missing)}",
+            "Install the package nginx of your distribution, or build nginx with http_ssl_module, http_auth_request_module, "
             "http_realip_module, http_limit_req_module and http_v2_module where sites have a rate limit or gRPC, PCRE, and "
             "OpenSSL 1.1.1 or newer",
         )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The list of sites behind a gate: judged once, completed once, and never looked at raw again."""
+"""Parse and validate `gate_sites` into `Site` objects; all other code uses `Site` only."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LISTEN = re.compile(r"(?:(?P<address>\*|[0-9.]+|\[[0-9A-Fa-f:.]+\]):)?(?P<port>[0-9]+)")
 _SIZE = re.compile(r"[0-9]{1,9}[kKmMgG]?")
-_GUARDED = re.compile(r"(?:/[A-Za-z0-9._~@+-]+)+/?")
+_GUARDED_PATH = re.compile(r"(?:/[A-Za-z0-9._~@+-]+)+/?")
 _OWN_PATH = "/.well-known/quietdoor"
 _PATH_LIMIT = 100
 
 
 def parse_sites(raw: object) -> tuple[Site, ...]:
-    """Judge the whole list ``gate_sites`` and return it with every default filled in.
+    """Validate the whole list ``gate_sites`` and return it with all defaults.
 
-    :raises MtlsError: that names the site and the key at fault.
+    :raises MtlsError: if a value is not valid; it names the site and the key.
     """
     if not isinstance(raw, (list, tuple)):
         raise MtlsError(f"gate_sites is {kind(raw)}, not a list", "Write it as a list with one entry for each site")
@@ -62,7 +62,7 @@ def parse_sites(raw: object) -> tuple[Site, ...]:
 
 
 def _rehearsals(site: Site) -> tuple[Site, ...]:
-    """The same gate, enforced, on the ports where it is tried first."""
+    """Return the same gate, enforced, on the staging ports."""
     if not site.staging_listen:
         return ()
     listen = site.staging_listen
@@ -72,11 +72,11 @@ def _rehearsals(site: Site) -> tuple[Site, ...]:
 
 
 def settle_windows(sites: Sequence[Site], manifest: object, now: float) -> tuple[Site, ...]:
-    """Return the sites, those in stage ``fallback`` with a deadline that has been judged.
+    """Return the sites, those in stage ``fallback`` with a checked deadline.
 
-    :param manifest: that of the live gate, None if there is none.
+    :param manifest: the manifest of the live gate, None if there is none.
     :param now: seconds since 1970.
-    :raises MtlsError: if a window lets nobody in, or its deadline is past or too far away.
+    :raises MtlsError: if a window admits no client, or its deadline is in the past or too far ahead.
     """
     known = deadlines_of(manifest)
     return tuple(
@@ -93,7 +93,7 @@ def _parse_site(raw: object, position: int) -> Site:
     name = _parse_name(FieldReader(raw, f"entry {position}"))
     entry = FieldReader(raw, f"site {name}")
     _refuse_unknown_keys(entry, raw)
-    mode = entry.choice("mode", MODES, "host", "is no mode")
+    mode = entry.choice("mode", MODES, "host", "is not a valid mode")
     _refuse_window_behind_edge(entry)
     manage = _parse_manage(entry)
     return Site(
@@ -127,23 +127,23 @@ def _refuse_window_behind_edge(entry: FieldReader) -> None:
     if entry.value("stage") == "fallback" and entry.value("source") == "edge":
         raise entry.problem(
             "stage",
-            "fallback does not go with source: edge; the peer of every connection is the edge, so a window would open to all",
-            "Write stage: observe, and enforce when everybody was seen with a certificate",
+            "fallback is not possible with source: edge; the peer of every connection is the edge, so a window would admit all",
+            "Write stage: observe, and enforce when every client was seen with a certificate",
         )
 
 
 def _parse_name(entry: FieldReader) -> str:
-    hint = "Give the site a name of lower-case letters, digits, - and _, at most 32, that begins with a letter"
+    hint = "Give the site a name of lower-case letters, digits, - and _, at most 32, beginning with a letter"
     name = entry.text("name", hint)
     if not _NAME.fullmatch(name):
-        raise entry.problem("name", f"{name!r} cannot be the name of a site", hint)
+        raise entry.problem("name", f"{name!r} is not a valid site name", hint)
     return name
 
 
 def _refuse_unknown_keys(entry: FieldReader, raw: Mapping[Any, Any]) -> None:
     unknown = sorted(str(key) for key in raw if key not in KEYS)
     if unknown:
-        raise entry.problem(", ".join(unknown), "no such key", f"The keys of a site are: {', '.join(KEYS)}")
+        raise entry.problem(", ".join(unknown), "unknown key", f"Write only keys of a site: {', '.join(KEYS)}")
 
 
 def _parse_stage(entry: FieldReader) -> str:
@@ -152,9 +152,9 @@ def _parse_stage(entry: FieldReader) -> str:
         raise entry.problem(
             "stage",
             f"{stage} is a boolean (YAML reads off, no, on and yes as one)",
-            "To remove the gate write stage: absent, to close it stage: enforce",
+            "Write stage: absent to remove the gate, or stage: enforce to close it",
         )
-    return entry.choice("stage", STAGES, what="is no stage")
+    return entry.choice("stage", STAGES, what="is not a valid stage")
 
 
 def _parse_manage(entry: FieldReader) -> str:
@@ -164,22 +164,22 @@ def _parse_manage(entry: FieldReader) -> str:
     if entry.value("stage") == "fallback":
         raise entry.problem(
             "stage",
-            "fallback does not go with manage: snippets",
-            "Write stage: observe, and enforce when everybody was seen with a certificate; or manage: vhost",
+            "fallback is not possible with manage: snippets",
+            "Write stage: observe, and enforce when every client was seen with a certificate; or manage: vhost",
         )
     for key in VHOST_KEYS:
         if entry.given(key):
-            raise entry.problem(key, "has no effect with manage: snippets; your own server says it", "Remove it")
+            raise entry.problem(key, "has no effect with manage: snippets; your own server sets it", "Remove it")
     return manage
 
 
 def _parse_server_names(entry: FieldReader) -> tuple[str, ...]:
-    hint = "Write the full host names at which people reach the site, for example panel.example.org"
+    hint = "Write the full host names at which clients reach the site, for example panel.example.org"
     return entry.each("server_names", hint, lambda text: _parse_host(entry, text, hint))
 
 
 def _parse_host(entry: FieldReader, text: str, hint: str) -> str:
-    """An exact host name in ASCII, lower case (RFC 1123 section 2.1; RFC 6066 section 3: no address, no final dot)."""
+    """Return an exact host name in lower-case ASCII (RFC 1123 section 2.1; RFC 6066 section 3: no address, no final dot)."""
     if not text.isascii():
         raise entry.problem(
             "server_names", f"{text!r} is not ASCII", "Write it as the A-label that a browser sends, beginning xn--"
@@ -187,7 +187,7 @@ def _parse_host(entry: FieldReader, text: str, hint: str) -> str:
     name = text.lower()
     labels = name.split(".")
     if not name or len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise entry.problem("server_names", f"{text!r} is no exact host name", hint)
+        raise entry.problem("server_names", f"{text!r} is not a valid host name (wildcards are not supported)", hint)
     if labels[-1].isdigit():
         raise entry.problem(
             "server_names", f"{text!r} is an address; a browser sends no server name for one (RFC 6066)", hint
@@ -199,7 +199,7 @@ def _parse_staging_listens(entry: FieldReader, manage: str) -> tuple[Listen, ...
     if entry.given("staging_listen") and manage == "snippets":
         raise entry.problem(
             "staging_listen",
-            "goes with a server of ours, and with manage: snippets there is none",
+            "needs a server of the gate, and with manage: snippets there is none",
             "Write manage: vhost with stage: absent to try the gate beside your own server, or remove it",
         )
     return _parse_listens(entry, "staging_listen")
@@ -215,7 +215,7 @@ def _parse_listens(entry: FieldReader, key: str) -> tuple[Listen, ...]:
 def _parse_listen(entry: FieldReader, key: str, text: str, hint: str) -> Listen:
     match = _LISTEN.fullmatch(text)
     if not match:
-        raise entry.problem(key, f"{text!r} is no port and no address with a port", hint)
+        raise entry.problem(key, f"{text!r} is not a valid port, or address and port", hint)
     return Listen(_parse_address(entry, key, match["address"], hint), parse_port(entry, key, match["port"]))
 
 
@@ -225,7 +225,7 @@ def _parse_address(entry: FieldReader, key: str, text: str | None, hint: str) ->
     try:
         return str(ipaddress.ip_address(text.strip("[]")))
     except ValueError:
-        raise entry.problem(key, f"{text!r} is no address", hint) from None
+        raise entry.problem(key, f"{text!r} is not a valid address", hint) from None
 
 
 def _parse_paths(entry: FieldReader, raw: Mapping[str, Any], mode: str, manage: str) -> tuple[GuardedPath, ...]:
@@ -238,9 +238,9 @@ def _parse_paths(entry: FieldReader, raw: Mapping[str, Any], mode: str, manage: 
     if not isinstance(listed, (list, tuple)) or not listed:
         raise entry.problem("paths", "missing" if not listed else f"{listed!r} is {kind(listed)}, not a list", hint)
     paths = tuple(_parse_guarded(entry, raw, item, hint, manage) for item in listed)
-    double = first_duplicate([path.path.lower() for path in paths])
-    if double:
-        raise entry.problem("paths", f"{double} stands there twice", "Remove one of them")
+    duplicate = first_duplicate([path.path.lower() for path in paths])
+    if duplicate:
+        raise entry.problem("paths", f"{duplicate} is listed more than once", "Remove the duplicate")
     return paths
 
 
@@ -254,7 +254,7 @@ def _parse_guarded(entry: FieldReader, raw: Mapping[str, Any], item: object, hin
     answers = manage == "vhost"
     for key in VHOST_KEYS:
         if not answers and part.given(key):
-            raise part.problem(key, "has no effect with manage: snippets; your own server says it", "Remove it")
+            raise part.problem(key, "has no effect with manage: snippets; your own server sets it", "Remove it")
     if part.given("upstream"):
         return GuardedPath(path, parse_upstream(part, answers=answers))
     for key in ("upstream_ca", "fastcgi_script"):
@@ -264,15 +264,15 @@ def _parse_guarded(entry: FieldReader, raw: Mapping[str, Any], item: object, hin
 
 
 def _parse_guarded_path(part: FieldReader, hint: str) -> str:
-    """A path as ``location`` takes it, and as no two programs read differently (RFC 3986 section 2.3, without a final slash)."""
+    """Return a path that all programs read alike (RFC 3986 section 2.3), for ``location``, without a final slash."""
     text = part.text("path", hint)
     path = text.rstrip("/")
     if not path:
         raise part.problem("path", f"{text!r} is the whole site", "Write mode: host and no paths")
-    if not _GUARDED.fullmatch(text) or {".", ".."} & set(path.split("/")) or len(path) > _PATH_LIMIT:
+    if not _GUARDED_PATH.fullmatch(text) or {".", ".."} & set(path.split("/")) or len(path) > _PATH_LIMIT:
         raise part.problem(
             "path",
-            f"{text!r} is no path that can be guarded",
+            f"{text!r} is not a valid guarded path",
             f"Write it from the first slash on, in letters, digits and . _ ~ @ + -, at most {_PATH_LIMIT} characters",
         )
     if f"{_OWN_PATH}/".startswith(f"{path.lower()}/") or f"{path.lower()}/".startswith(f"{_OWN_PATH}/"):
@@ -281,7 +281,7 @@ def _parse_guarded_path(part: FieldReader, hint: str) -> str:
         obfuscated_patterns(path)
     except MtlsError:
         raise part.problem(
-            "path", f"{text!r} is too long to be looked for in every spelling", "Guard a shorter one"
+            "path", f"{text!r} is too long to be matched in every spelling", "Guard a shorter path"
         ) from None
     return path
 
@@ -294,24 +294,26 @@ def _parse_path_spelling(entry: FieldReader, mode: str) -> str:
 
 
 def _parse_contact(entry: FieldReader) -> str:
-    hint = f"Write one line of at most {_CONTACT_LIMIT} characters: whom to ask, and how"
+    hint = f"Write one line of at most {_CONTACT_LIMIT} characters: the person to ask, and how"
     contact = entry.text("contact", hint, default="")
     if len(contact) > _CONTACT_LIMIT:
-        raise entry.problem("contact", f"{len(contact)} characters are too many", hint)
+        raise entry.problem("contact", f"{len(contact)} characters are more than {_CONTACT_LIMIT}", hint)
     if not contact.isprintable():
-        raise entry.problem("contact", "holds a line break or another control character", hint)
+        raise entry.problem("contact", "contains a line break or another control character", hint)
     return contact
 
 
 def _parse_size(entry: FieldReader, mode: str) -> str:
-    """The size as nginx takes it, empty for whatever holds at http level.
+    """Return the size in the syntax of nginx, empty for the value at http level.
 
-    In mode ``path`` it is always known, because the gate has to compare it itself where nginx does not.
+    In mode ``path`` it always has a value, because the gate compares it where nginx does not.
     """
     hint = "Write a size as nginx does: bytes, or a number and k, m or g, as in 20m; 0 means no limit"
     texts = entry.texts("client_max_body_size", hint) if entry.given("client_max_body_size") else [""]
     if len(texts) != 1 or not (texts[0] == "" or _SIZE.fullmatch(texts[0])):
-        raise entry.problem("client_max_body_size", f"{entry.value('client_max_body_size')!r} is no size", hint)
+        raise entry.problem(
+            "client_max_body_size", f"{entry.value('client_max_body_size')!r} is not a valid size", hint
+        )
     return texts[0] or ("1m" if mode == "path" else "")
 
 
@@ -320,7 +322,7 @@ def _refuse_double_names(sites: Sequence[Site]) -> None:
     for site in sites:
         if site.slug in seen:
             raise MtlsError(
-                f"gate_sites: site {site.name}: name: the same as that of site {seen[site.slug]} (- and _ count as one)",
+                f"gate_sites: site {site.name}: name: the same as site {seen[site.slug]} (- and _ count as one)",
                 "Give every site a name of its own",
             )
         seen[site.slug] = site.name
@@ -332,8 +334,8 @@ def _refuse_double_server_names(sites: Sequence[Site]) -> None:
         for place in sorted({(name, listen.port) for name in site.server_names for listen in site.listen}):
             if place in seen:
                 raise MtlsError(
-                    f"gate_sites: site {site.name}: server_names: {place[0]} on port {place[1]} belongs to site "
-                    f"{seen[place]} already",
+                    f"gate_sites: site {site.name}: server_names: {place[0]} on port {place[1]} already belongs to site "
+                    f"{seen[place]}",
                     "Give every site names of its own, or another port",
                 )
             seen[place] = site.name

@@ -1,29 +1,29 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-r"""The ways to write a guarded path, as regular expressions for ``map``.
+r"""Render the spellings of a guarded path as regular expressions for `map`.
 
-nginx decodes a path once, resolves its dot segments and merges its slashes (``$uri``), and hands the application what the client
-wrote (``$request_uri``). An application may read that in another way: decode it again, ignore case, drop what follows a
-semicolon, take a backslash for a slash, leave dot segments as they are (RFC 3986 section 6.2 has some of it).
-So two questions are asked: is it the path as nginx reads it, and could somebody else read it as that path?
+nginx decodes a path once, resolves its dot segments and merges its slashes (``$uri``), and passes to the application the text of
+the client (``$request_uri``). An application may read that in another way: decode it again, ignore case, drop the text behind a
+semicolon, treat a backslash as a slash, keep dot segments (RFC 3986 section 6.2 has some of it).
+So the maps check two things: whether nginx reads it as the path, and whether another program could.
 
-The expressions use nothing that Python's ``re`` does not have, for bytes and without regard to case, so they can be tested alone.
+The expressions use only the syntax of Python's ``re``, for bytes and ignoring case, so they can be tested alone.
 """
 
 from __future__ import annotations
 
 from .._nginx.quoting import quote_verbatim
 
-# One byte that is no letter, digit, underscore, tilde or hyphen: as it is, or in percent-encoding, however many times encoded.
+# One byte other than a letter, digit, underscore, tilde or hyphen: unencoded, or percent-encoded any number of times.
 _SEPARATOR = r"(?:[^a-z0-9_~?%-]|%(?:25)*(?:[01][0-9a-f]|2[0-9a-f]|3[a-f]|40|5[b-e]|60|7[b-f]|[89a-f][0-9a-f]))"
-# Two to four bytes beyond ASCII can be a letter that Unicode takes for an ASCII one: dotless i, long s, full width.
+# Two to four bytes beyond ASCII can be a letter that Unicode folds to an ASCII one: dotless i, long s, full width.
 _LOOK_ALIKE = r"(?:[\x80-\xff]|%(?:25)*[89a-f][0-9a-f]){2,4}"
-# What follows a whole word. A percent sign does: a letter has no need to be encoded.
+# The end of a whole word. A percent sign ends it, because a letter does not need encoding.
 _END = r"(?![A-Za-z0-9_~-])"
 _SCRIPTS = "php[0-9]?|phtml|phar|f?cgi|pl|py|rb|aspx?|ashx|asmx|jspx?|jsf|do|action|cfm|exe|dll"
-# Anything of which two programs can think differently: parameters, backslashes, dot segments, empty ones, encoded separators and
-# control characters, double encoding, overlong and full-width slashes, a script with something after it.
+# Everything that two programs can read differently: parameters, backslashes, dot segments, empty ones, encoded separators and
+# control characters, double encoding, overlong and full-width slashes, a script with a path behind it.
 _ODDITIES = (
     r"[;\\#]",
     r"//",
@@ -35,7 +35,7 @@ _ODDITIES = (
     rf"\.(?:{_SCRIPTS})/",
 )
 
-# Letters and digits have no need to be encoded, and encoded beside something that is encoded twice they can become anything.
+# Letters and digits do not need encoding; encoded beside a double encoding they can become any text.
 ENCODED_IN_PIECES = quote_verbatim(r"~*^(?=[^?]*%25)[^?]*%(?:25)*(?:3[0-9]|[46][1-9a-f]|[57][0-9a])")
 
 
@@ -44,28 +44,28 @@ def exact_pattern(path: str) -> str:
 
     :param path: without a final slash, of letters, digits and ``/ . _ ~ @ + -``.
     """
-    return quote_verbatim(rf"~^{_literal(path)}(?:/|\z)")
+    return quote_verbatim(rf"~^{_escape_literal(path)}(?:/|\z)")
 
 
 def raw_prefix_pattern(path: str) -> str:
-    """Return a key for ``map $request_uri``: ``path`` at the beginning of what the client wrote.
+    """Return a key for ``map $request_uri``: ``path`` at the beginning of the client's text.
 
-    Whoever does not resolve dot segments takes ``/admin/../x`` for something below ``/admin``, where nginx sees ``/x``.
+    A program that does not resolve dot segments reads ``/admin/../x`` as a path below ``/admin``, where nginx reads ``/x``.
 
     :param path: as for :func:`exact_pattern`.
     """
-    return quote_verbatim(f"~^{_literal(path)}{_END}")
+    return quote_verbatim(f"~^{_escape_literal(path)}{_END}")
 
 
 def obfuscated_patterns(path: str) -> tuple[str, str]:
-    """Return two keys for ``map $request_uri``: what another program could read as ``path`` or as something below it.
+    """Return two keys for ``map $request_uri``: texts that another program could read as ``path`` or as a path below it.
 
     The first is the path itself in any spelling, at the beginning. The second is its last part in any spelling, at any place, in
-    an address that also holds something of which two programs can think differently.
+    an address that also contains a part that two programs can read differently.
 
     :param path: as for :func:`exact_pattern`.
     """
-    parts = [_any_spelling(part) for part in path.strip("/").split("/")]
+    parts = [_match_spellings(part) for part in path.strip("/").split("/")]
     whole = f"{_SEPARATOR}+".join(parts)
     oddity = "|".join(_ODDITIES)
     return (
@@ -74,14 +74,14 @@ def obfuscated_patterns(path: str) -> tuple[str, str]:
     )
 
 
-def _literal(text: str) -> str:
+def _escape_literal(text: str) -> str:
     return "".join(char if char.isalnum() or char in "/_~-@" else f"\\x{ord(char):02x}" for char in text)
 
 
-def _any_spelling(part: str) -> str:
-    return "".join(_any_form(char) for char in part)
+def _match_spellings(part: str) -> str:
+    return "".join(_match_character(char) for char in part)
 
 
-def _any_form(char: str) -> str:
+def _match_character(char: str) -> str:
     codes = "|".join(sorted({f"{ord(form):02x}" for form in (char.lower(), char.upper())}))
     return rf"(?:\x{ord(char):02x}|%(?:25)*(?:{codes})|{_LOOK_ALIKE})"

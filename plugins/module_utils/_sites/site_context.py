@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .models import Site
 
-# A file of its own; the part at http level; the part that a server of the operator includes.
+# A complete file; the part at http level; the part that a server of the operator includes.
 PARTS = ("whole", "http", "server")
 # The reasons with which the fallback window is open to a client: all but a revoked certificate and one that nginx could not
 # judge.
@@ -99,7 +99,7 @@ def site_context(
 
 
 class _Decisions:
-    """Which verdicts a site has, and which of them pass where."""
+    """The verdicts of a site, and the requests that pass with each of them."""
 
     def __init__(self, site: Site, part: str) -> None:
         self.site = site

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def describe_site(site: Site) -> dict[str, Any]:
     """Return a site as plain data, complete.
 
-    ``contact_html`` is safe inside HTML and holds no dollar sign. ``endpoints`` are the places where the host itself can
-    ask the site.
+    ``contact_html`` is safe inside HTML and contains no dollar sign. ``endpoints`` are the addresses at which the host itself
+    reaches the site.
     """
     return {
         "name": site.name,
@@ -48,7 +48,7 @@ def describe_site(site: Site) -> dict[str, Any]:
         "window": _window(site),
         "edge": site.edge.as_dict() if site.edge else {},
         "edge_headers": site.edge.header_names() if site.edge else [],
-        "visitor": _visitor(site),
+        "visitor": _client_variables(site),
         "auth_request": site.auth_request,
         "hsts": site.hsts,
         "rate_limit": asdict(site.rate_limit) if site.rate_limit else {},
@@ -71,7 +71,7 @@ def manifest_of(sites: Sequence[Site]) -> GateManifest:
 
 
 def endpoints_of(site: Site) -> list[Endpoint]:
-    """Return the places where the host itself can ask the site for its generation."""
+    """Return the addresses at which the host itself can request the generation of the site."""
     return [Endpoint(site.name, listen.reachable_at, listen.port, site.server_names[0]) for listen in site.listen]
 
 
@@ -83,7 +83,7 @@ def handlers_of(site: Site) -> list[dict[str, Any]]:
     whole = {"path": "/", **site.upstream.as_dict()}
     if site.mode == "host":
         return [{"key": "location" if site.manage == "snippets" else "proxy", "identity": True, **whole}]
-    panels = [
+    guarded_handlers = [
         {
             "key": f"panel-{number}",
             "identity": True,
@@ -93,7 +93,7 @@ def handlers_of(site: Site) -> list[dict[str, Any]]:
         }
         for number, guarded in enumerate(site.paths, start=1)
     ]
-    return [*panels, {"key": "public", "identity": False, **whole}]
+    return [*guarded_handlers, {"key": "public", "identity": False, **whole}]
 
 
 def _manifest_site(site: Site) -> ManifestSite:
@@ -118,11 +118,11 @@ def _manifest_site(site: Site) -> ManifestSite:
 
 
 def _own(site: Site) -> str:
-    """Return how each nginx variable of the site begins."""
+    """Return the prefix of the nginx variables of the site."""
     return f"$quietdoor_site_{site.slug}"
 
 
-def _visitor(site: Site) -> dict[str, str]:
+def _client_variables(site: Site) -> dict[str, str]:
     """Return the variables that describe the client: those of the certificate, and ``address``."""
     described = {key: variable(site.edge, value) for key, (_header, value) in IDENTITY_HEADERS.items()}
     return {**described, "address": f"{_own(site)}_visitor" if site.edge else "$remote_addr"}
@@ -134,10 +134,10 @@ def _identity_headers(site: Site) -> list[dict[str, str]]:
     In a stage that lets requests without a valid certificate through, a variable of the site is empty for them: nginx reports the
     subject of a certificate that it does not trust too.
     """
-    told = f"{_own(site)}_told_" if site.stage in OPEN else ""
+    checked = f"{_own(site)}_told_" if site.stage in OPEN else ""
     found = [(name, key, variable(site.edge, value)) for name, key, value in site.identity_headers]
     return [
-        {"name": name, "key": key, "source": source, "value": f"{told}{key}" if told else source}
+        {"name": name, "key": key, "source": source, "value": f"{checked}{key}" if checked else source}
         for name, key, source in found
     ]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 # The decision service gets these from the gate, so they are not blanked.
-_OF_DECISIONS = ("x-original-uri", "x-original-host")
+_DECISION_HEADERS = ("x-original-uri", "x-original-host")
 _PUBLIC_REFUSED = '!~ "^(?:public|cert)\\z"'
 _VISITOR = "X-Quietdoor-Visitor"
 
@@ -30,8 +30,8 @@ def upstream_context(site: Mapping[str, Any], handler: Mapping[str, Any]) -> dic
     return {
         "site": site,
         "handler": handler,
-        "headers": _named(headers, is_cgi=is_cgi),
-        "blanked": _blanked(site, is_cgi=is_cgi),
+        "headers": _header_entries(headers, is_cgi=is_cgi),
+        "blanked": _blanked_headers(site, is_cgi=is_cgi),
         "remote_user": site["user"] if identity else '""',
         "document_root": handler["script"].rpartition("/")[0] or "/",
         "basic_auth": site["window"].get("basic_auth", {}),
@@ -66,7 +66,11 @@ def decision_context(site: Mapping[str, Any]) -> dict[str, Any]:
     :param site: as :func:`.template_context.describe_site` returns it.
     """
     headers = [(header["name"], header["value"]) for header in site["identity_headers"]]
-    return {"site": site, "headers": _named(headers), "blanked": _blanked(site, used=_OF_DECISIONS)}
+    return {
+        "site": site,
+        "headers": _header_entries(headers),
+        "blanked": _blanked_headers(site, used=_DECISION_HEADERS),
+    }
 
 
 def reproxy_context(site: Mapping[str, Any], log_path: str) -> dict[str, Any]:
@@ -96,26 +100,26 @@ def _module(site: Mapping[str, Any], kind: str, public_of: str) -> dict[str, Any
         "name": kind,
         "directive": "fastcgi_param" if is_cgi else f"{kind}_set_header",
         "remote_user": site["user"] if is_cgi and not public_of else "",
-        "headers": _named(values, is_cgi=is_cgi),
-        "blanked": _blanked(site, more, is_cgi=is_cgi),
+        "headers": _header_entries(values, is_cgi=is_cgi),
+        "blanked": _blanked_headers(site, more, is_cgi=is_cgi),
     }
 
 
-def _named(headers: Iterable[tuple[str, str]], *, is_cgi: bool = False) -> list[dict[str, str]]:
-    return [{"name": _cgi(name) if is_cgi else name, "value": value} for name, value in headers]
+def _header_entries(headers: Iterable[tuple[str, str]], *, is_cgi: bool = False) -> list[dict[str, str]]:
+    return [{"name": _cgi_parameter(name) if is_cgi else name, "value": value} for name, value in headers]
 
 
-def _blanked(
+def _blanked_headers(
     site: Mapping[str, Any], more: Iterable[str] = (), *, used: Iterable[str] = (), is_cgi: bool = False
 ) -> list[str]:
-    """Return the headers that no application gets, but for those that the site uses itself."""
+    """Return the headers that no application gets, without those that the site itself uses."""
     kept = {header["name"].lower() for header in site["identity_headers"]} | set(used)
     names: dict[str, str] = {}
     for name in (*BLANKED_HEADERS, *site["edge_headers"], *more):
         names.setdefault(name.lower(), name)
-    return [_cgi(name) if is_cgi else name for lower, name in names.items() if lower not in kept]
+    return [_cgi_parameter(name) if is_cgi else name for lower, name in names.items() if lower not in kept]
 
 
-def _cgi(name: str) -> str:
-    """Return the parameter that CGI makes of a header (RFC 3875 section 4.1.18)."""
+def _cgi_parameter(name: str) -> str:
+    """Return the CGI parameter of a header (RFC 3875 section 4.1.18)."""
     return f"HTTP_{name.upper().replace('-', '_')}"

@@ -86,19 +86,19 @@ def test_a_value_that_is_not_a_list_is_named(monkeypatch: pytest.MonkeyPatch, si
 
 
 def test_an_nginx_without_a_module_that_a_site_needs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(AnsibleActionFail, match=r"The nginx nginx \(1\.22\.1\) cannot hold a gate.*limit_req"):
+    with pytest.raises(AnsibleActionFail, match=r"The nginx nginx \(1\.22\.1\) cannot serve a gate.*limit_req"):
         run(monkeypatch, [{**SITE, "rate_limit": {"rate": "1r/s"}}])
 
 
 def test_a_window_without_a_deadline_keeps_that_of_the_live_gate(monkeypatch: pytest.MonkeyPatch) -> None:
     site = {**SITE, "stage": "fallback", "window": {"networks": ["192.0.2.0/24"], "until": "2026-01-01T00:00:00Z"}}
-    with pytest.raises(AnsibleActionFail, match=r"window: until: 2026-01-01 00:00:00 UTC is past"):
+    with pytest.raises(AnsibleActionFail, match=r"window: until: 2026-01-01 00:00:00 UTC is in the past"):
         run(monkeypatch, [site])
     live = {"sites": {"panel": {"stage": "fallback", "until": 1767225600}}}
     result, _calls = run(monkeypatch, [site], {**NGINX, "gate_manifest": live})
     assert result["sites"][0]["window"]["until"] == 1767225600
     # Of a manifest that cannot be read no deadline is known.
-    with pytest.raises(AnsibleActionFail, match=r"window: until: 2026-01-01 00:00:00 UTC is past"):
+    with pytest.raises(AnsibleActionFail, match=r"window: until: 2026-01-01 00:00:00 UTC is in the past"):
         run(monkeypatch, [site], {**NGINX, "gate_manifest": None})
 
 

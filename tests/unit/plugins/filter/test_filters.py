@@ -47,7 +47,7 @@ def test_deadlines_are_judged_only_with_the_manifest_of_the_live_gate() -> None:
     """A revocation finds out where the gates are, and must not fail because a window has closed."""
     site = {**SITE, "stage": "fallback", "window": {"networks": ["192.0.2.0/24"], "until": "2026-01-01T00:00:00Z"}}
     assert gate_sites.gate_sites([site])[0]["window"]["until"] == 1767225600
-    with pytest.raises(AnsibleFilterError, match="window: until: 2026-01-01 00:00:00 UTC is past"):
+    with pytest.raises(AnsibleFilterError, match="window: until: 2026-01-01 00:00:00 UTC is in the past"):
         gate_sites.gate_sites([site], {})
     live = {"sites": {site["name"]: {"until": 1767225600}}}
     assert gate_sites.gate_sites([site], live)[0]["window"]["until"] == 1767225600

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who has the default server of an address, and which servers cannot stand side by side."""
+"""Test for which addresses the gate owns the default server, and which servers conflict."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.parser impor
 
 
 def listen(**changes: Any) -> dict[str, Any]:
-    """One entry of nginx_info's listens."""
+    """Return one entry of nginx_info's listens."""
     return {
         "address": "*",
         "port": 443,
@@ -37,7 +37,7 @@ def listen(**changes: Any) -> dict[str, Any]:
 def plan(
     listens: list[dict[str, Any]] | None, policy: str = "auto", can_reject: bool = True, stage: str = "enforce"
 ) -> Plan:
-    """The plan for one site on 443 and [::]:443."""
+    """Return the plan for one site on 443 and [::]:443."""
     sites = parse_sites(
         [
             {
@@ -56,14 +56,14 @@ def plan(
 
 
 def owned(result: Plan) -> list[str]:
-    """The addresses whose default server is ours."""
+    """Return the addresses whose default server the gate owns."""
     return [one.token for one in result.owned]
 
 
 def test_auto_takes_what_nobody_has() -> None:
     result = plan([])
     assert owned(result) == ["443", "[::]:443"]
-    assert result.reasons[0] == "443: the default server is ours and rejects unknown names"
+    assert result.reasons[0] == "443: the gate owns the default server and rejects unknown names"
 
 
 @pytest.mark.parametrize("said", [True, False])
@@ -99,7 +99,7 @@ def test_always_takes_it_from_who_does_not_say_that_it_is_his() -> None:
 
 @pytest.mark.parametrize(("listens", "can_reject"), [([listen(default_server=True)], True), ([], False)])
 def test_always_fails_where_it_cannot_be_had(listens: list[dict[str, Any]], can_reject: bool) -> None:
-    with pytest.raises(MtlsError, match="gate_default_server: always cannot be had on 443"):
+    with pytest.raises(MtlsError, match="gate_default_server: always is not possible on 443"):
         plan(listens, "always", can_reject)
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sites behind an edge: what is refused, what the profiles say, and what trust makes of it. Real edges are in tests/e2e."""
+"""Test sites behind an edge: mistakes, profiles and the maps of trust. Real edges are in tests/e2e."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ CUSTOM = {**PEER, "profile": "custom"}
 
 
 def parse(**changes: Any) -> dict[str, Any]:
-    """Return what templates are told of a site behind an edge; a change to ``...`` leaves the key out."""
+    """Return the template data of a site behind an edge; a change to ``...`` removes the key."""
     site = {
         "name": "panel",
         "stage": "enforce",
@@ -103,33 +103,42 @@ def test_by_the_network_alone() -> None:
         ({"source": "cdn"}, "source: 'cdn' is unknown. Write one of: direct, edge"),
         ({"source": ...}, "trusted_proxies: has no effect with source: direct"),
         ({"source": "direct", "trusted_proxies": ...}, "edge: has no effect with source: direct"),
-        ({"manage": "snippets", "certificate": ..., "certificate_key": ...}, "source: edge cannot be had with manage"),
+        (
+            {"manage": "snippets", "certificate": ..., "certificate_key": ...},
+            "source: edge is not possible with manage",
+        ),
         ({"trusted_proxies": ...}, "trusted_proxies: missing"),
         ({"trusted_proxies": []}, "trusted_proxies: an empty list"),
-        ({"trusted_proxies": ["0.0.0.0/0"]}, "trusted_proxies: 0.0.0.0/0 is everybody"),
-        ({"trusted_proxies": ["::/0"]}, "trusted_proxies: ::/0 is everybody"),
-        ({"trusted_proxies": ["192.0.2.1/24"]}, "'192.0.2.1/24' is no address and no network"),
-        ({"trusted_proxies": ["unix:"]}, "'unix:' is no address and no network"),
-        ({"trusted_proxies": ["edge.example.org"]}, "is no address and no network"),
-        ({"trusted_proxies": ["192.0.2.1; }"]}, "is no address and no network"),
-        ({"trusted_proxies": ["fe80::1%eth0"]}, "is no address and no network"),
-        ({"trusted_proxies": [7]}, "'7' is no address and no network"),
-        ({"trusted_proxies": ["192.0.2.1", "192.0.2.1/32"]}, "192.0.2.1/32 stands there twice"),
+        ({"trusted_proxies": ["0.0.0.0/0"]}, "trusted_proxies: 0.0.0.0/0 contains every address"),
+        ({"trusted_proxies": ["::/0"]}, "trusted_proxies: ::/0 contains every address"),
+        ({"trusted_proxies": ["192.0.2.1/24"]}, "'192.0.2.1/24' is not a valid address or network"),
+        ({"trusted_proxies": ["unix:"]}, "'unix:' is not a valid address or network"),
+        ({"trusted_proxies": ["edge.example.org"]}, "is not a valid address or network"),
+        ({"trusted_proxies": ["192.0.2.1; }"]}, "is not a valid address or network"),
+        ({"trusted_proxies": ["fe80::1%eth0"]}, "is not a valid address or network"),
+        ({"trusted_proxies": [7]}, "'7' is not a valid address or network"),
+        ({"trusted_proxies": ["192.0.2.1", "192.0.2.1/32"]}, "192.0.2.1/32 is listed more than once"),
         ({"edge": ...}, "edge: missing. Write at least profile, one of: nginx, haproxy"),
         ({"edge": "nginx"}, "edge: 'nginx' is a string, not a mapping"),
         ({"edge": {**PEER}}, "edge: profile: missing"),
         ({"edge": {**PEER, "profile": "squid"}}, "edge: profile: 'squid' is unknown. Write one of: nginx"),
-        ({"edge": {**PEER, "profile": "nginx", "ca": "x"}}, "edge: ca: no such key"),
-        ({"edge": {"profile": "nginx"}}, "edge: certificates: missing: a CA alone does not say which"),
+        ({"edge": {**PEER, "profile": "nginx", "ca": "x"}}, "edge: ca: unknown key"),
+        ({"edge": {"profile": "nginx"}}, "edge: certificates: missing; a CA alone does not show which"),
         ({"edge": {"profile": "nginx", "certificates": ["CN=x"]}}, "edge: certificate_authority: missing"),
         ({"edge": {**PEER, "profile": "nginx", "certificates": []}}, "edge: certificates: an empty list"),
         (
             {"edge": {**PEER, "profile": "nginx", "certificates": ["edge"]}},
-            "'edge' is no SHA-1 fingerprint and no subj",
+            "'edge' is not a valid SHA-1 fingerprint or subj",
         ),
-        ({"edge": {**PEER, "profile": "nginx", "certificates": ["AB" * 32]}}, "is no SHA-1 fingerprint and no subject"),
-        ({"edge": {**PEER, "profile": "nginx", "certificates": ["CN=a\nb"]}}, "is no SHA-1 fingerprint and no subject"),
-        ({"edge": {**PEER, "profile": "nginx", "certificates": ["CN=a", "CN=a"]}}, "CN=a stands there twice"),
+        (
+            {"edge": {**PEER, "profile": "nginx", "certificates": ["AB" * 32]}},
+            "is not a valid SHA-1 fingerprint or subject",
+        ),
+        (
+            {"edge": {**PEER, "profile": "nginx", "certificates": ["CN=a\nb"]}},
+            "is not a valid SHA-1 fingerprint or subject",
+        ),
+        ({"edge": {**PEER, "profile": "nginx", "certificates": ["CN=a", "CN=a"]}}, "CN=a is listed more than once"),
         ({"edge": {**PEER, "profile": "nginx", "certificate_authority": "$x"}}, "edge: certificate_authority: "),
         ({"edge": {**PEER, "profile": "nginx", "crl": "$x"}}, "edge: crl: "),
         ({"edge": {**PEER, "profile": "nginx", "authentication": "none"}}, "authentication: 'none' is unknown"),
@@ -137,38 +146,44 @@ def test_by_the_network_alone() -> None:
             {"edge": {**PEER, "profile": "nginx", "authentication": "network"}},
             "edge: certificate_authority: has no effect with authentication: network",
         ),
-        ({"edge": {**PEER, "profile": "nginx", "headers": {"sha256": "X-A"}}}, "headers: sha256 is not said by this"),
-        ({"edge": {**PEER, "profile": "nginx", "headers": {"cert": "X-A"}}}, "headers: cert: no such key"),
-        ({"edge": {**PEER, "profile": "nginx", "headers": {"serial": "X_A"}}}, "headers: serial: 'X_A' cannot be the"),
+        (
+            {"edge": {**PEER, "profile": "nginx", "headers": {"sha256": "X-A"}}},
+            "headers: sha256 is not a header of this",
+        ),
+        ({"edge": {**PEER, "profile": "nginx", "headers": {"cert": "X-A"}}}, "headers: cert: unknown key"),
+        (
+            {"edge": {**PEER, "profile": "nginx", "headers": {"serial": "X_A"}}},
+            "headers: serial: 'X_A' is not a valid header",
+        ),
         (
             {"edge": {**PEER, "profile": "nginx", "headers": {"serial": "Cookie"}}},
-            "serial: Cookie has a meaning of its",
+            "serial: Cookie is reserved",
         ),
         (
             {"edge": {**PEER, "profile": "nginx", "headers": {"serial": "x-ssl-client-verify"}}},
-            "headers: x-ssl-client-verify stands there twice",
+            "headers: x-ssl-client-verify is listed more than once",
         ),
-        ({"edge": {**PEER, "profile": "nginx", "verified_value": "yes"}}, "verified_value: is given by the profile"),
+        ({"edge": {**PEER, "profile": "nginx", "verified_value": "yes"}}, "verified_value: is set by the profile"),
         (
             {"edge": {**PEER, "profile": "nginx", "address_header": "X-A B"}},
-            "address_header: 'X-A B' cannot be the name",
+            "address_header: 'X-A B' is not a valid header name",
         ),
-        ({"edge": CUSTOM}, "headers: nothing says whose certificate it is, so allow could let nobody in"),
-        ({"edge": {**CUSTOM, "headers": {"verify": "X-V"}}}, "headers: nothing says whose certificate it is"),
+        ({"edge": CUSTOM}, "headers: no header identifies the certificate, so allow cannot admit a client"),
+        ({"edge": {**CUSTOM, "headers": {"verify": "X-V"}}}, "headers: no header identifies the certificate"),
         ({"edge": {**CUSTOM, "headers": {"verify": "X-V", "serial": "X-S"}}}, "headers: issuer_dn is missing"),
         ({"edge": {**CUSTOM, "headers": {"verify": "X-V", "issuer_dn": "X-S"}}}, "headers: serial is missing"),
         ({"edge": {**CUSTOM, "headers": {"serial": "X-S", "issuer_dn": "X-I"}}}, "headers: verify is missing"),
         (
             {"edge": {**CUSTOM, "headers": {"sha1": "X-S", "sha256": "X-I"}}},
-            "sha256 and sha1 both say whose certificate",
+            "sha256 and sha1 both identify the certificate",
         ),
         (
             {"edge": {**CUSTOM, "headers": {"certificate": "X-S", "certificate_pem": "X-I"}}},
-            "certificate and certificate_pem both say whose certificate",
+            "certificate and certificate_pem both identify the certificate",
         ),
         (
             {"edge": {**PEER, "profile": "rfc9440", "headers": {"certificate_pem": "X-C"}}},
-            "is not said by this profile",
+            "is not a header of this profile",
         ),
         (
             {"edge": {**CUSTOM, "headers": {"sha1": "X-S"}, "verified_value": "1"}},
@@ -176,7 +191,7 @@ def test_by_the_network_alone() -> None:
         ),
         (
             {"edge": {**CUSTOM, "headers": {"sha1": "X-S", "verify": "X-V"}, "verified_value": "a|b"}},
-            "verified_value: 'a|b' cannot be compared",
+            "verified_value: 'a|b' is not a valid value",
         ),
     ],
 )
@@ -197,7 +212,7 @@ def test_every_profile_says_one_thing_in_one_way() -> None:
 
 
 def pattern_of(key: str) -> str:
-    """A key of a map as a regular expression of Python, which knows possessive quantifiers since 3.11 only.
+    """Return a key of a map as a regular expression of Python, which has possessive quantifiers only since 3.11.
 
     In those of edges they change what matches in nothing.
     """
@@ -207,7 +222,7 @@ def pattern_of(key: str) -> str:
 
 
 def takes(profile: str | Profile, value: str) -> str:
-    """What the maps of a profile take out of its header."""
+    """Return the values that the maps of a profile extract from its header."""
     for pairs in patterns(profile if isinstance(profile, Profile) else PROFILES[profile]).values():
         for key, yields in pairs:
             match = re.search(pattern_of(key), f"good:{value}")
@@ -318,7 +333,7 @@ GONE = {"issuer": 12, "serial": "FF", "reason": "keyCompromise", "revoked_at": "
 
 
 def publication(*people: dict[str, Any], issuers: list[dict[str, Any]] | None = None) -> Publication:
-    """Return the publication of these people; digests fit."""
+    """Return the publication of these clients, with matching digests."""
     files = {
         "ca.pem": pem(CA),
         "crl.pem": "crl",
@@ -373,14 +388,14 @@ def test_who_it_is_and_by_whom_is_told_by_trust() -> None:
         "$quietdoor_edge_presented",
         {"default": "", "~^12:": "CN=a", "~^3:": 'CN="q" \\, x'},
     )
-    # nginx would take a $ for a variable, in the name of an issuer too; such a name is not told.
+    # nginx would read a $ as a variable, in the name of an issuer too; such a name is not passed on.
     found = maps(render_edge_maps(publication(ALEX, BEA, dora)))
     assert found["$quietdoor_edge_dn"][1] == {"default": ""}
     assert found["$quietdoor_edge_client_issuer_dn"][1] == {"default": "", "~^12:": "CN=a"}
 
 
 def test_the_maps_ask_for_nothing_that_an_older_gate_does_not_define() -> None:
-    """Trust moves on its own: a revocation must not wait for the next gate, nor fail after a rollback."""
+    """Trust changes independently: a revocation must not wait for the next gate, nor fail after a rollback."""
     text = render_edge_maps(publication(ALEX, BEA))
     own = set(re.findall(r"^map .* \$(\w+) \{$", text, re.MULTILINE)) | set(re.findall(r"\(\?<(\w+)>", text))
     given = {f"quietdoor_edge_{what}" for what in ("serial", "issuer_dn", "sha256", "sha256_base64", "sha1")}
@@ -401,14 +416,14 @@ SIGNATURE = bytes(range(256)) * 2 + b"a signature, which is random"
 CERTIFICATE = certificate(name_of("One"), 0x0A1F, more=SIGNATURE)
 DER = base64.b64encode(CERTIFICATE).decode()
 CARL = {**ALEX, "serial": "0A1F", "name": "carl", "der": DER}
-# The longest one, with as many as possible of the characters that become three where they are escaped.
+# The longest one, with as many as possible of the characters that escaping makes three.
 _FRAME = len(certificate(name_of("One"), 0x0A21, more=bytes(2000))) - 2000
 BIG = base64.b64encode(certificate(name_of("One"), 0x0A21, more=(b"\xfb\xef\xbe" * 1000)[_FRAME:])).decode()
 LONG = {**ALEX, "serial": "0A21", "name": "dora", "der": BIG}
 
 
 def looked_up(spelling: str, value: str, *people: dict[str, Any]) -> str:
-    """What the maps of a spelling make of a text, as nginx goes through them."""
+    """Return the result of the maps of a spelling for a text, in the order of nginx."""
     found = maps(render_certificate_maps(publication(*people))[edge_file_of(spelling)])
     variables = {f"$quietdoor_edge_{spelling}": value}
 

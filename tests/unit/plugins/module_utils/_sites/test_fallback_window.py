@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The window: who it lets in, until when, and the expression with which nginx closes it by itself."""
+"""Test the fallback window, its deadline, and the expression with which nginx closes it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SECONDS = st.integers(10**9, 10**10 - 1)
 
 
 def matches(key: str, msec: str) -> bool:
-    """Whether nginx would find the key; it takes one backslash of two away, and its ``\\z`` is Python's ``\\Z``."""
+    """Return whether nginx would match the key; it removes one backslash of two, and its ``\\z`` is Python's ``\\Z``."""
     assert key[:2] == '"~'
     return re.search(key[2:-1].replace("\\\\", "\\").replace("\\z", "\\Z"), msec) is not None
 
@@ -62,7 +62,7 @@ def test_a_deadline_out_of_range_is_no_expression(deadline: int) -> None:
 
 
 def window(**values: Any) -> Window:
-    """Read a window as it stands in a site."""
+    """Parse the window of a site."""
     return parse_window(FieldReader({"window": values}, "site panel"))
 
 
@@ -83,35 +83,35 @@ def test_a_moment_in_any_zone(text: object) -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"until": "2026-12-01T18:00:00"}, "until: '2026-12-01T18:00:00' is no moment with a time zone"),
+        ({"until": "2026-12-01T18:00:00"}, "until: '2026-12-01T18:00:00' is not a valid time with a time zone"),
         ({"until": datetime.datetime(2026, 12, 1)}, "has no time zone"),
-        ({"until": datetime.date(2026, 12, 1)}, "not a moment"),
-        ({"until": "tomorrow"}, "is no moment"),
-        ({"until": "2026-02-30T18:00:00Z"}, "is no moment"),
-        ({"until": 1796144400}, "is a number, not a moment"),
-        ({"until": True}, "is a boolean, not a moment"),
+        ({"until": datetime.date(2026, 12, 1)}, "not a time"),
+        ({"until": "tomorrow"}, "is not a valid time"),
+        ({"until": "2026-02-30T18:00:00Z"}, "is not a valid time"),
+        ({"until": 1796144400}, "is a number, not a time"),
+        ({"until": True}, "is a boolean, not a time"),
         ({"until": "1970-01-01T00:00:01Z"}, "is out of range"),
-        ({"networks": "0.0.0.0/0"}, "is everybody"),
-        ({"networks": ["::/0"]}, "is everybody"),
+        ({"networks": "0.0.0.0/0"}, "contains every address"),
+        ({"networks": ["::/0"]}, "contains every address"),
         ({"networks": ["10.0.0.1/8"]}, "has host bits set"),
-        ({"networks": ["10.0.0.0/8; }"]}, "is no address and no network"),
-        ({"networks": ["example.org"]}, "is no address and no network"),
+        ({"networks": ["10.0.0.0/8; }"]}, "is not a valid address or network"),
+        ({"networks": ["example.org"]}, "is not a valid address or network"),
         ({"networks": ["::ffff:10.0.0.0/104"]}, "IPv4 addresses written as IPv6"),
-        ({"networks": ["fe80::1%eth0"]}, "is no address and no network"),
-        ({"networks": ["10.0.0.0/8", "10.0.0.0/255.0.0.0"]}, "10.0.0.0/8 stands there twice"),
-        ({"networks": [7]}, "is no address and no network"),
+        ({"networks": ["fe80::1%eth0"]}, "is not a valid address or network"),
+        ({"networks": ["10.0.0.0/8", "10.0.0.0/255.0.0.0"]}, "10.0.0.0/8 is listed more than once"),
+        ({"networks": [7]}, "is not a valid address or network"),
         ({"networks": {"a": 1}}, "is a mapping, not a string"),
         ({"basic_auth": True}, "basic_auth: True is a boolean, not a mapping"),
         ({"basic_auth": {}}, "user_file: missing"),
-        ({"basic_auth": {"user_file": "/etc/$x"}}, "cannot be the path"),
-        ({"basic_auth": {"user_file": "u", "realm": 'a"b'}}, "cannot be shown"),
-        ({"basic_auth": {"user_file": "u", "realm": "off"}}, "cannot be shown"),
-        ({"basic_auth": {"user_file": "u", "realm": "$host"}}, "cannot be shown"),
-        ({"basic_auth": {"user_file": "u", "rate": "1"}}, "is no rate"),
-        ({"basic_auth": {"user_file": "u", "burst": -1}}, "is no number"),
-        ({"basic_auth": {"user_file": "u", "burst": True}}, "is no number"),
-        ({"basic_auth": {"user_file": "u", "users": 1}}, "users: no such key"),
-        ({"for": "1d"}, "for: no such key"),
+        ({"basic_auth": {"user_file": "/etc/$x"}}, "is not a valid path"),
+        ({"basic_auth": {"user_file": "u", "realm": 'a"b'}}, "is not a valid realm"),
+        ({"basic_auth": {"user_file": "u", "realm": "off"}}, "is not a valid realm"),
+        ({"basic_auth": {"user_file": "u", "realm": "$host"}}, "is not a valid realm"),
+        ({"basic_auth": {"user_file": "u", "rate": "1"}}, "is not a valid rate"),
+        ({"basic_auth": {"user_file": "u", "burst": -1}}, "is not a valid number"),
+        ({"basic_auth": {"user_file": "u", "burst": True}}, "is not a valid number"),
+        ({"basic_auth": {"user_file": "u", "users": 1}}, "users: unknown key"),
+        ({"for": "1d"}, "for: unknown key"),
     ],
 )
 def test_a_mistake_is_named(values: dict[str, Any], said: str) -> None:
@@ -142,9 +142,9 @@ def test_a_week_unless_somebody_says_otherwise_and_what_is_live_stays() -> None:
 @pytest.mark.parametrize(
     ("given_window", "known", "said"),
     [
-        (Window((), NOW + DAY, None), 0, "window: lets nobody in"),
-        (Window(LAN, NOW, None), 0, "window: until: 2026-11-18 .* is past"),
-        (Window(LAN, NOW - 1, None), NOW - 2, "is past"),
+        (Window((), NOW + DAY, None), 0, "window: admits no client"),
+        (Window(LAN, NOW, None), 0, "window: until: 2026-11-18 .* is in the past"),
+        (Window(LAN, NOW - 1, None), NOW - 2, "is in the past"),
         (Window(LAN, NOW + 30 * DAY + 1, None), 0, "is more than 30 days ahead"),
     ],
 )

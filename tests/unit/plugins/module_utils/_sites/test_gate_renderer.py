@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Test which files a gate has, and what is decided for them."""
+"""Test the files of a gate, and the decisions behind them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_the_default_server_is_decided_for_the_nginx_at_hand() -> None:
     assert unknown.default_servers.owned == ()
     assert "default_server;" not in unknown.candidate["http.conf"]
     old = {**CAPABILITIES, "ssl_reject_handshake": False}
-    with pytest.raises(MtlsError, match="gate_default_server: always cannot be had on 443"):
+    with pytest.raises(MtlsError, match="gate_default_server: always is not possible on 443"):
         render(SITE, capabilities=old, settings=GateSettings("/var/log/nginx", default_server="always"))
 
 
@@ -97,7 +97,7 @@ def test_a_setting_that_is_not_known_is_refused(settings: GateSettings, name: st
 
 def test_an_application_that_a_public_part_reaches_as_well_is_named() -> None:
     [sentence] = render({**SITE, "mode": "path", "paths": ["/admin"]}).bypasses
-    assert sentence.startswith("site panel: /admin and the public part are answered by the same http://127.0.0.1:3000")
+    assert sentence.startswith("site panel: /admin and the public part have the same upstream http://127.0.0.1:3000")
 
 
 def test_the_logs_are_where_the_settings_say() -> None:

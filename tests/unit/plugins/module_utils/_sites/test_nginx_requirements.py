@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Test what is required of an nginx."""
+"""Test the capabilities that a gate requires of nginx."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_every_module_that_is_missing_is_named() -> None:
     present = dict.fromkeys(ALWAYS, True)
     require_capabilities(sites(), "nginx", "1.22.1", present)
     with pytest.raises(
-        MtlsError, match=r"The nginx /opt/nginx \(1\.18\.0\) cannot hold a gate\. .* without realip, limit_req\."
+        MtlsError, match=r"The nginx /opt/nginx \(1\.18\.0\) cannot serve a gate\. .* without realip, limit_req\."
     ):
         require_capabilities(
             sites(rate_limit={"rate": "1r/s"}), "/opt/nginx", "1.18.0", {**present, "realip": False, "limit_req": False}

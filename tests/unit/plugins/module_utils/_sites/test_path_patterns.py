@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Expressions that recognise a guarded path, and the size of a body. The same ones run in nginx in tests/e2e/test_path.py."""
+"""Test the patterns of guarded paths and body sizes; tests/e2e/test_path.py runs them in nginx."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 
 
 def compiled(key: str) -> re.Pattern[bytes]:
-    """A key of a map as Python understands it."""
+    """Return a key of a map as a regular expression of Python."""
     text = key.strip('"').replace("\\\\", "\\").replace("\\z", "\\Z")
     flags = re.IGNORECASE if text.startswith("~*") else 0
     return re.compile(text.lstrip("~*").encode(), flags)
 
 
 def is_odd(written: str, path: str = "/admin") -> bool:
-    """Whether an address is refused where nginx does not read it as the path."""
+    """Return whether an address is refused although nginx does not read it as the path."""
     keys = [ENCODED_IN_PIECES, raw_prefix_pattern(path), *obfuscated_patterns(path)]
     return any(compiled(key).search(written.encode()) for key in keys)
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the role can know of ways round a gate."""
+"""Test the bypasses that `gate_sites` shows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ APP, PANEL = "http://127.0.0.1:3000", "http://127.0.0.1:4000"
 
 
 def site(name: str, **changes: Any) -> dict[str, Any]:
-    """A site in mode path whose panel is an application of its own."""
+    """Return a site in mode path whose protected application is a separate one."""
     good = {
         "name": name,
         "stage": "enforce",
@@ -40,10 +40,10 @@ def test_a_panel_of_its_own_has_no_other_way() -> None:
 
 def test_an_application_that_does_both_is_named() -> None:
     (sentence,) = found_in(site("a", paths=["/admin"]))
-    assert sentence.startswith(f"site a: /admin and the public part are answered by the same {APP}")
+    assert sentence.startswith(f"site a: /admin and the public part have the same upstream {APP}")
     assert "loose" not in sentence
     (sentence,) = found_in(site("a", paths=["/admin"], path_spelling="loose"))
-    assert sentence.endswith("path_spelling: loose lets other spellings of them through")
+    assert sentence.endswith("path_spelling: loose does not block other spellings of them")
 
 
 @pytest.mark.parametrize(

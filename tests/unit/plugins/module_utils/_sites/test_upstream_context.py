@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Test what applications and decision services are given."""
+"""Test the template data of applications and decision services."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SITE = {
 
 
 def site(**changes: Any) -> dict[str, Any]:
-    """Return a site as templates know it."""
+    """Return the template data of a site."""
     definition = {key: value for key, value in {**SITE, **changes}.items() if value is not None}
     return describe_site(parse_sites([definition])[0])
 
