@@ -285,12 +285,15 @@ class TestSteps:
         assert host.do("revert", _ansible_check_mode=True)["changed"] is True
         assert host.get("/word") == "two"
         done = host.do("revert")
-        assert (done["action"], done["reason"], done["generation"]) == ("reverted", "kim asked for it", 1)
+        assert (done["action"], done["reason"], done["generation"]) == ("reverted", "kim requested it", 1)
         host.disarmed()
         host.says("one", 1)
         assert host.do("revert", transaction=begun["transaction"])["changed"] is False
         refused = host.do("commit", transaction=begun["transaction"])
-        assert "cannot be committed any more, the gate went back to generation 1: kim asked for it" in refused["msg"]
+        assert (
+            "cannot be committed any more, because the gate was reverted to generation 1: kim requested it"
+            in refused["msg"]
+        )
         host.says("one", 1)
 
     def test_control_node_vanishes(self, host: Host) -> None:
@@ -300,8 +303,8 @@ class TestSteps:
         host.waits_for("reverted")
         host.says("one", 1)
         assert host.told().trust == 200
-        assert "nobody had committed it by" in host.state["why"]
-        assert "went back to generation 1: nobody had" in host.do("commit", transaction=begun["transaction"])["msg"]
+        assert "it was not committed by" in host.state["why"]
+        assert "was reverted to generation 1: it was not" in host.do("commit", transaction=begun["transaction"])["msg"]
 
     def test_rollback(self, host: Host) -> None:
         """To a kept generation, under a new number; to no gate; to one that is not kept."""
@@ -310,7 +313,7 @@ class TestSteps:
         assert (begun["action"], begun["armed"], begun["generation"]) == ("applied", True, 3), begun
         assert host.do("commit", transaction=begun["transaction"])["action"] == "committed"
         host.says("one", 3)
-        assert "generation 9 is not kept on this host (kept are: 1, 2, 3)" in host.do("rollback", generation=9)["msg"]
+        assert "generation 9 is not kept on this host (kept: 1, 2, 3)" in host.do("rollback", generation=9)["msg"]
 
     def test_first_gate_and_removal(self, bare: Host) -> None:
         """The snapshot of a host without a gate is that there is none."""
@@ -342,7 +345,7 @@ class TestSteps:
         os.kill(host.state["trigger"]["pid"], signal.SIGKILL)
         assert host.do("status")["held_by"]["triggered"] is False
         host.sooner(0)
-        assert "first brings transaction" in str(
+        assert "first ends transaction" in str(
             host.begin(host.candidate("three"), _ansible_check_mode=True)["warnings"]
         )
         again = host.begin(host.candidate("three"))
@@ -355,7 +358,7 @@ class TestSteps:
         begun = host.begin()
         os.kill(host.state["trigger"]["pid"], signal.SIGKILL)
         host.sooner(0)
-        assert "went back to generation 1" in host.do("commit", transaction=begun["transaction"])["msg"]
+        assert "was reverted to generation 1" in host.do("commit", transaction=begun["transaction"])["msg"]
         host.disarmed()
         host.says("one", 1)
 
@@ -367,7 +370,7 @@ class TestSteps:
         before = host.tree()
         for step in ("begin", "test"):
             refused = host.begin(step=step)
-            assert "quietdoor/gate/sites/admin.conf is not as the last transaction left it" in refused["msg"]
+            assert "quietdoor/gate/sites/admin.conf differs from what the last transaction wrote" in refused["msg"]
             assert '+                location = /word { return 200 "by hand"; }' in refused["msg"]
             assert refused["drift"] == ["quietdoor/gate/sites/admin.conf"]
         assert host.tree() == before
@@ -383,7 +386,7 @@ class TestSteps:
         begun = host.begin()
         live = host.quietdoor / "gates/2/sites/admin.conf"
         live.write_text(live.read_text() + "# mine\n")
-        assert "changed the live gate by hand" in host.do("commit", transaction=begun["transaction"])["msg"]
+        assert "The live gate was changed manually" in host.do("commit", transaction=begun["transaction"])["msg"]
         assert host.do("revert")["action"] == "reverted"
         host.says("one", 1)
 
@@ -426,7 +429,7 @@ class TestFaults:
         assert "Reverted: nginx serves gate generation 1 again" in refused["msg"]
         host.disarmed()
         host.says("one", 1)
-        assert "went back to generation 1" in host.do("commit", transaction=host.state["id"])["msg"]
+        assert "was reverted to generation 1" in host.do("commit", transaction=host.state["id"])["msg"]
 
     def test_test_fails(self, host: Host) -> None:
         """In the scratch copy: nothing is armed."""
@@ -474,7 +477,7 @@ class TestFaults:
         seen = host.do("commit", transaction=begun["transaction"])
         host.disarmed()
         if "msg" in seen:
-            assert "went back to generation 1" in seen["msg"]
+            assert "was reverted to generation 1" in seen["msg"]
             host.says("one", 1)
         else:
             host.says("two", 2)
@@ -492,7 +495,7 @@ class TestFaults:
             assert time.monotonic() < deadline, "it was not killed"
             time.sleep(0.05)
         assert host.state["phase"] == "reverting"
-        assert "went back to generation 1" in host.do("commit", transaction=begun["transaction"])["msg"]
+        assert "was reverted to generation 1" in host.do("commit", transaction=begun["transaction"])["msg"]
         host.disarmed()
         host.says("one", 1)
 
@@ -504,7 +507,7 @@ class TestFaults:
             host.sooner(0.9 + turn / 10)
             done = host.do("commit", transaction=begun["transaction"])
             if "msg" in done:
-                assert "went back to generation" in done["msg"]
+                assert "was reverted to generation" in done["msg"]
             else:
                 committed = begun["generation"]
             host.disarmed()
@@ -561,8 +564,8 @@ class TestCleaned:
         host.sooner(0)
         host.waits_for("reverted")
         host.says("one", 1)
-        assert "nobody had committed it by" in host.state["why"]
-        assert "went back to generation 1" in host.do("commit", transaction=begun["transaction"])["msg"]
+        assert "it was not committed by" in host.state["why"]
+        assert "was reverted to generation 1" in host.do("commit", transaction=begun["transaction"])["msg"]
 
     @pytest.mark.parametrize("end", ["commit", "revert", "rollback", "begin"])
     @pytest.mark.parametrize("due", [False, True])
@@ -577,7 +580,7 @@ class TestCleaned:
         name = begun["transaction"]
         if end == "commit":
             done = host.do("commit", transaction=name)
-            assert "went back to generation 1" in done["msg"] if due else done["action"] == "committed", done
+            assert "was reverted to generation 1" in done["msg"] if due else done["action"] == "committed", done
         elif end == "revert":
             assert host.do("revert", transaction=name)["action"] == "reverted"
         else:
@@ -634,7 +637,7 @@ class TestCleaned:
         os.kill(host.state["trigger"]["pid"], signal.SIGKILL)
         clean(host, *SPARES, "gates/2", "gate.records/2.json")
         refused = host.do("revert")["msg"]
-        assert "is gone, and so are the generation and its record" in refused
+        assert "is lost, and so are the generation and its record" in refused
         assert f"Move {host.quietdoor}/gate.transaction away, and run step rollback with a kept generation" in refused
         clean(host, "gate.transaction")
         begun = host.do("rollback", generation=1)
@@ -670,7 +673,7 @@ class TestFullDisk:
         fill(cramped)
         cramped.waits_for("reverted")
         cramped.says("one", 1)
-        assert "went back to generation 1" in cramped.do("commit", transaction=begun["transaction"])["msg"]
+        assert "was reverted to generation 1" in cramped.do("commit", transaction=begun["transaction"])["msg"]
 
     @pytest.mark.parametrize("step", ["rollback", "begin"])
     def test_next_transaction_takes_an_overdue_one_back(self, cramped: Host, step: str) -> None:

@@ -222,7 +222,7 @@ def test_a_manifest_that_is_cut_off_closes_nothing(lab: Lab) -> None:
         lab.sites[0].entry["stage"] = "fallback"
     assert (alone.code, whole.code) == (2, 2)
     assert "manifest.json: the list of endpoints is not valid" in " ".join(alone.output.split())
-    assert "quietdoor/gate/manifest.json is not as the last transaction left it" in " ".join(whole.output.split())
+    assert "quietdoor/gate/manifest.json differs from what the last transaction wrote" in " ".join(whole.output.split())
     live = (lab.nginx.prefix / "quietdoor" / "gate").readlink().name
     assert f"-e rollback_generation={live} -e rollout_overwrite_manual_changes=true" in " ".join(alone.output.split())
     mended = lab.play(

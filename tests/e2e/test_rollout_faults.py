@@ -273,7 +273,7 @@ def test_the_time_is_up(door: Door) -> None:
     run = door.held(KNOCK, **AT_LEISURE)
     door.sooner()
     door.rests()
-    door.fails(run, "nobody had committed it by", "The gate is back as it was before")
+    door.fails(run, "it was not committed by", "The gate is back as it was before")
 
 
 class TestInterrupted:
@@ -406,7 +406,7 @@ class TestByHand:
         text = path.read_text()
         path.write_text(f"{text}# by hand\n")
         try:
-            door.fails(run, "+# by hand", "is not as the last transaction left it")
+            door.fails(run, "+# by hand", "differs from what the last transaction wrote")
             assert path.read_text().endswith("# by hand\n")
         finally:
             path.write_text(text)

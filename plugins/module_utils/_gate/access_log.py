@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A gate's access log, line by line: both formats of role gate, the live file and the rotated ones, compressed or not.
+"""Read a gate's access log line by line: both formats, rotated and compressed files included.
 
-However large a log is, one line of it is in memory at a time, and of that no more than nginx writes.
+Only one line is in memory at a time, however large the log is, and at most the longest line that nginx writes.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ from .._contracts.log_format import parse_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# Longer than any line of ours: nginx takes 8 KiB of request line and 8 KiB of each header, and JSON writes a byte as six at most.
+# Longer than any line of a gate: nginx accepts 8 KiB of request line and 8 KiB of each header, and JSON needs at most six
+# characters for a byte.
 _LONGEST = 1 << 18
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
 @dataclass(frozen=True)
 class Request:
-    """What one line says.
+    """One line of the log.
 
-    :param peer: the TCP peer; behind an edge, which that always is, the visitor's address as the edge told it.
-    :param status: what the visitor got.
-    :param uri: what was asked for, as it came.
+    :param peer: the TCP peer; behind an edge, which is always the peer, the client's address that the edge sent.
+    :param status: the status that the client got.
+    :param uri: the requested address, as the client sent it.
     """
 
     at: datetime
@@ -55,7 +56,7 @@ class Request:
 
 @dataclass
 class Reading:
-    """How a log was read so far. ``unread`` are files whose compression nobody here knows."""
+    """The progress of reading a log. ``unread`` are files with an unsupported compression."""
 
     files: int = 0
     lines: int = 0
@@ -66,10 +67,10 @@ class Reading:
 def requests(path: str, reading: Reading) -> Iterator[Request]:
     """Yield every request in the log at ``path`` and in its rotated files, in no particular order of time.
 
-    Lines that are none of ours, cut off for example, are counted and left out.
+    Lines that no gate wrote, or that are cut off, are counted as damaged and left out.
 
-    :param path: the live file; rotated ones begin with its name and a dot or a hyphen, as logrotate calls them.
-    :param reading: is kept up to date meanwhile.
+    :param path: the live file; the names of rotated ones begin with its name and a dot or a hyphen, as those of logrotate.
+    :param reading: is updated meanwhile.
     :raises MtlsError: if a file cannot be read.
     """
     if not os.path.isabs(path):
@@ -77,18 +78,18 @@ def requests(path: str, reading: Reading) -> Iterator[Request]:
     seen: set[tuple[int, int]] = set()
     for found in _files(path, reading):
         try:
-            yield from _of_file(found, seen, reading)
+            yield from _requests_of_file(found, seen, reading)
         except FileNotFoundError:
-            continue  # it was rotated meanwhile, and is there under another name
+            continue  # it was rotated meanwhile, and exists under another name
         except (OSError, EOFError, lzma.LZMAError) as error:
             raise MtlsError(
                 f"{found} cannot be read: {error}",
-                "Run as a user who may read the logs, and take a damaged file away",
+                "Run as a user who may read the logs, and remove a damaged file",
             ) from None
 
 
 def _files(path: str, reading: Reading) -> list[str]:
-    """The oldest first, so that a file that is rotated meanwhile is met again and not missed."""
+    """Return the files, the oldest first, so that a file that is rotated meanwhile is met again and not missed."""
     directory, base = os.path.split(path)
     try:
         names = os.listdir(directory or ".")
@@ -100,7 +101,7 @@ def _files(path: str, reading: Reading) -> list[str]:
     return [os.path.join(directory, name) for name in found if name not in reading.unread]
 
 
-def _of_file(path: str, seen: set[tuple[int, int]], reading: Reading) -> Iterator[Request]:
+def _requests_of_file(path: str, seen: set[tuple[int, int]], reading: Reading) -> Iterator[Request]:
     if not stat.S_ISREG(os.stat(path).st_mode):
         return
     with opened(path, "rb") as plain:
@@ -111,13 +112,13 @@ def _of_file(path: str, seen: set[tuple[int, int]], reading: Reading) -> Iterato
         reading.files += 1
         opener = _OPENERS.get(os.path.splitext(path)[1])
         if opener is None:
-            yield from _of_lines(plain, reading)
+            yield from _requests_of_lines(plain, reading)
             return
     with opener(path, "rb") as unpacked:
-        yield from _of_lines(unpacked, reading)
+        yield from _requests_of_lines(unpacked, reading)
 
 
-def _of_lines(file: IO[bytes], reading: Reading) -> Iterator[Request]:
+def _requests_of_lines(file: IO[bytes], reading: Reading) -> Iterator[Request]:
     whole = True
     while True:
         line = file.readline(_LONGEST)
@@ -135,14 +136,14 @@ def _of_lines(file: IO[bytes], reading: Reading) -> Iterator[Request]:
 
 
 def parse(line: str) -> Request | None:
-    """Return what a line of either format says, None if it is no line of a gate."""
+    """Parse a line of either format. Return None if no gate wrote it."""
     try:
-        return _request(parse_line(line))
+        return _request_from(parse_line(line))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def _request(fields: dict[str, str]) -> Request:
+def _request_from(fields: dict[str, str]) -> Request:
     at = datetime.fromisoformat(fields["time"])
     if at.tzinfo is None:
         raise ValueError(fields["time"])

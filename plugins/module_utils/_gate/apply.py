@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The gate: a candidate becomes what nginx serves, or nothing changes."""
+"""Apply a candidate: nginx serves it afterwards, or nothing changes."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ _PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)
 
 @dataclass(frozen=True)
 class Request:
-    """What shall be live.
+    """The gate that is to be live.
 
     :param candidate: relative path -> text; empty to remove the gate.
-    :param endpoints: where the running nginx tells the generation, those of manifest.json.
+    :param endpoints: where the running nginx reports the generation, as in manifest.json.
     :param prove_timeout: seconds.
-    :param keep: how many generations to keep on disk.
-    :param lenient: whether a panel that is open through another server is a warning only.
-    :param restores: the kept generation that the candidate is, None if it is a new one.
+    :param keep: the number of generations to keep on disk.
+    :param lenient: whether a bypass through another server is a warning only.
+    :param restores: the kept generation that the candidate restores, None if it is a new one.
     """
 
     candidate: Mapping[str, str]
@@ -60,9 +60,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it. ``before`` and ``after`` are the files that differ, by path relative to the configuration.
+    """The outcome. ``before`` and ``after`` are the files that differ, by path relative to the configuration.
 
-    ``survey`` says what guards the sites, and what does not. ``armed`` is the transaction that takes it back unless it is
+    ``survey`` is the audit of the configuration. ``armed`` is the transaction that is reverted by itself unless it is
     committed.
     """
 
@@ -77,7 +77,7 @@ class Outcome:
 
 
 def generation_conf(generation: int) -> str:
-    """Return the file through which the running nginx knows its generation, in ``$quietdoor_gate_generation``."""
+    """Return the file that defines ``$quietdoor_gate_generation``, with which the running nginx reports its generation."""
     return f'map "" $quietdoor_gate_generation {{ default "{generation}"; }}\n'
 
 
@@ -91,26 +91,26 @@ def apply_gate(
 ) -> Outcome:
     """Make the candidate live.
 
-    :param arming: arms a revert before anything moves, and leaves the end to a commit; None to commit what is proven.
-    :raises MtlsError: if it cannot be; it says whether anything changed and what was taken back.
+    :param arming: arms a revert before anything changes, and leaves the decision to a commit; None to commit once proven.
+    :raises MtlsError: if that fails; the message contains whether anything changed and what was reverted.
     """
-    _check(request)
-    if not request.candidate and not _anything_there(nginx.conf_path):
+    _check_request(request)
+    if not request.candidate and not _gate_exists(nginx.conf_path):
         if not check_mode and os.path.isdir(os.path.join(nginx.conf_path, HOME)):
             with locked(nginx.conf_path, check_mode=False):
                 GenerationStore(nginx.conf_path, "gate").tidy()
         return Outcome(Result("unchanged", "", tested=False), Audit((), (), ()), None, None, {}, {}, [])
     nginx.check()
     with locked(nginx.conf_path, check_mode=True) if check_mode else locked_with_room(nginx.conf_path):
-        notes = _settled(nginx, request, clock(), check_mode=check_mode)
+        notes = _settle_earlier(nginx, request, clock(), check_mode=check_mode)
         if arming is not None and not arming.force:
             refuse_drift(find_drift(nginx.conf_path, GenerationStore(nginx.conf_path, "gate")))
         outcome = _Gate(nginx, request, arming, clock).apply(check_mode=check_mode)
     return replace(outcome, result=replace(outcome.result, warnings=(*notes, *outcome.result.warnings)))
 
 
-def _settled(nginx: LiveNginx, request: Request, now: Moment, *, check_mode: bool) -> tuple[str, ...]:
-    """Bring an earlier transaction to its end, or refuse because it holds this host. Return what check mode left undone."""
+def _settle_earlier(nginx: LiveNginx, request: Request, now: Moment, *, check_mode: bool) -> tuple[str, ...]:
+    """End an earlier transaction, or refuse because it holds this host. Return warnings about what check mode left undone."""
     if not check_mode:
         refuse_if_held(settle(nginx, now, Rules(request.prove_timeout, request.keep)))
         return ()
@@ -119,7 +119,7 @@ def _settled(nginx: LiveNginx, request: Request, now: Moment, *, check_mode: boo
         return ()
     if earlier.undecided and not earlier.due(now):
         refuse_if_held(earlier)
-    return (f"The real run first brings {earlier} to its end, so it may find other files than this one",)
+    return (f"The real run first ends {earlier}, so it may find other files than this one",)
 
 
 class _Gate:
@@ -137,28 +137,31 @@ class _Gate:
         self.committed = self.shelf.committed()
         self.found_entry = read_text(self.entry)
         self.files = {path: text for path, text in self.shelf.files(self.live).items() if path != GENERATION}
-        self.target = self._target()
-        self.panels = protected_sites(request.candidate["manifest.json"]) if request.candidate else ()
-        self.survey = Audit((), tuple(panel.site for panel in self.panels if panel.manage == "snippets"), ())
+        self.target = self._target_generation()
+        self.protected = protected_sites(request.candidate["manifest.json"]) if request.candidate else ()
+        self.survey = Audit((), tuple(site.site for site in self.protected if site.manage == "snippets"), ())
 
     def apply(self, *, check_mode: bool) -> Outcome:
         before, after = self._differences()
         if self.target is not None and not os.path.isdir(os.path.join(self.nginx.conf_path, HOME, "trust")):
             result = self._without_trust(check_mode=check_mode)
         else:
-            move = self._move(before, after)
-            self._look_at_what_is_live(move)
-            result = switch.make_live(self.nginx, move, check_mode=check_mode)
+            change = self._build_switch(before, after)
+            self._audit_live(change)
+            result = switch.make_live(self.nginx, change, check_mode=check_mode)
             if not check_mode and self.armed is None:
                 write_included(self.nginx.conf_path, self.survey.included)
                 prune_records(self.nginx.conf_path, self.shelf.stored())
         sites = sorted({endpoint.site for endpoint in self.request.endpoints})
         return Outcome(result, self.survey, self.target, self.committed, before, after, sites, self.armed)
 
-    def _look_at_what_is_live(self, move: Switch) -> None:
-        """Before anything moves: what includes snippets that could go; and where nothing moves, whether all still counts."""
+    def _audit_live(self, change: Switch) -> None:
+        """Audit the live configuration before anything changes.
+
+        It finds includes of snippets that are to be removed, and, where nothing changes, bypasses that are new.
+        """
         may_go = any(path.startswith("snippets/") and path.endswith("-server.conf") for path in self.files)
-        if not move.in_place and not may_go:
+        if not change.in_place and not may_go:
             return
         try:
             configuration = self.nginx.dump(
@@ -166,24 +169,25 @@ class _Gate:
                 tuple(os.path.join(self.nginx.conf_path, maps) for maps in switch.TRUST_MAPS),
             )
         except MtlsError:
-            # Where something moves, the test in the scratch copy says what is wrong, with the change in it.
-            if move.in_place and any(panel.manage == "snippets" for panel in self.panels):
+            # If something changes, the test in the scratch copy reports the error, with the change in it.
+            if change.in_place and any(site.manage == "snippets" for site in self.protected):
                 raise
             return
         home = os.path.join(self.shelf.link, "")
         refuse_orphans(configuration, self.request.candidate, home)
-        if move.in_place:
-            self._survey(configuration, home, str)
+        if change.in_place:
+            self._audit(configuration, home, str)
 
-    def _survey(self, configuration: Configuration, home: str, spoken: Callable[[str], str]) -> None:
-        found = audit_configuration(configuration, self.panels, home, lenient=self.request.lenient)
+    def _audit(self, configuration: Configuration, home: str, translate: Callable[[str], str]) -> None:
+        found = audit_configuration(configuration, self.protected, home, lenient=self.request.lenient)
         findings = tuple(
-            replace(one, file=spoken(one.file), what=spoken(one.what), hint=spoken(one.hint)) for one in found.findings
+            replace(one, file=translate(one.file), what=translate(one.what), hint=translate(one.hint))
+            for one in found.findings
         )
         self.survey = replace(found, findings=findings)
         refuse(self.survey, included_sites(self.nginx.conf_path))
 
-    def _target(self) -> int | None:
+    def _target_generation(self) -> int | None:
         if not self.request.candidate:
             return None
         return self.live if self._same_files() else self.shelf.next_generation()
@@ -191,7 +195,7 @@ class _Gate:
     def _same_files(self) -> bool:
         return self.live is not None and self.files == dict(self.request.candidate)
 
-    def _move(self, before: Mapping[str, str], after: Mapping[str, str]) -> Switch:
+    def _build_switch(self, before: Mapping[str, str], after: Mapping[str, str]) -> Switch:
         target = self.target
         files = None if target in (None, self.live) else self._with_generation(target)
         return Switch(
@@ -203,7 +207,7 @@ class _Gate:
             arrange=self._arrange,
             endpoints_of=self._endpoints_of,
             overlay=self._overlay(),
-            judge=self._judge,
+            judge=self._check_candidate,
             even_if_stopped=False,
             timeout=self.request.prove_timeout,
             keep=self.request.keep,
@@ -244,35 +248,38 @@ class _Gate:
         if generation is not None and generation == self.target and generation != self.live:
             files, wall = self._with_generation(generation), self.clock().wall
             write_record(self.nginx.conf_path, generation, files, wall, self.request.restores)
-        was_there = generation != self.target and self.armed is not None and self.found_entry is not None
-        activate(self.shelf, self.entry, generation, (self.found_entry or "") if was_there else ENTRY_TEXT)
+        keep_entry = generation != self.target and self.armed is not None and self.found_entry is not None
+        activate(self.shelf, self.entry, generation, (self.found_entry or "") if keep_entry else ENTRY_TEXT)
 
     def _endpoints_of(self, generation: int | None) -> Sequence[Endpoint]:
         if generation is None:
             return sorted(
-                {*self._silent_after(self.live), *self._silent_after(self.committed), *self.request.endpoints}
+                {*self._removed_with(self.live), *self._removed_with(self.committed), *self.request.endpoints}
             )
-        told = self.request.endpoints if generation == self.target else self._told_by(generation)
-        # Where no server includes the snippets yet, nobody is there to tell anything.
-        return [endpoint for endpoint in told if endpoint.site not in self.survey.unguarded]
+        found = self.request.endpoints if generation == self.target else self._manifest_endpoints(generation)
+        # Skip sites whose snippets are not included yet: they have no status endpoint.
+        return [endpoint for endpoint in found if endpoint.site not in self.survey.unguarded]
 
-    def _told_by(self, generation: int | None) -> Sequence[Endpoint]:
+    def _manifest_endpoints(self, generation: int | None) -> Sequence[Endpoint]:
         text = self.shelf.files(generation).get("manifest.json", "")
         try:
             return manifest_endpoints(text)
         except MtlsError:
             return ()
 
-    def _silent_after(self, generation: int | None) -> Sequence[Endpoint]:
-        """Where nothing tells a generation once the gate is gone. The servers of snippets stay, and say what they like."""
-        told = self._told_by(generation)
-        if not told:
+    def _removed_with(self, generation: int | None) -> Sequence[Endpoint]:
+        """Return the endpoints that no longer report a generation once the gate is removed.
+
+        The servers that include snippets stay, and may report anything.
+        """
+        found = self._manifest_endpoints(generation)
+        if not found:
             return ()
         sites = read_manifest(self.shelf.files(generation)["manifest.json"]).checked().sites
         snippets = {site.name for site in sites if site.manage == "snippets"}
-        return [endpoint for endpoint in told if endpoint.site not in snippets]
+        return [endpoint for endpoint in found if endpoint.site not in snippets]
 
-    def _judge(self, configuration: Configuration, root: str) -> None:
+    def _check_candidate(self, configuration: Configuration, root: str) -> None:
         if self.target is None:
             return
         home = os.path.join(os.path.realpath(self.nginx.conf_path), HOME, "")
@@ -280,16 +287,16 @@ class _Gate:
         if live:
             raise MtlsError(
                 f"{live[0]} is read from the live tree even in a scratch copy, so the candidate cannot be tested",
-                "Include it by a path relative to the directory of nginx.conf",
+                "Include it with a path relative to the directory of nginx.conf",
             )
         _check_variables(configuration, os.path.join(root, HOME, ""))
         _check_entry(configuration, os.path.join(root, ENTRY), self.nginx.conf_file)
         if os.path.join(root, HOME, "gate", GENERATION) not in configuration.files:
             raise MtlsError(
-                "The candidate does not tell its generation",
+                "The candidate does not report its generation",
                 f"Write include {HOME}/gate/{GENERATION}; into its http.conf",
             )
-        self._survey(
+        self._audit(
             configuration,
             os.path.join(root, HOME, "gate", ""),
             lambda text: with_live_paths(text, root, self.nginx.conf_path),
@@ -297,7 +304,7 @@ class _Gate:
 
     def _without_trust(self, *, check_mode: bool) -> Result:
         missing = (
-            f"No trust is installed in {self.nginx.conf_path}/{HOME}/trust, and a gate without one opens to nobody"
+            f"No trust is installed in {self.nginx.conf_path}/{HOME}/trust, and a gate without trust admits no client"
         )
         if not check_mode:
             raise MtlsError(missing, "Run role trust, or module trust_install, first")
@@ -311,10 +318,10 @@ class _Gate:
         after = {f"{HOME}/gate/{path}": text for path, text in self.request.candidate.items()}
         after.update({ENTRY: ENTRY_TEXT} if after else {})
         differing = {path for path in {*before, *after} if before.get(path) != after.get(path)}
-        return _only(before, differing), _only(after, differing)
+        return _select(before, differing), _select(after, differing)
 
 
-def _check(request: Request) -> None:
+def _check_request(request: Request) -> None:
     for path, text in request.candidate.items():
         _check_file(path, text)
     parents = {path[: match.start()] for path in request.candidate for match in re.finditer("/", path)}
@@ -326,7 +333,7 @@ def _check(request: Request) -> None:
         if path not in request.candidate:
             raise MtlsError(f"candidate: {path} is missing", "Render it with role gate")
     if not request.endpoints:
-        raise MtlsError("endpoints is empty, so nothing could prove the change", "Name at least one endpoint")
+        raise MtlsError("endpoints is empty, so the change cannot be proven", "Name at least one endpoint")
     if set(manifest_endpoints(request.candidate["manifest.json"])) != set(request.endpoints):
         raise MtlsError(
             "endpoints differ from those in the candidate's manifest.json", "Render both from the same sites"
@@ -337,7 +344,7 @@ def _check_file(path: str, text: object) -> None:
     if not isinstance(path, str) or not _PATH.fullmatch(path):
         raise MtlsError(
             f"candidate: {path!r} is not a relative path of plain names",
-            "Use the characters A-Z a-z 0-9 . _ - and /, with no . at the beginning of a name",
+            "Use the characters A-Z a-z 0-9 . _ - and /, without . at the beginning of a name",
         )
     if path == GENERATION:
         raise MtlsError(f"candidate: {GENERATION} is written by the transaction itself", "Leave it out")
@@ -356,7 +363,7 @@ def _check_entry(configuration: Configuration, entry: str, main_file: str) -> No
     )
 
 
-# Where in its arguments a directive names the variable that it defines.
+# The position of the variable that a directive defines among its arguments.
 _DEFINED_AT = {
     "map": 1,
     "split_clients": 1,
@@ -370,7 +377,7 @@ _DEFINED_AT = {
 
 
 def _check_variables(configuration: Configuration, home: str) -> None:
-    """Refuse a configuration that defines variables of ours elsewhere: of two maps, nginx takes the one that it reads last."""
+    """Refuse a configuration that redefines variables of the gate: of two maps, nginx uses the one that it reads last."""
     for _context, directive in configuration.walk():
         position = _DEFINED_AT.get(directive.name)
         if position is None or directive.file.startswith(home) or not directive.args[position:]:
@@ -378,11 +385,11 @@ def _check_variables(configuration: Configuration, home: str) -> None:
         if directive.args[position].startswith("$quietdoor_"):
             raise MtlsError(
                 f"{directive.file} line {directive.line} defines {directive.args[position]}, which belongs to the gate",
-                "Take that line out, or name the variable differently",
+                "Remove that line, or rename the variable",
             )
 
 
-def _anything_there(conf_path: str) -> bool:
+def _gate_exists(conf_path: str) -> bool:
     files = any(os.path.lexists(os.path.join(conf_path, path)) for path in (ENTRY, f"{HOME}/gate"))
     return files or laid_out(conf_path) or GenerationStore(conf_path, "gate").committed() is not None
 
@@ -391,11 +398,11 @@ def _reason(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     if not before:
         return "the gate is new here"
     if not after:
-        return "the gate is not wanted any more"
+        return "the gate is removed"
     paths = sorted({*before, *after})
     listed = ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
     return f"{listed} differ{'s' if len(paths) == 1 else ''}"
 
 
-def _only(files: Mapping[str, str], paths: set[str]) -> dict[str, str]:
+def _select(files: Mapping[str, str], paths: set[str]) -> dict[str, str]:
     return {path: text for path, text in files.items() if path in paths}

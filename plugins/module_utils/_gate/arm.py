@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Arming a transaction: from here on the gate goes back by itself unless somebody commits it."""
+"""Arm a transaction: its gate is reverted at the deadline unless it is committed before."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _PROGRAM = main.__module__.split(".")[-2:]  # its package and its name
 
 @dataclass(frozen=True)
 class Change:
-    """What a transaction brings, and how each of its ends is known.
+    """The change of a transaction, and the endpoints that prove each of its ends.
 
-    :param before: where ``base`` is told; for None, where nothing may be told.
+    :param before: the endpoints that report ``base``; for None, those that must report nothing.
     :param after: likewise for ``target``.
     :param included: the sites whose snippets a server includes.
     """
@@ -49,12 +49,12 @@ class Change:
 
 @dataclass(frozen=True)
 class Arming:
-    """How to arm.
+    """The parameters of an armed revert.
 
-    :param term: seconds until the gate goes back.
+    :param term: seconds until the gate is reverted.
     :param kind: ``systemd`` or ``process``.
-    :param settings: the options of the module by which the revert knows this nginx.
-    :param force: whether work by hand is overwritten.
+    :param settings: the module options that the revert needs for this nginx.
+    :param force: whether manual changes are overwritten.
     """
 
     operator: str
@@ -65,9 +65,9 @@ class Arming:
     force: bool = False
 
     def arm(self, nginx: LiveNginx, change: Change) -> Transaction:
-        """Arm, and return the transaction. Nothing of the gate is touched.
+        """Arm, and return the transaction. The gate does not change.
 
-        :raises MtlsError: if it cannot be armed; nothing is left of it then.
+        :raises MtlsError: if it cannot be armed; every file of it is removed then.
         """
         deadline = Deadline(self.clock(), self.term)
         name = secrets.token_hex(8)
@@ -91,24 +91,25 @@ class Arming:
         except (MtlsError, OSError):
             with contextlib.suppress(MtlsError, OSError):
                 revert_timer.stop(nginx.conf_path, None, own=False)
-            # A process that was started sees that its settings are gone.
+            # A process that was started ends when its settings are gone.
             clear_away(nginx.conf_path)
             raise
         return transaction
 
     def release(self, nginx: LiveNginx, transaction: Transaction, why: str, prove_timeout: float, keep: int) -> None:
-        """Note that everything was put back by the run that armed."""
+        """Record that the run that armed has reverted everything."""
         release(nginx, transaction, why, Rules(prove_timeout, keep))
 
 
 def term_from(text: str, option: str) -> float:
-    """Return after how many seconds the gate goes back.
+    """Return the number of seconds until the gate is reverted.
 
-    :raises MtlsError: if that is no duration, too short to prove anything, or too long to be locked out.
+    :raises MtlsError: if it is not a valid duration, too short to prove a change, or too long to be locked out.
     """
     term = parse_duration(text, option).total_seconds()
     if not SHORTEST <= term <= LONGEST:
         raise MtlsError(
-            f"{option}: {text} is not between {SHORTEST}s and 1h", "Choose a time in which the probes can end, as 5m"
+            f"{option}: {text} is not between {SHORTEST}s and 1h",
+            "Choose a time in which the probes can finish, as in 5m",
         )
     return term

@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The transaction that holds a host: between two calls, one file says how far it is, and that file alone decides.
+"""Store the state of the armed transaction; its phase in one file is the only authority.
 
-A transaction is ``armed`` from before the swap until somebody, under the lock, writes ``committing`` or ``reverting`` there in
-one step. Whoever comes second reads who was first. What follows from the decision can be done again at any time, until
-``committed`` or ``reverted`` says that it is done.
+A transaction is ``armed`` from before the switch until a process, under the lock, writes ``committing`` or ``reverting`` to the
+file in one step. A second process reads the decision of the first. The work that follows can be repeated at any time, until the
+phase is ``committed`` or ``reverted``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STATE = f"{HOME}/gate.transaction"
 SETTINGS = (f"{ARMED}/settings.json", f"{SPARE}/settings.json")
 PROGRAM = (f"{ARMED}/revert.pyz", f"{SPARE}/revert.pyz")
 _SNAPSHOT = (f"{ARMED}/snapshot.json", f"{SPARE}/snapshot.json")
-# Room that every end of a transaction releases before it writes anything, so that it succeeds on a full disk.
+# Space that every end of a transaction releases before it writes anything, so that it succeeds on a full disk.
 _BALLAST = f"{SPARE}/ballast"
 _BALLAST_SIZE = 65536
 _BLOCK = 4096
@@ -47,12 +47,12 @@ _PHASES = (ARMED_PHASE, COMMITTING, COMMITTED, REVERTING, REVERTED)
 
 @dataclass(frozen=True)
 class Trigger:
-    """What makes the revert come by itself.
+    """The mechanism that starts the armed revert.
 
     :param kind: ``systemd`` or ``process``.
     :param unit: the name of the units without their ending, for systemd.
     :param pid: the process id, for a process.
-    :param started: when that process started, in clock ticks since the boot: another one of the same id started at another time.
+    :param started: the start of that process in clock ticks since the boot; it distinguishes processes with the same id.
     """
 
     kind: str
@@ -65,13 +65,13 @@ class Trigger:
 class Transaction:
     """One transaction.
 
-    :param operator: who began it.
-    :param base: the generation to go back to, None for no gate.
-    :param target: the generation that it brings, None for no gate.
-    :param before: where ``base`` is told; for None, where nothing may be told.
+    :param operator: the person or program that began it.
+    :param base: the generation to revert to, None for no gate.
+    :param target: the new generation, None for no gate.
+    :param before: the endpoints that report ``base``; for None, those that must report nothing.
     :param after: likewise for ``target``.
     :param included: the sites whose snippets a server includes, once it is committed.
-    :param why: why it was taken back.
+    :param why: the reason of the revert.
     """
 
     id: str
@@ -93,21 +93,22 @@ class Transaction:
 
     @property
     def over(self) -> bool:
-        """Whether nothing is left to be done."""
+        """Whether it has ended, with no work left."""
         return self.phase in (COMMITTED, REVERTED)
 
     def due(self, now: Moment) -> bool:
-        """Return whether its time is up."""
+        """Return whether its deadline has passed."""
         return self.deadline.remaining(now) <= 0
 
     def __str__(self) -> str:
-        operator, since = self.operator, in_words(self.deadline.since.wall)
-        return f"transaction {self.id}, begun by {operator} at {since} ({_named(self.target)} instead of {_named(self.base)})"
+        since = in_words(self.deadline.since.wall)
+        change = f"{_describe_generation(self.target)} instead of {_describe_generation(self.base)}"
+        return f"transaction {self.id}, begun by {self.operator} at {since} ({change})"
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The gate as it lay there before the swap. No trust is in it: what was revoked meanwhile stays revoked."""
+    """The gate before the switch. It contains no trust: a certificate that was revoked meanwhile stays revoked."""
 
     files: dict[str, str]
     entry: str | None
@@ -116,7 +117,7 @@ class Snapshot:
 def read_transaction(conf_path: str) -> Transaction | None:
     """Return the transaction that holds this host, or the last one that did; None if there was none.
 
-    :raises MtlsError: if the file that says so is damaged.
+    :raises MtlsError: if its file is damaged.
     """
     path = os.path.join(conf_path, STATE)
     text = read_text(path)
@@ -126,27 +127,27 @@ def read_transaction(conf_path: str) -> Transaction | None:
         return _transaction_from(json.loads(text))
     except (ValueError, KeyError, TypeError, AttributeError, MtlsError):
         raise MtlsError(
-            f"{path} is not what this collection put there",
-            "Look at what nginx serves; move the file away, and run role gate again",
+            f"{path} is damaged: this collection did not write it so",
+            "Check what nginx serves, move the file away, and run role gate again",
         ) from None
 
 
 def write_transaction(conf_path: str, transaction: Transaction) -> None:
-    """Write how far a transaction is, in one step."""
+    """Write the state of a transaction in one step."""
     data = {"format": _FORMAT, **asdict(transaction), "deadline": transaction.deadline.as_dict()}
     path = os.path.join(conf_path, STATE)
     write_atomic(path, (json.dumps(data, indent=1, sort_keys=True) + "\n").encode(), PUBLIC_FILE)
 
 
 def moved(conf_path: str, transaction: Transaction, phase: str, why: str = "") -> Transaction:
-    """Write that a transaction has come to ``phase``, and return it so."""
-    there = replace(transaction, phase=phase, why=why or transaction.why)
-    write_transaction(conf_path, there)
-    return there
+    """Write that a transaction has reached ``phase``, and return it so."""
+    changed = replace(transaction, phase=phase, why=why or transaction.why)
+    write_transaction(conf_path, changed)
+    return changed
 
 
 def lay_out(conf_path: str, program: bytes, settings: Mapping[str, Any], snapshot: Snapshot) -> None:
-    """Write what the revert needs: its program, its settings, the snapshot, and some room on the disk."""
+    """Write the files of the revert: its program, its settings, the snapshot, and reserved disk space."""
     for directory in (ARMED, SPARE):
         make_directory(os.path.join(conf_path, directory), PUBLIC_DIR)
     files = {
@@ -162,10 +163,10 @@ def lay_out(conf_path: str, program: bytes, settings: Mapping[str, Any], snapsho
 
 
 def read_snapshot(conf_path: str, base: int | None) -> Snapshot:
-    """Return the snapshot, or where it is gone, what is known of the generation that it was made of.
+    """Return the snapshot; where it is lost, the recorded files of its generation.
 
-    :param base: the generation to go back to, None for no gate.
-    :raises MtlsError: if nothing is known of it.
+    :param base: the generation to revert to, None for no gate.
+    :raises MtlsError: if all of these are lost.
     """
     for relative in _SNAPSHOT:
         try:
@@ -176,12 +177,12 @@ def read_snapshot(conf_path: str, base: int | None) -> Snapshot:
     if base is None:
         return Snapshot({}, None)
     record = read_record(conf_path, base)
-    # The record holds the texts as they were proven; the files may have been changed since, but are better than nothing.
+    # The record contains the proven texts; the files may have been changed since, but are the last resort.
     files = record.files if record else GenerationStore(conf_path, "gate").files(base)
     if files:
         return Snapshot(files, ENTRY_TEXT)
     raise MtlsError(
-        f"The snapshot of gate generation {base} in {conf_path}/{ARMED} is gone, and so are the generation and its record",
+        f"The snapshot of gate generation {base} in {conf_path}/{ARMED} is lost, and so are the generation and its record",
         f"Move {conf_path}/{STATE} away, and run step rollback with a kept generation, or role gate",
     )
 
@@ -197,7 +198,7 @@ def read_settings(paths: Sequence[str]) -> dict[str, Any] | None:
 
 
 def _read(path: str) -> str | None:
-    """Return a file's text; None if it cannot be read, because another file or record holds the same."""
+    """Return a file's text; None if it cannot be read, because another file or record contains the same."""
     try:
         return read_text(path)
     except OSError:
@@ -206,9 +207,9 @@ def _read(path: str) -> str | None:
 
 @contextlib.contextmanager
 def locked_with_room(conf_path: str) -> Iterator[None]:
-    """Hold the lock, with the room that is reserved for the end of a transaction; the lock itself may need it on a full disk.
+    """Hold the lock, and release the space reserved for the end of a transaction; the lock may need it on a full disk.
 
-    A transaction that still is armed afterwards gets its room back as far as the disk has it.
+    For a transaction that is still armed afterwards the space is reserved again, as far as the disk has it.
     """
     make_room(conf_path)
     with locked(conf_path, check_mode=False):
@@ -219,7 +220,7 @@ def locked_with_room(conf_path: str) -> Iterator[None]:
 
 
 def make_room(conf_path: str) -> None:
-    """Release the room that is reserved for the end of a transaction on a full disk."""
+    """Release the space that is reserved for the end of a transaction on a full disk."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(os.path.join(conf_path, _BALLAST))
 
@@ -236,18 +237,18 @@ def _reserve_room(conf_path: str) -> None:
 
 
 def _room_for(snapshot: Snapshot) -> int:
-    """Return how many bytes to reserve: enough to write the whole snapshot, and every file that says how far it is."""
+    """Return the number of bytes to reserve: enough to write the whole snapshot and every state file."""
     sizes = [len(text.encode("utf-8", "surrogateescape")) for text in (*snapshot.files.values(), snapshot.entry or "")]
     return _BALLAST_SIZE + sum(size + 2 * _BLOCK for size in sizes)
 
 
 def laid_out(conf_path: str) -> bool:
-    """Return whether anything of lay_out() is there."""
+    """Return whether any file of lay_out() exists."""
     return any(os.path.isdir(os.path.join(conf_path, directory)) for directory in (ARMED, SPARE))
 
 
 def clear_away(conf_path: str) -> None:
-    """Remove what lay_out() wrote, the settings first: a program that waits sees that they are gone and ends."""
+    """Remove the files of lay_out(), the settings first: a waiting program ends when they are gone."""
     for settings in SETTINGS:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(conf_path, settings))
@@ -281,5 +282,5 @@ def _number(value: Any) -> int | None:
     return None if value is None else int(value)
 
 
-def _named(generation: int | None) -> str:
+def _describe_generation(generation: int | None) -> str:
     return "no gate" if generation is None else f"gate generation {generation}"

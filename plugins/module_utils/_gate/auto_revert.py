@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How an armed transaction ends: it is committed, or the snapshot comes back. And the program that does the latter by itself.
+"""End an armed transaction by commit or revert, and run the revert program at the deadline.
 
-A revert touches the gate alone, never trust. Everything here can be done again after a kill at any moment.
+A revert changes the gate only, never trust. Everything here can be repeated after a kill at any time.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0
 
 @dataclass(frozen=True)
 class Rules:
-    """How to end a transaction.
+    """The parameters of the end of a transaction.
 
-    :param prove_timeout: seconds until the running nginx has to tell the generation.
-    :param keep: how many generations to keep on disk.
-    :param own: whether this is the very program that the trigger started.
+    :param prove_timeout: seconds until the running nginx has to report the generation.
+    :param keep: the number of generations to keep on disk.
+    :param own: whether this is the program that the trigger started.
     """
 
     prove_timeout: float
@@ -67,16 +67,16 @@ class Rules:
 
 
 def settle(nginx: LiveNginx, now: Moment, rules: Rules) -> Transaction | None:
-    """Bring to an end what was decided or is due, and clear away what a killed run left. Call it under the lock.
+    """End a transaction that is decided or due, and remove the leftovers of a killed run. Call it under the lock.
 
     :return: the transaction that holds this host now, None if none does.
-    :raises MtlsError: if a revert cannot be brought to its end.
+    :raises MtlsError: if a revert cannot be completed.
     """
     transaction = read_transaction(nginx.conf_path)
     if transaction is not None and transaction.phase == COMMITTING:
         finish_commit(nginx, transaction, rules)
     elif transaction is not None and (transaction.phase == REVERTING or _overdue(transaction, now)):
-        why = f"nobody had committed it by {in_words(transaction.deadline.wall)}"
+        why = f"it was not committed by {in_words(transaction.deadline.wall)}"
         take_back(nginx, transaction, now, why, rules)
     elif transaction is not None and transaction.undecided:
         return transaction
@@ -86,25 +86,25 @@ def settle(nginx: LiveNginx, now: Moment, rules: Rules) -> Transaction | None:
 
 
 def refuse_if_held(transaction: Transaction | None) -> None:
-    """Make sure that no other transaction holds this host.
+    """Check that no other transaction holds this host.
 
-    :raises MtlsError: if one does; it says whose, since when, and until when.
+    :raises MtlsError: if one does; the message contains its operator, its beginning and its deadline.
     """
     if transaction is not None:
         raise MtlsError(
-            f"This host is held by {transaction}; unless it is committed, the gate goes back by itself at "
+            f"This host is held by {transaction}; unless it is committed, the gate is reverted by itself at "
             f"{in_words(transaction.deadline.wall)}. Nothing was changed",
-            "Wait for it, or take it back now with step revert",
+            "Wait for it, or revert it now with step revert",
         )
 
 
 def commit(nginx: LiveNginx, transaction: Transaction, rules: Rules) -> None:
-    """Decide that a transaction stays, and bring that to its end. Call it under the lock, while it is undecided."""
+    """Commit a transaction and complete the commit. Call it under the lock, while it is undecided."""
     finish_commit(nginx, moved(nginx.conf_path, transaction, COMMITTING), rules)
 
 
 def finish_commit(nginx: LiveNginx, transaction: Transaction, rules: Rules) -> None:
-    """Do what follows from the decision to commit; it may have been done in part."""
+    """Complete a commit, which may have been done in part."""
     shelf = GenerationStore(nginx.conf_path, "gate")
     shelf.commit(transaction.target)
     write_included(nginx.conf_path, transaction.included)
@@ -114,19 +114,19 @@ def finish_commit(nginx: LiveNginx, transaction: Transaction, rules: Rules) -> N
 
 
 def take_back(nginx: LiveNginx, transaction: Transaction, now: Moment, why: str, rules: Rules) -> None:
-    """Decide that a transaction does not stay, and put the snapshot back. Call it under the lock, unless it was committed.
+    """Revert a transaction and restore the snapshot. Call it under the lock, unless it was committed.
 
-    :raises MtlsError: if nginx does not take it; the next call tries again.
+    :raises MtlsError: if nginx rejects it; the next call tries again.
     """
     make_room(nginx.conf_path)
     if transaction.phase == ARMED_PHASE:
         try:
             transaction = moved(nginx.conf_path, transaction, REVERTING, why)
         except OSError:
-            # On a full disk: once it is due nobody commits it any more, so the door goes first.
+            # On a full disk: once it is due no run can commit it any more, so the gate is restored first.
             if not transaction.due(now):
                 raise
-    _put_back(nginx, transaction, rules)
+    _restore_snapshot(nginx, transaction, rules)
     shelf = GenerationStore(nginx.conf_path, "gate")
     if transaction.target not in (None, transaction.base):
         shelf.discard(transaction.target or 0)
@@ -135,26 +135,26 @@ def take_back(nginx: LiveNginx, transaction: Transaction, now: Moment, why: str,
 
 
 def release(nginx: LiveNginx, transaction: Transaction, why: str, rules: Rules) -> None:
-    """Note that the very run that had armed a transaction has put everything back. Call it under the lock."""
+    """Record that the run that armed a transaction has restored everything. Call it under the lock."""
     _disarm(nginx.conf_path, moved(nginx.conf_path, transaction, REVERTED, why), rules)
 
 
-def _put_back(nginx: LiveNginx, transaction: Transaction, rules: Rules) -> None:
+def _restore_snapshot(nginx: LiveNginx, transaction: Transaction, rules: Rules) -> None:
     snapshot = read_snapshot(nginx.conf_path, transaction.base)
     shelf, base = GenerationStore(nginx.conf_path, "gate"), transaction.base
     if base is not None and shelf.live() != base and shelf.files(base) != snapshot.files:
         shelf.restore(base, snapshot.files)
     activate(shelf, os.path.join(nginx.conf_path, ENTRY), base, snapshot.entry or ENTRY_TEXT)
     nginx.test()
-    if _runs(nginx, transaction):
+    if _is_running(nginx, transaction):
         nginx.reload()
         wait_until_live(nginx, transaction.before, shelf.kind, base, rules.prove_timeout)
     if shelf.committed() != base:
         shelf.commit(base)
 
 
-def _runs(nginx: LiveNginx, transaction: Transaction) -> bool:
-    """Return whether there is a running nginx to tell; one that does not run starts with what lies there."""
+def _is_running(nginx: LiveNginx, transaction: Transaction) -> bool:
+    """Return whether nginx is running and needs a reload; a stopped one starts with the files on disk."""
     configuration = nginx.dump(nginx.conf_file, (os.path.join(nginx.conf_path, HOME, "trust", "http.conf"),))
     if nginx.master(configuration) is not None:
         return True
@@ -172,7 +172,7 @@ def _disarm(conf_path: str, transaction: Transaction | None, rules: Rules) -> No
 
 
 def main(arguments: list[str]) -> int:
-    """Run ``act SETTINGS...`` or ``detach SETTINGS...``, which does the same in a process of its own and prints its id."""
+    """Run ``act SETTINGS...``, or ``detach SETTINGS...``, which does the same in a separate process and prints its id."""
     if len(arguments) < 2 or arguments[0] not in ("act", "detach"):
         sys.stderr.write("This program is started by module quietdoor.mtls.gate_transaction alone.\n")
         return 2
@@ -181,11 +181,11 @@ def main(arguments: list[str]) -> int:
 
 
 def act(*paths: str) -> int:
-    """Wait until the revert is due, then bring the transaction to its end; again until that is done.
+    """Wait until the revert is due, then end the transaction; repeat until that succeeds.
 
-    It ends without having done anything as soon as there is nothing to revert.
+    It ends without a change as soon as there is nothing to revert.
 
-    :param paths: the files that hold the settings, all of them the same. Once they were read, they may be gone.
+    :param paths: the files with the settings, all with the same content. Once they were read, they may be removed.
     """
     settings = read_settings(paths)
     if settings is None:
@@ -203,11 +203,11 @@ def act(*paths: str) -> int:
             time.sleep(min(left, _TICK))
             continue
         try:
-            _say(fire(settings, read_clocks()))
-        except Exception as error:  # whatever it is, people may be locked out until this is done
+            _log(fire(settings, read_clocks()))
+        except Exception as error:  # after any error, because clients may be locked out until this succeeds
             reason = problem_of(error) if isinstance(error, OSError) else error
-            _say(
-                f"The gate in {settings['conf_path']} could not be taken back, and it is tried again: {reason}",
+            _log(
+                f"The gate in {settings['conf_path']} could not be reverted, and it is tried again: {reason}",
                 failed=True,
             )
             time.sleep(pause)
@@ -217,9 +217,9 @@ def act(*paths: str) -> int:
 
 
 def fire(settings: Mapping[str, Any], now: Moment) -> str:
-    """Bring the transaction to its end, and say how it ended.
+    """End the transaction, and return a message about its end.
 
-    :raises MtlsError: if that cannot be done yet.
+    :raises MtlsError: if that is not possible yet.
     """
     nginx = nginx_from(settings)
     with locked_with_room(nginx.conf_path):
@@ -244,7 +244,7 @@ def _deadline(settings: Mapping[str, Any], found: Mapping[str, Any] | None) -> D
     except (MtlsError, OSError):
         return deadline_from(settings["deadline"])  # fire() reports it
     if transaction is not None and transaction.id == settings["id"]:
-        # Where a killed run has ended it, what that run left is cleared away at the deadline.
+        # Where a killed run has ended it, the leftovers of that run are removed at the deadline.
         return None if transaction.over and not kept else transaction.deadline
     return deadline_from(settings["deadline"]) if kept else None
 
@@ -255,8 +255,8 @@ def _report_missing_settings(paths: Sequence[str]) -> int:
     transaction = read_transaction(conf_path)
     if transaction is None or transaction.over:
         return 0
-    _say(
-        f"The settings of {transaction} are gone from {' and '.join(paths)}, so the gate in {conf_path} does not go back by "
+    _log(
+        f"The settings of {transaction} are missing in {' and '.join(paths)}, so the gate in {conf_path} is not reverted by "
         "itself. Run module gate_transaction with step revert",
         failed=True,
     )
@@ -264,7 +264,7 @@ def _report_missing_settings(paths: Sequence[str]) -> int:
 
 
 def _detach(paths: list[str]) -> int:
-    """Start act() in a process that nobody's end takes with it: not a child of this one, in a session of its own."""
+    """Start act() in a process that survives the end of its parents: not a child of this one, in its own session."""
     read_end, write_end = os.pipe()
     middle = os.fork()
     if middle == 0:
@@ -293,9 +293,9 @@ def _act_alone(paths: list[str]) -> None:
         os._exit(0)
 
 
-def _say(words: str, *, failed: bool = False) -> None:
+def _log(words: str, *, failed: bool = False) -> None:
     if "JOURNAL_STREAM" in os.environ:
-        # sd-daemon(3): journald takes a level in front of a line.
+        # sd-daemon(3): journald reads a level in front of a line.
         sys.stdout.write(f"{'<3>' if failed else '<5>'}{words}\n")
         sys.stdout.flush()
         return

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was written as a generation of the gate: the texts, when, at which stage. What lies there now is compared with it."""
+"""Record the files of each generation of the gate, and find manual changes to the live one."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Record:
     """One generation as it was written.
 
     :param files: relative path -> text, generation.conf among them.
-    :param stages: site -> stage, as manifest.json says.
+    :param stages: site -> stage, as in manifest.json.
     :param written: RFC 3339.
-    :param restores: the generation that it brought back, None if it is a new one.
+    :param restores: the generation that it restored, None if it is a new one.
     """
 
     generation: int
@@ -50,10 +50,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Drift:
-    """Files of the live gate that are not as the last transaction left them, by path relative to the configuration.
+    """Files of the live gate that differ from those that the last transaction wrote, by path relative to the configuration.
 
-    :param written: what was written, as far as that differs; a file that is missing here was added by hand.
-    :param found: what lies there; a file that is missing here was removed by hand.
+    :param written: the written texts of these files; a file that is missing here was added manually.
+    :param found: their texts on disk; a file that is missing here was removed manually.
     """
 
     written: dict[str, str]
@@ -66,16 +66,16 @@ class Drift:
 
 
 class Drifted(MtlsError):
-    """Somebody's work by hand is in the way."""
+    """Raised when the live gate was changed manually."""
 
     def __init__(self, drift: Drift) -> None:
         paths = drift.paths
         listed = ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
         super().__init__(
-            f"Somebody changed the live gate by hand: {listed} {'is' if len(paths) == 1 else 'are'} not as the last "
-            "transaction left it. Nothing was changed",
-            "Look at the difference, put what is wanted of it into the inventory, and set force (of role rollout, "
-            "rollout_overwrite_manual_changes) to overwrite it",
+            f"The live gate was changed manually: {listed} {'differs' if len(paths) == 1 else 'differ'} from what the last "
+            "transaction wrote. Nothing was changed",
+            "Check the difference, move the wanted changes into the inventory, and set force (of role rollout, "
+            "rollout_overwrite_manual_changes) to overwrite the rest",
         )
         self.drift = drift
 
@@ -89,7 +89,7 @@ def digest(files: Mapping[str, str]) -> str:
 def write_record(
     conf_path: str, generation: int, files: Mapping[str, str], wall: float, restores: int | None = None
 ) -> None:
-    """Write down what a generation is made of, and which one it brings back. Call it before the generation is live."""
+    """Record the files of a generation, and the one that it restores. Call it before the generation is live."""
     directory = os.path.join(conf_path, RECORDS)
     make_directory(os.path.dirname(directory), PUBLIC_DIR)
     make_directory(directory, PUBLIC_DIR)
@@ -99,7 +99,7 @@ def write_record(
 
 
 def read_record(conf_path: str, generation: int | None) -> Record | None:
-    """Return what was written as ``generation``, None if nothing is known of it."""
+    """Return the record of ``generation``, None if there is none."""
     text = read_text(_path(conf_path, generation)) if generation is not None else None
     if text is None:
         return None
@@ -130,7 +130,7 @@ def prune_records(conf_path: str, stored: Collection[int]) -> None:
 
 
 def find_drift(conf_path: str, shelf: GenerationStore) -> Drift:
-    """Return in which files the live gate is not what the last transaction left."""
+    """Return the files of the live gate that differ from those that the last transaction wrote."""
     live = shelf.live()
     entry = read_text(os.path.join(conf_path, ENTRY))
     if live is None:
@@ -138,7 +138,7 @@ def find_drift(conf_path: str, shelf: GenerationStore) -> Drift:
     record = read_record(conf_path, live)
     expected = {f"{HOME}/gate/{path}": text for path, text in record.files.items()} if record else {}
     found = {f"{HOME}/gate/{path}": text for path, text in shelf.files(live).items()}
-    # A first run that was killed has set the link and not yet written the entry: nobody's hand.
+    # A first run that was killed has set the link and not yet written the entry: this is not a manual change.
     if entry is not None or live == shelf.committed():
         expected[ENTRY] = ENTRY_TEXT
         found.update({ENTRY: entry} if entry is not None else {})
@@ -150,9 +150,9 @@ def find_drift(conf_path: str, shelf: GenerationStore) -> Drift:
 
 
 def refuse_drift(drift: Drift) -> None:
-    """Make sure that nobody's work by hand is overwritten.
+    """Check that no manual change would be overwritten.
 
-    :raises Drifted: if there is any; it names the files.
+    :raises Drifted: if there is one; it names the files.
     """
     if drift.paths:
         raise Drifted(drift)

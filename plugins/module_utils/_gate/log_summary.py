@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Evidence from a gate's log: which people got in with their certificates, and who still comes without."""
+"""Summarize a gate's log: clients that got in with a certificate, and requests without a valid one."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
     from .access_log import Request
 
-# So many people, and so many sources of one kind, are told apart; what comes beyond is only counted. It bounds the memory that
-# a flood of addresses can take.
+# Track at most this many distinct keys per counter; count the rest in `beyond`. It limits the memory that a flood of addresses
+# can use.
 _MOST = 10_000
-# Of so many certificates of one person it is known that they were used, the latest ones.
+# Track at most this many certificates of one client, the ones that were used last.
 _SERIALS = 16
-# Who asks as module gate_probe does is no person. Whoever else takes that name is not counted either.
+# Ignore requests with the probe's User-Agent, including forged ones.
 _PROBE = "quietdoor-probe"
-# Not the application's own word: a malformed request, another site's connection, nginx's own refusals (494 to 499).
+# Not answers of the application: a malformed request, a connection of another site, nginx's own refusals (494 to 499).
 _NOT_THE_APPLICATION = frozenset((400, 408, 421, 429, *range(494, 500)))
 _SCHEME_AND_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
 
 
 @dataclass
 class Occurrences:
-    """How often, and when first and last (UTC), and with which certificates: serial, upper-case -> when last."""
+    """The number of requests, the first and the last time (UTC), and the certificates: upper-case serial -> last time."""
 
     count: int = 0
     first: datetime | None = None
@@ -53,7 +53,7 @@ class Occurrences:
 
 @dataclass(frozen=True)
 class Source:
-    """Who came without a certificate that opens: an address, and why it does not; the person, if the certificate names one."""
+    """A source of requests without a valid certificate: address, reason, and the client that the certificate names, if any."""
 
     address: str
     reason: str
@@ -62,13 +62,13 @@ class Source:
 
 @dataclass
 class BoundedCounter:
-    """Sightings by key, a limited number of keys; ``beyond`` counts the rest."""
+    """Occurrences by key, for a limited number of keys; ``beyond`` counts the rest."""
 
     seen: dict[Hashable, Occurrences] = field(default_factory=dict)
     beyond: int = 0
 
     def add(self, key: Hashable, at: datetime, serial: str = "", *, always: bool = False) -> None:
-        """Count one more sighting of ``key``; ``always`` says that it is told apart however many there are."""
+        """Count one more occurrence of ``key``; with ``always`` the key is tracked beyond the limit."""
         if key not in self.seen and len(self.seen) >= _MOST and not always:
             self.beyond += 1
             return
@@ -77,15 +77,15 @@ class BoundedCounter:
 
 @dataclass
 class Evidence:
-    """What a log shows.
+    """The evidence in a log.
 
-    :param people: name and e-mail -> sightings with a certificate that opened, answered by the application.
+    :param people: name and e-mail -> requests with a valid certificate that the application answered.
     :param unanswered: the same, where the application did not answer (5xx).
-    :param excluded: names that are left out, and how often they were seen.
+    :param excluded: names that are left out -> their requests.
     :param would_deny: sources that stage enforce would have refused, in stage observe.
-    :param fallback: sources that came in through the window.
+    :param fallback: sources that got in through the fallback window.
     :param denied: sources that were refused.
-    :param probed: how many requests without a good certificate were those of a probe.
+    :param probed: the number of requests without a valid certificate that a probe made.
     """
 
     people: BoundedCounter = field(default_factory=BoundedCounter)
@@ -100,15 +100,15 @@ class Evidence:
 def summarize(
     requests: Iterable[Request], since: datetime | None, exclude: Collection[str], *, from_files: bool = False
 ) -> Evidence:
-    """Return what the requests show.
+    """Return the evidence of the requests.
 
-    A person counts as seen when their certificate opened and the application answered, with whatever word. 5xx is no such
-    answer: a gate must not be taken for confirmed while nothing behind it works. Nor is what the gate says at its own address, or
-    what nginx says without having asked the application, such as a redirect.
+    A client counts as seen when its certificate was accepted and the application answered, with any status but 5xx: a gate must
+    not count as confirmed while nothing behind it works. Answers of the gate at its own address do not count, nor those of nginx
+    without a request to the application, such as a redirect.
 
-    :param since: what came before is left out.
-    :param exclude: names of clients that are no people, such as the canary.
-    :param from_files: whether nginx answers with files, so that there is no application to be asked.
+    :param since: earlier requests are left out.
+    :param exclude: names of clients that are not people, such as the probe client.
+    :param from_files: whether nginx answers with files, without an upstream.
     """
     evidence = Evidence()
     by_verdict = {"would-deny": evidence.would_deny, "fallback": evidence.fallback, "deny": evidence.denied}
@@ -122,7 +122,7 @@ def summarize(
             evidence.probed += 1
         elif request.verdict in by_verdict:
             source = Source(request.peer, request.reason, request.name)
-            # Nobody takes a name that a certificate of trust does not give, so these cannot be many.
+            # Only a certificate of trust gives a name, so these cannot be many.
             by_verdict[request.verdict].add(source, request.at, always=bool(request.name))
     return evidence
 
@@ -130,18 +130,18 @@ def summarize(
 def _tally_of(evidence: Evidence, request: Request, exclude: Collection[str], *, from_files: bool) -> BoundedCounter:
     if request.name in exclude:
         return evidence.excluded
-    return evidence.people if _answered(request, from_files=from_files) else evidence.unanswered
+    return evidence.people if _is_answered(request, from_files=from_files) else evidence.unanswered
 
 
-def _answered(request: Request, *, from_files: bool) -> bool:
-    """Whether it was the application that answered."""
+def _is_answered(request: Request, *, from_files: bool) -> bool:
+    """Return whether the application answered the request."""
     if not from_files and not request.upstream_status:
         return False
-    return request.status < 500 and request.status not in _NOT_THE_APPLICATION and not _asks_the_gate(request.uri)
+    return request.status < 500 and request.status not in _NOT_THE_APPLICATION and not _is_gate_address(request.uri)
 
 
-def _asks_the_gate(uri: str) -> bool:
-    """Whether nginx takes it for the address of the gate itself, however it is spelled."""
+def _is_gate_address(uri: str) -> bool:
+    """Return whether nginx reads it as an address of the gate itself, in any spelling."""
     path = unquote(re.split("[?#]", _SCHEME_AND_HOST.sub("", uri, count=1), maxsplit=1)[0], errors="replace")
     path = posixpath.normpath(re.sub("/+", "/", path))
     return path == STATUS_PATH or path.startswith(f"{STATUS_PATH}/")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps of a transaction that come in calls of their own: commit, revert, going back to a kept generation, looking."""
+"""Commit, revert or roll back a transaction, and report the status of the gate."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class End:
-    """How a transaction ended: ``action`` is committed, reverted or unchanged."""
+    """The end of a transaction: ``action`` is committed, reverted or unchanged."""
 
     action: str
     reason: str
@@ -46,10 +46,10 @@ class Kept:
     """A generation that is kept on disk.
 
     :param stages: site -> stage.
-    :param written: RFC 3339; empty where nothing is known of it.
-    :param closed: the sites whose window has closed.
-    :param intact: whether its files are as they were written.
-    :param restores: the generation that it brought back, None if it is a new one.
+    :param written: RFC 3339; empty without a record.
+    :param closed: the sites whose fallback window has closed.
+    :param intact: whether its files are unchanged.
+    :param restores: the generation that it restored, None if it is a new one.
     """
 
     generation: int
@@ -64,13 +64,14 @@ class Kept:
 
 @dataclass(frozen=True)
 class Status:
-    """What there is to see on a host.
+    """The status of the gate on a host.
 
-    :param live: the generation that the link names.
+    :param live: the generation of the symlink.
     :param committed: the generation that was last committed.
-    :param transaction: the one that holds this host, or the last one that did.
-    :param held: whether it still holds it.
-    :param triggered: whether what takes it back by itself is there.
+    :param transaction: the transaction that holds this host, or the last one that did.
+    :param held: whether it still holds the host.
+    :param triggered: whether the armed revert is active.
+    :param told: the answers of the running nginx.
     """
 
     live: int | None
@@ -84,13 +85,13 @@ class Status:
 
 
 def commit(nginx: LiveNginx, name: str, now: Moment, rules: Rules, *, check_mode: bool) -> End:
-    """Let a transaction stay.
+    """Commit a transaction.
 
     :param name: its id.
-    :raises MtlsError: if it went back, its time is up, or nginx does not serve what it brought.
+    :raises MtlsError: if it was reverted, its deadline has passed, or nginx does not serve its generation.
     """
-    with _at_work(nginx, check_mode=check_mode):
-        transaction = _known(nginx, name)
+    with _lock(nginx, check_mode=check_mode):
+        transaction = _find_transaction(nginx, name)
         if transaction.undecided and not transaction.due(now):
             _check_served(nginx, transaction)
             if not check_mode:
@@ -102,18 +103,18 @@ def commit(nginx: LiveNginx, name: str, now: Moment, rules: Rules, *, check_mode
             return End("unchanged", "it was committed before", transaction)
         if phase == COMMITTING:
             return End("committed", "an earlier run had begun to commit it", transaction)
-        raise _went_back(transaction)
+        raise _already_reverted(transaction)
 
 
 def revert(nginx: LiveNginx, name: str, operator: str, now: Moment, rules: Rules, *, check_mode: bool) -> End:
-    """Take a transaction back now.
+    """Revert a transaction now.
 
-    :param name: its id; empty for whichever holds this host.
-    :param operator: who wants it.
-    :raises MtlsError: if it was committed, or nginx does not take the old gate.
+    :param name: its id; empty for the one that holds this host.
+    :param operator: the person or program that requests it.
+    :raises MtlsError: if it was committed, or nginx rejects the old gate.
     """
-    with _at_work(nginx, check_mode=check_mode):
-        transaction = _known(nginx, name) if name else read_transaction(nginx.conf_path)
+    with _lock(nginx, check_mode=check_mode):
+        transaction = _find_transaction(nginx, name) if name else read_transaction(nginx.conf_path)
         if transaction is None:
             return End("unchanged", "no transaction holds this host", None)
         if transaction.over and not check_mode:
@@ -123,17 +124,17 @@ def revert(nginx: LiveNginx, name: str, operator: str, now: Moment, rules: Rules
                 raise MtlsError(f"{_sentence(transaction)} was committed", "Go back with step rollback")
             return End("unchanged", "no transaction holds this host", transaction)
         if transaction.over:
-            return End("unchanged", f"it went back before: {transaction.why}", transaction)
+            return End("unchanged", f"it was reverted before: {transaction.why}", transaction)
         if not check_mode:
-            _take_back(nginx, transaction, now, f"{operator} asked for it", rules)
-            transaction = _known(nginx, transaction.id)
-        return End("reverted", transaction.why or f"{operator} asked for it", transaction)
+            _take_back(nginx, transaction, now, f"{operator} requested it", rules)
+            transaction = _find_transaction(nginx, transaction.id)
+        return End("reverted", transaction.why or f"{operator} requested it", transaction)
 
 
 def _settled(nginx: LiveNginx, transaction: Transaction, now: Moment, rules: Rules) -> Transaction:
-    """Complete what a killed run left of an end that was decided, and return the transaction as it is then."""
+    """Complete the decided end that a killed run left, and return the transaction as it is then."""
     settle(nginx, now, rules)
-    return _known(nginx, transaction.id)
+    return _find_transaction(nginx, transaction.id)
 
 
 def _take_back(nginx: LiveNginx, transaction: Transaction, now: Moment, why: str, rules: Rules) -> None:
@@ -141,7 +142,7 @@ def _take_back(nginx: LiveNginx, transaction: Transaction, now: Moment, why: str
         take_back(nginx, transaction, now, why, rules)
     except MtlsError as problem:
         raise MtlsError(
-            f"{problem.what}. The armed revert keeps trying to bring {_base(transaction)} back", problem.hint
+            f"{problem.what}. The armed revert keeps trying to restore {_describe_base(transaction)}", problem.hint
         ) from None
 
 
@@ -156,15 +157,13 @@ def candidate_of(conf_path: str, generation: int) -> tuple[dict[str, str], tuple
     record = read_record(conf_path, generation)
     if record is None or generation not in GenerationStore(conf_path, "gate").stored():
         kept = ", ".join(map(str, sorted(GenerationStore(conf_path, "gate").stored()))) or "none"
-        raise MtlsError(
-            f"Gate generation {generation} is not kept on this host (kept are: {kept})", "Choose one of those"
-        )
+        raise MtlsError(f"Gate generation {generation} is not kept on this host (kept: {kept})", "Choose one of those")
     files = {path: text for path, text in record.files.items() if path != GENERATION}
     return files, manifest_endpoints(files.get("manifest.json", ""))
 
 
 def status(nginx: LiveNginx) -> Status:
-    """Return what there is to see. Nothing is changed or waited for."""
+    """Return the status. It changes nothing and waits for nothing."""
     shelf = GenerationStore(nginx.conf_path, "gate")
     transaction = read_transaction(nginx.conf_path)
     held = transaction is not None and not transaction.over
@@ -176,15 +175,17 @@ def status(nginx: LiveNginx) -> Status:
         triggered=transaction is not None and held and lives(transaction.trigger),
         kept=tuple(_kept(nginx.conf_path, shelf, number) for number in sorted(shelf.stored(), reverse=True)),
         drift=find_drift(nginx.conf_path, shelf),
-        told=tuple((endpoint, nginx.ask(endpoint)) for endpoint in _asked(nginx, transaction if held else None)),
+        told=tuple(
+            (endpoint, nginx.ask(endpoint)) for endpoint in _endpoints_to_ask(nginx, transaction if held else None)
+        ),
     )
 
 
-def _asked(nginx: LiveNginx, transaction: Transaction | None) -> Sequence[Endpoint]:
+def _endpoints_to_ask(nginx: LiveNginx, transaction: Transaction | None) -> Sequence[Endpoint]:
     try:
         live = endpoints_of_live_gate(nginx.conf_path) or ()
     except MtlsError:
-        live = ()  # edited by hand; that is shown as such
+        live = ()  # changed manually; the drift shows that
     return sorted({*live, *(transaction.after if transaction else ())})
 
 
@@ -197,14 +198,14 @@ def _kept(conf_path: str, shelf: GenerationStore, generation: int) -> Kept:
         stages=record.stages if record else {},
         written=record.written if record else "",
         sha256=record.sha256 if record else sha256,
-        closed=_closed(files.get("manifest.json", ""), time.time()),
+        closed=_closed_windows(files.get("manifest.json", ""), time.time()),
         intact=record is not None and record.sha256 == sha256,
         restores=record.restores if record else None,
     )
 
 
-def _closed(manifest: str, now: float) -> tuple[str, ...]:
-    """Return the sites whose window has closed, as the text of a manifest.json tells."""
+def _closed_windows(manifest: str, now: float) -> tuple[str, ...]:
+    """Return the sites of a manifest.json whose fallback window has closed."""
     try:
         deadlines = deadlines_of(json.loads(manifest))
     except ValueError:
@@ -213,21 +214,21 @@ def _closed(manifest: str, now: float) -> tuple[str, ...]:
 
 
 def difference(before: Mapping[str, str], after: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return files before and after as Ansible shows them."""
+    """Return files before and after in the format of Ansible's diff."""
     return [
         {"before_header": path, "after_header": path, "before": before.get(path, ""), "after": after.get(path, "")}
         for path in sorted({*before, *after})
     ]
 
 
-def _at_work(nginx: LiveNginx, *, check_mode: bool) -> contextlib.AbstractContextManager[None]:
+def _lock(nginx: LiveNginx, *, check_mode: bool) -> contextlib.AbstractContextManager[None]:
     nginx.check()
     if check_mode or not os.path.isdir(os.path.join(nginx.conf_path, HOME)):
         return locked(nginx.conf_path, check_mode=True)
     return locked_with_room(nginx.conf_path)
 
 
-def _known(nginx: LiveNginx, name: str) -> Transaction:
+def _find_transaction(nginx: LiveNginx, name: str) -> Transaction:
     transaction = read_transaction(nginx.conf_path)
     if transaction is not None and transaction.id == name:
         return transaction
@@ -242,17 +243,18 @@ def _check_served(nginx: LiveNginx, transaction: Transaction) -> None:
     refuse_drift(find_drift(nginx.conf_path, shelf))
     if shelf.live() != transaction.target or not is_live(nginx, transaction.after, shelf.kind, transaction.target):
         raise MtlsError(
-            f"The running nginx does not serve what {transaction} brought, so it cannot be committed; the gate goes back at "
-            f"{in_words(transaction.deadline.wall)}",
-            "Look into nginx's error log; begin again afterwards",
+            f"The running nginx does not serve the generation of {transaction}, so it cannot be committed; the gate is "
+            f"reverted at {in_words(transaction.deadline.wall)}",
+            "Read nginx's error log, and begin again afterwards",
         )
 
 
-def _went_back(transaction: Transaction) -> MtlsError:
+def _already_reverted(transaction: Transaction) -> MtlsError:
     why = f": {transaction.why}" if transaction.why else ""
     return MtlsError(
-        f"{_sentence(transaction)} cannot be committed any more, the gate went back to {_base(transaction)}{why}",
-        "Begin again, and commit in time",
+        f"{_sentence(transaction)} cannot be committed any more, because the gate was reverted to "
+        f"{_describe_base(transaction)}{why}",
+        "Begin again, and commit before the deadline",
     )
 
 
@@ -261,5 +263,5 @@ def _sentence(transaction: Transaction) -> str:
     return text[0].upper() + text[1:]
 
 
-def _base(transaction: Transaction) -> str:
+def _describe_base(transaction: Transaction) -> str:
     return "no gate" if transaction.base is None else f"generation {transaction.base}"

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What makes an armed revert come by itself: units of systemd, or a process of its own where systemd does not run.
+"""Start the armed revert at its deadline: systemd units, or a separate process without systemd.
 
-The units lie where they survive a reboot. The service starts with the machine, and waits until the revert is due; the timer
-starts it at the deadline, by the wall clock or by the time since it was armed, whichever comes first. Too early, it waits.
+The units survive a reboot. The service starts with the machine and waits until the revert is due; the timer starts it at the
+deadline, by the wall clock or by the time since it was armed, at the earlier of both. The program waits if that is too early.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ UNITS = "/etc/systemd/system"
 _RUNNING = "/run/systemd/system"
 _PREFIX = "quietdoor-gate-revert-"
 _ENDINGS = ("timer", "service")
-# Runs the first of two programs that is a whole one, with the arguments after both; without any, Python reports an error.
+# Runs the first of two programs that is complete, with the arguments after both; without any, Python reports an error.
 _START = (
     "import runpy, sys, zipfile; found = [path for path in sys.argv[1:3] if zipfile.is_zipfile(path)]; "
     "sys.argv[:3] = [*found, sys.argv[1]][:1]; runpy.run_path(sys.argv[0], run_name='__main__')"
@@ -40,8 +40,8 @@ _START = (
 _PAUSE = 0.05
 _PATIENCE = 5.0
 
-# No sandbox: it does what nginx does when it starts and is reloaded, and whatever kept it from that would keep people out.
-# Only its own process is ended, because a reload command may have started others.
+# No sandbox: it tests and reloads nginx, and a restriction that prevents this would lock clients out.
+# Only its own process is killed, because a reload command may have started others.
 _SERVICE = """\
 # Written by module quietdoor.mtls.gate_transaction; it is here while a transaction is armed.
 [Unit]
@@ -77,20 +77,20 @@ WantedBy=timers.target
 
 
 def choose(wanted: str) -> str:
-    """Return ``systemd`` or ``process``: what was asked for, or for ``auto`` systemd where it runs.
+    """Return ``systemd`` or ``process``: the given one, or for ``auto`` systemd where it runs.
 
-    :raises MtlsError: if systemd was asked for and does not run.
+    :raises MtlsError: if systemd was given and does not run.
     """
     runs = os.path.isdir(_RUNNING)
     if wanted == "systemd" and not runs:
         raise MtlsError(
-            "systemd does not run on this host, so no unit could take the gate back", "Set revert_mechanism to auto"
+            "systemd does not run on this host, so no unit could revert the gate", "Set revert_mechanism to auto"
         )
     return wanted if wanted != "auto" else ("systemd" if runs else "process")
 
 
 def start(kind: str, conf_path: str, deadline: Deadline) -> Trigger:
-    """Start what makes the revert come. Its program and settings have to be there.
+    """Start the trigger of the revert. The program and the settings have to exist.
 
     :raises MtlsError: if it does not start.
     """
@@ -98,10 +98,10 @@ def start(kind: str, conf_path: str, deadline: Deadline) -> Trigger:
 
 
 def stop(conf_path: str, trigger: Trigger | None, *, own: bool) -> None:
-    """Make sure that nothing of it is left: no unit, no timer, no process.
+    """Remove every unit, timer and process of a trigger.
 
-    :param trigger: what is known of it, None if nothing is.
-    :param own: whether this very program is what it started; it ends by itself.
+    :param trigger: the recorded trigger, None without a record.
+    :param own: whether the trigger started this program, which ends by itself.
     """
     if any(os.path.lexists(path) for path in unit_paths(conf_path)):
         _stop_units(unit_name(conf_path), own=own)
@@ -110,7 +110,7 @@ def stop(conf_path: str, trigger: Trigger | None, *, own: bool) -> None:
 
 
 def lives(trigger: Trigger) -> bool:
-    """Return whether it is still there."""
+    """Return whether the trigger is still active."""
     if trigger.kind == "process":
         return bool(trigger.started) and started(trigger.pid) == trigger.started
     return (
@@ -124,7 +124,7 @@ def unit_name(conf_path: str) -> str:
 
 
 def unit_paths(conf_path: str) -> list[str]:
-    """Return where the units lie."""
+    """Return the paths of the units."""
     return [os.path.join(UNITS, f"{unit_name(conf_path)}.{ending}") for ending in _ENDINGS]
 
 
@@ -134,7 +134,7 @@ def render_units(conf_path: str, deadline: Deadline) -> dict[str, str]:
     values = {
         "conf_path": conf_path.replace("%", "%%"),
         "deadline": in_words(at),
-        "command": " ".join(_word(word) for word in command("act", conf_path)),
+        "command": " ".join(_quote_word(word) for word in command("act", conf_path)),
         "calendar": datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC"),
         "term": ceil(deadline.term),
     }
@@ -149,7 +149,7 @@ def command(verb: str, conf_path: str) -> list[str]:
 
 
 def started(pid: int) -> str:
-    """Return when a process started, in clock ticks since the boot (proc(5), stat field 22); empty if it does not run."""
+    """Return the start of a process in clock ticks since the boot (proc(5), stat field 22); empty if it does not run."""
     try:
         with opened(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()
@@ -174,13 +174,13 @@ def _systemctl(*words: str) -> None:
     if done.code != 0:
         raise MtlsError(
             f"The revert could not be armed: systemctl {' '.join(words)} failed: {done.words}",
-            "Mend what systemctl names; nothing is changed that could not be taken back",
+            "Fix the cause that systemctl reports; the gate was not changed",
         )
 
 
 def _stop_units(name: str, *, own: bool) -> None:
     units = [f"{name}.{ending}" for ending in _ENDINGS]
-    # What a killed run has taken away already is no failure; that the files are gone in the end is what counts.
+    # A unit that a killed run removed already is not a failure; only the absence of the files counts.
     run_command(["systemctl", "disable", "--quiet", *units])
     run_command(["systemctl", "stop", *(units[:1] if own else units)])
     for unit in units:
@@ -196,20 +196,20 @@ def _start_process(conf_path: str) -> Trigger:
     pid = done.out.strip()
     since = started(int(pid)) if pid.isdigit() else ""
     if done.code != 0 or not since:
-        raise MtlsError(f"The revert could not be armed: its process said {done.words}", "Run the play again")
+        raise MtlsError(f"The revert could not be armed: its process reported {done.words}", "Run the play again")
     return Trigger("process", pid=int(pid), started=since)
 
 
 def _stop_process(trigger: Trigger) -> None:
     deadline = time.monotonic() + _PATIENCE
-    # It waits for the lock that is held here, or for its time: ending it leaves nothing half done.
+    # It waits for the lock that is held here, or for the deadline, so ending it leaves nothing incomplete.
     while trigger.started and started(trigger.pid) == trigger.started:
         with contextlib.suppress(ProcessLookupError):
             os.kill(trigger.pid, signal.SIGKILL if time.monotonic() > deadline else signal.SIGTERM)
         time.sleep(_PAUSE)
 
 
-def _word(word: str) -> str:
-    """Return a word of a command as systemd.syntax(7) and systemd.service(5) want it quoted."""
+def _quote_word(word: str) -> str:
+    """Return a word of a command, quoted by the rules of systemd.syntax(7) and systemd.service(5)."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"'

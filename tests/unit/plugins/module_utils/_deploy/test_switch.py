@@ -539,7 +539,7 @@ class TestHeld:
         assert (word_of(model), commit(model, LATE).action) == ("b", "unchanged")
         begin(model, "c")
         with pytest.raises(
-            MtlsError, match="cannot be committed any more, the gate went back to generation 2: nobody had"
+            MtlsError, match="cannot be committed any more, because the gate was reverted to generation 2: it was not"
         ):
             commit(model, LATE)
         assert word_of(model) == "b"
@@ -578,7 +578,7 @@ class TestHeld:
             begin(model, "b")
         with pytest.raises(MtlsError, match="reload failed"):
             comes_back(model)
-        with pytest.raises(MtlsError, match="The armed revert keeps trying to bring generation 1 back"):
+        with pytest.raises(MtlsError, match="The armed revert keeps trying to restore generation 1"):
             revert(model)
         del model.reload  # type: ignore[method-assign]
         comes_back(model)
@@ -621,7 +621,7 @@ class TestHeld:
         run(model, "a")
         state = Path(model.conf_path) / armed_state.STATE
         state.write_text('{"format": 1}')
-        with pytest.raises(MtlsError, match=r"gate\.transaction is not what this collection put there"):
+        with pytest.raises(MtlsError, match=r"gate\.transaction is damaged"):
             run(model, "b")
         assert word_of(model) == "a"
 
@@ -632,7 +632,7 @@ class TestHeld:
         file = Path(model.conf_path) / path
         file.write_text((file.read_text() if file.exists() else "") + "# by hand\n")
         found = file.read_text()
-        with pytest.raises(MtlsError, match="Somebody changed the live gate by hand"):
+        with pytest.raises(MtlsError, match="The live gate was changed manually"):
             begin(model, "b")
         assert begin(model, "b", force=True).armed
         comes_back(model)
@@ -643,7 +643,7 @@ class TestHeld:
         """Refuse to continue after a manual removal of the gate."""
         run(model, "a")
         (Path(model.conf_path) / apply.ENTRY).unlink()
-        with pytest.raises(MtlsError, match=r"conf\.d/quietdoor\.conf is not as the last transaction left it"):
+        with pytest.raises(MtlsError, match=r"conf\.d/quietdoor\.conf differs from what the last transaction wrote"):
             begin(model, "b")
 
     def test_rollback_is_a_candidate_as_it_was_written(self, model: Model) -> None:
@@ -653,6 +653,6 @@ class TestHeld:
         candidate, endpoints = operations.candidate_of(model.conf_path, 1)
         assert (candidate, endpoints) == (request("a").candidate, (ENDPOINT,))
         assert operations.candidate_of(model.conf_path, 0) == ({}, ())
-        with pytest.raises(MtlsError, match=r"Gate generation 3 is not kept on this host \(kept are: 1, 2\)"):
+        with pytest.raises(MtlsError, match=r"Gate generation 3 is not kept on this host \(kept: 1, 2\)"):
             operations.candidate_of(model.conf_path, 3)
         assert [one.intact for one in operations.status(model).kept] == [True, False]  # type: ignore[arg-type]

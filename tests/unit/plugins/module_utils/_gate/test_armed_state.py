@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When a revert is due, the units that bring it, and the program that it is."""
+"""Test when a revert is due, its systemd units and its program."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_terms_that_make_no_sense(text: str) -> None:
 
 
 def test_units_of_an_odd_place() -> None:
-    """Whatever stands in the path stays one word, and is no specifier of systemd."""
+    """Any character of the path stays part of one word, and no specifier of systemd."""
     units = revert_timer.render_units('/srv/my "n%i$x\\y', ARMED)
     timer, service = units.values()
     assert [Path(path).suffix for path in units] == [".timer", ".service"]
@@ -95,7 +95,7 @@ def test_who_takes_it_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 
 def test_a_process_of_the_same_id_is_not_ended() -> None:
-    """The id was given to somebody else meanwhile."""
+    """The id was assigned to another process meanwhile."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         revert_timer.stop("/nowhere", revert_timer.Trigger("process", pid=other.pid, started="1"), own=False)
         assert other.poll() is None
@@ -106,7 +106,7 @@ def test_a_process_of_the_same_id_is_not_ended() -> None:
 
 
 class TestProgram:
-    """The one file on the host."""
+    """The revert program, a single file on the host."""
 
     def test_it_runs_alone_and_holds_what_it_loads_and_nothing_of_ansible(self, tmp_path: Path) -> None:
         program = tmp_path / "revert.pyz"
@@ -157,7 +157,7 @@ class TestProgram:
             return "done"
 
         monkeypatch.setattr(auto_revert, "fire", fire)
-        monkeypatch.setattr(auto_revert, "_say", lambda words, **_keywords: said.append(words))
+        monkeypatch.setattr(auto_revert, "_log", lambda words, **_keywords: said.append(words))
         monkeypatch.setattr(time, "sleep", paused.append)
         assert auto_revert.act(str(path)) == 0
         assert (len(said), said[-1], paused) == (4, "done", [2.0, 4.0, 8.0])

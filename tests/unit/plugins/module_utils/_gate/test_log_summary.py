@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading a gate's log, and what it shows. Lines of a real nginx are read in tests/e2e/test_stages.py."""
+"""Test reading and summarizing a gate's log; tests/e2e/test_stages.py reads lines of a real nginx."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ROOT = Path(access_log.__file__).parents[6]
 
 
 def line(**changes: Any) -> str:
-    """Return a line as the gate writes it in JSON."""
+    """Return a line in the JSON format of the gate."""
     fields = {
         "time": "2026-11-24T13:00:00+01:00",
         "site": "panel",
@@ -147,7 +147,7 @@ def test_rotated_and_compressed_files_are_read_and_others_are_not(tmp_path: Path
     (tmp_path / "quietdoor-panel.log.d").mkdir()
     (tmp_path / "quietdoor-panel.logger").write_text(line(name="x"))
     (tmp_path / "quietdoor-panel2.log").write_text(line(name="y"))
-    # Rotated while it is read, a file is there under two names for a moment.
+    # A file that is rotated while it is read exists under two names for a short time.
     os.link(log, tmp_path / "quietdoor-panel.log.0")
     reading = Reading()
     assert sorted(request.name for request in requests(str(log), reading)) == ["a", "b", "c", "d", "e"]
@@ -197,13 +197,13 @@ def weighed(
     exclude: tuple[str, ...] = ("door-probe",),
     from_files: bool = False,
 ) -> dict[str, Any]:
-    """Return what lines show."""
+    """Return the summary of lines."""
     found = [parse(text) for text in lines]
     return told(summarize([one for one in found if one], since, exclude, from_files=from_files))
 
 
 def at(minutes: int) -> str:
-    """A moment so many minutes after noon, as nginx writes it."""
+    """Return the time that many minutes after noon, in the format of nginx."""
     return (NOON + timedelta(minutes=minutes)).isoformat()
 
 

@@ -96,8 +96,8 @@ class TestFailure:
         assert words == "It broke. The gate is back as it was before."
 
     def test_it_had_been_reverted_meanwhile(self) -> None:
-        words = self.text(BEGUN, {"action": "unchanged", "reason": "nobody had committed it by 12:05"})
-        assert words == "It broke. Meanwhile nobody had committed it by 12:05. The gate is back as it was before."
+        words = self.text(BEGUN, {"action": "unchanged", "reason": "it was not committed by 12:05"})
+        assert words == "It broke. Meanwhile it was not committed by 12:05. The gate is back as it was before."
 
     def test_what_came_back_deviates(self) -> None:
         words = self.text(BEGUN, {"action": "reverted"}, [GOOD, OLD, AWAY])

@@ -55,5 +55,5 @@ def test_an_application_that_does_both_is_named() -> None:
 )
 def test_another_site_that_leads_there_is_named(paths: list[Any], how: str) -> None:
     found = found_in(site("a"), site("b", upstream=PANEL, paths=paths))
-    assert found == [f"site a: /admin is answered by {PANEL}, which site b reaches too, {how}"]
+    assert found == [f"site a: /admin has the upstream {PANEL}, which site b reaches too, {how}"]
     assert found_in(site("a"), site("b", upstream=PANEL, paths=paths, stage="absent")) == []
