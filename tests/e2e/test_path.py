@@ -254,9 +254,7 @@ def test_the_role_says_how_a_guarded_path_could_be_reached_another_way(world: Pa
     )
     assert "which site loose reaches too, at other addresses than its own guarded paths" in said
     assert not re.search(r"site shop: /app/panel", said), "nobody else reaches that one"
-    assert f"the server panel.test hands requests on to 127.0.0.1:{world.application.port}" in said, (
-        "the article's gate"
-    )
+    assert f"the server panel.test passes requests to 127.0.0.1:{world.application.port}" in said, "the article's gate"
 
 
 # --- mode path ---

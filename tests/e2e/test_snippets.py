@@ -57,7 +57,7 @@ def test_the_first_run_places_the_files_and_says_which_lines_go_where(world: Bro
     said = " ".join(world.first.output.split())
     assert "nothing guards panel.test" in said
     assert f"Add the line {IN_SERVER} as the first of the server at {world.nginx.prefix}/sites/panel.conf:2" in said
-    assert f"{IN_LOCATION} to every location of it that hands requests on" in said
+    assert f"{IN_LOCATION} to every location of it that passes requests on" in said
     assert f"({world.nginx.prefix}/sites/panel.conf:10, {world.nginx.prefix}/sites/panel.conf:15)" in said
 
 
@@ -118,45 +118,45 @@ def _write(world: Brownfield, **parts: str) -> None:
 
 
 ERRORS = {
-    "auth_request off": ({"more": "location /x { auth_request off; return 204; }"}, "auth_request off takes the place"),
+    "auth_request off": ({"more": "location /x { auth_request off; return 204; }"}, "auth_request off replaces"),
     "a question of its own": (
         {"more": "location /x { auth_request /mine; return 204; }"},
-        "a question of its own, /mine,",
+        "auth_request /mine replaces",
     ),
-    "satisfy any": ({"more": "location /x { satisfy any; return 204; }"}, "satisfy any lets in"),
-    "its own 495": ({"more": "error_page 495 /sorry.html;"}, "error_page 495 /sorry.html leads people"),
+    "satisfy any": ({"more": "location /x { satisfy any; return 204; }"}, "satisfy any admits"),
+    "its own 495": ({"more": "error_page 495 /sorry.html;"}, "error_page 495 /sorry.html replaces"),
     "another CA": (
         {"more": "ssl_conf_command VerifyCAFile <root>/foreign-ca.crt;"},
         "ssl_conf_command VerifyCAFile",
     ),
-    "an answer before the gate": ({"first": 'return 200 "hello";'}, "return stands before the server snippet"),
+    "an answer before the gate": ({"first": 'return 200 "hello";'}, "return precedes the server snippet"),
     "another order of names": (
         {"more": "server_name late.test;", "first": "server_name first.test;"},
         "the first name",
     ),
-    "no header snippet": ({"location": ""}, "hands on what a visitor says of himself"),
+    "no header snippet": ({"location": ""}, "passes on identity headers of the client"),
     "nested, with headers of its own": (
         {"more": "location /x { " + IN_LOCATION + " location /x/y { proxy_set_header A b; " + PASS + " } }"},
-        "hands on what a visitor says of himself",
+        "passes on identity headers of the client",
     ),
     "identity said twice": (
         {"location": IN_LOCATION + " proxy_set_header X-Client-Name $http_x_client_name;"},
-        "proxy_set_header X-Client-Name says a second time",
+        "proxy_set_header X-Client-Name sets an identity header of the snippet again",
     ),
     "a pattern": (
         {"server": "include quietdoor/gate/snippets/panel-server.con[f];"},
-        "is a pattern: if the file is ever missing",
+        "is a pattern, and if the file is missing",
     ),
     "the same upstream": (
         {"beside": "server { listen 127.0.0.1:<other>; server_name old.test; location / { " + PASS + " } }"},
-        "the server old.test hands requests on to 127.0.0.1:",
+        "the server old.test passes requests to 127.0.0.1:",
     ),
     "the same upstream by another name": (
         {
             "beside": "upstream app { server localhost:<app>; } server { listen 127.0.0.1:<other>; "
             "location / { if ($arg_x) { proxy_pass http://app; } } }"
         },
-        "the server without a name hands requests on to 127.0.0.1:",
+        "the server without a name passes requests to 127.0.0.1:",
     ),
     "the same name first": (
         {"beside": "server { listen 127.0.0.1:<own> ssl; server_name alias.test; " + TLS + " }"},
@@ -177,11 +177,11 @@ def test_what_opens_the_panel_is_an_error_with_file_and_line(world: Brownfield, 
 
 WARNINGS = {
     "no TLS": ({"more": "listen 127.0.0.1:<other>;"}, "this server listens without TLS too"),
-    "another port": ({"more": "listen 127.0.0.1:<other> ssl;"}, "nobody gets in on port"),
-    "a name more": ({"more": "server_name late.test;"}, "nobody gets in at late.test"),
+    "another port": ({"more": "listen 127.0.0.1:<other> ssl;"}, "no client gets in on port"),
+    "a name more": ({"more": "server_name late.test;"}, "no client gets in at late.test"),
     "default server": (
         {"beside": "server { listen 127.0.0.1:<own> ssl default_server; server_name public.test; " + TLS + " }"},
-        "answers who names no site, or an unknown one",
+        "answers requests without a known name",
     ),
     "the same name elsewhere": (
         {"beside": "server { listen 127.0.0.1:<other>; server_name *.test; root /srv; }"},
@@ -189,10 +189,10 @@ WARNINGS = {
     ),
     "a variable": (
         {"beside": "server { listen 127.0.0.1:<other>; location / { proxy_pass http://127.0.0.1:$arg_port; } }"},
-        "is not known before a request comes",
+        "is not known before a request",
     ),
     "a named location": ({"more": 'location @x { return 200 "x"; }'}, "return in a named location"),
-    "headers that are lost": ({"more": "proxy_set_header X-Mine 1;"}, "do not count in this location any more"),
+    "headers that are lost": ({"more": "proxy_set_header X-Mine 1;"}, "do not apply in this location"),
 }
 
 
@@ -224,10 +224,10 @@ def test_the_panel_really_is_open_through_another_server_and_the_role_says_so(
     assert eventually(lambda: _plain(world)) == 200
     run = world.play(roles=("gate",))
     assert run.code != 0
-    assert "the server old.test hands requests on" in run.output
+    assert "the server old.test passes requests" in run.output
     lenient = world.play(roles=("gate",), gate_on_bypass="warn")
     assert lenient.code == 0, lenient.output
-    assert "the server old.test hands requests on" in lenient.output
+    assert "the server old.test passes requests" in lenient.output
 
 
 def test_nginx_itself_refuses_a_second_word_on_certificates(world: Brownfield, rewritten: None) -> None:

@@ -208,7 +208,7 @@ def test_nginx_never_asks_itself_a_third_time(observed: Observed) -> None:
     observed.world.vhost(more=f"proxy_ssl_certificate {neighbour}.crt; proxy_ssl_certificate_key {neighbour}.key;")
     observed.reload()
     try:
-        with pytest.raises(MtlsError, match="nginx shows this certificate when visitors with a bad one come back"):
+        with pytest.raises(MtlsError, match="nginx presents this certificate in re-proxied requests"):
             observed.world.look()
         assert observed.ask("expired", observed.guarded[0]).status == 403
         assert observed.ask("none", observed.guarded[0]).status == 200

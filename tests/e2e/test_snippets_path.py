@@ -222,75 +222,78 @@ TLS = "ssl_certificate <root>/neighbour.crt; ssl_certificate_key <root>/neighbou
 
 # What is shut although it should not be: nobody gets further than before, and the role says where.
 SHUT = {
-    "no line in the public location": ({"public": "", "nested": ""}, "this location is shut to everybody"),
-    "no line in a location of files": ({"static": ""}, "this location is shut to everybody"),
-    "no line in a regular expression": ({"script": ""}, "this location is shut to everybody"),
-    "no line in a nested location": ({"nested": ""}, "hands on what a visitor says of himself"),
+    "no line in the public location": ({"public": "", "nested": ""}, "this location is closed to every client"),
+    "no line in a location of files": ({"static": ""}, "this location is closed to every client"),
+    "no line in a regular expression": ({"script": ""}, "this location is closed to every client"),
+    "no line in a nested location": ({"nested": ""}, "passes on identity headers of the client"),
     "the wrong line in the public part": (
         {"static": PANEL},
-        "the snippet of a guarded path stands in a location of the",
+        "the snippet of a guarded path is included in a location of the",
     ),
-    "no line in a location of the panel": ({"panel": ""}, "hands on what a visitor says of himself"),
+    "no line in a location of the panel": ({"panel": ""}, "passes on identity headers of the client"),
     "a listen without TLS": ({"more": "listen 127.0.0.1:<other>;"}, "this server listens without TLS too"),
-    "a name more": ({"more": "server_name late.test;"}, "nobody gets in at late.test"),
+    "a name more": ({"more": "server_name late.test;"}, "no client gets in at late.test"),
     "a certificate of nginx's own": (
         {"more": "proxy_ssl_certificate <root>/neighbour.crt; proxy_ssl_certificate_key <root>/neighbour.key;"},
-        "nginx shows this certificate when visitors with a bad one come back",
+        "nginx presents this certificate in re-proxied requests",
     ),
-    "another place for addresses": ({"more": "set_real_ip_from 10.0.0.1;"}, "set_real_ip_from says where a visitor's"),
+    "another place for addresses": (
+        {"more": "set_real_ip_from 10.0.0.1;"},
+        "set_real_ip_from sets the source of the client's",
+    ),
 }
 # What would open the panel, or one of the two layers in front of it.
 OPENING = {
     "the public line in a location of the panel": ({"panel": PUBLIC}, "stands in a location of a guarded path"),
-    "auth_request of its own": ({"more": "location /x { auth_request /mine; }"}, "a question of its own, /mine,"),
+    "auth_request of its own": ({"more": "location /x { auth_request /mine; }"}, "auth_request /mine replaces"),
     "auth_request off": (
         {"more": "location /x { auth_request off; " + PASS + " }"},
-        "auth_request off takes the place",
+        "auth_request off replaces",
     ),
-    "satisfy any": ({"in_panel": "satisfy any;"}, "satisfy any lets in"),
-    "its own 495": ({"more": "error_page 495 /sorry.html;"}, "error_page 495 /sorry.html leads people"),
-    "a rewrite before the server's line": ({"first": "rewrite ^/x /admin/ break;"}, "rewrite stands before the server"),
+    "satisfy any": ({"in_panel": "satisfy any;"}, "satisfy any admits"),
+    "its own 495": ({"more": "error_page 495 /sorry.html;"}, "error_page 495 /sorry.html replaces"),
+    "a rewrite before the server's line": ({"first": "rewrite ^/x /admin/ break;"}, "rewrite precedes the server"),
     "a rewrite before a location's line": (
         {"more": "location /x { rewrite ^/x /admin/ break; " + PUBLIC + PASS + " }"},
-        "rewrite stands before the snippet",
+        "rewrite precedes the snippet",
     ),
     "a rewrite that stays": (
         {"more": "location /x { " + PUBLIC + " rewrite ^/x/(.*) /admin/$1 break; " + PASS + " }"},
-        "rewrite makes other addresses",
+        "rewrite changes addresses",
     ),
     "another address for the application": (
         {"more": "location /x/ { " + PUBLIC + " proxy_pass http://127.0.0.1:<app>/; }"},
-        "proxy_pass makes other addresses",
+        "proxy_pass changes addresses",
     ),
     "the panel's application": (
         {"more": "location /x/ { " + PUBLIC + PASS_PANEL + " }"},
-        "leads from the public part to 127.0.0.1:",
+        "passes requests of the public part to 127.0.0.1:",
     ),
     "the panel's application through a variable": (
         {"more": "location /x/ { " + PUBLIC + " set $to 127.0.0.1:<panel>; proxy_pass http://$to; }"},
-        "leads from the public part to 127.0.0.1:",
+        "passes requests of the public part to 127.0.0.1:",
     ),
     "a second listen of another server": (
         {"beside": "server { listen 127.0.0.1:<other>; server_name old.test; location / { " + PASS_PANEL + " } }"},
-        "the server old.test hands requests on to 127.0.0.1:",
+        "the server old.test passes requests to 127.0.0.1:",
     ),
     "the same upstream through a map": (
         {
             "beside": "map $host $old { default 127.0.0.1:<panel>; } "
             "server { listen 127.0.0.1:<other>; location / { proxy_pass http://$old; } }"
         },
-        "the server without a name hands requests on to 127.0.0.1:",
+        "the server without a name passes requests to 127.0.0.1:",
     ),
     "the client's own Upgrade": (
         {"upgrade": OPEN_UPGRADE},
-        "proxy_set_header Upgrade $http_upgrade can hand on other protocols than websocket",
+        "proxy_set_header Upgrade $http_upgrade can pass on other protocols than websocket",
     ),
     "the client's own Upgrade through a map": (
         {
             "upgrade": "proxy_set_header Upgrade $own_upgrade;",
             "beside": 'map $http_upgrade $own_upgrade { default $http_upgrade; "" ""; }',
         },
-        "proxy_set_header Upgrade $own_upgrade can hand on other protocols than websocket",
+        "proxy_set_header Upgrade $own_upgrade can pass on other protocols than websocket",
     ),
     "a pattern": ({"panel": "include quietdoor/gate/snippets/shop-panel-[1].conf;"}, "is a pattern"),
 }

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a look through a configuration works with: panels, servers with their blocks, and findings."""
+"""Define the servers, blocks and findings of an audit."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was found.
+    """One finding of the audit.
 
-    :param opens: whether the panel is open through it; else it is only worth knowing.
-    :param unguarded: whether it says that nothing guards the site at all, yet.
+    :param opens: whether it opens the protected application; else it is a warning.
+    :param unguarded: whether it means that nothing guards the site yet.
     """
 
     site: str
@@ -38,25 +38,25 @@ class Finding:
         return f"site {self.site}: {where}{self.what}"
 
     def as_warning(self) -> Finding:
-        """The same as a warning."""
+        """Return the same finding as a warning."""
         return replace(self, opens=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for a module to return."""
+        """Return plain data, for the result of a module."""
         values = {key: value for key, value in asdict(self).items() if key not in ("opens", "unguarded")}
         return {**values, "severity": "error" if self.opens else "warning"}
 
 
 @dataclass(frozen=True)
 class Block:
-    """A server of http as it is written, and what it amounts to."""
+    """A server of http: its directive, and its values."""
 
     directive: Directive
     server: Server
 
     @property
     def inner(self) -> tuple[Directive, ...]:
-        """What stands in it."""
+        """The directives in it."""
         return self.directive.block or ()
 
     @property
@@ -66,7 +66,7 @@ class Block:
 
     @property
     def tcp(self) -> list[Listen]:
-        """Its listens but for QUIC."""
+        """Its listens without those of QUIC."""
         return [listen for listen in self.server.listens if not listen.udp]
 
     @property
@@ -96,29 +96,29 @@ def levels(directive: Directive, above: tuple[Directive, ...] = ()) -> Iterator[
 
 
 def named(level: tuple[Directive, ...], *names: str) -> list[Directive]:
-    """Return the directives of these names that stand in the innermost block itself."""
+    """Return the directives of these names in the innermost block itself."""
     return [inner for inner in level[-1].block or () if inner.name in names]
 
 
-def error(panel: ProtectedSite, directive: Directive, what: str, hint: str) -> Finding:
-    """A finding at a directive that opens the panel, or shuts what is public."""
-    return Finding(panel.site, True, directive.file, directive.line, what, hint)
+def error(protected: ProtectedSite, directive: Directive, what: str, hint: str) -> Finding:
+    """Return a finding at a directive that opens the protected application, or closes a public part."""
+    return Finding(protected.site, True, directive.file, directive.line, what, hint)
 
 
-def warning(panel: ProtectedSite, directive: Directive, what: str, hint: str) -> Finding:
-    """A finding at a directive that is only worth knowing."""
-    return Finding(panel.site, False, directive.file, directive.line, what, hint)
+def warning(protected: ProtectedSite, directive: Directive, what: str, hint: str) -> Finding:
+    """Return a warning at a directive."""
+    return Finding(protected.site, False, directive.file, directive.line, what, hint)
 
 
 def denies_all(block: Directive) -> bool:
-    """Whether a block lets nobody in but the addresses that it names."""
+    """Return whether a block admits only the addresses that it names."""
     inner = block.block or ()
     any_of = any(one.name == "satisfy" and one.args == ("any",) for one in inner)
     return not any_of and any(one.name == "deny" and one.args == ("all",) for one in inner)
 
 
 def holds(directive: Directive, directory: str) -> bool:
-    """Whether ``root`` or ``alias`` shows files of a directory: names it, one above it, or one in it."""
+    """Return whether ``root`` or ``alias`` serves files of a directory: names it, one above it, or one in it."""
     top = directive.args[0] if directive.args else ""
     if not directory.startswith("/") or not top.startswith("/"):
         return False

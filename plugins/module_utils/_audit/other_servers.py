@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers beside the gate that open a panel, or stand in its place."""
+"""Find servers beside the gate that bypass it, or that answer for its server names."""
 
 from __future__ import annotations
 
@@ -22,26 +22,30 @@ _ACME = "/.well-known/acme-challenge"
 
 
 def audit_other_servers(
-    configuration: Configuration, servers: Sequence[Block], panel: ProtectedSite, home: str
+    configuration: Configuration, servers: Sequence[Block], protected: ProtectedSite, home: str
 ) -> list[Finding]:
-    """Return what other servers do with the names and the upstreams of a panel.
+    """Return findings about other servers with the server names or the upstreams of a protected site.
 
     Servers of the gate, and those with a server snippet of any site, are guarded and left out.
     """
-    look = _Look(configuration, panel, home)
+    bypasses = _BypassSearch(configuration, protected, home)
     others = [block for block in servers if not is_guarded(block, home)]
-    found = [finding for block in others for finding in look.ways_in(block)]
-    found += [finding for block in others for finding in _same_names(block, panel, reported=found)]
-    guarded = [block for block in servers if is_guarded(block, home) and not _is_own(block, panel, home)]
-    return [*found, *(finding for block in guarded for finding in look.ways_in(block, "public")), *look.streams()]
+    found = [finding for block in others for finding in bypasses.find_in(block)]
+    found += [finding for block in others for finding in _same_names(block, protected, reported=found)]
+    guarded = [block for block in servers if is_guarded(block, home) and not _is_own(block, protected, home)]
+    return [
+        *found,
+        *(finding for block in guarded for finding in bypasses.find_in(block, "public")),
+        *bypasses.find_in_streams(),
+    ]
 
 
-def _is_own(block: Block, panel: ProtectedSite, home: str) -> bool:
-    return any(inner.file == f"{home}snippets/{panel.site}-server.conf" for inner in block.inner)
+def _is_own(block: Block, protected: ProtectedSite, home: str) -> bool:
+    return any(inner.file == f"{home}snippets/{protected.site}-server.conf" for inner in block.inner)
 
 
 def is_guarded(block: Block, home: str) -> bool:
-    """Whether a gate stands in front of everything in a server."""
+    """Return whether a gate guards everything in a server."""
     if block.directive.file.startswith(home):
         return True
     return any(
@@ -49,95 +53,93 @@ def is_guarded(block: Block, home: str) -> bool:
     )
 
 
-class _Look:
-    """For what answers behind one gate."""
+class _BypassSearch:
+    """Search for bypasses to the upstreams of one gate."""
 
-    def __init__(self, configuration: Configuration, panel: ProtectedSite, home: str) -> None:
+    def __init__(self, configuration: Configuration, protected: ProtectedSite, home: str) -> None:
         self.configuration = configuration
-        self.panel = panel
+        self.protected = protected
         self.home = home
         self.pools = pools_of(configuration)
         self.values = values_of(configuration)
-        reached = [targets(self.pools, upstream) for upstream in panel.upstreams if not upstream.startswith("/")]
+        reached = [targets(self.pools, upstream) for upstream in protected.upstreams if not upstream.startswith("/")]
         self.wanted = frozenset().union(*(one for one in reached if one))
 
-    def ways_in(self, block: Block, part: str = "") -> Iterator[Finding]:
-        """Yield how a server leads to the panel.
+    def find_in(self, block: Block, part: str = "") -> Iterator[Finding]:
+        """Yield the bypasses of a server.
 
-        :param part: of a server behind another gate, the part to look at; see :func:`.parts.guard_of`.
+        :param part: the part to check of a server behind another gate; see :func:`.snippet_locations.guard_of`.
         """
         for level in levels(block.directive):
             if part and (guard_of(level, self.home) != part or level[-1].file.startswith(self.home)):
                 continue
             for directive in named(level, *PASSES):
-                yield from self._handed_on(block, level, directive)
+                yield from self._passed_requests(block, level, directive)
             for directive in named(level, "root", "alias"):
-                yield from self._shown(block, level, directive)
+                yield from self._served_files(block, level, directive)
         if not part:
             for directive in self._inherited_root(block):
-                yield from self._shown(block, (block.directive,), directive)
+                yield from self._served_files(block, (block.directive,), directive)
 
-    def _handed_on(self, block: Block, level: tuple[Directive, ...], directive: Directive) -> Iterator[Finding]:
+    def _passed_requests(self, block: Block, level: tuple[Directive, ...], directive: Directive) -> Iterator[Finding]:
         reached, known = where(self.pools, self.values, directive.args[0] if directive.args else "")
         if reached & self.wanted:
-            does = f"hands requests on to {sorted(reached & self.wanted)[0]}"
-            yield _way_in(block, level, directive, self.panel, does)
+            does = f"passes requests to {sorted(reached & self.wanted)[0]}"
+            yield _bypass(block, level, directive, self.protected, does)
         elif not known:
-            yield self._unknown(directive)
+            yield self._unknown_target(directive)
 
-    def _unknown(self, directive: Directive) -> Finding:
-        what = f"where {directive.name} {directive.args[0]} leads is not known before a request comes"
-        hint = f"Make sure that it never leads to the panel of site {self.panel.site}"
-        return Finding(self.panel.site, False, directive.file, directive.line, what, hint)
+    def _unknown_target(self, directive: Directive) -> Finding:
+        what = f"the target of {directive.name} {directive.args[0]} is not known before a request"
+        hint = f"Make sure that it is never the protected application of site {self.protected.site}"
+        return Finding(self.protected.site, False, directive.file, directive.line, what, hint)
 
-    def _shown(self, block: Block, level: tuple[Directive, ...], directive: Directive) -> Iterator[Finding]:
-        directory = next((path for path in self.panel.upstreams if holds(directive, path)), "")
+    def _served_files(self, block: Block, level: tuple[Directive, ...], directive: Directive) -> Iterator[Finding]:
+        directory = next((path for path in self.protected.upstreams if holds(directive, path)), "")
         if directory:
-            yield _way_in(block, level, directive, self.panel, f"serves files of {directory}")
+            yield _bypass(block, level, directive, self.protected, f"serves files of {directory}")
 
     def _inherited_root(self, block: Block) -> list[Directive]:
-        """The root of http, where a server neither has one nor answers without files."""
+        """Return the root of http, where a server has none of its own and does not answer without files."""
         if any(inner.name in ("root", "return") for inner in block.inner):
             return []
         outer = [inner for http in self.configuration.directives if http.name == "http" for inner in http.block or ()]
         return [inner for inner in outer if inner.name == "root"][-1:]
 
-    def streams(self) -> Iterator[Finding]:
-        """Yield how servers of stream lead to the panel, past everything that is said in http."""
+    def find_in_streams(self) -> Iterator[Finding]:
+        """Yield the bypasses through servers of stream, which no directive of http guards."""
         for context, directive in self.configuration.walk():
             if context[:1] != ("stream",) or directive.name != "proxy_pass" or not directive.args:
                 continue
             reached, known = where(self.pools, self.values, directive.args[0])
             if reached & self.wanted:
-                what = f"a stream server hands connections on to {sorted(reached & self.wanted)[0]}, past every gate"
-                hint = f"Take line {directive.line} out of {directive.file}"
-                yield Finding(self.panel.site, True, directive.file, directive.line, what, hint)
+                what = f"a stream server passes connections to {sorted(reached & self.wanted)[0]}, past every gate"
+                hint = f"Remove line {directive.line} of {directive.file}"
+                yield Finding(self.protected.site, True, directive.file, directive.line, what, hint)
             elif not known:
-                yield self._unknown(directive)
+                yield self._unknown_target(directive)
 
 
-def _way_in(
-    block: Block, level: tuple[Directive, ...], directive: Directive, panel: ProtectedSite, does: str
+def _bypass(
+    block: Block, level: tuple[Directive, ...], directive: Directive, protected: ProtectedSite, does: str
 ) -> Finding:
-    limits = _limits(block, level, panel)
+    limits = _limits(block, level, protected)
     names = " ".join(block.server.server_names) or "without a name"
-    what = (
-        f"the server {names} {does}, where the panel of site {panel.site} is, and asks for no certificate of the gate"
-    )
-    hint = f"Take line {directive.line} out of {directive.file}, or put a gate in front of that server too"
-    return Finding(panel.site, not limits, directive.file, directive.line, f"{what}{limits}", hint)
+    what = f"the server {names} {does}, the protected application of site {protected.site}, and does not require a certificate"
+    hint = f"Remove line {directive.line} of {directive.file}, or put a gate in front of that server too"
+    return Finding(protected.site, not limits, directive.file, directive.line, f"{what}{limits}", hint)
 
 
-def _limits(block: Block, level: tuple[Directive, ...], panel: ProtectedSite) -> str:
-    """What keeps strangers out there, in words; empty if nothing does that is known here."""
+def _limits(block: Block, level: tuple[Directive, ...], protected: ProtectedSite) -> str:
+    """Return what limits access to a block, in words; empty if no limit is found."""
     if any(inner.name == "internal" for one in level for inner in one.block or ()):
-        return "; it is internal, so only another location leads there"
+        return "; it is internal, so only another location can reach it"
     if any(denies_all(one) for one in level):
         return "; it is open to the addresses that its allow names"
     if all(map(_private, (listen.address for listen in block.tcp))) and not all(
-        _private(address) for address, _port in panel.listens
+        _private(address) for address, _port in protected.listens
     ):
-        return "; it listens on this host alone"
+        return "; it listens on this host only"
     return ""
 
 
@@ -145,27 +147,27 @@ def _private(address: str) -> bool:
     return address.startswith(("127.", "unix:")) or address in ("::1", "localhost")
 
 
-def _same_names(block: Block, panel: ProtectedSite, reported: Sequence[Finding]) -> Iterator[Finding]:
-    shared = [name for name in panel.server_names if any(_matches(pattern, name) for pattern in block.names)]
+def _same_names(block: Block, protected: ProtectedSite, reported: Sequence[Finding]) -> Iterator[Finding]:
+    shared = [name for name in protected.server_names if any(_matches(pattern, name) for pattern in block.names)]
     if not shared:
         return
     directive = block.directive
-    here = {(listen.address, listen.port) for listen in block.tcp} & set(panel.listens)
+    here = {(listen.address, listen.port) for listen in block.tcp} & set(protected.listens)
     exact = [name for name in shared if name in block.names]
     if here and exact:
         address, port = sorted(here)[0]
-        what = f"another server for {exact[0]} on {address}:{port}; of two, nginx takes the one that it reads first"
-        hint = f"Take that name out of the server at {block.place}"
-        yield Finding(panel.site, True, directive.file, directive.line, what, hint)
-    elif _serves(block) and not any((one.file, one.site) == (directive.file, panel.site) for one in reported):
+        what = f"another server for {exact[0]} on {address}:{port}; of two, nginx uses the one that it reads first"
+        hint = f"Remove that name from the server at {block.place}"
+        yield Finding(protected.site, True, directive.file, directive.line, what, hint)
+    elif _serves(block) and not any((one.file, one.site) == (directive.file, protected.site) for one in reported):
         ports = ", ".join(sorted({f"{listen.address}:{listen.port}" for listen in block.tcp}))
         what = f"a server without the gate answers for {shared[0]} on {ports}"
-        hint = "Make sure that nothing of the panel is there, or let it redirect only"
-        yield Finding(panel.site, False, directive.file, directive.line, what, hint)
+        hint = "Make sure that it does not serve the protected application, or let it redirect only"
+        yield Finding(protected.site, False, directive.file, directive.line, what, hint)
 
 
 def _matches(pattern: str, name: str) -> bool:
-    """How nginx compares server names; regular expressions are left to it."""
+    """Return whether a server name matches as in nginx; regular expressions are not compared."""
     if pattern.startswith("*."):
         return name.endswith(pattern[1:])
     if pattern.startswith("."):

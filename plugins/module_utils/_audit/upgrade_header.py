@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find the lines of a server with snippets that hand on other upgrades than `websocket`.
+"""Find the lines of a server with snippets that pass on other upgrades than `websocket`.
 
 nginx forwards bytes unread after a response with status 101 (``u->upgrade`` in ngx_http_proxy_module.c). An application that
 speaks h2c, HTTP/2 over plain TCP (RFC 7540 section 3.2), then answers requests on that connection that no gate checks.
@@ -30,7 +30,7 @@ _TABLES = ("map", "geo", "split_clients")
 _TEXTS = 200
 
 
-def look_at_upgrades(configuration: Configuration, block: Block, panel: ProtectedSite) -> Iterator[Finding]:
+def audit_upgrades(configuration: Configuration, block: Block, protected: ProtectedSite) -> Iterator[Finding]:
     """Yield an error for each ``Upgrade`` line in force whose value can be anything but ``websocket`` or empty."""
     values = _variables(configuration)
     outer = tuple(one for one in configuration.directives if one.name == "http")
@@ -39,10 +39,12 @@ def look_at_upgrades(configuration: Configuration, block: Block, panel: Protecte
             continue
         for line in _lines_in_force((*outer, *level)):
             if _is_upgrade(line) and not _is_safe(values, line.args[1]):
-                told = f"{_HEADER} {' '.join(line.args)} can hand on other protocols than websocket"
-                what = f"{told}; after an upgrade to h2c an application answers requests that the gate does not check"
+                setting = f"{_HEADER} {' '.join(line.args)} can pass on other protocols than websocket"
+                what = (
+                    f"{setting}; after an upgrade to h2c an application answers requests that the gate does not check"
+                )
                 hint = f"Write {_HEADER} Upgrade $quietdoor_upgrade; in line {line.line} of {line.file}"
-                yield error(panel, line, what, hint)
+                yield error(protected, line, what, hint)
 
 
 def _lines_in_force(level: tuple[Directive, ...]) -> list[Directive]:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Small configurations, each with one thing in it that opens a panel, or looks as if it did."""
+"""Test the audit with small configurations that have one bypass, or something like one."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ WHOLE = ProtectedSite("whole", "vhost", ("whole.test",), (("*", 443),), ("http:/
 
 
 def configuration(http: str, stream: str = "") -> Configuration:
-    """What nginx -T would print: ``http`` stands in its block in a file of its own, from line 1 on."""
+    """Return the output of nginx -T; ``http`` is in a separate file, from line 1 on."""
     main = "http { include conf.d/quietdoor.conf; include sites/own; }"
     main += " stream { include sites/stream; }" if stream else ""
     texts = {"/etc/nginx/nginx.conf": main, "/etc/nginx/conf.d/quietdoor.conf": "", "/etc/nginx/sites/own": http}
     texts.update({"/etc/nginx/sites/stream": stream} if stream else {})
-    # nginx prints what it has opened, and no more.
+    # nginx prints only the files that it opened.
     for pattern in re.findall(r"include (?:/etc/nginx/)?(quietdoor/\S+?);", http):
         texts.update({path: text for path, text in FILES.items() if fnmatch.fnmatch(path, f"/etc/nginx/{pattern}")})
     return read_dump("".join(f"# configuration file {path}:\n{text}\n" for path, text in texts.items()))
@@ -61,25 +61,25 @@ def vhost(
     listen: str = "443 ssl",
     upstream: str = "http://127.0.0.1:3000",
 ) -> str:
-    """The operator's server, on ten lines."""
+    """Return the operator's server, in ten lines."""
     lines = ["server {", first, server, f"listen {listen};", "server_name panel.test Alias.test;", "location / {"]
     return "\n".join([*lines, location, f"proxy_pass {upstream};", "}", f"{more} }}"])
 
 
 def found(http: str, panel: ProtectedSite = PANEL, lenient: bool = False, stream: str = "") -> Audit:
-    """The survey of one panel."""
+    """Return the audit of one site."""
     return audit_configuration(configuration(http, stream), [panel], HOME, lenient=lenient)
 
 
 def only(http: str, **more: Any) -> Finding:
-    """The one finding of a configuration."""
+    """Return the only finding of a configuration."""
     findings = found(http, **more).findings
     assert len(findings) == 1, findings
     return findings[0]
 
 
 def beside(content: str, listen: str = "8080", name: str = "old.test") -> str:
-    """The operator's server as it should be, and another."""
+    """Return the correct server of the operator, and another one."""
     return f"{vhost()}\nserver {{ listen {listen}; server_name {name};\n{content} }}"
 
 
@@ -91,39 +91,43 @@ def test_what_is_as_it_should_be_finds_nothing() -> None:
 @pytest.mark.parametrize(
     ("http", "line", "said"),
     [
-        (vhost(more="location /x { auth_request off; }"), 10, "auth_request off takes the place of the gate's"),
+        (vhost(more="location /x { auth_request off; }"), 10, "auth_request off replaces the auth_request of the gate"),
         (
             vhost(more="location /x { auth_request /own; }"),
             10,
-            "auth_request a question of its own, /own, takes the place",
+            "auth_request /own replaces",
         ),
         (vhost(more="location /x { location /x/y { auth_request off; } }"), 10, "auth_request off"),
-        (vhost(more="location /x { limit_except GET { satisfy any; } }"), 10, "satisfy any lets in"),
-        (vhost(more="error_page 404 495 = @own;"), 10, "error_page 404 495 = @own leads people"),
-        (vhost(more="location /x { error_page 496 /x; }"), 10, "error_page 496 /x leads people"),
+        (vhost(more="location /x { limit_except GET { satisfy any; } }"), 10, "satisfy any admits"),
+        (vhost(more="error_page 404 495 = @own;"), 10, "error_page 404 495 = @own replaces"),
+        (vhost(more="location /x { error_page 496 /x; }"), 10, "error_page 496 /x replaces"),
         (vhost(more="ssl_conf_command VerifyCAFile x;"), 10, "ssl_conf_command VerifyCAFile x can change"),
         (
             vhost(more="ssl_conf_command Options SessionTicket;"),
             10,
             "ssl_conf_command Options SessionTicket can change",
         ),
-        (vhost(first='return 200 "x";'), 2, "return stands before the server snippet"),
-        (vhost(first="rewrite ^ /x break;"), 2, "rewrite stands before the server snippet"),
-        (vhost(first="if ($http_x) { break; }"), 2, "if stands before the server snippet"),
+        (vhost(first='return 200 "x";'), 2, "return precedes the server snippet"),
+        (vhost(first="rewrite ^ /x break;"), 2, "rewrite precedes the server snippet"),
+        (vhost(first="if ($http_x) { break; }"), 2, "if precedes the server snippet"),
         (
             vhost(first="server_name first.test;"),
             1,
             "the first name of this server is first.test, that of the site is panel.test",
         ),
-        (vhost(location=""), 8, "proxy_pass hands on what a visitor says of himself"),
-        (vhost(more="location /x { uwsgi_pass 127.0.0.1:1; }"), 10, "uwsgi_pass hands on"),
-        (vhost(more="location /x { fastcgi_pass 127.0.0.1:1; }"), 10, "fastcgi_pass hands on"),
+        (vhost(location=""), 8, "proxy_pass passes on identity headers of the client"),
+        (vhost(more="location /x { uwsgi_pass 127.0.0.1:1; }"), 10, "uwsgi_pass passes on"),
+        (vhost(more="location /x { fastcgi_pass 127.0.0.1:1; }"), 10, "fastcgi_pass passes on"),
         (
             vhost(more=f"location /x {{ {LOCATION} if ($arg_x) {{ proxy_set_header A b; proxy_pass http://a; }} }}"),
             10,
-            "proxy_pass hands on",
+            "proxy_pass passes on",
         ),
-        (vhost(location=f"{LOCATION} proxy_set_header x-client-name me;"), 7, "says a second time who the visitor is"),
+        (
+            vhost(location=f"{LOCATION} proxy_set_header x-client-name me;"),
+            7,
+            "sets an identity header of the snippet again",
+        ),
         (vhost(server="include quietdoor/gate/snippets/panel-server.con[f];"), 3, "is a pattern"),
         (vhost(server="include quietdoor/gate/snippets/panel-*.conf;"), 3, "is a pattern"),
         (vhost(location="include quietdoor/gate/snippets/panel-locatio?.conf;"), 7, "is a pattern"),
@@ -131,17 +135,17 @@ def test_what_is_as_it_should_be_finds_nothing() -> None:
         (
             beside("location / { proxy_pass http://127.0.0.1:3000; }"),
             12,
-            "the server old.test hands requests on to 127.0.0.1:3000",
+            "the server old.test passes requests to 127.0.0.1:3000",
         ),
-        (beside("location / { proxy_pass http://localhost:3000/admin/; }"), 12, "hands requests on to 127.0.0.1:3000"),
-        (beside("location / { if ($arg_x) { proxy_pass http://127.0.0.1:3000; } }"), 12, "hands requests on"),
-        (beside("location / { fastcgi_pass 127.0.0.1:3000; }"), 12, "hands requests on"),
+        (beside("location / { proxy_pass http://localhost:3000/admin/; }"), 12, "passes requests to 127.0.0.1:3000"),
+        (beside("location / { if ($arg_x) { proxy_pass http://127.0.0.1:3000; } }"), 12, "passes requests"),
+        (beside("location / { fastcgi_pass 127.0.0.1:3000; }"), 12, "passes requests"),
         (
             f"upstream app {{ server 127.0.0.1:3000; }} {beside('location / { proxy_pass http://app; }')}",
             12,
-            "hands requests on",
+            "passes requests",
         ),
-        (beside("allow 10.0.0.0/8; deny all; satisfy any; proxy_pass http://127.0.0.1:3000;"), 12, "hands requests on"),
+        (beside("allow 10.0.0.0/8; deny all; satisfy any; proxy_pass http://127.0.0.1:3000;"), 12, "passes requests"),
         (beside("", "443 ssl", "alias.test"), 11, "another server for alias.test on *:443"),
     ],
 )
@@ -156,25 +160,29 @@ def test_what_opens_the_panel_is_an_error_with_file_and_line(http: str, line: in
     ("http", "line", "said"),
     [
         (vhost(more="listen 80;"), 10, "listens without TLS too"),
-        (vhost(more="listen 8443 ssl;"), 10, "nobody gets in on port 8443"),
-        (vhost(more="server_name third.test;"), 1, "nobody gets in at third.test"),
+        (vhost(more="listen 8443 ssl;"), 10, "no client gets in on port 8443"),
+        (vhost(more="server_name third.test;"), 1, "no client gets in at third.test"),
         (vhost(more='location @x { return 200 "x"; }'), 10, "return in a named location"),
-        (vhost(more="proxy_set_header A b;"), 6, "do not count in this location any more"),
-        (f"proxy_set_header A b; {vhost()}", 6, "do not count in this location any more"),
-        (vhost(upstream="http://127.0.0.1:3001"), 1, "nothing in this server leads to http://127.0.0.1:3000"),
-        (beside("", "443 ssl default_server"), 11, "answers who names no site, or an unknown one, on *:443"),
-        (beside("location / { proxy_pass http://$host; }"), 12, "is not known before a request comes"),
+        (vhost(more="proxy_set_header A b;"), 6, "do not apply in this location"),
+        (f"proxy_set_header A b; {vhost()}", 6, "do not apply in this location"),
+        (
+            vhost(upstream="http://127.0.0.1:3001"),
+            1,
+            "no directive of this server passes requests to http://127.0.0.1:3000",
+        ),
+        (beside("", "443 ssl default_server"), 11, "answers requests without a known name on *:443"),
+        (beside("location / { proxy_pass http://$host; }"), 12, "is not known before a request"),
         (beside("root /srv;", name=".test"), 11, "a server without the gate answers for panel.test on *:8080"),
         (beside("root /srv;", name="panel.*"), 11, "a server without the gate answers for panel.test"),
         (
             beside("location / { proxy_pass http://127.0.0.1:3000; }", "127.0.0.1:8080"),
             12,
-            "; it listens on this host alone",
+            "; it listens on this host only",
         ),
         (
             beside("location / { proxy_pass http://127.0.0.1:3000; }", "unix:/run/x"),
             12,
-            "; it listens on this host alone",
+            "; it listens on this host only",
         ),
         (
             beside("allow 10.0.0.0/8; deny all; location / { proxy_pass http://127.0.0.1:3000; }"),
@@ -234,7 +242,7 @@ def test_a_directory_of_files_is_found_below_another_root() -> None:
 
 def test_a_whole_server_of_ours_gets_the_same_look_at_others() -> None:
     http = f"include {HOME}sites/whole.conf; server {{ listen 80; location / {{ proxy_pass http://127.0.0.1:3000; }} }}"
-    assert "the server without a name hands requests on" in found(http, WHOLE).errors()[0].what
+    assert "the server without a name passes requests" in found(http, WHOLE).errors()[0].what
     lenient = found(http, WHOLE, lenient=True)
     assert [one.opens for one in lenient.findings] == [False]
     refuse(lenient, ())
@@ -259,7 +267,7 @@ def test_snippets_that_nobody_includes_yet_are_a_warning_with_the_lines_to_add()
     first = next(one for one in seen.findings if one.unguarded)
     assert (first.file, first.line) == ("/etc/nginx/sites/own", 1)
     assert f"Add the line {SERVER} as the first of the server at /etc/nginx/sites/own:1" in first.hint
-    assert f"{LOCATION} to every location of it that hands requests on (/etc/nginx/sites/own:6)" in first.hint
+    assert f"{LOCATION} to every location of it that passes requests on (/etc/nginx/sites/own:6)" in first.hint
 
 
 def test_a_server_that_is_read_too_early_is_told_so() -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A public server with guarded paths: each with one thing in it that shuts the public part, or leads from it to a panel."""
+"""Test the audit of public servers with guarded paths, each with one mistake or bypass."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PUBLIC, FIRST, SECOND = (
 def found(
     more: str = "", beside: str = "", panel: ProtectedSite = SHOP, listen: str = "listen 443 ssl;", root: str = PUBLIC
 ) -> Audit:
-    """The survey of a server whose line 7 is ``more``; a server ``beside`` it begins in line 9."""
+    """Return the audit of a server with ``more`` in line 7; the server ``beside`` it begins in line 9."""
     lines = ["server {", "include quietdoor/gate/snippets/shop-server.conf;", listen, "server_name shop.test;"]
     lines += [f"location / {{ {root} proxy_pass {APP}; }}"]
     lines += [
@@ -54,40 +54,49 @@ def test_what_is_as_it_should_be_finds_nothing() -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ("location /x { root /srv; }", "this location is shut to everybody"),
-        ("location ~ \\.css$ { root /srv; }", "this location is shut to everybody"),
-        ("location @x { root /srv; }", "this location is shut to everybody"),
-        (f"location /x {{ {FIRST} }}", "the snippet of a guarded path stands in a location of the public part"),
-        (f"location /admin/x {{ {PUBLIC} }}", "the snippet of the public part stands in a location of a guarded path"),
-        (f"location = /admin {{ {PUBLIC} }}", "the snippet of the public part stands in a location of a guarded path"),
+        ("location /x { root /srv; }", "this location is closed to every client"),
+        ("location ~ \\.css$ { root /srv; }", "this location is closed to every client"),
+        ("location @x { root /srv; }", "this location is closed to every client"),
+        (f"location /x {{ {FIRST} }}", "the snippet of a guarded path is included in a location of the public part"),
+        (
+            f"location /admin/x {{ {PUBLIC} }}",
+            "the snippet of the public part is included in a location of a guarded path",
+        ),
+        (
+            f"location = /admin {{ {PUBLIC} }}",
+            "the snippet of the public part is included in a location of a guarded path",
+        ),
         (
             f"location ~ \\.x$ {{ {PUBLIC} location ~ \\.y$ {{ }} }}",
-            "what a rewrite brings here is not looked at again",
+            "rewritten requests are not checked again here",
         ),
-        (f"location /x {{ rewrite ^ /y last; {PUBLIC} }}", "rewrite stands before the snippet"),
-        (f"location /x {{ break; {PUBLIC} }}", "break stands before the snippet"),
-        (f"location /x {{ if ($arg_x) {{ break; }} {PUBLIC} }}", "if stands before the snippet"),
-        (f"location /x {{ {PUBLIC} proxy_pass {OTHER}; }}", "leads from the public part to 127.0.0.1:4000"),
-        (f"location ~ \\.x$ {{ {PUBLIC} proxy_pass {OTHER}; }}", "leads from the public part to 127.0.0.1:4000"),
+        (f"location /x {{ rewrite ^ /y last; {PUBLIC} }}", "rewrite precedes the snippet"),
+        (f"location /x {{ break; {PUBLIC} }}", "break precedes the snippet"),
+        (f"location /x {{ if ($arg_x) {{ break; }} {PUBLIC} }}", "if precedes the snippet"),
+        (f"location /x {{ {PUBLIC} proxy_pass {OTHER}; }}", "passes requests of the public part to 127.0.0.1:4000"),
+        (
+            f"location ~ \\.x$ {{ {PUBLIC} proxy_pass {OTHER}; }}",
+            "passes requests of the public part to 127.0.0.1:4000",
+        ),
         (
             f"location /x {{ {PUBLIC} if ($arg_x) {{ proxy_pass http://localhost:4000; }} }}",
-            "leads from the public part to 127.0.0.1:4000",
+            "passes requests of the public part to 127.0.0.1:4000",
         ),
-        (f"location /x/ {{ {PUBLIC} proxy_pass {APP}/; }}", "proxy_pass makes other addresses"),
-        (f"location /x/ {{ {PUBLIC} proxy_pass {APP}/admin/y; }}", "proxy_pass makes other addresses"),
+        (f"location /x/ {{ {PUBLIC} proxy_pass {APP}/; }}", "proxy_pass changes addresses"),
+        (f"location /x/ {{ {PUBLIC} proxy_pass {APP}/admin/y; }}", "proxy_pass changes addresses"),
         (
             f"location /x {{ {PUBLIC} rewrite ^/x(.*) /admin$1 break; proxy_pass {APP}; }}",
-            "rewrite makes other addresses",
+            "rewrite changes addresses",
         ),
-        (f"location /x {{ {PUBLIC} rewrite ^/x(.*) $1; break; proxy_pass {APP}; }}", "rewrite makes other addresses"),
+        (f"location /x {{ {PUBLIC} rewrite ^/x(.*) $1; break; proxy_pass {APP}; }}", "rewrite changes addresses"),
         (
             f"location /x {{ {PUBLIC} proxy_pass {APP}; if ($arg_x) {{ rewrite ^ /admin break; proxy_pass {APP}; }} }}",
-            "rewrite makes other addresses",
+            "rewrite changes addresses",
         ),
-        ("set_real_ip_from 10.0.0.1;", "set_real_ip_from says where a visitor's address is found"),
-        ("real_ip_header X-Real-IP;", "real_ip_header says where a visitor's address is found"),
-        ("proxy_ssl_certificate x;", "nginx shows this certificate when visitors with a bad one come back"),
-        ("listen 8443 ssl proxy_protocol;", "proxy_protocol is asked of everybody here"),
+        ("set_real_ip_from 10.0.0.1;", "set_real_ip_from sets the source of the client's address"),
+        ("real_ip_header X-Real-IP;", "real_ip_header sets the source of the client's address"),
+        ("proxy_ssl_certificate x;", "nginx presents this certificate in re-proxied requests"),
+        ("listen 8443 ssl proxy_protocol;", "proxy_protocol is required of every connection here"),
         ("listen 80;", "this server listens without TLS too"),
     ],
 )
@@ -98,7 +107,7 @@ def test_what_shuts_the_public_part_or_opens_the_panel_is_an_error(more: str, sa
 
 def test_a_name_more_would_be_shut() -> None:
     assert [
-        one.line for one in found("server_name more.test;").errors() if "nobody gets in at more.test" in one.what
+        one.line for one in found("server_name more.test;").errors() if "no client gets in at more.test" in one.what
     ] == [1]
 
 
@@ -155,7 +164,9 @@ def test_files_of_a_guarded_path_are_not_shown_by_a_public_location(content: str
 )
 def test_the_way_back_leads_to_the_same_server(listen: str, other: str, errors: int) -> None:
     beside = f"server {{ {other} server_name b.test; ssl_reject_handshake on; }}"
-    told = [one for one in found(beside=beside, listen=listen).errors() if "come back to the site" in one.what]
+    told = [
+        one for one in found(beside=beside, listen=listen).errors() if "re-proxied requests to the site" in one.what
+    ]
     assert [one.line for one in told] == [9] * errors
 
 
@@ -163,7 +174,10 @@ def test_a_public_part_leads_to_no_panel_of_another_site() -> None:
     other = ProtectedSite("other", "vhost", ("other.test",), (("*", 443),), (APP,))
     told = found(panel=other).errors()
     assert [one.line for one in told] == [5]
-    assert "the server shop.test hands requests on to 127.0.0.1:3000, where the panel of site other is" in told[0].what
+    assert (
+        "the server shop.test passes requests to 127.0.0.1:3000, the protected application of site other"
+        in told[0].what
+    )
 
 
 @pytest.mark.parametrize(

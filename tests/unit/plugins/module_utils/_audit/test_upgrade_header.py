@@ -29,7 +29,7 @@ GATE = 'map $http_upgrade $quietdoor_upgrade { default ""; "~*^websocket\\z" web
 
 
 def survey_of(location: str = "", http: str = "", server: str = "", panel: ProtectedSite = WHOLE) -> Audit:
-    """Return the survey of a server with ``location`` in line 9, ``server`` in line 6, ``http`` in line 1."""
+    """Return the audit of a server with ``location`` in line 9, ``server`` in line 6, ``http`` in line 1."""
     kinds = ("location",) if panel.mode == "host" else ("public", "panel-1")
     include = "include quietdoor/gate/snippets/app-{}.conf;".format
     lines = [http, "server {", include("server"), "listen 443 ssl;", "server_name app.test;", server]
