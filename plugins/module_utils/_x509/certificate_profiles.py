@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificate profiles: what a CA and a client certificate carry, and for how long (RFC 5280 section 4)."""
+"""Build the certificates of CAs and clients: extensions and validity (RFC 5280 section 4)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Signer:
-    """What signs: a CA's certificate and its private key."""
+    """A CA that signs: its certificate and its private key."""
 
     certificate: x509.Certificate
     key: PrivateKey
@@ -55,10 +55,10 @@ def _key_usage(
 
 @dataclass(frozen=True)
 class CaProfile:
-    """What the certificate of an authority says besides its issuer.
+    """The fields of a CA certificate other than its issuer.
 
-    :param path_length: how many CAs may follow below it (RFC 5280 section 4.2.1.9); 0 signs clients only, None is no limit.
-    :param key_identifier: the subject key identifier to carry on; None makes the usual one (section 4.2.1.2).
+    :param path_length: how many CAs may follow below it (RFC 5280 section 4.2.1.9); 0: it signs clients only, None: unlimited.
+    :param key_identifier: the subject key identifier to keep; None derives it from the key (section 4.2.1.2).
     """
 
     subject: x509.Name
@@ -70,7 +70,7 @@ class CaProfile:
 
 
 def self_signed_ca(key: PrivateKey, profile: CaProfile) -> x509.Certificate:
-    """Return the certificate of an authority that is its own issuer; ``key`` is the private key of the profile's public one."""
+    """Return a self-signed CA certificate; ``key`` is the private key of the profile's public key."""
     identifier = _subject_key_identifier(profile)
     builder = (
         _ca(profile)
@@ -83,7 +83,7 @@ def self_signed_ca(key: PrivateKey, profile: CaProfile) -> x509.Certificate:
 
 
 def issuing_ca(signer: Signer, profile: CaProfile) -> x509.Certificate:
-    """Return the certificate of an authority that ``signer`` stands above. Its validity lies within the signer's."""
+    """Return a CA certificate that is signed by ``signer``. Its validity is within the signer's."""
     issuer = signer.certificate
     builder = (
         _ca(profile)
@@ -96,7 +96,7 @@ def issuing_ca(signer: Signer, profile: CaProfile) -> x509.Certificate:
 
 
 def _ca(profile: CaProfile) -> x509.CertificateBuilder:
-    """CA:true and key usage keyCertSign, cRLSign, both critical, and SKI (RFC 5280 sections 4.2.1.2, 4.2.1.3 and 4.2.1.9)."""
+    """Return a builder with CA:true, key usage keyCertSign and cRLSign, and SKI (RFC 5280 sections 4.2.1.2, 4.2.1.3, 4.2.1.9)."""
     return (
         x509.CertificateBuilder()
         .subject_name(profile.subject)
@@ -139,7 +139,7 @@ def client_certificate(
 ) -> x509.Certificate:
     """Return a client certificate: CA:false, clientAuth, digitalSignature (and keyEncipherment for RSA), SAN = the e-mails.
 
-    Its validity lies within the signer's (RFC 5280 section 6.1 wants every certificate of a path valid).
+    Its validity is within the signer's (RFC 5280 section 6.1 requires that every certificate of a path is valid).
     """
     rsa_key = getattr(spec_of(public_key), "type", None) == "rsa"
     earliest = max(not_before - BACKDATE, signer.certificate.not_valid_before_utc)
@@ -165,7 +165,7 @@ def client_certificate(
 
 
 def authority_key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
-    """Return the AKI that points at ``issuer`` (RFC 5280 section 4.2.1.1)."""
+    """Return the AKI that identifies the key of ``issuer`` (RFC 5280 section 4.2.1.1)."""
     identifier = key_identifier_of(issuer)
     if identifier is None:
         return x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key())  # type: ignore[arg-type]

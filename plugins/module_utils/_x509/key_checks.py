@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keys that others made, and what is wrong with some of them: of a kind that browsers do not use, too short, known to be weak."""
+"""Refuse public keys of clients that browsers do not support or that are known to be weak."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ if TYPE_CHECKING:
 _ADVICE = "openssl ecparam -name prime256v1 -genkey -noout -out NAME.key"
 _SMALL_PRIMES = tuple(number for number in range(2, 752) if all(number % d for d in range(2, math.isqrt(number) + 1)))
 _FERMAT_ROUNDS = 100
-# CVE-2017-15361: Infineon's library made primes that are powers of 65537 modulo these primes; moduli inherit that.
+# CVE-2017-15361: Infineon's library made primes that are powers of 65537 modulo these primes, and so are their moduli.
 _ROCA_PRIMES = tuple(prime for prime in _SMALL_PRIMES if 11 <= prime <= 167)
 
 
-def check_client_key(key: object, whose: str) -> KeySpec:
+def check_client_key(key: object, description: str) -> KeySpec:
     """Return the kind of a public key that a client made itself, if a certificate may be issued for it.
 
-    :param whose: what the key belongs to, for the error.
+    :param description: names the key in errors.
     :raises MtlsError: for another kind than P-256 and RSA of 2048 to 4096 bits, and for RSA keys that are weak.
     """
     if isinstance(key, (ed25519.Ed25519PublicKey, ed448.Ed448PublicKey)):
-        raise MtlsError(f"{whose} is an EdDSA key, which browsers do not use for client certificates", _hint())
+        raise MtlsError(f"{description} is an EdDSA key, which browsers do not use for client certificates", _hint())
     spec = spec_of(key)
     if spec is None or (spec.type == "ecdsa" and spec.curve not in CURVES_CLIENT):
-        raise MtlsError(f"{whose} is {spec or 'neither RSA nor ECDSA'}", _hint())
+        raise MtlsError(f"{description} is {spec or 'neither RSA nor ECDSA'}", _hint())
     if isinstance(key, rsa.RSAPublicKey):
         why = _weakness(key.public_numbers().n, key.public_numbers().e)
         if why:
-            raise MtlsError(f"{whose} is weak: {why}", _hint())
+            raise MtlsError(f"{description} is weak: {why}", _hint())
     return spec
 
 
 def _hint() -> str:
-    return f"Have a key made that is P-256, or RSA of 2048 to 4096 bits, as in {_ADVICE}, and a CSR with it"
+    return f"Create a P-256 key or an RSA key of 2048 to 4096 bits ({_ADVICE}), and a CSR with it"
 
 
 def _weakness(modulus: int, exponent: int) -> str | None:
-    """Return what is wrong with an RSA key, or None. Only what costs a few milliseconds is looked for.
+    """Return the weakness of an RSA key, or None. Every check takes a few milliseconds at most.
 
-    Exponent and least length are those of FIPS 186-5; small factors, close factors and ROCA are what section 6.1.1.3 of the
-    CA/Browser Forum's Baseline Requirements has every CA look for.
+    The limits of exponent and length are those of FIPS 186-5. Section 6.1.1.3 of the CA/Browser Forum's Baseline Requirements
+    requires the checks for small factors, close factors and ROCA.
     """
     if not RSA_SIZES_CLIENT[0] <= modulus.bit_length() <= RSA_SIZES_CLIENT[-1]:
         return f"its modulus has {modulus.bit_length()} bits"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private keys: kinds, making, keeping, loading (RFC 5208 / RFC 5958 PKCS #8, PBES2 of RFC 8018 when encrypted)."""
+"""Generate, encode and load private keys (PKCS #8 of RFC 5958; PBES2 of RFC 8018 if encrypted)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RSA_SIZES_CA = (2048, 3072, 4096, 8192)
 RSA_SIZES_CLIENT = (2048, 3072, 4096)
 CURVES_CA = ("P-256", "P-384")
 CURVES_CLIENT = ("P-256",)
-# OWASP's figure for PBKDF2 with HMAC-SHA-256. cryptography itself would use 2048, and has no way to ask for more.
+# OWASP's figure for PBKDF2 with HMAC-SHA-256. cryptography always uses 2048 iterations.
 KDF_ROUNDS = 600_000
 _NO_PASSPHRASE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _NIST_NAMES = {"secp256r1": "P-256", "secp384r1": "P-384"}
@@ -54,7 +54,7 @@ def generate(spec: KeySpec) -> PrivateKey:
 
 
 def spec_of(key: object) -> KeySpec | None:
-    """Return the kind of a private or public key, or None for one that this collection does not know."""
+    """Return the kind of a private or public key, or None if this collection does not support it."""
     if isinstance(key, (rsa.RSAPrivateKey, rsa.RSAPublicKey)):
         return KeySpec("rsa", size=key.key_size)
     if isinstance(key, (ec.EllipticCurvePrivateKey, ec.EllipticCurvePublicKey)):
@@ -63,12 +63,12 @@ def spec_of(key: object) -> KeySpec | None:
 
 
 def public_der(key: object) -> bytes:
-    """Return a public key as SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7) in DER, by which keys are compared."""
+    """Return a public key as SubjectPublicKeyInfo in DER (RFC 5280 section 4.1.2.7), the form in which keys are compared."""
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)  # type: ignore
 
 
 def load_public(der: bytes) -> PublicKey:
-    """Return the public key in a SubjectPublicKeyInfo that ``public_der`` made of an RSA or ECDSA key."""
+    """Return the public key in a SubjectPublicKeyInfo that ``public_der`` returned for an RSA or ECDSA key."""
     return serialization.load_der_public_key(der)  # type: ignore[return-value]
 
 
@@ -78,7 +78,7 @@ def signing_hash(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384:
 
 
 def sign(key: PrivateKey, data: bytes) -> bytes:
-    """Return the signature of ``data`` as an authority with this key signs: RSASSA-PKCS1-v1_5 or ECDSA (RFC 4055, RFC 5758)."""
+    """Return the signature of ``data`` by an authority with this key: RSASSA-PKCS1-v1_5 or ECDSA (RFC 4055, RFC 5758)."""
     if isinstance(key, rsa.RSAPrivateKey):
         return key.sign(data, padding.PKCS1v15(), signing_hash(key))
     return key.sign(data, ec.ECDSA(signing_hash(key)))
@@ -87,8 +87,8 @@ def sign(key: PrivateKey, data: bytes) -> bytes:
 def check_passphrase(passphrase: str | None) -> bytes | None:
     """Return the passphrase of an authority's key as its bytes, or None if there is none.
 
-    :raises MtlsError: for one that is empty (an unset variable must not leave a key unencrypted), or that the openssl command
-        cannot be given: it reads one line, of at most 1023 bytes.
+    :raises MtlsError: if it is empty (an unset variable must not leave a key unencrypted), or if the openssl command could not
+        read it: openssl reads one line of at most 1023 bytes.
     """
     if passphrase is None:
         return None
@@ -96,7 +96,7 @@ def check_passphrase(passphrase: str | None) -> bytes | None:
     if not 1 <= len(data) <= 1023 or _NO_PASSPHRASE.search(passphrase):
         raise MtlsError(
             "passphrase is empty, longer than 1023 bytes, or has a control character",
-            "Give one line of text, from a vault; leave the option out to keep the key unencrypted",
+            "Set it to one line of text, from a vault, or leave it out to keep the key unencrypted",
         )
     return data
 
@@ -109,23 +109,23 @@ def private_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
 
 
 def is_encrypted(pem: bytes) -> bool:
-    """Tell whether a PEM private key is encrypted, as PKCS #8 or in openssl's older way."""
+    """Return whether a PEM private key is encrypted, as PKCS #8 or in openssl's traditional format."""
     return b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in pem or b"Proc-Type: 4,ENCRYPTED" in pem
 
 
 def opening(path: str, passphrase: bytes | None, previous: bytes | None) -> bytes | None:
-    """Return the passphrase that the key in the PEM file ``path`` has now, before it gets the new one; None: it is not encrypted.
+    """Return the passphrase that opens the PEM file ``path`` now, before the passphrase changes. None: it is not encrypted.
 
-    :param passphrase: the one that it should have.
-    :param previous: the one that it may still have; empty, or any, for a key that was not encrypted. None: nothing changes.
-    :raises MtlsError: if it opens with neither, or there is a previous passphrase without a new one.
+    :param passphrase: the desired passphrase.
+    :param previous: the passphrase that the key may still have; any value for an unencrypted key. None: nothing changes.
+    :raises MtlsError: if neither passphrase opens the key, or there is a previous passphrase without a new one.
     """
     if previous is None:
         return passphrase
     if passphrase is None:
         raise MtlsError(
             "previous_passphrase was given without passphrase",
-            "Set passphrase, too; an encryption is changed, never taken away",
+            "Set passphrase too: the passphrase of a key can be changed, not removed",
         )
     pem = _read(path)
     if not is_encrypted(pem):
@@ -135,7 +135,7 @@ def opening(path: str, passphrase: bytes | None, previous: bytes | None) -> byte
             return candidate
     raise MtlsError(
         f"The private key {path} opens neither with passphrase nor with previous_passphrase",
-        "Give as previous_passphrase the one that it has, or restore the key from the backup",
+        "Set previous_passphrase to the current passphrase, or restore the key from the backup",
     )
 
 
@@ -150,18 +150,18 @@ def _opens(pem: bytes, passphrase: bytes) -> bool:
 def load_private(path: str, passphrase: bytes | None) -> PrivateKey:
     """Return the private key in the PEM file ``path``.
 
-    The file is ours and 0600, so the costly consistency check of RSA keys (0.3 s at 4096 bits) is left out.
+    This collection wrote the file (0600), so the slow consistency check of RSA keys (0.3 s at 4096 bits) is skipped.
 
-    :raises MtlsError: if the file is missing, is no key, is of a kind we do not know, or does not open with this passphrase.
+    :raises MtlsError: if the file is missing, is not a key of a supported kind, or does not open with this passphrase.
     """
     return parse_private(_read(path), path, passphrase)
 
 
 def parse_private(pem: bytes, path: str, passphrase: bytes | None) -> PrivateKey:
-    """Return the private key in ``pem``, likewise without the costly check.
+    """Return the private key in ``pem``, also without the slow check.
 
-    :param path: where it comes from, for errors.
-    :raises MtlsError: if it is no key, is of a kind we do not know, or does not open with this passphrase.
+    :param path: names the source in errors.
+    :raises MtlsError: if it is not a key of a supported kind, or does not open with this passphrase.
     """
     if is_encrypted(pem) and not passphrase:
         raise MtlsError(
@@ -171,7 +171,7 @@ def parse_private(pem: bytes, path: str, passphrase: bytes | None) -> PrivateKey
     if passphrase and not is_encrypted(pem):
         raise MtlsError(
             f"The private key {path} is not encrypted, but a passphrase was given",
-            "Leave out the passphrase, or encrypt the key: openssl pkcs8 -topk8 -v2 aes-256-cbc",
+            "Leave passphrase out, or encrypt the key: openssl pkcs8 -topk8 -v2 aes-256-cbc",
         )
     try:
         key = serialization.load_pem_private_key(pem, passphrase, unsafe_skip_rsa_key_validation=True)
@@ -198,9 +198,9 @@ def _read(path: str) -> bytes:
 
 
 def complete_spec(type: str, size: int | None, curve: str | None, default_size: int, option: str = "key") -> KeySpec:
-    """Return the kind of key that options ask for, with what they leave out filled in.
+    """Return the kind of key that options describe, with defaults for the options that are not set.
 
-    :param option: where they stand, for the error.
+    :param option: names the option in errors.
     :raises MtlsError: if a size is given for ECDSA or a curve for RSA.
     """
     if type == "rsa" and curve is None:
@@ -208,5 +208,6 @@ def complete_spec(type: str, size: int | None, curve: str | None, default_size: 
     if type == "ecdsa" and size is None:
         return KeySpec("ecdsa", curve=curve or "P-256")
     raise MtlsError(
-        f"{option}: {type} goes with {'size' if type == 'rsa' else 'curve'} only", "Leave the other one out"
+        f"{option}: type {type} takes {'size' if type == 'rsa' else 'curve'} only",
+        f"Leave {'curve' if type == 'rsa' else 'size'} out",
     )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What may be called what: client names, subject texts, e-mail addresses, roles; and the ways others print a name."""
+"""Validate client names, roles, e-mail addresses and subject texts; format distinguished names."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(co
 
 
 def check_client_name(value: str, where: str = "clients") -> str:
-    """Return ``value`` if a client may be called so. It becomes a file name, an nginx map value and an HTTP header.
+    """Return ``value`` if it is a valid client name. It becomes a file name, an nginx map value and an HTTP header.
 
-    :param where: the place of the name, for the error.
+    :param where: names the option in errors.
     :raises MtlsError: otherwise.
     """
     if not _CLIENT_NAME.fullmatch(value):
         raise MtlsError(
-            f"{where}: name {shown(value)} cannot name a client",
+            f"{where}: name {shown(value)} is not a valid client name",
             "Use 1 to 64 of the characters A-Z a-z 0-9 . _ @ + -, beginning with a letter or digit; "
-            "what a person is called goes into common_name",
+            "the name of a person belongs in common_name",
         )
     return value
 
 
 def check_role(value: str, client: str) -> str:
-    """Return ``value`` if a role may be called so.
+    """Return ``value`` if it is a valid name of a role.
 
     :raises MtlsError: otherwise.
     """
     if not _ROLE.fullmatch(value):
         raise MtlsError(
-            f"client {client}: role {shown(value)} cannot name a role",
+            f"client {client}: role {shown(value)} is not a valid role",
             "Use 1 to 64 of the characters A-Z a-z 0-9 . _ : / @ -, beginning with a letter or digit",
         )
     return value
@@ -61,7 +61,7 @@ def check_role(value: str, client: str) -> str:
 def check_email(value: str, client: str) -> str:
     """Return ``value`` if it is an e-mail address that fits an rfc822Name (RFC 5280 section 4.2.1.6: IA5String).
 
-    :raises MtlsError: otherwise. Quoted local parts and the characters $ { } | ` are refused although RFC 5322 has them:
+    :raises MtlsError: otherwise. Quoted local parts and the characters $ { } | ` are refused although RFC 5322 allows them:
         nginx cannot carry them safely.
     """
     if not _EMAIL.fullmatch(value):
@@ -73,17 +73,17 @@ def check_email(value: str, client: str) -> str:
 
 
 def check_subject_text(value: str, option: str) -> str:
-    """Return ``value`` if it can stand in a subject: visible text of 1 to 64 bytes in UTF-8.
+    """Return ``value`` if it is valid in a subject: visible text of 1 to 64 bytes in UTF-8.
 
-    RFC 5280 appendix A (ub-common-name) counts 64 characters, cryptography and some verifiers count bytes.
+    RFC 5280 appendix A (ub-common-name) counts 64 characters; cryptography and some verifiers count bytes.
 
-    :param option: what the text is, for the error.
-    :raises MtlsError: for an empty, overlong or partly invisible text, and for one that is not in Unicode form NFC: two names
-        that look alike must not differ.
+    :param option: names the text in errors.
+    :raises MtlsError: if the text is empty, too long or partly invisible, or not in Unicode form NFC: names that look alike must
+        not differ.
     """
     hint = "Use visible characters and single spaces in Unicode form NFC, 1 to 64 bytes in UTF-8"
     if not value or any(_is_invisible(char) for char in value) or value != " ".join(value.split()):
-        raise MtlsError(f"{option}: {shown(value)} is empty, or has an invisible character or a space too many", hint)
+        raise MtlsError(f"{option}: {shown(value)} is empty, or has invisible characters or needless spaces", hint)
     if len(value.encode("utf-8")) > 64:
         raise MtlsError(f"{option}: {shown(value)} is too long", hint)
     if not unicodedata.is_normalized("NFC", value):
@@ -108,7 +108,7 @@ def check_country(value: str) -> str:
 
 
 def build_name(common_name: str, organization: str | None = None, country: str | None = None) -> x509.Name:
-    """Return the distinguished name C, O, CN (RFC 5280 section 4.1.2.4) of texts that were checked before."""
+    """Return the distinguished name C, O, CN (RFC 5280 section 4.1.2.4). The texts have been checked before."""
     parts = [
         (NameOID.COUNTRY_NAME, country),
         (NameOID.ORGANIZATION_NAME, organization),
@@ -117,7 +117,7 @@ def build_name(common_name: str, organization: str | None = None, country: str |
     return x509.Name([x509.NameAttribute(oid, value) for oid, value in parts if value])
 
 
-# The short names that openssl gives to the types of RFC 5280 appendix A, RFC 4519 and PKCS #9; others are printed by number.
+# openssl's short names of the types of RFC 5280 appendix A, RFC 4519 and PKCS #9; it prints other types by number.
 _SHORT_NAMES = {
     "2.5.4.3": "CN",
     "2.5.4.4": "SN",
@@ -179,9 +179,9 @@ def rfc2253(name: x509.Name) -> str:
 
 
 def is_plain(name: x509.Name) -> bool:
-    """Whether the name is encoded as :func:`build_name` would: single parts of text, in UTF-8 or ASCII.
+    """Return whether the name is encoded as :func:`build_name` encodes it: single parts of text, in UTF-8 or ASCII.
 
-    Others come with authorities that were adopted. How openssl prints all of those is nothing to rely on.
+    Adopted authorities may have others, and openssl's way to print those differs between its versions.
     """
     try:
         plain = x509.Name([x509.NameAttribute(attribute.oid, attribute.value) for attribute in name])
@@ -201,7 +201,7 @@ def _value_2253(attribute: x509.NameAttribute[str | bytes]) -> str:
 
 def _escape_byte(byte: int, first: bool, last: bool) -> str:
     char = chr(byte)
-    # A value that is # alone, openssl does not escape: it asks only whether the byte is the last.
+    # openssl does not escape the value "#": it tests only whether the byte is the last one.
     if char in ',+"\\<>;' or (char == "#" and first and not last) or (char == " " and (first or last)):
         return "\\" + char
     return char if 0x20 <= byte <= 0x7E else f"\\{byte:02X}"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bundles: key, certificate and chain of one client in a PKCS #12 file (RFC 7292) that its browser imports."""
+"""Build bundles: PKCS #12 files (RFC 7292) with a client's key, certificate and chain."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # File endings by profile.
 SUFFIXES = {"modern": "p12", "compat": "compat.p12"}
 KDF_ROUNDS = 20_000
-# No letter or digit that is easily taken for another, read over the telephone or from paper.
+# Without letters and digits that are easily confused when they are read aloud or from paper.
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 # Control characters, surrogates, and what lies beyond the Basic Multilingual Plane.
 _NOT_BMP_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff\U00010000-\U0010ffff]")
@@ -40,14 +40,14 @@ def generate_passphrase() -> str:
 
 
 def check_passphrase(value: str, client: str) -> str:
-    """Return ``value`` if it can protect a bundle everywhere.
+    """Return ``value`` if it is a passphrase that every import dialog accepts.
 
-    :raises MtlsError: if it is empty or has a character that import dialogs or the BMPString of RFC 7292 appendix B cannot take.
+    :raises MtlsError: if it is empty, or has a character that import dialogs or the BMPString of RFC 7292 appendix B exclude.
     """
     if not value or _NOT_BMP_TEXT.search(value):
         raise MtlsError(
-            f"client {client}: bundle_passphrase is empty or has a character that a PKCS #12 file cannot take",
-            "Use visible characters of the Basic Multilingual Plane, or leave it out to have one generated",
+            f"client {client}: bundle_passphrase is empty or has a character that is not valid in a PKCS #12 passphrase",
+            "Use visible characters of the Basic Multilingual Plane, or leave it out: then a passphrase is generated",
         )
     return value
 
@@ -82,9 +82,9 @@ def _encryption(profile: str, passphrase: bytes) -> KeySerializationEncryption:
 
 
 def passphrase_tag(key_pem: bytes, passphrase: str) -> str:
-    """Return what lets a later run see that the passphrase changed, without opening the bundle.
+    """Return a keyed digest by which a later run detects a changed passphrase without opening the bundle.
 
-    It is keyed with the private key that lies beside it, so it tells nothing to anyone who has not that key already.
+    Its key is the client's private key beside the bundle, so it reveals nothing to a reader without that key.
     """
     return hmac.new(key_pem, passphrase.encode("utf-8"), hashlib.sha256).hexdigest()
 

@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Encrypting a PKCS #8 key as RFC 8018 section 6.2 (PBES2) says: PBKDF2 with HMAC-SHA-256, AES-256-CBC.
+"""Encrypt a PKCS #8 key with PBES2 (RFC 8018 section 6.2): PBKDF2 with HMAC-SHA-256, AES-256-CBC.
 
-Reading such a key is left to cryptography; writing is done here because cryptography gives no say in the rounds.
+cryptography reads such keys, but cannot write them with a chosen number of iterations.
 """
 
 from __future__ import annotations

@@ -333,7 +333,7 @@ def test_a_csr_without_proof_of_possession_is_refused() -> None:
 def test_weak_and_unusual_keys_are_refused(key: Any, says: str) -> None:
     with pytest.raises(MtlsError, match=f"client alex: the key of its csr {says}") as caught:
         csr.requested_key(request_of(key()), "alex")
-    assert "Have a key made that is P-256" in str(caught.value)
+    assert "Create a P-256 key" in str(caught.value)
 
 
 def modulus_of(first: int, second: int, exponent: int = 65537) -> Any:

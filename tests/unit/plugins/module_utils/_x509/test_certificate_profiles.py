@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What certificates carry, judged by openssl."""
+"""Test the contents of CA and client certificates with the openssl command."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_serials_are_random_positive_and_fit_twenty_octets() -> None:
 
 
 def test_a_very_long_validity_is_written_as_rfc_5280_says(empty_door: Any, client: Any, openssl: Any) -> None:
-    """UTCTime until 2049, GeneralizedTime from 2050 on: in certificate, index.txt and on the CRL."""
+    """Dates are UTCTime until 2049 and GeneralizedTime from 2050 on: in the certificate, in index.txt and on the CRL."""
     empty_door.create(days=36_500)
     empty_door.enrol(client(valid_for=timedelta(days=36_000)))
     row = empty_door.authority.rows[0]

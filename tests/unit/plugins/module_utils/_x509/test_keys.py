@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private keys: how they are kept, and what is said when they do not open."""
+"""Test how private keys are stored and loaded, and the errors for keys that do not open."""
 
 from __future__ import annotations
 

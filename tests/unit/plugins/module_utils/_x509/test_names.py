@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names as people give them, and as openssl and nginx print them."""
+"""Test the validation of names, and compare formatted names with those of openssl."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NAME = st.lists(RDN, min_size=1, max_size=4).map(x509.Name)
 
 
 def certificate(name: x509.Name, path: Path) -> x509.Name:
-    """Write a certificate for ``name`` and return the name as it stands in it (DER sorts the parts of an RDN)."""
+    """Write a certificate for ``name`` and return the name in it (DER sorts the parts of an RDN)."""
     now = datetime.now(timezone.utc)
     made = (
         x509.CertificateBuilder()
@@ -64,7 +64,7 @@ def test_rfc2253_is_what_openssl_and_so_nginx_print(name: x509.Name, openssl: An
 
 
 def test_plain_is_a_name_like_ours() -> None:
-    """Only of these is it said beforehand how nginx prints them."""
+    """nginx prints every plain name as ``rfc2253`` formats it; for other names this is not promised."""
     ours = names.build_name("Zoë, #1", "Ops", "DE")
     common_name, organization = x509.NameAttribute(NameOID.COMMON_NAME, "a"), ours.rdns[1]
     mail = x509.NameAttribute(NameOID.EMAIL_ADDRESS, "a@b.test")

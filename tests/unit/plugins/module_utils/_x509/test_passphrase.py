@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Another passphrase for the key of an authority: the same key, encrypted anew, and nothing else."""
+"""Test that a changed passphrase re-encrypts the same key of an authority and changes nothing else."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def key_file(door: Any) -> Path:
     return door.file("private", "ca.key.pem")
 
 
-def as_it_may_be(door: Any, form: str, openssl: Any) -> None:
-    """Store the key as a person might have done it by hand."""
+def store_key(door: Any, form: str, openssl: Any) -> None:
+    """Store the key in one of the forms that an operator can produce with openssl."""
     plain = str(door.file("plain.pem"))
     Path(plain).write_bytes(key_file(door).read_bytes())
     if form != "plain":
@@ -34,7 +34,7 @@ def as_it_may_be(door: Any, form: str, openssl: Any) -> None:
 
 @pytest.mark.parametrize("form", ["plain", "PKCS #8", "traditional"])
 def test_the_same_key_gets_the_new_passphrase(form: str, door: Any, client: Any, openssl: Any) -> None:
-    as_it_may_be(door, form, openssl)
+    store_key(door, form, openssl)
     before = door.digest()
     changing = replace(door, passphrase=NEW)
     changed = [f"passphrase of {key_file(door)} changed"]
@@ -76,7 +76,7 @@ def test_a_key_without_encryption_needs_an_empty_previous_one(door: Any) -> None
 @pytest.mark.parametrize(
     ("passphrase", "previous", "says"),
     [
-        (NEW, b"wrong", "opens neither with passphrase nor with previous_passphrase. Give as previous_passphrase"),
+        (NEW, b"wrong", "opens neither with passphrase nor with previous_passphrase. Set previous_passphrase"),
         (NEW, b"", "opens neither with passphrase nor with previous_passphrase"),
         (None, OLD, "previous_passphrase was given without passphrase"),
         (NEW, None, "does not open with the passphrase that was given"),

@@ -1,7 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bundles imported by those who have to: NSS (Firefox, Chromium on Linux), Java and Python. For openssl see test_client_files."""
+"""Test that NSS (Firefox, Chromium on Linux), Java and Python import the bundles.
+
+test_client_files tests them with openssl.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ UNICODE = ["sécret ñ €", "пароль", "密码" * 40]
 
 
 def run(*arguments: str, **environment: str) -> str:
-    """Run a command that has to succeed, and return what it said."""
+    """Run a command that must succeed, and return its output."""
     done = subprocess.run(
         arguments,
         stdin=subprocess.DEVNULL,
@@ -37,7 +40,7 @@ def run(*arguments: str, **environment: str) -> str:
 
 @pytest.fixture
 def enrolled(door: Any, client: Any) -> Any:
-    """The function that gives alex a bundle of both profiles, and returns the directory they lie in."""
+    """Return a function that makes bundles of both profiles for alex, and returns their directory."""
 
     def enrol(passphrase: str | None, key: KeySpec) -> Path:
         door.enrol(
@@ -85,7 +88,7 @@ def test_nss_imports_it(passphrase: str, ending: str, key: KeySpec, enrolled: An
 @pytest.mark.parametrize("passphrase", ASCII)
 @pytest.mark.parametrize(("ending", "key"), BUNDLES, ids=str)
 def test_java_imports_it(passphrase: str, ending: str, key: KeySpec, enrolled: Any, tmp_path: Path) -> None:
-    """Only ASCII: Java takes no other passphrase, whoever made the bundle ("Password is not ASCII")."""
+    """Java accepts only ASCII passphrases, for bundles of any origin ("Password is not ASCII")."""
     bundle = enrolled(passphrase, key) / f"alex.{ending}"
     import_into_java(tmp_path, bundle, "-srcstorepass:env", "SECRET", SECRET=passphrase)
 
