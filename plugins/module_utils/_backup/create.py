@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Backups: one sealed file that holds an authority as it stood at one moment."""
+"""Create and verify backups: encrypted files with the state of an authority at one moment."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Secrets:
-    """The passphrase of the archive, and that of the authority's key if it is encrypted and to be opened."""
+    """The passphrase of the archive and, to open an encrypted key of the authority, the passphrase of that key."""
 
     archive: str
     key: bytes | None = None
@@ -40,7 +40,7 @@ class Secrets:
 
 @dataclass(frozen=True)
 class Backup:
-    """A backup: what it holds, its size in bytes, and why it was made; without a reason it stood there already.
+    """A backup: its contents, its size in bytes, and the reason to write it (empty if it was there already).
 
     ``manifest`` and ``findings`` are None in check mode where there is no authority yet.
     """
@@ -54,8 +54,8 @@ class Backup:
 def create(path: str, target: str, secrets: Secrets, now: datetime, *, check_mode: bool) -> Backup:
     """Write a backup of the authority at ``path`` to the file ``target``, unless it holds exactly this state already.
 
-    :raises MtlsError: if the authority is not sound, so that a bad state never replaces a good backup; or if what stands
-        at ``target`` is not a backup of this authority that opens with the same passphrase.
+    :raises MtlsError: if the authority is not sound (a bad state never replaces a good backup), or if the file ``target`` exists
+        and is not a backup of this authority with the same passphrase.
     """
     layout = check_path(path)
     target = check_archive(target, layout)
@@ -81,7 +81,7 @@ def create(path: str, target: str, secrets: Secrets, now: datetime, *, check_mod
 
 
 def verify(target: str, secrets: Secrets, now: datetime) -> Backup:
-    """Open a whole backup in memory, compare every digest, and judge the authority in it. Nothing is written.
+    """Read a whole backup in memory, compare every digest, and check the authority in it. Write nothing.
 
     :raises MtlsError: if it is damaged, does not open, or the authority in it is not sound.
     """
@@ -109,24 +109,24 @@ def open_archive(target: str) -> Iterator[BinaryIO]:
 
 
 def unseal(target: str, file: BinaryIO, secrets: Secrets) -> archive.Unpacked:
-    """Return the archive ready to be read, its manifest first.
+    """Return the opened archive, of which the manifest has been read.
 
     :raises MtlsError: if it is damaged or does not open.
     """
     opened = encrypted_container.unseal(target, file, encrypted_container.encoded(secrets.archive))
     opened.require_whole()
     unpacked = archive.Unpacked(opened)
-    if opened.keys.tag(unpacked.manifest.state()) != opened.told.state:
-        raise MtlsError(f"{target} holds another state than its header says", "Use another copy of it")
+    if opened.keys.tag(unpacked.manifest.state()) != opened.public.state:
+        raise MtlsError(f"{target} holds another state than its header says", "Use another copy of the archive")
     return unpacked
 
 
 def read(
     unpacked: archive.Unpacked, create: Callable[[File], AbstractContextManager[BinaryIO]] | None = None
 ) -> Contents:
-    """Read an archive to its end and return what is looked into of it.
+    """Read an archive to its end and return the files of it that are checked.
 
-    :param create: opens the file that a file of the archive is to be written to; without it, nothing is written.
+    :param create: opens the destination of a file of the archive; without it, nothing is written.
     """
     found = unpacked.manifest
     wanted = {found.names[role]: role for role in LOOKED_INTO}
@@ -143,16 +143,16 @@ def read(
 
 
 def check_archive(target: str | None, layout: Layout | None) -> str:
-    """Return the path of an archive, normalised.
+    """Return the normalised path of an archive.
 
-    :raises MtlsError: if it is not absolute, or lies in the authority, which is what it is to outlive.
+    :raises MtlsError: if it is not absolute, or is inside the authority, whose loss it should survive.
     """
     found = check_path(target, "archive").root
     root = layout and os.path.realpath(layout.root)
     if root and os.path.commonpath([root, os.path.realpath(found)]) in (root, os.path.realpath(found)):
         raise MtlsError(
-            f"archive {found} and the authority {layout and layout.root} lie one inside the other",
-            "Choose a file outside the authority, better on another disk",
+            f"archive {found} and the authority {layout and layout.root} are one inside the other",
+            "Choose a file outside the authority, preferably on another disk",
         )
     return found
 
@@ -160,9 +160,9 @@ def check_archive(target: str | None, layout: Layout | None) -> str:
 def _require_directory(target: str) -> None:
     directory = os.path.dirname(target)
     if not os.path.isdir(directory):
-        # It is not made: where a disk is not mounted, the backup would end on the wrong one.
+        # The directory is not created: if its disk is not mounted, the backup would be on the wrong disk.
         raise MtlsError(
-            f"The directory {directory} of the archive is not there", "Make it, or mount the disk that belongs there"
+            f"The directory {directory} of the archive does not exist", "Create it, or mount the disk that holds it"
         )
     if os.path.isdir(target):
         raise MtlsError(f"archive {target} is a directory", "Give the path of a file in it")
@@ -180,26 +180,26 @@ def _contents(layout: Layout, now: datetime) -> Contents:
 
 
 def _why(target: str, passphrase: bytes, contents: Contents) -> str:
-    """Return why a backup is to be written, or nothing if the one that is there holds this state already."""
+    """Return why a backup has to be written, or an empty text if the archive holds this state already."""
     if not os.path.lexists(target):
         return "there is no archive"
     with open_archive(target) as file:
         found = encrypted_container.unseal(target, file, passphrase)
-    if found.told.owner != found.keys.tag(public_key_of(contents)):
+    if found.public.owner != found.keys.tag(public_key_of(contents)):
         raise MtlsError(
             f"{target} is the backup of another authority than {contents.where}",
             "Choose another file: a backup is replaced only by one of the same authority",
         )
     if not found.is_whole:
         return "the archive was cut off or added to"
-    return "" if found.told.state == found.keys.tag(contents.manifest.state()) else "the authority changed"
+    return "" if found.public.state == found.keys.tag(contents.manifest.state()) else "the authority changed"
 
 
 def _seal(target: str, passphrase: bytes, contents: Contents) -> int:
     def fill(stream: encrypted_container.Writer) -> None:
         archive.pack(contents.manifest, stream)
 
-    def tell(keys: encrypted_container.Keys) -> encrypted_container.PublicHeader:
+    def tag(keys: encrypted_container.Keys) -> encrypted_container.PublicHeader:
         return encrypted_container.PublicHeader(keys.tag(public_key_of(contents)), keys.tag(contents.manifest.state()))
 
-    return encrypted_container.seal(target, passphrase, fill, tell)
+    return encrypted_container.seal(target, passphrase, fill, tag)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The manifest of a backup: every directory, link and file of an authority, with mode, size and SHA-256."""
+"""List the directories, links and files of an authority with mode, size and SHA-256."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 _FORMAT = 1
 _BLOCK = 1 << 20
-# The files that are looked into when a backup is judged, by the name of their property of Layout.
+# The files whose contents are checked, by the name of their property of Layout.
 ROLES = ("certificate", "key", "index", "crl", "crl_number", "configuration", "index_attributes", "new_certificates")
 
 
 @dataclass(frozen=True)
 class File:
-    """A regular file: path relative to the authority's directory, permission bits, size in bytes, SHA-256 in hex."""
+    """A regular file: path relative to the authority's directory, permission bits, size in bytes, SHA-256 (hex)."""
 
     path: str
     mode: int
@@ -38,7 +38,7 @@ class File:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that a backup holds. ``names`` says where the files lie that are looked into; links lead to a name beside them."""
+    """The contents of a backup. ``names`` has the paths of the checked files; the target of a link is a name beside it."""
 
     root: str
     created_at: str
@@ -49,17 +49,17 @@ class Manifest:
 
     @property
     def size(self) -> int:
-        """The size of all files in bytes."""
+        """Return the size of all files in bytes."""
         return sum(file.size for file in self.files)
 
     def state(self) -> bytes:
-        """Return a digest of all but the time: two backups of the same state have the same."""
-        told = asdict(self)
-        del told["created_at"]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).digest()
+        """Return a digest of everything except the time: backups of the same state have the same digest."""
+        data = asdict(self)
+        del data["created_at"]
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).digest()
 
     def differences(self, other: Manifest) -> set[str]:
-        """Return the paths that are not the same in both."""
+        """Return the paths that differ between both manifests."""
         return {path for pair in zip(self._items(), other._items()) for path, _what in set(pair[0]) ^ set(pair[1])}
 
     def _items(self) -> Iterator[set[tuple[str, Any]]]:
@@ -69,9 +69,9 @@ class Manifest:
 
 
 def survey(layout: Layout, created_at: str) -> Manifest:
-    """Return the manifest of the authority as it stands on disk. Call it under the lock.
+    """Return the manifest of the authority on disk. Call it under the lock.
 
-    :raises MtlsError: for something that a backup cannot hold: a device, a socket, a link that leads elsewhere.
+    :raises MtlsError: for entries that a backup cannot hold: a device, a socket, a link to another directory.
     """
     root = layout.root
     names = {role: os.path.relpath(getattr(layout, role), root) for role in ROLES}
@@ -93,7 +93,7 @@ def survey(layout: Layout, created_at: str) -> Manifest:
 
 
 def _walk(root: str, directory: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield what is below ``directory``, itself first, sorted, so that the same state is always the same archive."""
+    """Yield ``directory`` and the entries below it, sorted, so that the same state always gives the same archive."""
     yield directory, os.stat(os.path.join(root, directory))
     for name in sorted(os.listdir(os.path.join(root, directory))):
         path = os.path.join(directory, name)
@@ -108,8 +108,8 @@ def _target(path: str) -> str:
     target = os.readlink(path)
     if not _is_plain(target):
         raise MtlsError(
-            f"{path} is a link to {shown(target)}, and a backup holds only links to a file beside them",
-            "Replace the link by what it leads to, or remove it",
+            f"{path} is a link to {shown(target)}, and a backup holds only links to files beside them",
+            "Replace the link by its target, or remove it",
         )
     return target
 
@@ -126,27 +126,29 @@ def _digest(path: str) -> tuple[int, str]:
 
 
 def render(manifest: Manifest) -> bytes:
-    """Return the manifest as it stands in an archive."""
-    told = {"format": _FORMAT, **asdict(manifest), "files": [astuple(file) for file in manifest.files]}
-    return json.dumps(told, sort_keys=True).encode()
+    """Return the manifest in the form that an archive holds."""
+    data = {"format": _FORMAT, **asdict(manifest), "files": [astuple(file) for file in manifest.files]}
+    return json.dumps(data, sort_keys=True).encode()
 
 
 def parse(data: bytes, where: str) -> Manifest:
-    """Return the manifest of an archive. Nothing in it leads outside the directory that it is restored into.
+    """Return the manifest of an archive. No path in it leads outside the directory of the restored authority.
 
-    :param where: the archive, for the error.
+    :param where: names the archive in errors.
     :raises MtlsError: otherwise.
     """
     try:
-        told = json.loads(data)
-        if told.pop("format") != _FORMAT:
+        fields = json.loads(data)
+        if fields.pop("format") != _FORMAT:
             raise ValueError("format")
-        manifest = Manifest(**{**told, "files": [File(*file) for file in told["files"]]})
+        manifest = Manifest(**{**fields, "files": [File(*file) for file in fields["files"]]})
         sound = _is_sound(manifest)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         sound = False
     if not sound:
-        raise MtlsError(f"{where} holds no manifest that this release can read", "Use the release that made it")
+        raise MtlsError(
+            f"{where} holds no manifest that this release can read", "Use the release of the collection that made it"
+        )
     return manifest
 
 

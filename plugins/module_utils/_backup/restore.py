@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Restoring a backup into a directory that is missing or empty, in one step: nothing is ever overwritten, nothing half there."""
+"""Restore a backup into a missing or empty directory, in one step and without overwriting."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
     from .manifest import File, Manifest
     from .tar_stream import Unpacked
 
-# What is brought into order after a move to another directory, and so may differ from the archive.
+# Files that are rewritten after a move to another directory, so they may differ from the archive.
 _MOVED = ("configuration", "index_attributes")
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What was, or in check mode would be, done, and the backup that it was done from."""
+    """The changes (in check mode: the predicted changes), and the backup that was restored."""
 
     changes: list[str]
     backup: Backup
 
 
 def restore(path: str, target: str, secrets: Secrets, now: datetime, *, check_mode: bool) -> Restored:
-    """Restore the backup ``target`` into the directory ``path``, which is missing or empty, or holds just that already.
+    """Restore the backup ``target`` into the directory ``path``, which is missing or empty, or holds that backup already.
 
-    The tree is built beside it, under a name of its own, looked into like any backup, and renamed at the end.
+    The tree is built beside ``path`` under a temporary name, checked like every backup, and renamed at the end.
 
     :raises MtlsError: if anything else is in the directory, or the backup is damaged, does not open or is not sound.
     """
@@ -63,7 +63,7 @@ def restore(path: str, target: str, secrets: Secrets, now: datetime, *, check_mo
         else:
             make_parents(building.root)
             os.makedirs(building.root, mode=PRIVATE_DIR, exist_ok=True)
-            # The lock lies in the directory that is renamed: from then on it is the authority's.
+            # The lock file is in the directory that is renamed, so it becomes the lock of the authority.
             with building.locked():
                 return _build(layout, building, unpacked, secrets, now)
     findings = inspect(contents, secrets.key, now)
@@ -75,28 +75,28 @@ def _building(root: str) -> str:
 
 
 def _place(root: str) -> str:
-    """Return the directory that is to be the authority, behind the link if there is one: a link is not replaced."""
+    """Return the directory of the authority. A link is followed, not replaced."""
     return os.path.realpath(root) if os.path.islink(root) else root
 
 
 def _refuse_no_place(place: str) -> None:
-    """Refuse a directory that another one cannot be renamed to, before any secret is written beside it."""
+    """Refuse a directory that cannot be replaced by a rename, before any secret is written beside it."""
     if os.path.ismount(place):
         raise MtlsError(
-            f"{place} is a mount point, and what is restored appears in one step, which cannot be done there",
-            "Give the path of a directory in it that is not there yet, or unmount it, restore, and move the files",
+            f"{place} is a mount point, which the restored directory cannot replace in one step",
+            "Give the path of a new directory in it, or unmount it, restore, and move the files",
         )
     require_writable(os.path.dirname(place))
 
 
 def _is_free(root: str) -> bool:
     if os.path.lexists(root) and not os.path.isdir(root):
-        raise MtlsError(f"{root} is not a directory", "Move it out of the way or choose another path")
+        raise MtlsError(f"{root} is not a directory", "Move it away or choose another path")
     return not os.path.lexists(root) or not os.listdir(root)
 
 
 def _keep(layout: Layout, unpacked: Unpacked, secrets: Secrets, now: datetime, *, check_mode: bool) -> Restored:
-    """Return that nothing is to be done where just this backup was restored before; else refuse."""
+    """Return an unchanged result if the directory holds this backup already; refuse any other contents."""
     may_differ = {unpacked.manifest.names[role] for role in _MOVED}
     there = _survey(layout, now)
     differs = sorted(unpacked.manifest.differences(there) - may_differ) if there else [layout.root]
@@ -104,7 +104,7 @@ def _keep(layout: Layout, unpacked: Unpacked, secrets: Secrets, now: datetime, *
         raise MtlsError(
             f"{layout.root} is not empty, and differs from the archive in {differs[0] or 'its own mode'} "
             f"({len(differs)} such in all)",
-            "Nothing is ever overwritten: move it out of the way, or restore into another directory",
+            "Move the directory away, or restore into another one: nothing is ever overwritten",
         )
     contents = read(unpacked)
     findings = inspect(contents, secrets.key, now)
@@ -116,7 +116,7 @@ def _survey(layout: Layout, now: datetime) -> Manifest | None:
     try:
         return manifest.survey(layout, iso(now))
     except MtlsError:
-        # It holds what no backup holds.
+        # The directory has entries that a backup cannot hold.
         return None
 
 
@@ -128,7 +128,7 @@ def _order(layout: Layout, *, check_mode: bool) -> list[str]:
 def _build(layout: Layout, building: Layout, unpacked: Unpacked, secrets: Secrets, now: datetime) -> Restored:
     try:
         if not _is_free(layout.root):
-            raise MtlsError(f"{layout.root} was restored by another run just now", "Start this one again")
+            raise MtlsError(f"{layout.root} was restored by another run at the same time", "Run again")
         _clear(building)
         contents = _write(building.root, unpacked, secrets, now)
         with naming(layout.root):
@@ -142,7 +142,7 @@ def _build(layout: Layout, building: Layout, unpacked: Unpacked, secrets: Secret
 
 
 def _clear(building: Layout) -> None:
-    """Remove what a killed run left."""
+    """Remove the leftovers of a killed run."""
     for entry in os.scandir(building.root):
         if entry.path == building.lock_file:
             continue
@@ -166,9 +166,9 @@ def _write(root: str, unpacked: Unpacked, secrets: Secrets, now: datetime) -> Ba
     for path, link in found.links.items():
         with naming(os.path.join(root, path)):
             os.symlink(link, os.path.join(root, path))
-    # Innermost first: a directory that its owner may not write into could not be filled otherwise.
+    # Innermost first: otherwise directories without write permission could not be filled.
     for path in sorted(found.directories, reverse=True):
         os.chmod(os.path.join(root, path), found.directories[path])
-    # One for all files: a fsync for each of 50,000 takes minutes. Linux waits until it is done.
+    # One sync for all files: a fsync for each of 50,000 takes minutes. On Linux, sync() waits for the disk.
     os.sync()
     return Backup("", found, findings, os.path.getsize(unpacked.path))

@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is sealed in a backup: a tar stream (POSIX.1-2001 pax), the manifest first, then the files in its order.
+"""Pack and unpack the tar stream (POSIX.1-2001 pax) of a backup: the manifest, then the files.
 
-Directories and links are in the manifest only: nothing that is read from the stream decides where something is written.
+Directories and links are in the manifest only, so no name in the stream decides where a file is written.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BLOCK = 256 * 1024
 
 
 class _Digesting(io.RawIOBase):
-    """A file that is read through a digest."""
+    """A file of which the digest is computed while it is read."""
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__()
@@ -45,9 +45,9 @@ class _Digesting(io.RawIOBase):
 
 
 def pack(manifest: Manifest, stream: Any) -> None:
-    """Write the files of a manifest into ``stream``.
+    """Write the manifest and its files into ``stream``.
 
-    :raises MtlsError: if a file is no longer what the manifest says: somebody works on the directory without a lock.
+    :raises MtlsError: if a file differs from the manifest, because it was changed without the lock.
     """
     with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BLOCK) as tar:
         data = manifests.render(manifest)
@@ -63,20 +63,18 @@ def _add(tar: tarfile.TarFile, root: str, file: File) -> None:
         try:
             tar.addfile(_member(f"files/{file.path}", file.size, file.mode), digesting)
         except OSError as error:
-            # tarfile says so when a file has become shorter; anything else is what it is.
+            # tarfile raises OSError without errno for a file that has become shorter.
             if error.errno is not None:
                 raise
             raise _changed(path) from None
         if digesting.digest.hexdigest() != file.sha256 or content.read(1):
             raise _changed(path)
-    # tarfile remembers every member, which nobody asks for.
+    # tarfile keeps every member in memory; this list is never read.
     tar.members = []  # type: ignore[attr-defined]
 
 
 def _changed(path: str) -> MtlsError:
-    return MtlsError(
-        f"{path} changed while it was read", "See that nobody works on the authority by hand meanwhile, and run again"
-    )
+    return MtlsError(f"{path} changed while it was read", "Run again, while no other command works on the authority")
 
 
 def _member(name: str, size: int, mode: int) -> tarfile.TarInfo:
@@ -87,7 +85,7 @@ def _member(name: str, size: int, mode: int) -> tarfile.TarInfo:
 
 
 class Unpacked:
-    """A backup that is being read: the manifest, then every file once, in order."""
+    """A backup that is being read: first the manifest, then every file once, in its order."""
 
     def __init__(self, sealed: Sealed) -> None:
         self._sealed = sealed
@@ -103,16 +101,16 @@ class Unpacked:
         return member_file.read() if member_file else b""
 
     def files(self) -> Iterator[tuple[File, Iterator[bytes]]]:
-        """Yield every file with the blocks of its contents, all of which have to be taken.
+        """Yield every file with the blocks of its contents. The caller must read all blocks.
 
-        :raises MtlsError: if contents are not what the manifest says, or something is missing or left over.
+        :raises MtlsError: if contents differ from the manifest, or a file is missing or not listed.
         """
         for file in self.manifest.files:
             yield file, self._blocks(file)
             self._tar.members = []
         if self._tar.next() is not None:
             raise self._wrong()
-        # The end is authentic only when the last chunk was opened.
+        # The end is authentic only after the last chunk was opened.
         while self._sealed.read(_BLOCK):
             pass
 
@@ -132,4 +130,4 @@ class Unpacked:
             raise self._wrong()
 
     def _wrong(self) -> MtlsError:
-        return MtlsError(f"{self._sealed.path} does not hold what its manifest says", "Use another copy of it")
+        return MtlsError(f"{self._sealed.path} does not hold what its manifest says", "Use another copy of the archive")

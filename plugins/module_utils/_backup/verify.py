@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether an authority is worth a backup, and whether the one in a backup is sound. Nothing is read from disk here."""
+"""Check that an authority in memory is sound, before it is backed up or restored."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ if TYPE_CHECKING:
     from .._ca.index_database import Row
     from .manifest import Manifest
 
-# The files that are looked into; the others only have to be there.
+# The files whose contents are checked; the others only have to exist.
 LOOKED_INTO = ("certificate", "key", "index", "crl")
-_HINT = "Mend the authority, or restore an older backup"
+_HINT = "Repair the authority, or restore an older backup"
 
 
 @dataclass(frozen=True)
 class Contents:
-    """An authority in memory: its manifest, and the files that are looked into, by the name of their property of Layout."""
+    """An authority in memory: its manifest, and the checked files by the name of their property of Layout."""
 
     where: str
     manifest: Manifest
     files: dict[str, bytes]
 
     def path(self, role: str) -> str:
-        """Where a file lies, for errors."""
+        """Return the place of a file, for errors."""
         return f"{self.where}: {self.manifest.names[role]}"
 
 
 @dataclass(frozen=True)
 class Findings:
-    """A sound authority: its subject as nginx prints it, how many certificates, and whether the key was opened."""
+    """Facts about a sound authority: its subject as nginx prints it, numbers of certificates, whether the key was opened."""
 
     subject: str
     certificates: int
@@ -56,15 +56,15 @@ class Findings:
     crl_number: int | None
     key_opened: bool
     missing: list[str]
-    """The serials of valid certificates whose file is gone; only of an adopted authority, whose maker may move files away."""
+    """The serials of valid certificates without a file. Only adopted authorities may have them: easy-rsa moves files away."""
 
 
 def inspect(contents: Contents, passphrase: bytes | None, now: datetime) -> Findings:
-    """Return what there is to say of a sound authority.
+    """Check an authority and return the facts about it.
 
     :param passphrase: of its key; without it, an encrypted key is not opened.
-    :raises MtlsError: if the key is not the certificate's, the database does not parse, a valid certificate is missing of an
-        authority that was made here, or the CRL is not this authority's or revokes what the database does not.
+    :raises MtlsError: if the key does not belong to the certificate, the database is damaged, the file of a valid certificate is
+        missing (except in an adopted authority), or the CRL is not of this authority or has revocations that the database lacks.
     """
     for role in ("certificate", "key", "index"):
         if role not in contents.files:
@@ -79,7 +79,7 @@ def inspect(contents: Contents, passphrase: bytes | None, now: datetime) -> Find
 
 
 def public_key_of(contents: Contents) -> bytes:
-    """Return the authority's public key (DER), which tells one authority from another."""
+    """Return the authority's public key (DER), which identifies the authority."""
     key = _certificate(contents).public_key()
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
@@ -109,11 +109,11 @@ def _missing(contents: Contents, rows: Iterable[Row], now: datetime) -> list[str
         for row in rows
         if row.status == "V" and row.not_after > now and os.path.normpath(f"{directory}/{row.serial}.pem") not in there
     ]
-    # easyrsa renew takes the file of the former certificate away and leaves it valid.
+    # easyrsa renew removes the file of the former certificate, which stays valid.
     if lost and file_locations.FILE not in there:
         raise MtlsError(
             f"{contents.where}: {directory}/{lost[0]}.pem is missing, a valid certificate ({len(lost)} such in all)",
-            "Bring it back from an older backup, or revoke that serial with module revocation",
+            "Restore it from an older backup, or revoke that serial with module revocation",
         )
     return lost
 
@@ -123,10 +123,10 @@ def _check_crl(contents: Contents, certificate: x509.Certificate, rows: Iterable
         return None
     try:
         crl = x509.load_pem_x509_crl(contents.files["crl"])
-        ours = crl.is_signature_valid(certificate.public_key())  # type: ignore[arg-type]
+        is_own = crl.is_signature_valid(certificate.public_key())  # type: ignore[arg-type]
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        ours = False
-    if not ours:
+        is_own = False
+    if not is_own:
         raise MtlsError(f"{contents.path('crl')} is not a CRL of this authority", "Write a new one with module crl")
     revoked = {row.serial for row in rows if row.is_revoked}
     lost = sorted({index_database.serial_hex(entry.serial_number) for entry in crl} - revoked)

@@ -141,7 +141,7 @@ def _refuse_same_place(issuer: str, directory: str) -> None:
     paths = [os.path.realpath(issuer), os.path.realpath(directory)]
     if os.path.commonpath(paths) in paths:
         raise MtlsError(
-            f"issuer: {issuer} and {directory} lie one inside the other",
+            f"issuer: {issuer} and {directory} are one inside the other",
             "Give every authority a directory of its own, side by side",
         )
 

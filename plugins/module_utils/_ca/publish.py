@@ -203,7 +203,7 @@ def _refuse_overlap(authority: str, directory: str) -> None:
     paths = [os.path.realpath(authority), os.path.realpath(directory)]
     if os.path.commonpath(paths) in paths:
         raise MtlsError(
-            f"publish_path {directory} and the authority {authority} lie one inside the other",
+            f"publish_path {directory} and the authority {authority} are one inside the other",
             "Choose a directory for public data outside the authority's, and beside it rather than above",
         )
 

@@ -316,7 +316,7 @@ def test_a_backup_through_the_module(made: Directory) -> None:
         ({"passphrase": "wrong"}, "does not open with the passphrase"),
         ({"passphrase": ""}, "passphrase is empty"),
         ({"archive": ""}, "archive: '' is not an absolute path"),
-        ({"archive": "/nowhere/x"}, "The directory /nowhere of the archive is not there"),
+        ({"archive": "/nowhere/x"}, "The directory /nowhere of the archive does not exist"),
         ({"path": None}, "path: (None|'') is not an absolute path"),
         ({"state": "verified"}, "archive cannot be read"),
         ({"state": "restored"}, "archive cannot be read"),

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Backups: made of a sound authority at one moment, verified without a trace, restored whole or not at all, and working then."""
+"""Test that backups of an authority are created, verified and restored completely or not at all."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KEY_PASSPHRASE = b"of the key"
 
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is tested here is neither how dear a guess is nor how fast a disk."""
+    """Make scrypt, PBKDF2 and syncing cheap: these tests are not about their cost."""
     monkeypatch.setattr(encrypted_container, "COST", encrypted_container.Cost(4, 8, 1))
     monkeypatch.setattr(encrypted_container, "_LOG_N", range(4, 19))
     monkeypatch.setattr(keys, "KDF_ROUNDS", 1)
@@ -43,8 +43,8 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda _handle: None)
 
 
-class Shelf:
-    """An authority with a history, and a place for backups."""
+class BackupSetup:
+    """An authority with a history, and a directory for its backups."""
 
     def __init__(self, door: Any, directory: Path) -> None:
         self.door = door
@@ -67,59 +67,59 @@ class Shelf:
         )
 
     def at(self, path: Path) -> Any:
-        """The authority in another directory."""
+        """Return the authority in another directory."""
         return replace(self.door, path=str(path))
 
 
 @pytest.fixture
-def shelf(empty_door: Any, client: Any, tmp_path: Path) -> Shelf:
+def setup(empty_door: Any, client: Any, tmp_path: Path) -> BackupSetup:
     empty_door.passphrase = KEY_PASSPHRASE
     empty_door.create()
     empty_door.enrol(client("alex", bundle_profiles=("modern",)), client("bea"))
     empty_door.revoke(client="bea")
     empty_door.crl()
-    (tmp_path / "shelf").mkdir(mode=0o700)
-    return Shelf(empty_door, tmp_path / "shelf")
+    (tmp_path / "setup").mkdir(mode=0o700)
+    return BackupSetup(empty_door, tmp_path / "setup")
 
 
-def test_a_backup_is_made_once_and_again_when_the_authority_changed(shelf: Shelf, client: Any, tree: Any) -> None:
-    before = shelf.door.digest()
+def test_a_backup_is_made_once_and_again_when_the_authority_changed(setup: BackupSetup, client: Any, tree: Any) -> None:
+    before = setup.door.digest()
     for reason in ("there is no archive", "the authority changed"):
-        assert shelf.create(check_mode=True).reason == reason
-        made = shelf.create()
-        assert (made.reason, made.size) == (reason, shelf.archive.stat().st_size)
-        assert shelf.door.digest() == before
-        done = tree(shelf.directory)
-        assert shelf.create(check_mode=True).reason == ""
-        assert shelf.create().reason == ""
-        assert shelf.verify().findings == made.findings
-        assert tree(shelf.directory) == done
-        shelf.door.enrol(client("carl"))
-        before = shelf.door.digest()
-    assert shelf.archive.stat().st_mode & 0o777 == 0o600
-    assert {path.name for path in shelf.directory.iterdir()} == {shelf.archive.name, ".lock"}
+        assert setup.create(check_mode=True).reason == reason
+        made = setup.create()
+        assert (made.reason, made.size) == (reason, setup.archive.stat().st_size)
+        assert setup.door.digest() == before
+        done = tree(setup.directory)
+        assert setup.create(check_mode=True).reason == ""
+        assert setup.create().reason == ""
+        assert setup.verify().findings == made.findings
+        assert tree(setup.directory) == done
+        setup.door.enrol(client("carl"))
+        before = setup.door.digest()
+    assert setup.archive.stat().st_mode & 0o777 == 0o600
+    assert {path.name for path in setup.directory.iterdir()} == {setup.archive.name, ".lock"}
 
 
 def test_an_authority_that_issued_nothing_yet_has_a_backup_too(door: Any, tmp_path: Path) -> None:
     """Its database is an empty file."""
-    (tmp_path / "shelf").mkdir()
-    shelf = Shelf(door, tmp_path / "shelf")
-    made = shelf.create().findings
+    (tmp_path / "setup").mkdir()
+    setup = BackupSetup(door, tmp_path / "setup")
+    made = setup.create().findings
     assert made is not None
     assert (made.certificates, made.crl_number, made.key_opened) == (0, None, True)
-    assert shelf.verify().findings == made
-    assert shelf.restore(tmp_path / "again").changes == ["restored"]
-    assert shelf.at(tmp_path / "again").create().changes == []
+    assert setup.verify().findings == made
+    assert setup.restore(tmp_path / "again").changes == ["restored"]
+    assert setup.at(tmp_path / "again").create().changes == []
 
 
-def test_what_a_backup_says_of_itself(shelf: Shelf) -> None:
-    made = shelf.create()
+def test_what_a_backup_says_of_itself(setup: BackupSetup) -> None:
+    made = setup.create()
     assert made.findings is not None
     assert made.manifest is not None
     findings = made.findings
     assert (findings.subject, findings.certificates, findings.revoked, findings.crl_number) == ("CN=Test CA", 2, 1, 1)
     assert not findings.key_opened
-    opened = shelf.verify(key=KEY_PASSPHRASE).findings
+    opened = setup.verify(key=KEY_PASSPHRASE).findings
     assert opened is not None
     assert opened.key_opened
     paths = {file.path for file in made.manifest.files}
@@ -128,74 +128,74 @@ def test_what_a_backup_says_of_itself(shelf: Shelf) -> None:
     assert made.manifest.links["clients/alex/alex.crt"].startswith("alex-")
 
 
-def test_a_new_archive_is_sealed_at_owasps_cost(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_archive_is_sealed_at_owasps_cost(setup: BackupSetup, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    shelf.create()
-    assert shelf.archive.read_bytes()[:20] == b"quietdoor backup\x01\x11\x08\x01"
+    setup.create()
+    assert setup.archive.read_bytes()[:20] == b"quietdoor backup\x01\x11\x08\x01"
 
 
-def test_only_a_change_of_mode_is_a_change_too(shelf: Shelf) -> None:
-    shelf.create()
-    shelf.door.file("index.txt").chmod(0o600)
-    assert shelf.create().reason == "the authority changed"
+def test_only_a_change_of_mode_is_a_change_too(setup: BackupSetup) -> None:
+    setup.create()
+    setup.door.file("index.txt").chmod(0o600)
+    assert setup.create().reason == "the authority changed"
 
 
-def test_nothing_secret_is_readable_in_an_archive(shelf: Shelf) -> None:
-    shelf.create()
-    data = shelf.archive.read_bytes()
+def test_nothing_secret_is_readable_in_an_archive(setup: BackupSetup) -> None:
+    setup.create()
+    data = setup.archive.read_bytes()
     for secret in (b"PRIVATE KEY", b"alex", b"Test CA", b"index.txt", b"manifest"):
         assert secret not in data
 
 
 def test_restored_on_an_empty_directory_it_works_at_once(
-    shelf: Shelf, client: Any, openssl: Any, tmp_path: Path
+    setup: BackupSetup, client: Any, openssl: Any, tmp_path: Path
 ) -> None:
     """Issue, revoke and write a CRL from there, with this collection and with the openssl command."""
-    shelf.create()
-    saved = shelf.door.digest()
-    shutil.rmtree(shelf.door.path)
-    assert shelf.restore(Path(shelf.door.path), check_mode=True).changes == ["restored"]
-    assert not Path(shelf.door.path).exists()
-    assert shelf.restore(Path(shelf.door.path), key=KEY_PASSPHRASE).changes == ["restored"]
-    assert shelf.door.digest() == saved
+    setup.create()
+    saved = setup.door.digest()
+    shutil.rmtree(setup.door.path)
+    assert setup.restore(Path(setup.door.path), check_mode=True).changes == ["restored"]
+    assert not Path(setup.door.path).exists()
+    assert setup.restore(Path(setup.door.path), key=KEY_PASSPHRASE).changes == ["restored"]
+    assert setup.door.digest() == saved
     for check_mode in (True, False):
-        assert shelf.restore(Path(shelf.door.path), check_mode=check_mode).changes == []
-    assert shelf.door.create().changes == []
+        assert setup.restore(Path(setup.door.path), check_mode=check_mode).changes == []
+    assert setup.door.create().changes == []
     alex, bea = client("alex", bundle_profiles=("modern",)), client("bea", present=False)
-    assert shelf.door.actions(alex, bea) == ["unchanged"] * 2
-    assert shelf.door.actions(client("carl")) == ["issued"]
-    shelf.door.revoke("keyCompromise", client="alex")
-    assert shelf.door.crl().after.number == 2
-    ca, crl = str(shelf.door.file("certs", "ca.cert.pem")), str(shelf.door.file("crl", "ca.crl.pem"))
+    assert setup.door.actions(alex, bea) == ["unchanged"] * 2
+    assert setup.door.actions(client("carl")) == ["issued"]
+    setup.door.revoke("keyCompromise", client="alex")
+    assert setup.door.crl().after.number == 2
+    ca, crl = str(setup.door.file("certs", "ca.cert.pem")), str(setup.door.file("crl", "ca.crl.pem"))
     judged = ["verify", "-x509_strict", "-crl_check", "-CAfile", ca, "-CRLfile", crl, "-purpose", "sslclient"]
-    assert "OK" in openssl(*judged, str(shelf.door.file("clients", "carl", "carl.crt")))
-    assert "revoked" in openssl(*judged, str(shelf.door.file("clients", "alex", "alex.crt")), fails=True)
-    shelf.door.openssl_ca("-revoke", str(shelf.door.file("clients", "carl", "carl.crt")))
-    assert shelf.door.later(minutes=1).crl().after.number == 3
+    assert "OK" in openssl(*judged, str(setup.door.file("clients", "carl", "carl.crt")))
+    assert "revoked" in openssl(*judged, str(setup.door.file("clients", "alex", "alex.crt")), fails=True)
+    setup.door.openssl_ca("-revoke", str(setup.door.file("clients", "carl", "carl.crt")))
+    assert setup.door.later(minutes=1).crl().after.number == 3
     assert not list(tmp_path.glob(".*"))
 
 
-def test_restored_elsewhere_the_configuration_leads_there(shelf: Shelf, client: Any, tmp_path: Path) -> None:
-    shelf.create()
+def test_restored_elsewhere_the_configuration_leads_there(setup: BackupSetup, client: Any, tmp_path: Path) -> None:
+    setup.create()
     elsewhere = tmp_path / "else where"
     elsewhere.mkdir()
-    assert shelf.restore(elsewhere).changes == ["restored"]
-    assert shelf.restore(elsewhere).changes == []
-    there = shelf.at(elsewhere)
+    assert setup.restore(elsewhere).changes == ["restored"]
+    assert setup.restore(elsewhere).changes == []
+    there = setup.at(elsewhere)
     assert f'dir = "{elsewhere}"' in there.file("openssl.cnf").read_text()
     assert there.create().changes == []
-    before = shelf.door.digest()
+    before = setup.door.digest()
     there.enrol(client("carl"))
     there.openssl_ca("-revoke", str(there.file("clients", "carl", "carl.crt")))
-    assert shelf.door.digest() == before
-    assert shelf.at(elsewhere).authority.rows[-1].is_revoked
+    assert setup.door.digest() == before
+    assert setup.at(elsewhere).authority.rows[-1].is_revoked
 
 
 @pytest.fixture(params=["easy-rsa", "by hand"])
 def adopted(
     request: pytest.FixtureRequest, easy_rsa: Any, by_hand: Any, empty_door: Any, client: Any, tmp_path: Path
-) -> Shelf:
-    """An authority of somebody else's making that was adopted, with a note of theirs in index.txt.attr."""
+) -> BackupSetup:
+    """Return an adopted authority with an operator's comment in index.txt.attr."""
     theirs = easy_rsa() if request.param == "easy-rsa" else by_hand()
     serial = theirs.sign("theirs" if request.param == "easy-rsa" else "/CN=theirs")
     theirs.path.chmod(0o755)
@@ -205,12 +205,12 @@ def adopted(
     door.enrol(client())
     door.revoke(serial=serial)
     door.crl()
-    (tmp_path / "shelf").mkdir(mode=0o700)
-    return Shelf(door, tmp_path / "shelf")
+    (tmp_path / "setup").mkdir(mode=0o700)
+    return BackupSetup(door, tmp_path / "setup")
 
 
-def test_an_adopted_authority_comes_back_as_it_was(adopted: Shelf, client: Any, tmp_path: Path) -> None:
-    """Only the configuration beside theirs says where it lies."""
+def test_an_adopted_authority_comes_back_as_it_was(adopted: BackupSetup, client: Any, tmp_path: Path) -> None:
+    """Only the configuration beside the operator's own holds the path of the authority."""
     assert adopted.create().reason
     again = adopted.at(tmp_path / "again")
     assert adopted.restore(tmp_path / "again").changes == ["restored"]
@@ -223,64 +223,64 @@ def test_an_adopted_authority_comes_back_as_it_was(adopted: Shelf, client: Any, 
     assert not again.crl().changed
 
 
-def test_modes_and_links_come_back(shelf: Shelf, tree: Any, tmp_path: Path) -> None:
-    shelf.door.file("notes").mkdir(mode=0o750)
-    shelf.door.file("notes", "Ämter \\ \n").write_bytes(b"\x00" * 300_000)
-    shelf.door.file("notes", "Ämter \\ \n").chmod(0o400)
-    Path(os.fsdecode(os.path.join(os.fsencode(shelf.door.path), b"notes", b"\xff"))).touch(0o640)
-    shelf.door.file("notes", "link").symlink_to("nowhere")
-    shelf.door.file("notes").chmod(0o550)
-    shelf.create()
-    shelf.restore(tmp_path / "again")
+def test_modes_and_links_come_back(setup: BackupSetup, tree: Any, tmp_path: Path) -> None:
+    setup.door.file("notes").mkdir(mode=0o750)
+    setup.door.file("notes", "Ämter \\ \n").write_bytes(b"\x00" * 300_000)
+    setup.door.file("notes", "Ämter \\ \n").chmod(0o400)
+    Path(os.fsdecode(os.path.join(os.fsencode(setup.door.path), b"notes", b"\xff"))).touch(0o640)
+    setup.door.file("notes", "link").symlink_to("nowhere")
+    setup.door.file("notes").chmod(0o550)
+    setup.create()
+    setup.restore(tmp_path / "again")
     changed = {"openssl.cnf"}
-    saved, found = tree(Path(shelf.door.path)), tree(tmp_path / "again")
+    saved, found = tree(Path(setup.door.path)), tree(tmp_path / "again")
     assert {name for name in saved if saved[name] != found[name]} == changed
     assert saved.keys() == found.keys()
 
 
 @pytest.mark.parametrize("inside", ["a file", "private", "index.txt"])
-def test_nothing_is_ever_overwritten(inside: str, shelf: Shelf, tree: Any, tmp_path: Path) -> None:
-    shelf.create()
+def test_nothing_is_ever_overwritten(inside: str, setup: BackupSetup, tree: Any, tmp_path: Path) -> None:
+    setup.create()
     there = tmp_path / "there"
     there.mkdir()
     (there / inside).write_text("mine")
     before = tree(tmp_path)
     for check_mode in (True, False):
         with pytest.raises(MtlsError, match="Nothing is ever overwritten"):
-            shelf.restore(there, check_mode=check_mode)
+            setup.restore(there, check_mode=check_mode)
     assert tree(tmp_path) == before
 
 
-def test_an_authority_that_went_on_is_not_overwritten(shelf: Shelf, client: Any) -> None:
-    shelf.create()
-    shelf.door.enrol(client("carl"))
-    before = shelf.door.digest()
+def test_an_authority_that_went_on_is_not_overwritten(setup: BackupSetup, client: Any) -> None:
+    setup.create()
+    setup.door.enrol(client("carl"))
+    before = setup.door.digest()
     with pytest.raises(MtlsError, match="differs from the archive in "):
-        shelf.restore(Path(shelf.door.path))
-    assert shelf.door.digest() == before
+        setup.restore(Path(setup.door.path))
+    assert setup.door.digest() == before
 
 
-def test_a_file_in_the_way_of_the_directory_is_named(shelf: Shelf, tmp_path: Path) -> None:
-    shelf.create()
+def test_a_file_in_the_way_of_the_directory_is_named(setup: BackupSetup, tmp_path: Path) -> None:
+    setup.create()
     (tmp_path / "file").write_text("mine")
     with pytest.raises(MtlsError, match="file is not a directory"):
-        shelf.restore(tmp_path / "file")
+        setup.restore(tmp_path / "file")
 
 
 def test_after_an_older_backup_the_newest_crl_keeps_number_and_revocations(
-    shelf: Shelf, client: Any, tmp_path: Path
+    setup: BackupSetup, client: Any, tmp_path: Path
 ) -> None:
-    """The documented way: the CRL that was published last is put in place, so nothing goes back unseen."""
-    shelf.create()
+    """The last published CRL is copied into the authority, as documented, so lost revocations are detected."""
+    setup.create()
     published = tmp_path / "published.pem"
     for days in (1, 17, 34):
-        later = shelf.door.later(days=days)
+        later = setup.door.later(days=days)
         later.crl()
-    shelf.door.later(days=34).revoke(client="alex")
-    assert shelf.door.later(days=35).crl().after.number == 4
-    published.write_bytes(shelf.door.file("crl", "ca.crl.pem").read_bytes())
-    restored = shelf.at(tmp_path / "again").later(days=36)
-    shelf.restore(tmp_path / "again")
+    setup.door.later(days=34).revoke(client="alex")
+    assert setup.door.later(days=35).crl().after.number == 4
+    published.write_bytes(setup.door.file("crl", "ca.crl.pem").read_bytes())
+    restored = setup.at(tmp_path / "again").later(days=36)
+    setup.restore(tmp_path / "again")
     restored.file("crl", "ca.crl.pem").write_bytes(published.read_bytes())
     with pytest.raises(MtlsError, match="revocations were lost"):
         restored.crl()
@@ -292,14 +292,14 @@ def test_after_an_older_backup_the_newest_crl_keeps_number_and_revocations(
 
 
 def test_a_certificate_issued_since_an_older_backup_is_taken_in_and_revoked(
-    shelf: Shelf, client: Any, tmp_path: Path
+    setup: BackupSetup, client: Any, tmp_path: Path
 ) -> None:
-    shelf.create()
-    shelf.door.enrol(client("carl"))
-    row = shelf.door.authority.rows[-1]
-    shelf.restore(tmp_path / "again")
-    restored = shelf.at(tmp_path / "again")
-    shutil.copy(shelf.door.file("newcerts", f"{row.serial}.pem"), restored.file("newcerts", f"{row.serial}.pem"))
+    setup.create()
+    setup.door.enrol(client("carl"))
+    row = setup.door.authority.rows[-1]
+    setup.restore(tmp_path / "again")
+    restored = setup.at(tmp_path / "again")
+    shutil.copy(setup.door.file("newcerts", f"{row.serial}.pem"), restored.file("newcerts", f"{row.serial}.pem"))
     assert [revoked.newly for revoked in restored.revoke(serial=row.serial)] == [True]
 
 
@@ -340,15 +340,15 @@ DAMAGES: list[tuple[Callable[[Path], Any], str]] = [
 
 @pytest.mark.parametrize(("damage", "says"), DAMAGES)
 def test_a_damaged_archive_is_neither_verified_nor_restored(
-    damage: Callable[[Path], Any], says: str, shelf: Shelf, tree: Any, tmp_path: Path
+    damage: Callable[[Path], Any], says: str, setup: BackupSetup, tree: Any, tmp_path: Path
 ) -> None:
-    shelf.create()
-    damage(shelf.archive)
+    setup.create()
+    damage(setup.archive)
     before = tree(tmp_path)
     for act in (
-        shelf.verify,
-        lambda: shelf.restore(tmp_path / "x"),
-        lambda: shelf.restore(tmp_path / "x", check_mode=True),
+        setup.verify,
+        lambda: setup.restore(tmp_path / "x"),
+        lambda: setup.restore(tmp_path / "x", check_mode=True),
     ):
         with pytest.raises(MtlsError, match=says):
             act()
@@ -356,73 +356,75 @@ def test_a_damaged_archive_is_neither_verified_nor_restored(
 
 
 @pytest.mark.parametrize("act", ["create", "verify", "restore"])
-def test_a_wrong_passphrase_changes_nothing(act: str, shelf: Shelf, client: Any, tree: Any, tmp_path: Path) -> None:
-    shelf.create()
-    shelf.door.enrol(client("carl"))
+def test_a_wrong_passphrase_changes_nothing(
+    act: str, setup: BackupSetup, client: Any, tree: Any, tmp_path: Path
+) -> None:
+    setup.create()
+    setup.door.enrol(client("carl"))
     before = tree(tmp_path)
-    wrong = shelf.secrets("another one, long enough")
+    wrong = setup.secrets("another one, long enough")
     with pytest.raises(MtlsError, match="does not open with archive_passphrase"):
         {
-            "create": lambda: shelf.create(secrets=wrong),
-            "verify": lambda: shelf.verify(passphrase=wrong.archive),
-            "restore": lambda: shelf.restore(tmp_path / "again", passphrase=wrong.archive),
+            "create": lambda: setup.create(secrets=wrong),
+            "verify": lambda: setup.verify(passphrase=wrong.archive),
+            "restore": lambda: setup.restore(tmp_path / "again", passphrase=wrong.archive),
         }[act]()
     assert tree(tmp_path) == before
 
 
 def test_a_wrong_passphrase_of_the_key_is_seen_before_anything_is_restored(
-    shelf: Shelf, tree: Any, tmp_path: Path
+    setup: BackupSetup, tree: Any, tmp_path: Path
 ) -> None:
-    shelf.create()
+    setup.create()
     before = tree(tmp_path)
-    for act in (shelf.verify, lambda **key: shelf.restore(tmp_path / "again", **key)):
+    for act in (setup.verify, lambda **key: setup.restore(tmp_path / "again", **key)):
         with pytest.raises(MtlsError, match=r"private/ca\.key\.pem does not open with the passphrase"):
             act(key=b"wrong")
     with pytest.raises(MtlsError, match="does not open with the passphrase"):
-        shelf.create(secrets=shelf.secrets(key=b"wrong"))
+        setup.create(secrets=setup.secrets(key=b"wrong"))
     assert tree(tmp_path) == before
 
 
-def test_an_archive_that_was_cut_off_is_made_anew(shelf: Shelf) -> None:
-    shelf.create()
-    cut(shelf.archive)
-    assert shelf.create().reason == "the archive was cut off or added to"
-    shelf.verify()
+def test_an_archive_that_was_cut_off_is_made_anew(setup: BackupSetup) -> None:
+    setup.create()
+    cut(setup.archive)
+    assert setup.create().reason == "the archive was cut off or added to"
+    setup.verify()
 
 
-def test_the_backup_of_another_authority_is_not_replaced(shelf: Shelf, tmp_path: Path) -> None:
-    shelf.create()
-    other = shelf.at(tmp_path / "other")
+def test_the_backup_of_another_authority_is_not_replaced(setup: BackupSetup, tmp_path: Path) -> None:
+    setup.create()
+    other = setup.at(tmp_path / "other")
     other.create()
-    before = shelf.archive.read_bytes()
+    before = setup.archive.read_bytes()
     with pytest.raises(MtlsError, match="is the backup of another authority"):
-        shelf.create(path=other.path)
-    assert shelf.archive.read_bytes() == before
+        setup.create(path=other.path)
+    assert setup.archive.read_bytes() == before
 
 
-def lose_key(shelf: Shelf) -> None:
-    shelf.door.file("private", "ca.key.pem").unlink()
+def lose_key(setup: BackupSetup) -> None:
+    setup.door.file("private", "ca.key.pem").unlink()
 
 
-def swap_key(shelf: Shelf) -> None:
-    other = shelf.at(shelf.directory / "other")
+def swap_key(setup: BackupSetup) -> None:
+    other = setup.at(setup.directory / "other")
     other.passphrase = None
     other.create()
-    shutil.copy(other.file("private", "ca.key.pem"), shelf.door.file("private", "ca.key.pem"))
+    shutil.copy(other.file("private", "ca.key.pem"), setup.door.file("private", "ca.key.pem"))
 
 
-def lose_certificate(shelf: Shelf) -> None:
-    shelf.door.file("newcerts", f"{shelf.door.authority.rows[0].serial}.pem").unlink()
+def lose_certificate(setup: BackupSetup) -> None:
+    setup.door.file("newcerts", f"{setup.door.authority.rows[0].serial}.pem").unlink()
 
 
-def cut_index(shelf: Shelf) -> None:
-    shelf.door.file("index.txt").write_bytes(shelf.door.file("index.txt").read_bytes()[:-5])
+def cut_index(setup: BackupSetup) -> None:
+    setup.door.file("index.txt").write_bytes(setup.door.file("index.txt").read_bytes()[:-5])
 
 
-def forget(shelf: Shelf) -> None:
-    rows = [row._replace(status="V", revoked="") for row in shelf.door.authority.rows]
-    shelf.door.authority.save([*rows])
-    shutil.copy(shelf.door.file("certs", "ca.cert.pem"), shelf.door.file("newcerts", f"{rows[1].serial}.pem"))
+def forget(setup: BackupSetup) -> None:
+    rows = [row._replace(status="V", revoked="") for row in setup.door.authority.rows]
+    setup.door.authority.save([*rows])
+    shutil.copy(setup.door.file("certs", "ca.cert.pem"), setup.door.file("newcerts", f"{rows[1].serial}.pem"))
 
 
 @pytest.mark.parametrize(
@@ -433,47 +435,47 @@ def forget(shelf: Shelf) -> None:
         (lose_certificate, r"newcerts/[0-9A-F]+\.pem is missing, a valid certificate \(1 such in all\)"),
         (cut_index, r"index\.txt is damaged"),
         (forget, "revocations were lost"),
-        (lambda shelf: shelf.door.file("crl", "ca.crl.pem").write_text("x"), "is not a CRL of this authority"),
-        (lambda shelf: shelf.door.file("certs", "ca.cert.pem").write_text("x"), "is not a PEM certificate"),
-        (lambda shelf: shelf.door.file("certs", "ca.cert.pem").unlink(), "is not an authority"),
-        (lambda shelf: os.mkfifo(shelf.door.file("fifo")), "is neither a file nor a directory"),
-        (lambda shelf: shelf.door.file("link").symlink_to("/etc/passwd"), "is a link to '/etc/passwd'"),
-        (lambda shelf: shelf.door.file("clients", "link").symlink_to("../index.txt"), "is a link to"),
-        (lambda shelf: shelf.door.file("link").symlink_to(".."), "is a link to"),
+        (lambda setup: setup.door.file("crl", "ca.crl.pem").write_text("x"), "is not a CRL of this authority"),
+        (lambda setup: setup.door.file("certs", "ca.cert.pem").write_text("x"), "is not a PEM certificate"),
+        (lambda setup: setup.door.file("certs", "ca.cert.pem").unlink(), "is not an authority"),
+        (lambda setup: os.mkfifo(setup.door.file("fifo")), "is neither a file nor a directory"),
+        (lambda setup: setup.door.file("link").symlink_to("/etc/passwd"), "is a link to '/etc/passwd'"),
+        (lambda setup: setup.door.file("clients", "link").symlink_to("../index.txt"), "is a link to"),
+        (lambda setup: setup.door.file("link").symlink_to(".."), "is a link to"),
     ],
 )
 def test_a_bad_state_does_not_replace_a_good_backup(
-    harm: Callable[[Shelf], Any], says: str, shelf: Shelf, tmp_path: Path
+    harm: Callable[[BackupSetup], Any], says: str, setup: BackupSetup, tmp_path: Path
 ) -> None:
-    shelf.create()
-    good = shelf.archive.read_bytes()
-    harm(shelf)
+    setup.create()
+    good = setup.archive.read_bytes()
+    harm(setup)
     for _time in range(2):
         with pytest.raises(MtlsError, match=says):
-            shelf.create()
-        assert shelf.archive.read_bytes() == good
-    assert shelf.restore(tmp_path / "again").changes == ["restored"]
+            setup.create()
+        assert setup.archive.read_bytes() == good
+    assert setup.restore(tmp_path / "again").changes == ["restored"]
 
 
 def test_an_unsound_authority_in_an_archive_is_seen(
-    shelf: Shelf, tree: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    setup: BackupSetup, tree: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    findings = shelf.create().findings
-    lose_certificate(shelf)
+    findings = setup.create().findings
+    lose_certificate(setup)
     with monkeypatch.context() as blind:
         blind.setattr(backup, "inspect", lambda *_arguments: findings)
-        assert shelf.create().reason == "the authority changed"
+        assert setup.create().reason == "the authority changed"
     before = tree(tmp_path)
-    for act in (shelf.verify, lambda: shelf.restore(tmp_path / "again")):
+    for act in (setup.verify, lambda: setup.restore(tmp_path / "again")):
         with pytest.raises(MtlsError, match="is missing, a valid certificate"):
             act()
     assert tree(tmp_path) == before
 
 
-def test_a_file_that_changes_while_it_is_read_is_named(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf.create()
-    good = shelf.archive.read_bytes()
-    index = shelf.door.file("index.txt")
+def test_a_file_that_changes_while_it_is_read_is_named(setup: BackupSetup, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup.create()
+    good = setup.archive.read_bytes()
+    index = setup.door.file("index.txt")
     survey = manifest.survey
     for text in (b"", index.read_bytes() * 2, index.read_bytes().replace(b"alex", b"axel")):
 
@@ -485,21 +487,21 @@ def test_a_file_that_changes_while_it_is_read_is_named(shelf: Shelf, monkeypatch
         before = index.read_bytes()
         monkeypatch.setattr(manifest, "survey", survey_then_change)
         monkeypatch.setattr(backup, "inspect", lambda *_arguments: None)
-        shelf.door.file("serial").write_text("0A\n" if shelf.door.file("serial").read_text() != "0A\n" else "0B\n")
+        setup.door.file("serial").write_text("0A\n" if setup.door.file("serial").read_text() != "0A\n" else "0B\n")
         with pytest.raises(MtlsError, match=r"index\.txt changed while it was read"):
-            shelf.create()
+            setup.create()
         index.write_bytes(before)
-        assert shelf.archive.read_bytes() == good
+        assert setup.archive.read_bytes() == good
 
 
-def hostile(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
-    """Put a manifest into the archive that our own code would not write."""
-    shelf.create()
+def hostile(setup: BackupSetup, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    """Put a manifest into the archive that the collection would not write."""
+    setup.create()
     render = manifest.render
     with monkeypatch.context() as patch:
         patch.setattr(manifest, "render", lambda found: render(replace(found, **changes)))
-        shelf.archive.unlink()
-        shelf.create()
+        setup.archive.unlink()
+        setup.create()
 
 
 @pytest.mark.parametrize(
@@ -525,34 +527,34 @@ def hostile(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> No
     ],
 )
 def test_a_manifest_that_leads_elsewhere_is_refused(
-    changes: dict[str, Any], shelf: Shelf, tree: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], setup: BackupSetup, tree: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hostile(shelf, monkeypatch, **changes)
+    hostile(setup, monkeypatch, **changes)
     before = tree(tmp_path)
     with pytest.raises(MtlsError, match="holds no manifest that this release can read"):
-        shelf.restore(tmp_path / "again")
+        setup.restore(tmp_path / "again")
     assert tree(tmp_path) == before
 
 
 def test_a_manifest_that_differs_from_the_files_is_refused(
-    shelf: Shelf, tree: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    setup: BackupSetup, tree: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = shelf.create().manifest
+    made = setup.create().manifest
     assert made is not None
     last = made.files[-1]
     for files in (made.files[:-1], [*made.files, replace(last, path="more")], made.files[::-1]):
-        hostile(shelf, monkeypatch, files=files)
+        hostile(setup, monkeypatch, files=files)
         with pytest.raises(MtlsError, match="holds another state than its header says"):
-            shelf.verify()
+            setup.verify()
 
 
 @pytest.mark.parametrize("change", ["fewer", "more", "order", "name", "contents"])
 def test_files_that_differ_from_the_manifest_are_refused(
-    change: str, shelf: Shelf, tree: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    change: str, setup: BackupSetup, tree: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pack, member = tar_stream.pack, tar_stream._member
 
-    class Lying(tar_stream._Digesting):
+    class Forged(tar_stream._Digesting):
         def read(self, size: int = -1) -> bytes:
             return super().read(size).swapcase()
 
@@ -563,87 +565,87 @@ def test_files_that_differ_from_the_manifest_are_refused(
             if change == "name":
                 patch.setattr(tar_stream, "_member", lambda name, *rest: member(name.replace("index", "xedni"), *rest))
             if change == "contents":
-                patch.setattr(tar_stream, "_Digesting", Lying)
+                patch.setattr(tar_stream, "_Digesting", Forged)
             pack(replace(found, files=others.get(change, found.files)), stream)
 
     with monkeypatch.context() as patch:
         patch.setattr(tar_stream, "pack", packed)
-        shelf.create()
+        setup.create()
     before = tree(tmp_path)
-    for act in (shelf.verify, lambda: shelf.restore(tmp_path / "again")):
+    for act in (setup.verify, lambda: setup.restore(tmp_path / "again")):
         with pytest.raises(MtlsError, match="does not hold what its manifest says"):
             act()
     assert tree(tmp_path) == before
 
 
 @pytest.mark.parametrize("name", ["clients/backup", "backup", "."])
-def test_an_archive_inside_the_authority_is_refused(name: str, shelf: Shelf) -> None:
-    for target in (shelf.door.file(name), shelf.door.file("clients", "..", name)):
-        with pytest.raises(MtlsError, match="lie one inside the other"):
-            shelf.create(target=str(target))
+def test_an_archive_inside_the_authority_is_refused(name: str, setup: BackupSetup) -> None:
+    for target in (setup.door.file(name), setup.door.file("clients", "..", name)):
+        with pytest.raises(MtlsError, match="are one inside the other"):
+            setup.create(target=str(target))
 
 
-def test_a_link_does_not_hide_that_an_archive_is_inside_the_authority(shelf: Shelf, tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to(shelf.door.file("clients"))
-    with pytest.raises(MtlsError, match="lie one inside the other"):
-        shelf.create(target=str(tmp_path / "link" / "backup"))
+def test_a_link_does_not_hide_that_an_archive_is_inside_the_authority(setup: BackupSetup, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(setup.door.file("clients"))
+    with pytest.raises(MtlsError, match="are one inside the other"):
+        setup.create(target=str(tmp_path / "link" / "backup"))
 
 
 @pytest.mark.parametrize(
     ("target", "says"),
     [(None, "archive: None is not an absolute path"), ("relative", "archive: 'relative' is not"),
-     ("/nowhere/at/all", "is not there")],
+     ("/nowhere/at/all", "does not exist")],
 )  # fmt: skip
-def test_a_path_that_cannot_be_is_named(target: str | None, says: str, shelf: Shelf) -> None:
+def test_a_path_that_cannot_be_is_named(target: str | None, says: str, setup: BackupSetup) -> None:
     with pytest.raises(MtlsError, match=says):
-        shelf.create(target=target)
+        setup.create(target=target)
 
 
-def test_a_directory_in_place_of_the_archive_is_named(shelf: Shelf) -> None:
-    shelf.archive.mkdir()
+def test_a_directory_in_place_of_the_archive_is_named(setup: BackupSetup) -> None:
+    setup.archive.mkdir()
     with pytest.raises(MtlsError, match="is a directory"):
-        shelf.create()
+        setup.create()
 
 
 @pytest.mark.parametrize("exists", [False, True])
-def test_an_archive_in_a_work_tree_has_to_be_ignored(exists: bool, shelf: Shelf, tmp_path: Path) -> None:
+def test_an_archive_in_a_work_tree_has_to_be_ignored(exists: bool, setup: BackupSetup, tmp_path: Path) -> None:
     if exists:
-        shelf.create()
-    subprocess.run(["git", "init", "-q", str(shelf.directory)], check=True)
-    before = exists and shelf.archive.read_bytes()
+        setup.create()
+    subprocess.run(["git", "init", "-q", str(setup.directory)], check=True)
+    before = exists and setup.archive.read_bytes()
     with pytest.raises(MtlsError, match="which does not ignore it"):
-        shelf.create()
-    assert (shelf.archive.exists() and shelf.archive.read_bytes()) == before
-    (shelf.directory / ".gitignore").write_text("*.quietdoor\n")
-    shelf.create()
-    shelf.verify()
+        setup.create()
+    assert (setup.archive.exists() and setup.archive.read_bytes()) == before
+    (setup.directory / ".gitignore").write_text("*.quietdoor\n")
+    setup.create()
+    setup.verify()
     with pytest.raises(MtlsError, match="which does not ignore it"):
-        shelf.restore(shelf.directory / "again")
-    (shelf.directory / ".gitignore").write_text("/again/\n")
+        setup.restore(setup.directory / "again")
+    (setup.directory / ".gitignore").write_text("/again/\n")
     with pytest.raises(MtlsError, match=r"\.again\.restoring lies in the git work tree"):
-        shelf.restore(shelf.directory / "again")
-    assert not (shelf.directory / "again").exists()
+        setup.restore(setup.directory / "again")
+    assert not (setup.directory / "again").exists()
 
 
-def test_what_a_killed_restore_left_is_cleared(shelf: Shelf, tmp_path: Path) -> None:
-    shelf.create()
+def test_what_a_killed_restore_left_is_cleared(setup: BackupSetup, tmp_path: Path) -> None:
+    setup.create()
     left = tmp_path / ".again.restoring"
     (left / "private").mkdir(parents=True)
     (left / "private" / "ca.key.pem").write_text("half")
-    (left / "link").symlink_to(shelf.door.path)
-    before = shelf.door.digest()
-    shelf.restore(tmp_path / "again")
+    (left / "link").symlink_to(setup.door.path)
+    before = setup.door.digest()
+    setup.restore(tmp_path / "again")
     assert not left.exists()
     assert not (tmp_path / "again" / "link").exists()
-    assert shelf.door.digest() == before
+    assert setup.door.digest() == before
 
 
 def test_in_check_mode_there_may_be_no_authority_yet(empty_door: Any, tmp_path: Path) -> None:
-    shelf = Shelf(empty_door, tmp_path / "not there")
-    made = shelf.create(check_mode=True)
+    setup = BackupSetup(empty_door, tmp_path / "not there")
+    made = setup.create(check_mode=True)
     assert (made.reason, made.manifest, made.findings) == ("there is no archive", None, None)
     with pytest.raises(MtlsError, match="is not an authority"):
-        shelf.create()
+        setup.create()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -651,7 +653,7 @@ def test_in_check_mode_there_may_be_no_authority_yet(empty_door: Any, tmp_path: 
 def test_an_adopted_authority_with_its_certificates_in_its_own_directory(
     moved_away: bool, by_hand: Any, empty_door: Any, tmp_path: Path
 ) -> None:
-    """And one whose maker took the file of a valid certificate away, as easyrsa renew does."""
+    """The file of a valid certificate is also missing, as after easyrsa renew."""
     theirs = by_hand(certificate="ca.crt", key="ca.key", new_certificates=".")
     theirs.sign("/CN=Alex")
     if moved_away:
@@ -705,27 +707,29 @@ OPENER = Path(backup.__file__).parents[3] / "docs" / "open_backup.py"
 
 
 def open_alone(*arguments: Path, passphrase: str = PASSPHRASE) -> subprocess.CompletedProcess[str]:
-    """Run the program of the documentation as it is, without the collection and without a terminal."""
+    """Run the program of the documentation unchanged, without the collection and without a terminal."""
     return subprocess.run(
         [sys.executable, "-I", "-W", "ignore", str(OPENER), *map(str, arguments)],
         input=f"{passphrase}\n", capture_output=True, text=True, check=False, start_new_session=True,
     )  # fmt: skip
 
 
-def test_a_backup_is_opened_without_the_collection(shelf: Shelf, tree: Callable[[Path], Any], tmp_path: Path) -> None:
-    source = Path(shelf.door.path)
-    # More than one chunk, and a directory that is empty.
+def test_a_backup_is_opened_without_the_collection(
+    setup: BackupSetup, tree: Callable[[Path], Any], tmp_path: Path
+) -> None:
+    source = Path(setup.door.path)
+    # More than one chunk, and an empty directory.
     (source / "notes").write_bytes(os.urandom(600_000))
     (source / "empty").mkdir()
-    shelf.create()
-    done = open_alone(shelf.archive, tmp_path / "opened")
+    setup.create()
+    done = open_alone(setup.archive, tmp_path / "opened")
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     files = {name: what for name, what in tree(source).items() if "directory" not in what}
     opened = tree(tmp_path / "opened")
     assert {name: what for name, what in opened.items() if "directory" not in what} == files
     assert opened.keys() == tree(source).keys()
     assert any("link" in what for what in files.values())
-    again = open_alone(shelf.archive, tmp_path / "opened")
+    again = open_alone(setup.archive, tmp_path / "opened")
     assert again.returncode != 0
     assert tree(tmp_path / "opened") == opened
 
@@ -738,9 +742,11 @@ def test_the_program_that_opens_a_backup_is_short_and_needs_little() -> None:
 
 
 @pytest.mark.parametrize("change", ["passphrase", "cut off", "header", "chunk"])
-def test_the_program_writes_nothing_of_an_archive_that_is_not_whole(shelf: Shelf, tmp_path: Path, change: str) -> None:
-    shelf.create()
-    data = bytearray(shelf.archive.read_bytes())
+def test_the_program_writes_nothing_of_an_archive_that_is_not_whole(
+    setup: BackupSetup, tmp_path: Path, change: str
+) -> None:
+    setup.create()
+    data = bytearray(setup.archive.read_bytes())
     if change == "cut off":
         del data[-1]
     elif change != "passphrase":

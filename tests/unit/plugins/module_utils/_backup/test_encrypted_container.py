@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sealed file: what was sealed comes out, or nothing does, whatever happened to the file."""
+"""Test that an encrypted file returns its contents unchanged, or nothing after any damage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEADER = 16 + 4 + 32 + 8 + 64 + 32
 
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is tested here is not how dear a guess is."""
+    """Make scrypt cheap: these tests are not about its cost."""
     monkeypatch.setattr(encrypted_container, "COST", encrypted_container.Cost(4, 8, 1))
     monkeypatch.setattr(encrypted_container, "_LOG_N", range(4, 19))
 
@@ -31,13 +31,13 @@ def sealed_file(path: Path, data: bytes, step: int = 10_000) -> Path:
         for start in range(0, len(data), step):
             stream.write(data[start : start + step])
 
-    told = encrypted_container.seal(
+    length = encrypted_container.seal(
         str(path),
         PASSPHRASE,
         fill,
         lambda keys: encrypted_container.PublicHeader(keys.tag(b"owner"), keys.tag(b"state")),
     )
-    assert told == path.stat().st_size
+    assert length == path.stat().st_size
     return path
 
 
@@ -45,7 +45,7 @@ def opened(path: Path, passphrase: bytes = PASSPHRASE) -> bytes:
     with path.open("rb") as file:
         found = encrypted_container.unseal(str(path), file, passphrase)
         found.require_whole()
-        assert found.told == encrypted_container.PublicHeader(found.keys.tag(b"owner"), found.keys.tag(b"state"))
+        assert found.public == encrypted_container.PublicHeader(found.keys.tag(b"owner"), found.keys.tag(b"state"))
         return b"".join(iter(lambda: found.read(30_000), b""))
 
 
@@ -63,7 +63,7 @@ def test_nothing_of_it_is_readable_and_no_two_are_alike(tmp_path: Path) -> None:
     data = b"-----BEGIN PRIVATE KEY-----" * 1000
     first, second = (sealed_file(tmp_path / name, data).read_bytes() for name in "ab")
     assert b"PRIVATE" not in first
-    # Magic, version and cost are the same, and the length.
+    # Magic, version, cost and length are the same in both files.
     assert first[:20] == second[:20]
     assert first[52:60] == second[52:60]
     assert all(first[start : start + 16] != second[start : start + 16] for start in range(60, len(first), 16))
@@ -178,7 +178,7 @@ def test_a_later_format_is_named(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[16] = 2
     path.write_bytes(data)
-    with pytest.raises(MtlsError, match="is an archive of format 2, and this release knows 1"):
+    with pytest.raises(MtlsError, match="is an archive of format 2, and this release reads format 1"):
         opened(path)
 
 

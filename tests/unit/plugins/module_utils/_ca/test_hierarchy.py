@@ -123,8 +123,8 @@ def test_check_mode_before_there_is_a_root(root: Any, tmp_path: Path) -> None:
         ("Issuing", {"path": "nowhere"}, "has to be signed by the authority in .*nowhere, which is not on this host"),
         ("Issuing", {"passphrase": None}, "no passphrase was given"),
         ("Issuing", {"passphrase": b"wrong"}, "does not open"),
-        ("Issuing", {"path": "issuing"}, "lie one inside the other"),
-        ("Issuing", {"path": "issuing/root"}, "lie one inside the other"),
+        ("Issuing", {"path": "issuing"}, "are one inside the other"),
+        ("Issuing", {"path": "issuing/root"}, "are one inside the other"),
     ],
 )
 def test_what_the_root_cannot_sign_is_refused_by_name_and_nothing_changes(
