@@ -329,7 +329,11 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._clients.enrol impo
     bring_to_desired_state,
     predict,
 )
-from ansible_collections.quietdoor.mtls.plugins.module_utils._clients.predecessor_clients import Retired, look, retire
+from ansible_collections.quietdoor.mtls.plugins.module_utils._clients.predecessor_clients import (
+    Retired,
+    load_elsewhere,
+    retire,
+)
 from ansible_collections.quietdoor.mtls.plugins.module_utils._clients.roster import (
     Client,
     Rules,
@@ -421,7 +425,7 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     rules, passphrase, at = _rules(params), keys.check_passphrase(params["passphrase"]), now()
     layout = check_path(params["path"])
     former = check_predecessors(layout.root, params["predecessors"])
-    elsewhere = look(former, clients, at)
+    elsewhere = load_elsewhere(former, clients, at)
     if former and not module.check_mode:
         require_authority(layout.root)
     if former or module.check_mode:

@@ -115,7 +115,12 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.layout import is_away
 from ansible_collections.quietdoor.mtls.plugins.module_utils._ca.predecessors import check_predecessors
 from ansible_collections.quietdoor.mtls.plugins.module_utils._clients.predecessor_clients import revoke_everywhere
-from ansible_collections.quietdoor.mtls.plugins.module_utils._clients.revoke import CHOICES, Revoked, Target, doubtful
+from ansible_collections.quietdoor.mtls.plugins.module_utils._clients.revoke import (
+    CHOICES,
+    Revoked,
+    Target,
+    describe_kept,
+)
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common import argument_specs
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.timestamps import iso, now
@@ -145,7 +150,7 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     revoked = revoke_everywhere(params["path"], former, target, params["reason"], now(), check_mode=module.check_mode)
     newly = [one for _path, one in revoked if one.newly]
     for root in (params["path"], *former) if params["client"] is not None else ():
-        doubt = doubtful(root, params["client"])
+        doubt = describe_kept(root, params["client"])
         if doubt:
             module.warn(f"{root}: {doubt}")
     return {

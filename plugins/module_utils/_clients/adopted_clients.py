@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from .._ca import client_records
-from .._ca.adopted_index import is_live, name_of, one_subject, rows_by_name, told, unowned
+from .._ca.adopted_index import has_one_subject, is_live, list_rows, name_of, rows_by_name, unowned_rows
 from .._ca.client_records import Issue, Record, Request
 from .._common.timestamps import iso
 from .._x509.keys import spec_of
@@ -33,39 +33,39 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Holdings:
-    """An authority, and whose its certificates are."""
+    """An authority, and the owners of its certificates."""
 
     authority: Authority
     known: dict[str, Record]
-    """The records, with those of clients that own something by the stricter rule; see ``with_predecessors``."""
+    """The records, including those of clients that own certificates by the strict rule; see ``with_predecessors``."""
 
     @cached_property
     def owners(self) -> dict[str, str]:
-        """The names of the roster's clients, by serial."""
+        """Return the names of the roster's clients, by serial."""
         return client_records.owners(self.known, self.authority.rows)
 
     @cached_property
     def unowned(self) -> list[Row]:
-        """What no client is known to own, and the first rule may answer for."""
-        return unowned(self.authority, self.known)
+        """Return the rows without a known owner, to which the rule of names applies."""
+        return unowned_rows(self.authority, self.known)
 
     @cached_property
     def named(self) -> dict[str, list[Row]]:
-        """The unowned rows, by the name that answers for them."""
+        """Return the unowned rows, by name."""
         return rows_by_name(self.unowned)
 
     def live(self, now: datetime) -> list[Row]:
-        """The rows of certificates that are valid now."""
+        """Return the rows of certificates that are valid now."""
         return [row for row in self.authority.rows if is_live(row, now)]
 
-    def answering(self, client: Client) -> list[Row]:
-        """The unowned rows that a client's name or common name answers for."""
+    def rows_named_like(self, client: Client) -> list[Row]:
+        """Return the unowned rows whose name is the client's name or common name."""
         names = dict.fromkeys((client.name, client.common_name))
         return [row for name in names for row in self.named.get(name, [])]
 
 
-def holdings(authority: Authority, clients: list[Client]) -> Holdings:
-    """Return whose an authority's certificates are, as its records and the roster tell.
+def load_holdings(authority: Authority, clients: list[Client]) -> Holdings:
+    """Return the owners of an authority's certificates, by its records and the roster.
 
     :raises MtlsError: if a record is damaged.
     """
@@ -73,15 +73,15 @@ def holdings(authority: Authority, clients: list[Client]) -> Holdings:
 
 
 def shared_names(clients: list[Client]) -> set[str]:
-    """Return the names that may mean several clients, one of them present: they say nothing of whose a certificate is."""
+    """Return the names that several clients share, one of them present: such a name does not identify an owner."""
     meant = Counter(name for client in clients for name in sorted({client.name, client.common_name}))
     present = {name for client in clients if client.present for name in (client.name, client.common_name)}
     return {name for name, times in meant.items() if times > 1 and name in present}
 
 
 def with_predecessors(authority: Authority, clients: list[Client], known: dict[str, Record]) -> dict[str, Record]:
-    """Return the records, and records of clients that had none for the certificates that are theirs by the stricter rule."""
-    by_name = rows_by_name(unowned(authority, known))
+    """Return the records, completed for clients without any by the certificates that are theirs by the strict rule."""
+    by_name = rows_by_name(unowned_rows(authority, known))
     fitting = {
         client.name: [
             issue for row in by_name.get(client.common_name, []) for issue in [_issue(authority, row, client)] if issue
@@ -118,10 +118,10 @@ def _issue(authority: Authority, row: Row, client: Client) -> Issue | None:
         organizations[0] if organizations else None,
         client.email,
         client.roles,
-        str(spec_of(certificate.public_key()) or "of a kind that is unknown here"),
+        str(spec_of(certificate.public_key()) or "of an unsupported kind"),
         int((end - start).total_seconds()),
     )
-    # It has no files of a client, hence no stem.
+    # The certificate has no files in a client's directory, hence no stem.
     return Issue(row.serial, "", iso(start), request)
 
 
@@ -137,30 +137,35 @@ def emails(certificate: x509.Certificate) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def settled(authority: Authority, steps: list[Step], known: dict[str, Record], now: datetime) -> list[Step]:
-    """Return the plan with what the roster's names answer for: revoked for who leaves, told for who is issued a certificate."""
-    held = Holdings(authority, known)
-    if not held.unowned:
+def add_adopted(authority: Authority, steps: list[Step], known: dict[str, Record], now: datetime) -> list[Step]:
+    """Return the plan with the unowned certificates of the same names.
+
+    They are revoked for clients that leave, and named in the reason for clients that are issued a certificate.
+    """
+    holdings = Holdings(authority, known)
+    if not holdings.unowned:
         return steps
     shared = shared_names([step.client for step in steps])
-    return [_settled(step, held.answering(step.client), shared, now) for step in steps]
+    return [_add_adopted(step, holdings.rows_named_like(step.client), shared, now) for step in steps]
 
 
-def _settled(step: Step, rows: list[Row], shared: set[str], now: datetime) -> Step:
+def _add_adopted(step: Step, rows: list[Row], shared: set[str], now: datetime) -> Step:
     live = [row for row in rows if is_live(row, now)]
     if not live or (step.client.present and not step.issues):
         return step
     why = why_unclear(step.client, rows, shared)
     if not why:
         serials = tuple(row.serial for row in live)
-        reason = f"the roster says so ({step.client.reason})"
+        reason = f"its state on the roster is revoked ({step.client.reason})"
         return replace(step, action="revoked", reason=reason, revoke=(*step.revoke, *serials))
-    hint = f"from before the adoption, and not certainly the same client's ({why}): {told(live)}; revoke by serial"
+    hint = f"issued before the adoption, perhaps to another client ({why}): {list_rows(live)}; revoke by serial"
     return replace(step, reason=f"{step.reason}; {hint}")
 
 
 def why_unclear(client: Client, rows: list[Row], shared: set[str]) -> str:
-    """Return why the rows that a client's name answers for are not certainly the client's; nothing for one who leaves with them.
+    """Return why rows with a client's name may belong to another client, or an empty text.
+
+    For a client that leaves, the text is empty if all rows have one subject.
 
     :param shared: see ``shared_names``.
     """
@@ -168,4 +173,4 @@ def why_unclear(client: Client, rows: list[Row], shared: set[str]) -> str:
         return "another client of the roster has that common name too"
     if client.present:
         return "its common name or e-mail addresses differ"
-    return "" if one_subject(rows) else "their subjects differ"
+    return "" if has_one_subject(rows) else "their subjects differ"

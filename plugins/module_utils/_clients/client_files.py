@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files of one client: key, certificate, chain, bundles, and stable links to the current ones."""
+"""Plan and build the files of one client: key, certificate, chain, bundles, links to the current ones."""
 
 from __future__ import annotations
 
@@ -32,49 +32,49 @@ KEY, CERTIFICATE, CHAIN = "key", "crt", "chain.pem"
 
 @dataclass(frozen=True)
 class ClientFiles:
-    """Where the files of one client's certificate are."""
+    """The paths of the files of one certificate of a client."""
 
     directory: str
     name: str
     issue: Issue
 
     def file(self, ending: str) -> str:
-        """The file of this very certificate."""
+        """Return the path of a file of this certificate."""
         return f"{self.directory}/{self.issue.stem}.{ending}"
 
     def link(self, ending: str) -> str:
-        """The stable name of the current certificate's file."""
+        """Return the path of the link to the file of the current certificate."""
         return f"{self.directory}/{self.name}.{ending}"
 
     @property
     def has_key(self) -> bool:
-        """Whether the private key is here. Its owner may take it away, and the bundles too, once they are handed over."""
+        """Return whether the private key is here. Operators may remove it and the bundles after the hand-over."""
         return os.path.exists(self.file(KEY))
 
     @property
     def passphrase_file(self) -> str:
-        """Where a generated bundle passphrase lies (0600)."""
+        """Return the path of the file with a generated bundle passphrase (0600)."""
         return self.link("passphrase")
 
 
 @dataclass(frozen=True)
 class Work:
-    """What has to be made so that a client's files are complete."""
+    """The files that have to be written or removed so that a client's files are complete."""
 
     certificate: bool
-    """Write the certificate and the chain."""
+    """Whether the certificate and the chain have to be written."""
     profiles: tuple[str, ...]
-    """Bundles to write."""
+    """The profiles of the bundles to write."""
     links: tuple[str, ...]
-    """Endings whose stable links do not point at the current files."""
+    """The endings of links that do not point at the current files."""
     outdated: tuple[str, ...]
-    """Paths to remove: links to what is no longer made for the client, a generated passphrase that is not used any more."""
+    """Paths to remove: links to files that the client no longer gets, and an unused generated passphrase."""
 
     def __bool__(self) -> bool:
         return bool(self.certificate or self.profiles or self.links or self.outdated)
 
     def names(self, files: ClientFiles) -> list[str]:
-        """Return the names of the files that are concerned."""
+        """Return the names of these files."""
         paths = [files.file(ending) for ending in (CERTIFICATE, CHAIN) if self.certificate]
         paths += [files.file(pkcs12.SUFFIXES[profile]) for profile in self.profiles]
         paths += [files.link(ending) for ending in self.links]
@@ -82,9 +82,9 @@ class Work:
 
 
 def work(files: ClientFiles, client: Client, record: Record, chain_digest: str) -> Work:
-    """Return what is missing or out of date.
+    """Return the files that are missing or out of date.
 
-    :param chain_digest: of the authority's chain, which is in the chain file and in bundles.
+    :param chain_digest: the digest of the authority's chain, which is in the chain file and in bundles.
     :raises MtlsError: if a bundle has to be written and the private key is no longer here.
     """
     profiles = tuple(
@@ -99,7 +99,7 @@ def work(files: ClientFiles, client: Client, record: Record, chain_digest: str) 
     bundles = [pkcs12.SUFFIXES[profile] for profile in client.bundle_profiles]
     present = [CERTIFICATE, CHAIN, *([KEY, *bundles] if files.has_key else [])]
     others = [files.link(ending) for ending in pkcs12.SUFFIXES.values() if ending not in bundles]
-    # A plain file of that name is somebody else's.
+    # Only links are removed: this collection did not write a plain file of that name.
     unwanted = [path for path in others if os.path.islink(path)]
     if client.public_key is not None and os.path.islink(files.link(KEY)):
         unwanted.append(files.link(KEY))
@@ -116,7 +116,7 @@ def work(files: ClientFiles, client: Client, record: Record, chain_digest: str) 
 
 @dataclass(frozen=True)
 class Completion:
-    """What brings a client's files up to date, ready to be written: first the entries, then the removals, then the record."""
+    """The changes that bring a client's files up to date, in their order: entries, removals, the record."""
 
     entries: tuple[NewFile | NewLink, ...]
     outdated: tuple[str, ...]
@@ -125,14 +125,14 @@ class Completion:
 
 
 def completion(authority: Authority, files: ClientFiles, client: Client, record: Record) -> Completion:
-    """Return the work as files to write, and the record with roles and bundles as they will be. Nothing is written here."""
+    """Return the files to write, and the record with the new roles and bundles. Write nothing."""
     due = work(files, client, record, authority.chain_digest)
     entries = _certificate(authority, files) if due.certificate else []
     bundles, written = _bundles(authority, files, client, due.profiles) if due.profiles else ([], {})
     links = [NewLink(files.link(ending), f"{files.issue.stem}.{ending}") for ending in due.links]
     kept = {profile: record.bundles[profile] for profile in client.bundle_profiles if profile in record.bundles}
-    held = authority.chain_digest if due.certificate else record.chain
-    after = replace(record, bundles={**kept, **written}, issuing=False, roles=client.roles, chain=held)
+    chain_digest = authority.chain_digest if due.certificate else record.chain
+    after = replace(record, bundles={**kept, **written}, issuing=False, roles=client.roles, chain=chain_digest)
     return Completion((*entries, *bundles, *links), due.outdated, after, client_records.as_file(files.directory, after))
 
 

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificate signing requests (PKCS #10, RFC 2986): clients that make their keys themselves.
+"""Read certificate signing requests (PKCS #10, RFC 2986) and refuse keys that are in use elsewhere.
 
-Of a request nothing counts but its public key, and the signature that proves that its sender holds the private one. What
-subject and extensions it asks for is not even looked at: the roster says that.
+Only the public key of a request is used, and its signature, which proves the possession of the private key. Its subject and its
+extensions are ignored: the roster defines them.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _LONGEST = 1 << 16
 
 
 def requested_key(value: str, client: str) -> tuple[KeySpec, bytes]:
-    """Return the kind of the key that a CSR is for, and the key itself (SubjectPublicKeyInfo in DER).
+    """Return the kind of the key of a CSR, and the key itself (SubjectPublicKeyInfo in DER).
 
     :param value: the CSR in PEM, or the full path of a file with it.
-    :raises MtlsError: if it cannot be read, is no CSR, has no valid signature, or its key is not one that a client may have.
+    :raises MtlsError: if it cannot be read, is not a CSR, has no valid signature, or its key is not allowed for clients.
     """
     text = value.encode("utf-8", "replace") if "-----BEGIN" in value else _read(value, client)
     request = _parse(text, client)
@@ -50,14 +50,14 @@ def requested_key(value: str, client: str) -> tuple[KeySpec, bytes]:
         key, is_proven = request.public_key(), request.is_signature_valid
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise MtlsError(
-            f"client {client}: the key or the signature of its csr is of a kind that is not known here",
-            "Have a P-256 key made, or RSA of 2048 to 4096 bits, and a CSR signed with SHA-256",
+            f"client {client}: the key or the signature of its csr is of an unsupported kind",
+            "Create a P-256 key or an RSA key of 2048 to 4096 bits, and a CSR signed with SHA-256",
         ) from None
     spec = check_client_key(key, f"client {client}: the key of its csr")
     if not is_proven:
         raise MtlsError(
             f"client {client}: the signature of its csr is not valid, so it does not prove that its sender has the key",
-            "Have it made again: openssl req -new -key NAME.key -subj /CN=NAME",
+            "Create the CSR again: openssl req -new -key NAME.key -subj /CN=NAME",
         )
     return spec, public_der(key)
 
@@ -65,7 +65,7 @@ def requested_key(value: str, client: str) -> tuple[KeySpec, bytes]:
 def _read(path: str, client: str) -> bytes:
     if not os.path.isabs(path) or "\x00" in path:
         raise MtlsError(
-            f"client {client}: csr {shown(path)} is neither a CSR in PEM nor a full path", "Give the one or the other"
+            f"client {client}: csr {shown(path)} is neither a CSR in PEM nor a full path", "Give one of the two"
         )
     try:
         with opened(path, "rb") as file:
@@ -81,7 +81,7 @@ def _parse(text: bytes, client: str) -> x509.CertificateSigningRequest:
     if b"PRIVATE KEY-----" in text:
         raise MtlsError(
             f"client {client}: csr has a private key in it",
-            "Hand in the CSR alone, made with a new key: this one has left its owner",
+            "Give a CSR only, made with a new key: this key is no longer private",
         )
     try:
         if len(text) > _LONGEST or text.count(b"-----BEGIN") != 1:
@@ -90,45 +90,41 @@ def _parse(text: bytes, client: str) -> x509.CertificateSigningRequest:
     except ValueError:
         raise MtlsError(
             f"client {client}: csr is not one CSR in PEM",
-            "Give what openssl req -new writes, from BEGIN CERTIFICATE REQUEST to its END",
+            "Give the output of openssl req -new, from BEGIN CERTIFICATE REQUEST to its END",
         ) from None
 
 
-def without_held_keys(held: list[Holdings], steps: list[Step]) -> list[Step]:
-    """Return the plan without certificates for keys that were given up, and refuse keys that somebody else holds.
+def exclude_used_keys(holdings: list[Holdings], steps: list[Step]) -> list[Step]:
+    """Return the plan without certificates for revoked keys, and refuse keys that belong to others.
 
-    A client may keep the key of its own certificates, as a renewal with the same CSR does. One whose certificate was revoked is
-    left without one until it hands in another CSR: that comes about without a change of the roster, and holds up nobody else.
+    A client may keep the key of its own certificates, as a renewal with the same CSR does. A client whose certificate was revoked
+    gets no new one until it has another CSR. This can happen without a change of the roster, so it does not stop the others.
 
-    :param held: whose certificates are, at the authority and at its predecessors: what one knows of a key counts for all.
-    :raises MtlsError: if a CSR has the key of a CA, or of another's certificate: two holders could pass for each other.
+    :param holdings: the owners of certificates at the authority and at its predecessors: a key used at one is used for all.
+    :raises MtlsError: if the key of a CSR is that of a CA or of another owner's certificate: each could impersonate the other.
     """
     wanted = {step.client.public_key: step.client.name for step in steps if step.issues and step.client.public_key}
     if not wanted:
         return steps
     given_up: dict[str, str] = {}
-    for certificate in (certificate for one in held for certificate in one.authority.chain):
+    for certificate in (certificate for one in holdings for certificate in one.authority.chain):
         client = wanted.get(_certified_key(certificate))
         if client is not None:
-            raise _held(client, f"the CA {rfc2253(certificate.subject)}")
-    for at, row in ((one, row) for one in held for row in one.authority.rows):
+            raise _used_key_error(client, f"the CA {rfc2253(certificate.subject)}")
+    for at, row in ((one, row) for one in holdings for row in one.authority.rows):
         client, owner = wanted.get(_issued_key(at.authority, row)), at.owners.get(row.serial)
         if client is not None and owner != client:
-            raise _held(client, _holder(row, owner))
-        if client is not None and _was_given_up(at, row, held):
+            raise _used_key_error(client, _describe_holder(row, owner))
+        if client is not None and _was_given_up(at, row, holdings):
             given_up[client] = (
-                f"the key of its csr is that of {_holder(row, client)}: it needs a new key, and a CSR with it"
+                f"the key of its csr is that of {_describe_holder(row, client)}: it needs a new key, and a CSR with it"
             )
-    return [_left_without(step, given_up) for step in steps]
+    return [_refuse_given_up(step, given_up) for step in steps]
 
 
-def _left_without(step: Step, given_up: dict[str, str]) -> Step:
+def _refuse_given_up(step: Step, given_up: dict[str, str]) -> Step:
     why = given_up.get(step.client.name)
-    return (
-        replace(step, action="unchanged", reason=f"it is left without a new certificate: {why}", refused=True)
-        if why
-        else step
-    )
+    return replace(step, action="unchanged", reason=f"it gets no new certificate: {why}", refused=True) if why else step
 
 
 def _issued_key(authority: Authority, row: Row) -> bytes:
@@ -137,29 +133,29 @@ def _issued_key(authority: Authority, row: Row) -> bytes:
 
 
 def _certified_key(certificate: x509.Certificate) -> bytes:
-    """Return the certificate's key in DER; nothing for one of a kind that a CSR cannot have anyway."""
+    """Return the certificate's key in DER, or nothing if it is of a kind that no accepted CSR has."""
     try:
         return public_der(certificate.public_key())
     except (ValueError, UnsupportedAlgorithm):
         return b""
 
 
-def _was_given_up(at: Holdings, row: Row, held: list[Holdings]) -> bool:
-    """Tell whether a client's own certificate ended otherwise than by a successor that may have the same key."""
+def _was_given_up(at: Holdings, row: Row, holdings: list[Holdings]) -> bool:
+    """Return whether a client's own certificate was revoked without a successor that may have the same key."""
     if row.revocation is None:
         return False
-    return row.revocation.reason != "superseded" or not _was_succeeded(at, row, row.revocation.at, held)
+    return row.revocation.reason != "superseded" or not _was_succeeded(at, row, row.revocation.at, holdings)
 
 
-def _was_succeeded(at: Holdings, row: Row, revoked_at: datetime, held: list[Holdings]) -> bool:
-    """Tell whether its client had a newer certificate that was good when this one was revoked.
+def _was_succeeded(at: Holdings, row: Row, revoked_at: datetime, holdings: list[Holdings]) -> bool:
+    """Return whether the client had a newer certificate that was good when this one was revoked.
 
-    The reason alone does not: a client that left may have been revoked for it too, and got another certificate later.
+    The reason alone is not enough: the roster may give it for a client that left and got another certificate later.
     """
     owner, since = at.owners[row.serial], _issued_at(at.authority, row)
     others = [
         (one.authority, other)
-        for one in held
+        for one in holdings
         for other in one.authority.rows
         if one.owners.get(other.serial) == owner and os.path.exists(one.authority.layout.new_certificate(other.serial))
     ]
@@ -174,14 +170,14 @@ def _issued_at(authority: Authority, row: Row) -> datetime:
     return authority.issued(row.serial).not_valid_before_utc + BACKDATE
 
 
-def _holder(row: Row, owner: str | None) -> str:
-    whose = f"client {owner}" if owner else shown(row.subject)
+def _describe_holder(row: Row, owner: str | None) -> str:
+    name = f"client {owner}" if owner else shown(row.subject)
     reason = f", revoked ({row.revocation.reason or 'unspecified'})" if row.revocation else ""
-    return f"certificate {row.serial} of {whose}{reason}"
+    return f"certificate {row.serial} of {name}{reason}"
 
 
-def _held(client: str, holder: str) -> MtlsError:
+def _used_key_error(client: str, holder: str) -> MtlsError:
     return MtlsError(
         f"client {client}: the key of its csr is that of {holder}",
-        f"Have {client} make a new key and a CSR with it; until then give it the state revoked",
+        f"Create a new key for {client} and a CSR with it, or set its state to revoked until then",
     )

@@ -1,13 +1,13 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Carrying out what the roster asks for: keys, certificates, rows, files, in an order that a kill at any moment does not break.
+"""Issue, renew and revoke certificates as the roster requires, safely against a kill at any moment.
 
-Revocations come first. Then certificates are issued in batches, for each batch in this order: (1) records, and keys unless a CSR
-brings them along, (2) the certificates themselves in newcerts/, (3) the rows in index.txt. At last, in batches too, (4) the
-clients' files, (5) the records again. Every step is on disk before the next one begins. A certificate without a row is given one
-by authority.open_for_change; a record that announces a certificate which was never signed is taken back by roster.settled; files
-that are missing are made by client_files.completion.
+Revocations come first. Then certificates are issued in batches, each batch in this order: (1) records, and keys unless a CSR has
+them, (2) the certificates in newcerts/, (3) the rows in index.txt. At the end, also in batches, come (4) the clients' files and
+(5) the records again. Every step is on disk before the next one begins. After a kill, ``authority.open_for_change`` adds missing
+rows, ``roster.without_unsigned`` corrects records that announce a certificate which was never signed, and
+``client_files.completion`` builds missing files.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from .._x509.keys import generate, load_public, private_pem
 from .._x509.names import build_name, oneline
 from . import adopted_clients, client_files, process_pool
 from .client_files import ClientFiles
-from .csr import without_held_keys
+from .csr import exclude_used_keys
 from .predecessor_clients import NOWHERE
 from .roster import Situation, Step, plan, unlisted
 
@@ -63,13 +63,13 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-# So many clients go to disk together: enough that waiting for it costs nothing, few enough that a dead run loses little work.
+# Clients that are written to disk together: enough to amortise the syncs, few enough that a killed run loses little work.
 _BATCH = 256
 
 
 @dataclass(frozen=True)
 class Issued:
-    """A certificate that was signed, not yet written: its client's record and key, itself, and its row."""
+    """A signed certificate that is not written yet: the client's record and key, the certificate, and its row."""
 
     record: Record
     announced: tuple[NewFile, ...]
@@ -79,34 +79,34 @@ class Issued:
 
 @dataclass(frozen=True)
 class Result:
-    """What happened, or in check mode would happen, to one client."""
+    """The result for one client; in check mode, the predicted result."""
 
     step: Step
     record: Record
-    mended: list[str] = field(default_factory=list)
-    """Files made or replaced although no certificate was issued."""
+    completed_files: list[str] = field(default_factory=list)
+    """Files that were written although no certificate was issued."""
     not_after: str | None = None
 
     @property
     def action(self) -> str:
-        """The step's action, or ``updated`` where only files or predecessors changed."""
-        if self.step.action == "unchanged" and (self.mended or self.step.revoke):
+        """Return the action of the step, or ``updated`` if only files or predecessors changed."""
+        if self.step.action == "unchanged" and (self.completed_files or self.step.revoke):
             return "updated"
         return self.step.action
 
     @property
     def reason(self) -> str:
-        """Why."""
-        files = f"files made: {', '.join(self.mended)}" if self.mended else ""
+        """Return why the client has this result."""
+        files = f"files made: {', '.join(self.completed_files)}" if self.completed_files else ""
         return "; ".join(part for part in (self.step.reason, files) if part)
 
 
 @dataclass(frozen=True)
 class Enrolment:
-    """What happened, or in check mode would happen, to all of them."""
+    """The results for all clients; in check mode, the predicted results."""
 
     results: list[Result]
-    """In the order of the roster; then those that were purged."""
+    """The results in the order of the roster, then those of purged clients."""
     unlisted: list[str]
     """The names of clients that hold a valid certificate, are not on the roster and were not purged."""
 
@@ -119,9 +119,9 @@ def bring_to_desired_state(
     now: datetime,
     elsewhere: Elsewhere = NOWHERE,
 ) -> Enrolment:
-    """Bring all clients of the roster to their desired state and return what happened.
+    """Bring all clients of the roster to their desired state and return the results.
 
-    :param elsewhere: what has to be known of predecessors; see ``predecessors.look``.
+    :param elsewhere: the state of the predecessors; see ``predecessor_clients.load_elsewhere``.
     :raises MtlsError: before anything is changed, if the authority cannot be used.
     """
     with require_authority(path).locked():
@@ -136,8 +136,8 @@ def bring_to_desired_state(
                 _withdraw(authority, step)
         _revoke(authority, steps, now)
         issued = _issue_all(authority, signer, steps, now) if signer else {}
-        held = [issued.get(step.client.name, step.record) for step in steps]
-        done = _complete_all(authority, steps, held, due)
+        records = [issued.get(step.client.name, step.record) for step in steps]
+        done = _complete_all(authority, steps, records, due)
         return Enrolment(_results(authority, steps, done, due), _unlisted(clients, situation, rules))
 
 
@@ -149,7 +149,7 @@ def predict(
     now: datetime,
     elsewhere: Elsewhere = NOWHERE,
 ) -> Enrolment:
-    """Return what ``bring_to_desired_state`` would do now. Without an authority, every present client would be issued.
+    """Return the results that ``bring_to_desired_state`` would have now. Without an authority, all present clients are issued.
 
     :raises MtlsError: where ``bring_to_desired_state`` would.
     """
@@ -158,7 +158,7 @@ def predict(
     if not os.path.exists(layout.certificate):
         refuse_other_contents(layout)
         nothing = Situation({}, [], now, now, elsewhere.holders)
-        steps = without_held_keys([*elsewhere.holdings], plan(clients, nothing, rules))
+        steps = exclude_used_keys([*elsewhere.holdings], plan(clients, nothing, rules))
         return Enrolment([Result(step, step.record) for step in steps], _unlisted(clients, nothing, rules))
     authority = open_authority(path)
     authority.rows = authority.with_orphans()
@@ -188,9 +188,9 @@ def _situation(authority: Authority, clients: list[Client], now: datetime, elsew
 def _plan(
     authority: Authority, clients: list[Client], situation: Situation, rules: Rules, elsewhere: Elsewhere
 ) -> list[Step]:
-    held = [*elsewhere.holdings, adopted_clients.Holdings(authority, situation.records)]
-    steps = without_held_keys(held, plan(clients, situation, rules))
-    return adopted_clients.settled(authority, steps, situation.records, situation.now)
+    holdings = [*elsewhere.holdings, adopted_clients.Holdings(authority, situation.records)]
+    steps = exclude_used_keys(holdings, plan(clients, situation, rules))
+    return adopted_clients.add_adopted(authority, steps, situation.records, situation.now)
 
 
 def _unlisted(clients: list[Client], situation: Situation, rules: Rules) -> list[str]:
@@ -198,7 +198,7 @@ def _unlisted(clients: list[Client], situation: Situation, rules: Rules) -> list
 
 
 def _due(authority: Authority, step: Step) -> list[str]:
-    """Return the names of files to make for a client that keeps its certificate."""
+    """Return the names of the files to write for a client that keeps its certificate."""
     files = _files(authority, step.record)
     if files is None or step.issues or step.refused or not step.client.present:
         return []
@@ -213,7 +213,7 @@ def _files(authority: Authority, record: Record) -> ClientFiles | None:
 
 
 def _prepare(authority: Authority, names: list[str]) -> None:
-    """Make the clients' directories: if that is impossible, it has to be known before anything is signed or revoked."""
+    """Create the clients' directories, so that a failure comes before anything is signed or revoked."""
     for name in names:
         directory = authority.layout.client(name)
         make_directory(directory, PRIVATE_DIR)
@@ -223,7 +223,7 @@ def _prepare(authority: Authority, names: list[str]) -> None:
 
 
 def _withdraw(authority: Authority, step: Step) -> None:
-    """Take back what a killed run announced and never signed, where nothing is issued in its place."""
+    """Correct the record of a client for which a killed run announced a certificate that is not issued now either."""
     directory = authority.layout.client(step.client.name)
     _remove_unsigned_keys(directory, step.record)
     put_all([client_records.as_file(directory, step.record)])
@@ -246,7 +246,7 @@ def _batches(made: Iterator[T]) -> Iterator[list[T]]:
 
 
 def _issue_all(authority: Authority, signer: Signer, steps: list[Step], now: datetime) -> dict[str, Record]:
-    """Issue what is to be issued and return the records by client."""
+    """Issue the planned certificates and return the records by client."""
     issued: dict[str, Record] = {}
     made = process_pool.each(lambda step: _issue(authority, signer, step, now), [step for step in steps if step.issues])
     for batch in _batches(made):
@@ -276,7 +276,7 @@ def _issue(authority: Authority, signer: Signer, step: Step, now: datetime) -> I
 
 
 def _key(files: ClientFiles, client: Client) -> tuple[PublicKey, tuple[NewFile, ...]]:
-    """Return the key to certify, and the file to write for it: none where the key is that of the client's CSR."""
+    """Return the key to certify, and the file to write for it: none if the key is that of the client's CSR."""
     if client.public_key is not None:
         return load_public(client.public_key), ()
     key = generate(client.key)
@@ -290,35 +290,35 @@ def _write_issued(authority: Authority, batch: list[Issued]) -> None:
     try:
         put_all([one.certificate for one in batch])
     finally:
-        # What was signed has to be in the database, also where the disk did not take all of it.
+        # Every signed certificate needs a row in the database, also after a partial write to a full disk.
         signed = [one.row for one in batch if os.path.exists(one.certificate.path)]
         authority.save([*authority.rows, *signed])
 
 
 def _remove_unsigned_keys(directory: str, record: Record) -> None:
-    """Remove keys that a killed run made without getting to sign them. Keys of other names are not ours."""
-    ours = re.compile(re.escape(record.name) + r"-\d{8}-[0-9A-F]{8}")
+    """Remove keys of a killed run that have no certificate. Keep keys with names that this collection does not make."""
+    own_stem = re.compile(re.escape(record.name) + r"-\d{8}-[0-9A-F]{8}")
     stems = {issue.stem for issue in record.issues}
     for entry in os.scandir(directory):
         stem, ending = os.path.splitext(entry.name)
         certificate = os.path.join(directory, f"{stem}.{client_files.CERTIFICATE}")
-        if ending == ".key" and ours.fullmatch(stem) and stem not in stems and not os.path.exists(certificate):
+        if ending == ".key" and own_stem.fullmatch(stem) and stem not in stems and not os.path.exists(certificate):
             os.unlink(entry.path)
 
 
-def _complete_all(authority: Authority, steps: list[Step], held: list[Record], due: list[list[str]]) -> list[Record]:
-    """Make the files that are missing or out of date and return the records, in the order of the steps."""
+def _complete_all(authority: Authority, steps: list[Step], records: list[Record], due: list[list[str]]) -> list[Record]:
+    """Write the files that are missing or out of date and return the records, in the order of the steps."""
     tasks = [
         (files, step.client, record)
-        for step, record, names in zip(steps, held, due)
+        for step, record, names in zip(steps, records, due)
         for files in [_files(authority, record)]
         if files and step.client.present and (step.issues or names or record.issuing)
     ]
-    done = {record.name: record for record in held}
+    done = {record.name: record for record in records}
     for batch in _batches(process_pool.each(lambda task: client_files.completion(authority, *task), tasks)):
         _write_completed(authority, batch)
         done.update({one.record.name: one.record for one in batch})
-    return [done[record.name] for record in held]
+    return [done[record.name] for record in records]
 
 
 def _write_completed(authority: Authority, batch: list[Completion]) -> None:

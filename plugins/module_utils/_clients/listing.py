@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an authority issued, one entry per certificate."""
+"""List the certificates that an authority issued."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _ENDINGS = {"certificate": "crt", "key": "key", "chain": "chain.pem", "bundle": 
 
 
 def listing(path: str, now: datetime, *, check_mode: bool = False) -> list[dict[str, Any]]:
-    """Return what the authority at ``path`` issued, oldest first, as plain data for a person or for JMESPath.
+    """Return the certificates that the authority at ``path`` issued, oldest first, as plain data.
 
-    In check mode, an authority that is yet to be made issued nothing.
+    In check mode, the list of a missing authority is empty.
     """
     layout = check_path(path)
     if check_mode and not os.path.exists(layout.certificate):
@@ -47,17 +47,18 @@ def listing(path: str, now: datetime, *, check_mode: bool = False) -> list[dict[
 def _with_adopted(
     authority: Authority, known: dict[str, Record], rows: list[Row], entries: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return the entries, those from before an adoption completed by what the certificates themselves say."""
+    """Return the entries; entries from before an adoption are completed with the data of the certificates."""
     authority.rows = rows
-    older = {row.serial: row for row in adopted_index.unowned(authority, known)}
+    older = {row.serial: row for row in adopted_index.unowned_rows(authority, known)}
     latest = {row.subject: serial for serial, row in older.items()}
-    told = {
-        serial: {**_told(authority, row), "current": latest[row.subject] == serial} for serial, row in older.items()
+    facts = {
+        serial: {**_read_facts(authority, row), "current": latest[row.subject] == serial}
+        for serial, row in older.items()
     }
-    return [{**entry, **told.get(entry["serial"], {})} for entry in entries]
+    return [{**entry, **facts.get(entry["serial"], {})} for entry in entries]
 
 
-def _told(authority: Authority, row: Row) -> dict[str, Any]:
+def _read_facts(authority: Authority, row: Row) -> dict[str, Any]:
     facts: dict[str, Any] = {"name": adopted_index.name_of(row), "subject": row.subject.rstrip("\r")}
     path = authority.layout.new_certificate(row.serial)
     if not os.path.exists(path):
@@ -70,7 +71,7 @@ def _told(authority: Authority, row: Row) -> dict[str, Any]:
             "issued_at": iso(certificate.not_valid_before_utc),
         }
     except (MtlsError, ValueError):
-        # A certificate that cannot be read is listed all the same: its row says enough to revoke it.
+        # A certificate that cannot be read is listed too: its row has enough data to revoke it.
         return facts
 
 

@@ -15,7 +15,7 @@ from .._ca.index_database import revoked_row
 from .._ca.layout import check_path, require_authority
 from .._common.errors import MtlsError
 from . import adopted_clients
-from .revoke import NothingNamed, Revoked, Target, revoke
+from .revoke import NotIssued, Revoked, Target, revoke
 from .roster import moment
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Retired:
-    """A certificate of a predecessor that was, or in check mode would be, revoked."""
+    """A certificate of a predecessor that was revoked; in check mode, that would be revoked."""
 
     path: str
     client: str
@@ -38,7 +38,7 @@ class Retired:
 
 @dataclass(frozen=True)
 class Retirement:
-    """What was, or in check mode would be, revoked at predecessors, and sentences on what is left although it may be meant."""
+    """The revoked certificates of predecessors, and sentences about certificates that were kept although they may be meant."""
 
     retired: list[Retired]
     doubts: list[str]
@@ -46,42 +46,42 @@ class Retirement:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """What has to be known of predecessors where the roster is compared with who holds certificates."""
+    """The state of the predecessors, for the comparison of the roster with the holders of certificates."""
 
     holders: frozenset[str] = frozenset()
-    """The names of those who hold a valid certificate of one."""
+    """The names of the holders of a valid certificate of a predecessor."""
     holdings: tuple[Holdings, ...] = ()
 
 
 NOWHERE = Elsewhere()
 
 
-def look(predecessors: list[str], clients: list[Client], now: datetime) -> Elsewhere:
-    """Return what is known of predecessors, and who holds a valid certificate of one.
+def load_elsewhere(predecessors: list[str], clients: list[Client], now: datetime) -> Elsewhere:
+    """Return the state of the predecessors, with the holders of valid certificates.
 
-    What was signed by hand before one was adopted, and is no client's, counts by the name that answers for it without doubt.
+    An ownerless certificate from before an adoption counts by its name if all certificates of that name have one subject.
     """
-    held = tuple(adopted_clients.holdings(open_authority(root), clients) for root in predecessors)
-    spoken_for = {name for client in clients for name in (client.name, client.common_name)}
-    return Elsewhere(frozenset(name for one in held for name in _holders(one, spoken_for, now)), held)
+    holdings = tuple(adopted_clients.load_holdings(open_authority(root), clients) for root in predecessors)
+    on_roster = {name for client in clients for name in (client.name, client.common_name)}
+    return Elsewhere(frozenset(name for one in holdings for name in _holders(one, on_roster, now)), holdings)
 
 
-def _holders(held: Holdings, spoken_for: set[str], now: datetime) -> set[str]:
-    owners = {held.owners[row.serial] for row in held.live(now) if row.serial in held.owners}
+def _holders(holdings: Holdings, on_roster: set[str], now: datetime) -> set[str]:
+    owners = {holdings.owners[row.serial] for row in holdings.live(now) if row.serial in holdings.owners}
     others = {
         name
-        for name, rows in held.named.items()
-        if name and adopted_index.one_subject(rows) and any(adopted_index.is_live(row, now) for row in rows)
+        for name, rows in holdings.named.items()
+        if name and adopted_index.has_one_subject(rows) and any(adopted_index.is_live(row, now) for row in rows)
     }
-    return owners | (others - spoken_for)
+    return owners | (others - on_roster)
 
 
 def retire(
     path: str, predecessors: list[str], clients: list[Client], overlap: timedelta, now: datetime, *, check_mode: bool
 ) -> Retirement:
-    """Revoke what clients still hold of predecessors: all of those who left, and of others what the overlap has passed for.
+    """Revoke the clients' certificates at predecessors: all of a client that left, else those whose overlap has passed.
 
-    The overlap runs from the moment at which the client was issued a certificate of the successor that is still good.
+    The overlap begins when the client is issued a certificate of the successor that is still good.
     """
     if not predecessors:
         return Retirement([], [])
@@ -91,7 +91,7 @@ def retire(
 
 
 def _served(path: str, overlap: timedelta, now: datetime) -> set[str]:
-    """Return the names of the clients who have had a certificate here for longer than the overlap."""
+    """Return the names of the clients that have had a certificate of the successor for longer than the overlap."""
     layout = check_path(path)
     if not os.path.exists(layout.certificate):
         return set()
@@ -122,23 +122,23 @@ def _retire(root: str, clients: list[Client], served: set[str], now: datetime, *
 
 
 def _due(authority: Authority, clients: list[Client], served: set[str], now: datetime) -> Retirement:
-    held, shared, root = (
-        adopted_clients.holdings(authority, clients),
+    holdings, shared, root = (
+        adopted_clients.load_holdings(authority, clients),
         adopted_clients.shared_names(clients),
         authority.layout.root,
     )
     concerned = {client.name: client for client in clients if not client.present or client.name in served}
-    owned = [(row, held.owners.get(row.serial, "")) for row in held.live(now)]
+    owned = [(row, holdings.owners.get(row.serial, "")) for row in holdings.live(now)]
     named = [(row, concerned[name]) for row, name in owned if name in concerned]
-    doubts = _nobodys(held, clients, now)
+    doubts = _describe_ownerless(holdings, clients, now)
     for client in concerned.values():
-        rows = held.answering(client)
+        rows = holdings.rows_named_like(client)
         live = [row for row in rows if adopted_index.is_live(row, now)]
         why = adopted_clients.why_unclear(client, rows, shared)
         if live and why:
             doubts.append(
-                f"client {client.name}: of the predecessor in {root}, not revoked, because they are not certainly the same "
-                f"client's ({why}): {adopted_index.told(live)}. Revoke them by serial."
+                f"client {client.name}: certificates of the predecessor in {root} were not revoked, because they may belong to "
+                f"another client ({why}): {adopted_index.list_rows(live)}. Revoke them by serial."
             )
         elif live:
             named += [(row, client) for row in live]
@@ -150,19 +150,19 @@ def _reason(client: Client) -> str:
     return "superseded" if client.present else client.reason
 
 
-def _nobodys(held: Holdings, clients: list[Client], now: datetime) -> list[str]:
-    """Return a sentence on valid certificates that no client and no name answers for."""
-    spoken_for = {name for client in clients for name in (client.name, client.common_name)}
+def _describe_ownerless(holdings: Holdings, clients: list[Client], now: datetime) -> list[str]:
+    """Return a sentence about valid certificates that neither a client nor an unambiguous name identifies."""
+    on_roster = {name for client in clients for name in (client.name, client.common_name)}
     rows = [
         row
-        for name, group in held.named.items()
-        if not name or not (name in spoken_for or adopted_index.one_subject(group))
+        for name, group in holdings.named.items()
+        if not name or not (name in on_roster or adopted_index.has_one_subject(group))
         for row in group
         if adopted_index.is_live(row, now)
     ]
     return (
-        [f"Of the predecessor in {held.authority.layout.root}, nobody's on the roster: {adopted_index.told(rows)}. They get in "
-         "until they end. Revoke them by serial if nobody needs them."]
+        [f"The predecessor in {holdings.authority.layout.root} has valid certificates that match no client of the roster: "
+         f"{adopted_index.list_rows(rows)}. Revoke them by serial if they are not needed."]
         if rows
         else []
     )  # fmt: skip
@@ -171,12 +171,12 @@ def _nobodys(held: Holdings, clients: list[Client], now: datetime) -> list[str]:
 def revoke_everywhere(
     path: str, predecessors: list[str], target: Target, reason: str, now: datetime, *, check_mode: bool
 ) -> list[tuple[str, Revoked]]:
-    """Revoke what ``target`` names at the authority and at its predecessors; return directory and certificate of each.
+    """Revoke the certificates of ``target`` at the authority and its predecessors; return directory and certificate of each.
 
-    Everything is decided before anything is revoked. A name in doubt at a predecessor holds back nothing elsewhere.
+    All decisions come before the first revocation. An ambiguous name at a predecessor does not stop revocations elsewhere.
 
-    :raises NothingNamed: if none of them issued anything of that name.
-    :raises Doubtful: if the name is in doubt at the authority, or at a predecessor while nothing else has it.
+    :raises NotIssued: if none of them issued such a certificate.
+    :raises AmbiguousName: if the name is ambiguous at the authority, or at a predecessor while no other authority has it.
     """
     issuers: list[str] = []
     refused: list[MtlsError] = []
@@ -184,9 +184,9 @@ def revoke_everywhere(
         try:
             revoke(root, target, reason, now, check_mode=True)
             issuers.append(root)
-        except NothingNamed as problem:
+        except NotIssued as problem:
             refused.append(problem)
-        except adopted_index.Doubtful as problem:
+        except adopted_index.AmbiguousName as problem:
             if root == path:
                 raise
             refused.insert(0, problem)

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Costly work on every processor: making keys and encrypting bundles is all that takes time when a roster is long.
+"""Run expensive work, such as the generation of keys, in a worker process for each processor.
 
-Workers are forks of this process: what they need, secrets too, they have in their memory; results come back through pipes. They
-write no files, so one that dies leaves nothing behind.
+Workers are forks of this process, so they have its data, secrets included, in memory; results come back through pipes. They write
+no files, so a worker that dies leaves nothing on disk.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     T = TypeVar("T")
     R = TypeVar("R")
 
-# So many results may be under way: enough to keep the workers busy while this process waits for the disk.
+# Results that may be under way: enough to keep the workers busy while this process waits for the disk.
 _AHEAD = 512
-# Below so many items for each process, forking costs more than it brings.
+# With fewer items for each process, a fork costs more than it saves.
 _SHARE = 8
 _NUMBER = struct.Struct("=I")
-# Room in a worker's pipe, so that it need not wait for its reader (Linux, fcntl(2); Python knows the name from 3.10 on).
+# The size of a worker's pipe, so that the worker does not wait for the reader (Linux, fcntl(2); Python has the name since 3.10).
 _SET_PIPE_SIZE, _PIPE_SIZE = 1031, 1 << 20
 
 
 def processors() -> int:
-    """Return how many processors this process may use."""
+    """Return the number of processors that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
@@ -43,9 +43,9 @@ def processors() -> int:
 
 
 def each(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-    """Yield ``work(item)`` of all items, in their order, worked out by as many processes as there are processors.
+    """Yield ``work(item)`` for all items, in their order, computed by one process for each processor.
 
-    :param work: writes no files, and returns what can be pickled.
+    :param work: writes no files, and returns a value that can be pickled.
     :raises MtlsError: if a worker died; else whatever ``work`` raises.
     """
     count = min(processors(), len(items) // _SHARE)
@@ -62,7 +62,7 @@ def _forked(work: Callable[[T], R], items: Sequence[T], count: int) -> Iterator[
             os.close(writing)
         yield from _in_order(len(items), queue, list(workers))
     finally:
-        # Without a queue the workers end, and without a reader too: whoever stops early need not wait.
+        # Workers end without a queue or a reader, so a caller that stops early does not wait.
         for handle in (queue_end, queue, *workers):
             os.close(handle)
         for child in workers.values():
@@ -72,7 +72,7 @@ def _forked(work: Callable[[T], R], items: Sequence[T], count: int) -> Iterator[
 def _start(work: Callable[[T], R], items: Sequence[T], queue: int, results: int, others: list[int]) -> int:
     child = os.fork()
     if child == 0:
-        # Whatever happens, a worker never returns into the code of the process it is a copy of.
+        # A worker must never return into the code of its parent process.
         try:
             for handle in others:
                 os.close(handle)
@@ -107,7 +107,7 @@ def _write(handle: int, data: bytes) -> None:
 
 
 def _in_order(count: int, queue: int, pipes: list[int]) -> Iterator[Any]:
-    """Hand out the numbers of the items, a limited way ahead, and yield the results in the order of those numbers."""
+    """Queue the numbers of the items, a limited count ahead, and yield the results in the order of the numbers."""
     asked, arrived = 0, {}
     for wanted in range(count):
         while asked < min(count, wanted + _AHEAD):
@@ -134,8 +134,8 @@ def _read(pipe: int, size: int) -> bytes:
         part = os.read(pipe, size - len(data))
         if not part:
             raise MtlsError(
-                "A worker process died while keys or bundles were being made (was memory short?)",
-                "Run again: what was done is kept, and the rest is completed",
+                "A worker process died while keys or bundles were made (was memory short?)",
+                "Run again: finished work is kept, and the rest is completed",
             )
         data += part
     return bytes(data)

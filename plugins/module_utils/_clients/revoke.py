@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Revoking by client name, serial, fingerprint or certificate."""
+"""Revoke certificates by client name, serial, fingerprint or certificate."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
     from .._ca.index_database import Row
 
 _HEX = re.compile(r"[0-9A-Fa-f]+")
-# A hold could not be lifted again: the database of openssl has no way to.
+# certificateHold is missing: the database of openssl cannot lift a hold.
 CHOICES = tuple(reason for reason in REASONS if reason not in ("certificateHold", "removeFromCRL"))
 
 
-class NothingNamed(MtlsError):
-    """The target names nothing that this authority issued."""
+class NotIssued(MtlsError):
+    """The authority issued no certificate that the target names."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What to revoke; exactly one of the four is given."""
+    """The certificates to revoke; exactly one of the four fields is set."""
 
     client: str | None = None
     serial: str | None = None
@@ -60,13 +60,13 @@ class Revoked:
 
 
 def revoke(path: str, target: Target, reason: str, now: datetime, *, check_mode: bool) -> list[Revoked]:
-    """Revoke what ``target`` names, and return all certificates that it names, also those revoked before: they stay so.
+    """Revoke the certificates that ``target`` names and return them, including those that were revoked before.
 
     :param reason: one of CHOICES (RFC 5280 section 5.3.1).
-    :raises NothingNamed: if the target names nothing that this authority issued.
+    :raises NotIssued: if this authority issued no certificate that the target names.
     """
     if reason not in CHOICES:
-        raise MtlsError(f"reason: {shown(reason)} is not a reason to revoke", f"Use one of {', '.join(CHOICES)}")
+        raise MtlsError(f"reason: {shown(reason)} is not a valid reason", f"Use one of {', '.join(CHOICES)}")
     if check_mode:
         authority = open_authority(path)
         authority.layout.require_writable()
@@ -82,35 +82,35 @@ def revoke(path: str, target: Target, reason: str, now: datetime, *, check_mode:
 
 
 def _revoke(authority: Authority, target: Target, reason: str, now: datetime) -> tuple[list[Row], list[Revoked]]:
-    # A revocation has to be possible whatever became of the database: it is one way to mend it.
+    # Revocation must work with an incomplete database, because it also repairs one.
     in_database, orphans = authority.rows, authority.orphans()
     authority.rows = in_database + orphans
     named = _named(authority, target)
     if not named:
-        raise NothingNamed(
-            f"{_description(target)} is nothing that the authority in {authority.layout.root} issued",
-            "List what there is with module certs_info",
+        raise NotIssued(
+            f"{_description(target)} was not issued by the authority in {authority.layout.root}",
+            "List the issued certificates with module certs_info",
         )
     _refuse_own(authority, named)
     after = {row.serial: row if row.is_revoked else revoked_row(row, now, reason) for row in named}
     rows = [after.get(row.serial, row) for row in in_database] + [after[row.serial] for row in orphans if row in named]
-    owners = client_records.owners(adopted_index.readable(authority), named)
+    owners = client_records.owners(adopted_index.readable_records(authority), named)
     return rows, [Revoked(after[row.serial], owners.get(row.serial), not row.is_revoked) for row in named]
 
 
 def _refuse_own(authority: Authority, named: list[Row]) -> None:
-    """The database of an authority made with ``openssl ca -selfsign`` has a row for the CA certificate."""
+    """Refuse to revoke the CA certificate, which has a row if the authority was made with ``openssl ca -selfsign``."""
     own = serial_hex(authority.certificate.serial_number)
     if any(row.serial == own for row in named):
         raise MtlsError(
-            f"{own} is the serial of the CA certificate itself: once it were revoked, nobody would get in",
-            "Take the authority out of the trust of your web hosts instead",
+            f"{own} is the serial of the CA certificate, whose revocation would lock out every client",
+            "Remove the authority from the trust of your web hosts instead",
         )
 
 
-def doubtful(path: str, client: str) -> str:
-    """Return a sentence on certificates that revoking by this name leaves alone although they may be meant; or nothing."""
-    return adopted_index.doubtful(open_authority(path), client)
+def describe_kept(path: str, client: str) -> str:
+    """Return a sentence about certificates that a revocation by this name keeps although they may be meant, or nothing."""
+    return adopted_index.describe_kept(open_authority(path), client)
 
 
 def _description(target: Target) -> str:
@@ -126,9 +126,9 @@ def _description(target: Target) -> str:
 
 
 def _named(authority: Authority, target: Target) -> list[Row]:
-    """Return the rows of the database that the target names. Only the database is asked: it is there when files are lost."""
+    """Return the rows that the target names. Only the database is read, because it survives the loss of files."""
     if target.client is not None:
-        return adopted_index.named(authority, target.client)
+        return adopted_index.rows_named(authority, target.client)
     serial = _serial(authority, target)
     return [row for row in authority.rows if row.serial == serial]
 
@@ -146,7 +146,7 @@ def _hex(option: str, value: str) -> str:
     if not _HEX.fullmatch(digits):
         raise MtlsError(
             f"{option}: {shown(value)} is not hexadecimal",
-            "Write it as openssl or the gate's log prints it, with or without colons",
+            "Copy it from openssl or from the gate's log, with or without colons",
         )
     return digits
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The roster: who should hold a certificate, compared with who does. Planning reads; nothing here writes."""
+"""Compare the roster with the issued certificates and plan a step for each client."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from .._x509.names import check_client_name, check_email, check_role, check_subj
 if TYPE_CHECKING:
     from .._ca.index_database import Row
 
-# As many names as a message can carry and a person still reads.
+# The number of names in one message.
 _NAMES_SHOWN = 20
 
 
 @dataclass(frozen=True)
 class Client:
-    """One entry of the roster, checked."""
+    """One validated entry of the roster."""
 
     name: str
     common_name: str
@@ -42,11 +42,11 @@ class Client:
     bundle_profiles: tuple[str, ...]
     bundle_passphrase: str | None = field(default=None, repr=False)
     public_key: bytes | None = field(default=None, repr=False)
-    """The key of the CSR that it handed in (SubjectPublicKeyInfo, DER), or None where its key is made here."""
+    """The key of the client's CSR (SubjectPublicKeyInfo, DER), or None if the CA host generates the key."""
 
     @property
     def request(self) -> Request:
-        """What its certificate has to be issued for."""
+        """Return the contents that the client's certificate should have."""
         return Request(
             self.common_name,
             self.organization,
@@ -84,12 +84,12 @@ class Rules:
     renew_before: timedelta
     overlap: timedelta
     purge_limit: int | None = None
-    """How many clients that are not on the roster may lose their certificates in one run; None: they are left as they are."""
+    """The number of clients missing on the roster that one run may revoke; None: they keep their certificates."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What has to happen for one client."""
+    """The planned action for one client."""
 
     client: Client
     record: Record
@@ -97,30 +97,30 @@ class Step:
     """``issued``, ``renewed``, ``reissued``, ``revoked`` or ``unchanged``."""
     reason: str
     revoke: tuple[str, ...] = ()
-    """Serials to revoke: all valid ones of a client that left, or predecessors whose overlap has passed."""
+    """The serials to revoke: all valid ones of a client that left, or predecessors whose overlap has passed."""
     withdrawn: bool = False
-    """Whether the record on disk announces a certificate that was never signed: ``record`` is without it."""
+    """Whether the record on disk announces a certificate that was never signed, which ``record`` does not contain."""
     refused: bool = False
-    """Whether the client should have a certificate and cannot be issued one: its CSR has a key that was given up."""
+    """Whether the client should get a certificate but cannot, because the key of its CSR was revoked."""
 
     @property
     def issues(self) -> bool:
-        """Whether a certificate is to be issued."""
+        """Return whether a certificate is to be issued."""
         return self.action in ("issued", "renewed", "reissued")
 
 
 def check_roster(clients: list[Client]) -> list[Client]:
-    """Return the roster if every entry is sound and no name stands in it twice (names that differ in case only are the same).
+    """Return the roster if every entry is valid and every name is unique, also when case is ignored.
 
     :raises MtlsError: otherwise.
     """
     for client in clients:
         _check_client(client)
-    twice = [name for name, count in Counter(client.name.lower() for client in clients).items() if count > 1]
-    if twice:
+    repeated = [name for name, count in Counter(client.name.lower() for client in clients).items() if count > 1]
+    if repeated:
         raise MtlsError(
-            f"clients: {twice[0]} is on the roster twice",
-            "Give every client a name of its own, also when case is ignored",
+            f"clients: {repeated[0]} is on the roster more than once",
+            "Give every client a unique name, also when case is ignored",
         )
     _refuse_shared_keys(clients)
     return clients
@@ -134,8 +134,8 @@ def _refuse_shared_keys(clients: list[Client]) -> None:
         other = holders.setdefault(client.public_key, client.name)
         if other != client.name:
             raise MtlsError(
-                f"client {client.name}: the key of its csr is also that of {other}'s",
-                "Have each of them make a key of its own",
+                f"client {client.name}: its csr has the same key as that of {other}",
+                "Create a separate key for each of them",
             )
 
 
@@ -150,33 +150,33 @@ def _check_client(client: Client) -> None:
         check_role(role, client.name)
     for option, values in (("email", client.email), ("roles", client.roles)):
         if len(set(values)) != len(values):
-            raise MtlsError(f"client {client.name}: a value stands twice in {option}", "Leave one of them out")
+            raise MtlsError(f"client {client.name}: {option} lists a value more than once", "Remove the duplicate")
     if client.valid_for < timedelta(minutes=1):
-        raise MtlsError(f"client {client.name}: valid_for is shorter than a minute", "Give a longer one, as in 365d")
+        raise MtlsError(f"client {client.name}: valid_for is shorter than a minute", "Set a longer one, as in 365d")
     if client.public_key is not None and (client.bundle_profiles or client.bundle_passphrase is not None):
         raise MtlsError(
-            f"client {client.name}: with a csr there can be no bundle, because its private key is not here",
-            "Leave out bundle_profiles and bundle_passphrase; the client makes its bundle itself from the chain",
+            f"client {client.name}: with a csr there can be no bundle, because the private key is not on the CA host",
+            "Remove bundle_profiles and bundle_passphrase; the client makes its bundle itself from the chain",
         )
 
 
 @dataclass(frozen=True)
 class Situation:
-    """What the roster is compared with."""
+    """The state with which the roster is compared."""
 
     records: dict[str, Record]
-    """By client name."""
+    """The records of the clients, by name."""
     rows: list[Row]
     """The authority's database, in the order of issuing."""
     ca_end: datetime
-    """The end of the CA certificate's validity; no certificate outlives it."""
+    """The end of the CA certificate's validity. No certificate is valid longer."""
     now: datetime
     elsewhere: frozenset[str] = frozenset()
-    """The names of clients who hold a valid certificate of a predecessor of this authority."""
+    """The names of the clients that hold a valid certificate of a predecessor of this authority."""
 
     @cached_property
     def owned(self) -> dict[str, list[Row]]:
-        """The rows of clients, by client name. CA certificates, and what was signed by hand, belong to none."""
+        """Return the rows by client name, without CA certificates and certificates that were signed by hand."""
         rows: dict[str, list[Row]] = {}
         owners = records.owners(self.records, self.rows)
         for row in self.rows:
@@ -185,24 +185,24 @@ class Situation:
         return rows
 
     def live(self, name: str) -> tuple[str, ...]:
-        """The serials of a client's certificates that are valid now."""
+        """Return the serials of a client's certificates that are valid now."""
         rows = self.owned.get(name, [])
         return tuple(row.serial for row in rows if not row.is_revoked and row.not_after > self.now)
 
 
 def plan(clients: list[Client], situation: Situation, rules: Rules) -> list[Step]:
-    """Return one step per client, in the order of the roster, and then one for each that is purged.
+    """Return one step per client, in the order of the roster, then one for each purged client.
 
-    :raises MtlsError: if a client differs in case only from one that has certificates (files and nginx maps would mix them
-        up), or more would be purged than the rules allow.
+    :raises MtlsError: if a name differs only in case from that of another client with certificates (files and nginx maps would
+        mix them up), or if more clients would be purged than the rules allow.
     """
     serials = {row.serial for row in situation.rows}
     _refuse_other_case(clients, [*situation.records, *situation.owned])
-    told = [situation.records.get(client.name, Record(client.name)) for client in clients]
-    known = [settled(record, serials) for record in told]
+    on_disk = [situation.records.get(client.name, Record(client.name)) for client in clients]
+    known = [without_unsigned(record, serials) for record in on_disk]
     steps = [
         replace(_step(client, record, situation, rules), withdrawn=record is not before)
-        for client, record, before in zip(clients, known, told)
+        for client, record, before in zip(clients, known, on_disk)
     ]
     return steps if rules.purge_limit is None else steps + _purges(clients, situation, rules.purge_limit)
 
@@ -215,7 +215,7 @@ def unlisted(clients: list[Client], situation: Situation) -> list[str]:
 
 
 def enumerated(names: list[str]) -> str:
-    """Return names for a message: all of them, or the first and how many more there are."""
+    """Return names for a message: all names, or the first ones and the number of the others."""
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
     # A name from before an adoption may be any text.
     return ", ".join(name if name.isprintable() else shown(name) for name in names[:_NAMES_SHOWN]) + more
@@ -225,14 +225,14 @@ def _purges(clients: list[Client], situation: Situation, limit: int) -> list[Ste
     names = unlisted(clients, situation)
     if names and not clients:
         raise MtlsError(
-            f"purge would revoke everybody ({enumerated(names)}), because the roster is empty",
-            "Look why it is empty; who really is to lose access can stay on it with state revoked",
+            f"purge would revoke every client ({enumerated(names)}), because the roster is empty",
+            "Find out why it is empty; to revoke a client on purpose, list it with state revoked",
         )
     if len(names) > limit:
         raise MtlsError(
             f"purge would revoke {len(names)} clients that are not on the roster, and purge_limit is {limit}: "
             f"{enumerated(names)}",
-            "Put back on the roster who should stay, or raise purge_limit",
+            "Put the clients that should stay back on the roster, or raise purge_limit",
         )
     return [
         Step(
@@ -252,12 +252,12 @@ def _refuse_other_case(clients: list[Client], names: list[str]) -> None:
         other = known.get(client.name.lower(), client.name)
         if other != client.name and client.name not in names:
             raise MtlsError(
-                f"clients: {client.name} differs from {other}, who has certificates, only in case",
+                f"clients: {client.name} differs only in case from {other}, which has certificates",
                 f"Write {other}, or choose another name",
             )
 
 
-def settled(record: Record, serials: set[str]) -> Record:
+def without_unsigned(record: Record, serials: set[str]) -> Record:
     """Return a record without a certificate that a killed run announced but never signed.
 
     :param serials: all serials in the database.
@@ -279,9 +279,9 @@ def _step(client: Client, record: Record, situation: Situation, rules: Rules) ->
 
 
 def _superseded(record: Record, rows: list[Row], overlap: timedelta, now: datetime) -> list[str]:
-    """Return the serials that have a successor, not revoked itself, that was issued longer than the overlap ago.
+    """Return the serials with a valid successor that was issued longer ago than the overlap.
 
-    What was signed by hand before an adoption succeeds nothing: it may be for the same person's other device.
+    A certificate signed by hand before an adoption is not a successor: it may be for another device of the same person.
     """
     issued_at = {issue.serial: moment(issue.issued_at) for issue in record.issues if issue.stem}
     successors = [
@@ -294,12 +294,12 @@ def _superseded(record: Record, rows: list[Row], overlap: timedelta, now: dateti
 
 def _leaving(client: Client, record: Record, live: tuple[str, ...]) -> Step:
     if live:
-        return Step(client, record, "revoked", f"the roster says so ({client.reason})", live)
-    return Step(client, record, "unchanged", "no valid certificate is left to revoke")
+        return Step(client, record, "revoked", f"its state on the roster is revoked ({client.reason})", live)
+    return Step(client, record, "unchanged", "it has no valid certificate to revoke")
 
 
 def _need(client: Client, record: Record, rows: list[Row], situation: Situation, rules: Rules) -> tuple[str, str]:
-    """Return the action for a client that is present, and why."""
+    """Return the action for a present client, and the reason."""
     if not rows:
         return "issued", "it has no certificate"
     row, latest, now = rows[-1], record.latest, situation.now
@@ -319,7 +319,7 @@ def _need(client: Client, record: Record, rows: list[Row], situation: Situation,
         return "reissued", difference
     if moment(latest.issued_at) - BACKDATE > now:
         return "reissued", f"{row.serial} was issued by a clock that was ahead, at {latest.issued_at}"
-    # A window as long as the validity would renew at every run; so would one that reaches over the CA's own end.
+    # A window as long as the validity, or one that extends beyond the CA's end, would renew at every run.
     window = min(rules.renew_before, client.valid_for / 3)
     if row.not_after - now <= window and min(now + client.valid_for, situation.ca_end) > row.not_after:
         return "renewed", f"{row.serial} ends at {iso(row.not_after)}"
@@ -327,7 +327,7 @@ def _need(client: Client, record: Record, rows: list[Row], situation: Situation,
 
 
 def _unordered(request: Request) -> Request:
-    """Return the request without the order in which the roster happens to list things."""
+    """Return the request in a form that does not depend on the order of values on the roster."""
     return replace(request, email=tuple(sorted(request.email)), roles=tuple(sorted(request.roles)))
 
 
@@ -343,6 +343,6 @@ def _plain(value: object) -> str:
 
 
 def moment(text: str) -> datetime:
-    """Return the time that a record names (ISO 8601, UTC)."""
-    # strptime takes ten times as long. fromisoformat knows the letter Z from Python 3.11 on.
+    """Parse a time of a record (ISO 8601, UTC)."""
+    # strptime is ten times slower. fromisoformat accepts the letter Z only since Python 3.11.
     return datetime.fromisoformat(text.replace("Z", "+00:00"))

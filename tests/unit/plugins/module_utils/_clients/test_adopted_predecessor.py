@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A successor of an adopted authority: certificates made by hand there come to their end like any other."""
+"""Test that a successor retires certificates that were signed by hand at an adopted authority."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OVERLAP = timedelta(days=14)
 
 @pytest.fixture
 def signed(by_hand: Any, empty_door: Any, tmp_path: Path) -> Any:
-    """The function that makes an adopted authority with these certificates, and its successor."""
+    """Return a function that makes an adopted authority with these certificates, and its successor."""
 
     def make(*subjects: str) -> tuple[Any, Any]:
         theirs = by_hand(unique_subject="no")
@@ -36,7 +36,7 @@ def signed(by_hand: Any, empty_door: Any, tmp_path: Path) -> Any:
 
 
 def retired(new: Any, old: Any, *clients: Any) -> predecessor_clients.Retirement:
-    """What is retired, in check mode as in earnest; a second run finds nothing more."""
+    """Retire certificates and return the result, which check mode predicts and a second run does not change."""
     arguments = (new.path, [old.path], list(clients), OVERLAP, new.now)
     before = old.digest()
     predicted = predecessor_clients.retire(*arguments, check_mode=True)
@@ -48,7 +48,7 @@ def retired(new: Any, old: Any, *clients: Any) -> predecessor_clients.Retirement
     return done
 
 
-def told(done: predecessor_clients.Retirement) -> list[tuple[str, str, str]]:
+def revocations(done: predecessor_clients.Retirement) -> list[tuple[str, str, str]]:
     return [(one.client, one.serial, one.reason) for one in done.retired]
 
 
@@ -67,7 +67,7 @@ def test_it_is_superseded_when_the_overlap_at_the_successor_has_passed(signed: A
     new.enrol(client())
     assert retired(new.later(days=13), old, client()) == predecessor_clients.Retirement([], [])
     done = retired(new.later(days=14), old, client())
-    assert told(done) == [("alex", "1000", "superseded"), ("alex", "1001", "superseded")]
+    assert revocations(done) == [("alex", "1000", "superseded"), ("alex", "1001", "superseded")]
     assert statuses(old) == "RRV"
 
 
@@ -75,7 +75,7 @@ def test_it_is_superseded_when_the_overlap_at_the_successor_has_passed(signed: A
 def test_who_leaves_loses_it_at_once(subject: str, signed: Any, client: Any) -> None:
     old, new = signed(subject, BOB)
     done = retired(new, old, client(present=False, reason="keyCompromise"))
-    assert (told(done), done.doubts) == ([("alex", "1000", "keyCompromise")], [])
+    assert (revocations(done), done.doubts) == ([("alex", "1000", "keyCompromise")], [])
     assert statuses(old) == "RV"
 
 
@@ -84,24 +84,26 @@ def test_what_is_not_certainly_a_clients_is_left_and_named(signed: Any, client: 
     clients = [client(), client("sam", common_name="sam", present=False)]
     new.enrol(*clients)
     (sam,) = retired(new, old, *clients).doubts
-    assert "client sam: of the predecessor in" in sam
+    assert "client sam: certificates of the predecessor in" in sam
     assert "(their subjects differ): 1001 ('/O=A/CN=sam'), 1002 ('/O=B/CN=sam'). Revoke them by serial." in sam
     done = retired(new.later(days=14), old, *clients)
     assert done.doubts[1] == sam
-    assert "client alex: of the predecessor in" in done.doubts[0]
+    assert "client alex: certificates of the predecessor in" in done.doubts[0]
     assert "(its common name or e-mail addresses differ): 1000 (" in done.doubts[0]
     assert (done.retired, statuses(old)) == ([], "VVV")
 
 
 def test_who_holds_one_is_known_by_the_name_that_answers_for_it(signed: Any, client: Any) -> None:
     old, new = signed(ALEX, TEAM, BOB, *SAMS, "/O=Nameless")
-    told_of = predecessor_clients.look([old.path], [client()], new.now)
-    assert told_of.holders == {"alex", "Bob"}, "Alex is spoken for, sam may be two"
+    elsewhere = predecessor_clients.load_elsewhere([old.path], [client()], new.now)
+    assert elsewhere.holders == {"alex", "Bob"}, "Alex is on the roster, sam is ambiguous"
     (doubt,) = retired(new, old, client()).doubts
-    assert f"Of the predecessor in {old.path}, nobody's on the roster: 1003 (" in doubt
+    assert f"The predecessor in {old.path} has valid certificates that match no client of the roster: 1003 (" in doubt
     assert "1004 (" in doubt
     assert "1005 ('/O=Nameless')" in doubt
-    assert predecessor_clients.look([old.path], [client()], new.now + timedelta(days=400)).holders == frozenset()
+    assert (
+        predecessor_clients.load_elsewhere([old.path], [client()], new.now + timedelta(days=400)).holders == frozenset()
+    )
 
 
 def test_a_purge_reaches_it(signed: Any, client: Any) -> None:
@@ -109,7 +111,7 @@ def test_a_purge_reaches_it(signed: Any, client: Any) -> None:
     clients = [client()]
 
     def planned(limit: int) -> enrol.Enrolment:
-        elsewhere = predecessor_clients.look([old.path], clients, new.now)
+        elsewhere = predecessor_clients.load_elsewhere([old.path], clients, new.now)
         rules = replace(new.rules, purge_limit=limit)
         return enrol.bring_to_desired_state(new.path, clients, rules, None, new.now, elsewhere)
 
@@ -117,12 +119,12 @@ def test_a_purge_reaches_it(signed: Any, client: Any) -> None:
         planned(0)
     purged = [result.step.client for result in planned(1).results[1:]]
     done = retired(new, old, *clients, *purged)
-    assert told(done) == [("Bob", "1001", "cessationOfOperation"), ("Bob", "1002", "cessationOfOperation")]
+    assert revocations(done) == [("Bob", "1001", "cessationOfOperation"), ("Bob", "1002", "cessationOfOperation")]
     assert [result.step.client.name for result in planned(0).results] == ["alex"]
 
 
 def test_an_adopted_successor_gives_the_overlap_too(signed: Any, client: Any, by_hand: Any, tmp_path: Path) -> None:
-    """What was signed by hand at the successor long ago is nothing that was handed out for this."""
+    """A certificate that was signed by hand at the successor long ago does not begin the overlap."""
     old, _new = signed(ALEX)
     theirs = by_hand(path=tmp_path / "second", subject="/CN=Second")
     theirs.sign(ALEX)
@@ -130,8 +132,8 @@ def test_an_adopted_successor_gives_the_overlap_too(signed: Any, client: Any, by
     new.adopt()
     later = new.later(days=30)
     later.enrol(client())
-    assert told(retired(later, old, client())) == []
-    assert len(told(retired(later.later(days=14), old, client()))) == 1
+    assert revocations(retired(later, old, client())) == []
+    assert len(revocations(retired(later.later(days=14), old, client()))) == 1
 
 
 # --- two clients with one name ---
@@ -161,21 +163,21 @@ def test_a_doubt_at_the_predecessor_leaves_nothing_half_revoked(signed: Any, cli
     arguments = ([old.path], target, "keyCompromise", new.now)
     before = new.digest(), old.digest()
     with pytest.raises(
-        adopted_index.Doubtful, match="'sam' is the common name of certificates with different subjects"
+        adopted_index.AmbiguousName, match="'sam' is the common name of certificates with different subjects"
     ):
         predecessor_clients.revoke_everywhere(new.path, *arguments, check_mode=False)
     new.enrol(client("sam"))
     done = predecessor_clients.revoke_everywhere(new.path, *arguments, check_mode=False)
     assert [(path, one.newly) for path, one in done] == [(new.path, True)]
     assert old.digest() == before[1]
-    assert "Not revoked, because 'sam' is the common name of several subjects" in revoke.doubtful(old.path, "sam")
+    assert "Not revoked, because 'sam' is the common name of several subjects" in revoke.describe_kept(old.path, "sam")
 
 
 def test_a_doubt_at_the_authority_changes_nothing_anywhere(signed: Any, client: Any) -> None:
     old, new = signed(*SAMS)
     new.enrol(client("sam"))
     before = new.digest(), old.digest()
-    with pytest.raises(adopted_index.Doubtful):
+    with pytest.raises(adopted_index.AmbiguousName):
         predecessor_clients.revoke_everywhere(
             old.path, [new.path], revoke.Target(client="sam"), "unspecified", new.now, check_mode=False
         )

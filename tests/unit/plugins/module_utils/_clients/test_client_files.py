@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A client's files: what is written when, what is missed, and bundles opened by openssl and Python."""
+"""Test when a client's files are written, and that openssl and Python open the bundles."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_openssl_opens_the_bundles(passphrase: str, key: KeySpec, door: Any, cli
         path = str(directory(door) / f"alex.{ending}")
         printed = openssl("pkcs12", "-in", path, "-passin", "env:P", *options, "-info", "-nodes", P=passphrase)
         assert algorithms in printed
-        # What only takes the old ciphers knows no other digest for the MAC either.
+        # Programs that accept only the old ciphers accept only SHA-1 for the MAC.
         assert f"MAC: {'sha1' if ending == 'compat.p12' else 'sha256'}, Iteration" in printed
         assert printed.count("BEGIN CERTIFICATE") == 2
         assert printed.count("BEGIN PRIVATE KEY") == 1

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Clients that make their keys themselves: what a CSR is good for, and which keys are refused."""
+"""Test certificates for CSRs, and the keys that are refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ P256 = KeySpec("ecdsa", curve="P-256")
 
 
 def request_of(key: Any, subject: str = "whatever") -> str:
-    """A CSR in PEM that asks for more than anybody should get."""
+    """Return a CSR in PEM that asks for more than any client should get."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
     builder = (
         x509.CertificateSigningRequestBuilder()
@@ -46,7 +46,7 @@ def new_key() -> Any:
 
 @pytest.fixture
 def bringing(client: Any) -> Any:
-    """The function that makes a client which brings its key along."""
+    """Return a function that makes a client with a CSR."""
 
     def bring(key: Any, name: str = "alex", **changes: Any) -> Any:
         spec, public_key = csr.requested_key(request_of(key), name)
@@ -192,7 +192,7 @@ def test_a_client_that_returns_needs_a_new_key(door: Any, client: Any, bringing:
 
 
 def left_without(door: Any, reason: str, *clients: Any) -> None:
-    """The first is issued nothing, in check mode as in earnest; the others are none the worse for it."""
+    """Check that the first client is not issued a certificate, also in check mode, and that the others are not affected."""
     before = door.digest()
     predicted = door.enrol(*clients, check_mode=True)
     assert door.digest() == before
@@ -205,7 +205,7 @@ def left_without(door: Any, reason: str, *clients: Any) -> None:
 
 
 def test_a_revoked_key_keeps_nobody_else_from_a_certificate(door: Any, client: Any, bringing: Any) -> None:
-    """Playbook revoke leaves the roster as it is: the next run finds the same CSR."""
+    """Playbook revoke does not change the roster, so the next run finds the same CSR."""
     key = new_key()
     door.enrol(bringing(key))
     door.revoke("keyCompromise", client="alex")
@@ -226,7 +226,7 @@ def test_a_key_that_was_given_up_is_not_taken_again_later(door: Any, bringing: A
 
 
 def test_a_key_is_given_up_for_good_also_where_the_reason_was_superseded(door: Any, client: Any, bringing: Any) -> None:
-    """The roster may give that reason for somebody who leaves: nothing with the same key succeeded then."""
+    """The roster may give that reason for a client that leaves, without a successor that has the same key."""
     first, second = new_key(), new_key()
     door.enrol(bringing(first))
     door.enrol(client(present=False, reason="superseded"))
@@ -265,8 +265,8 @@ def test_what_a_predecessor_knows_of_a_key_counts_at_its_successor(
     door.revoke("keyCompromise", client="alex")
 
     def planned(*clients: Any) -> Any:
-        told = predecessor_clients.look([door.path], list(clients), new.now)
-        return enrol.predict(new.path, list(clients), new.rules, None, new.now, told).results
+        elsewhere = predecessor_clients.load_elsewhere([door.path], list(clients), new.now)
+        return enrol.predict(new.path, list(clients), new.rules, None, new.now, elsewhere).results
 
     for _time in range(2):
         for mine in (bringing(kept, "carl"), bringing(lost, "carl")):
@@ -276,7 +276,7 @@ def test_what_a_predecessor_knows_of_a_key_counts_at_its_successor(
             planned(bringing(door.authority.signer(None, door.now).key))
         alex, bea = planned(bringing(lost), bringing(kept, "bea"))
         assert (alex.step.refused, bea.action) == (True, "issued")
-        # In check mode the successor may not be there yet.
+        # In check mode the successor may not exist yet.
         new.create("New")
 
 
@@ -288,7 +288,7 @@ def test_a_lost_certificate_file_does_not_stop_others(door: Any, client: Any, br
 
 def test_two_clients_with_one_key_are_refused(bringing: Any) -> None:
     key = new_key()
-    with pytest.raises(MtlsError, match="client bea: the key of its csr is also that of alex's"):
+    with pytest.raises(MtlsError, match="client bea: its csr has the same key as that of alex"):
         check_roster([bringing(key), bringing(new_key(), "carl"), bringing(key, "bea")])
 
 
@@ -299,7 +299,7 @@ def test_a_csr_and_a_bundle_do_not_go_together(bringing: Any) -> None:
 
 
 def not_proven(key: Any) -> str:
-    """A CSR for a key that somebody saw elsewhere: signed with another one, and the public key put in afterwards."""
+    """Return a CSR with a copied public key: it is signed with another key, and the public key is replaced afterwards."""
     other = new_key()
     theirs = base64.b64decode("".join(request_of(other).splitlines()[1:-1]))
     forged = theirs.replace(public_der(other.public_key()), public_der(key.public_key()))
@@ -341,7 +341,7 @@ def modulus_of(first: int, second: int, exponent: int = 65537) -> Any:
 
 
 def prime_from(start: int, step: int = 2) -> int:
-    """The next probable prime (Fermat's test, base 2 and 3)."""
+    """Return the next probable prime (Fermat's test, base 2 and 3)."""
     while pow(2, start - 1, start) != 1 or pow(3, start - 1, start) != 1:
         start += step
     return start

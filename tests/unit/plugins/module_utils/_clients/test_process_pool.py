@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Work on several processes: the same results in the same order, and a clear end when a worker fails or dies."""
+"""Test the order of results from worker processes, and the errors when a worker fails or dies."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def test_results_may_be_larger_than_a_pipe() -> None:
 def test_a_problem_in_a_worker_is_a_problem_here() -> None:
     def work(item: int) -> int:
         if item == 30:
-            raise MtlsError("It does not work", "Mend it")
+            raise MtlsError("It does not work", "Repair it")
         return item
 
     before = handles()
-    with pytest.raises(MtlsError, match=r"It does not work\. Mend it\."):
+    with pytest.raises(MtlsError, match=r"It does not work\. Repair it\."):
         list(process_pool.each(work, range(100)))
     assert handles() == before
 
@@ -97,6 +97,6 @@ def test_workers_end_when_their_parent_is_killed() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     os.close(writing)
     os.waitpid(child, 0)
-    # The workers hold the other end, too: it closes when the last of them has ended.
+    # The workers hold the other end too, so it closes when the last of them has ended.
     assert os.read(reading, 1) == b""
     os.close(reading)

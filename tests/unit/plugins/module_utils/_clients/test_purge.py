@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who is no longer on the roster: named while they get in, revoked if that is asked for, and never too many at once."""
+"""Test that clients missing on the roster are reported, or revoked up to the limit if purge is set."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_an_empty_roster_purges_nobody(door: Any, client: Any) -> None:
     assert purging(door).enrol() == []
     door.enrol(client("alex"))
     before = door.digest()
-    with pytest.raises(MtlsError, match=r"purge would revoke everybody \(alex\), because the roster is empty"):
+    with pytest.raises(MtlsError, match=r"purge would revoke every client \(alex\), because the roster is empty"):
         purging(door).enrol()
     assert door.digest() == before
 

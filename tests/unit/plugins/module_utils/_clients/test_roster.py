@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plan: every action, and why; carried out on a real directory at moments of the test's choosing."""
+"""Test the planned actions and their reasons on a real directory, at chosen times."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._x509.keys import K
 
 
 def one(door: Any, *clients: Any) -> Any:
-    """Predict, act, predict and act again: what was done, and proof that the next run has nothing to do."""
+    """Enrol the clients and return the results, which check mode predicts and a second run does not change."""
     digest = door.digest()
     predicted = door.enrol(*clients, check_mode=True)
     assert digest == door.digest(), "check mode wrote something"
@@ -137,7 +137,7 @@ def test_a_predecessor_is_superseded_after_the_overlap(door: Any, client: Any) -
 
 
 def test_changes_in_quick_succession_do_not_keep_the_first_certificate_alive(door: Any, client: Any) -> None:
-    """The overlap counts from the successor, not from the newest: a change a week would otherwise keep all alive."""
+    """The overlap begins with the successor, not with the newest certificate: weekly changes would keep all valid."""
     for week, role in enumerate("abcd"):
         one(door.later(weeks=week), client(roles=(role,)))
     assert statuses(door) == "RVVV"
@@ -252,14 +252,14 @@ def test_a_copy_of_a_clients_directory_is_not_taken_for_the_client(door: Any, cl
 def test_names_that_differ_in_case_only_are_refused_over_time_too(door: Any, client: Any) -> None:
     door.enrol(client("alex"))
     before = door.digest()
-    with pytest.raises(MtlsError, match="Alex differs from alex, who has certificates, only in case"):
+    with pytest.raises(MtlsError, match="Alex differs only in case from alex, which has certificates"):
         door.enrol(client("Alex"))
     assert door.digest() == before
 
 
 @pytest.mark.parametrize("names", [("alex", "alex"), ("alex", "Alex"), ("bea", "ALEX", "alex")])
 def test_twins_are_refused(names: tuple[str, ...], client: Any) -> None:
-    with pytest.raises(MtlsError, match="alex is on the roster twice"):
+    with pytest.raises(MtlsError, match="alex is on the roster more than once"):
         check_roster([client(name, email=()) for name in names])
 
 
@@ -268,8 +268,8 @@ def test_twins_are_refused(names: tuple[str, ...], client: Any) -> None:
     [
         ({"name": 'a; }"\n'}, "is not a valid client name"),
         ({"email": ("alex",)}, "client alex: 'alex' is not an e-mail"),
-        ({"email": ("a@b.org", "a@b.org")}, "client alex: a value stands twice in email"),
-        ({"roles": ("x", "x")}, "client alex: a value stands twice in roles"),
+        ({"email": ("a@b.org", "a@b.org")}, "client alex: email lists a value more than once"),
+        ({"roles": ("x", "x")}, "client alex: roles lists a value more than once"),
         ({"roles": ("a,b",)}, "client alex: role"),
         ({"common_name": "\u202eevil"}, "client alex: common_name"),
         ({"organization": ""}, "client alex: organization"),
