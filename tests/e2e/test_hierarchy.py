@@ -230,7 +230,7 @@ def test_a_ca_that_ends(lab: Lab) -> None:
     lab.variables.update(
         authority_path=str(lab.authority), authority_publish_path=publication, authority_passphrase=ROOT_PASSPHRASE
     )
-    refused(lab, "have one name")
+    refused(lab, "have the same name")
     lab.variables["authority_root"] = {"common_name": "Successor", "key": {"type": "ecdsa"}}
     assert not lab.authority.exists()
     applied(lab)
@@ -274,7 +274,7 @@ def test_a_ca_that_ends(lab: Lab) -> None:
 
     run = lab.play(authority_client_overlap="0s")
     assert run.code == 0, run.output
-    assert "no valid certificate any more: take it out of predecessors" in run.output
+    assert "no valid certificates any more. Remove it from predecessors" in run.output
     assert [status(lab, one) for one in (*gone, old, new)] == [403, 403, 403, 200]
     lab.variables["authority_predecessors"] = []
     assert applied(lab) > 0

@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Taking over an authority that was made by hand with ``openssl ca``, or by easy-rsa, as it is.
+"""Adopt an authority that was made by hand with ``openssl ca`` or by easy-rsa.
 
-Its keys, certificates, rows and configuration stay byte for byte. What is written beside them is listed first, in an order that
-a kill does not break: while ``quietdoor.json`` is missing the authority is still theirs alone, and once it is there every other
-module can work; the next run writes what is missing.
+Its keys, certificates, rows and configuration stay byte for byte. The additional files are planned first and written in an order
+that is safe against a kill: without ``quietdoor.json`` the authority is not adopted, and with it every other module works; the
+next run writes missing files.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _Kind = TypeVar("_Kind", bound="x509.ExtensionType")
 
 @dataclass(frozen=True)
 class Claim:
-    """What is said of the authority to adopt. None is not compared, or found without being told."""
+    """The options that describe the authority to adopt. None: the property is not compared, or the file is detected."""
 
     common_name: str | None = None
     organization: str | None = None
@@ -68,7 +68,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class _Change:
-    """One thing that the adoption adds or replaces: a file with its contents, a directory, or the mode of a file."""
+    """One change by the adoption: a file with its contents, a directory, or the mode of a file."""
 
     what: str
     path: str
@@ -78,7 +78,7 @@ class _Change:
 
 @dataclass(frozen=True)
 class _Crl:
-    """What a CRL that this authority signed says."""
+    """The contents of a CRL that this authority signed."""
 
     path: str
     number: int
@@ -86,16 +86,16 @@ class _Crl:
 
 
 def adopt(path: str, claim: Claim, passphrase: bytes | None, now: datetime, *, check_mode: bool) -> Outcome:
-    """Take over the authority in directory ``path``, or see that it was taken over.
+    """Adopt the authority in directory ``path``, or check that it was adopted.
 
-    :raises MtlsError: if there is none, it is one of ours, its files do not fit together, or openssl and nginx would not accept
-        what it signs.
+    :raises MtlsError: if there is none, it was made by this collection, its files do not fit together, or openssl and nginx would
+        not accept its certificates.
     """
     layout = _layout(check_path(path), claim)
     refuse_open_work_tree(layout.root)
     if check_mode:
         return _outcome(*_examined(layout, claim, passphrase, now))
-    # Before the lock is made, which would be the first trace of us.
+    # Checked before the lock file is created, which would be the first change.
     _examined(layout, claim, passphrase, now)
     with hold(layout.lock_file):
         for directory in filter(os.path.isdir, layout.directories):
@@ -108,9 +108,9 @@ def adopt(path: str, claim: Claim, passphrase: bytes | None, now: datetime, *, c
 
 
 def refuse_unasked(path: str, passphrase: bytes | None, now: datetime) -> None:
-    """Refuse to touch an authority that somebody else made, if there is one in ``path``, unless its adoption is asked for.
+    """Refuse an authority in ``path`` that this collection neither made nor adopted.
 
-    :raises MtlsError: if so; it says what the adoption would change.
+    :raises MtlsError: if there is one; the message lists what the adoption would change.
     """
     layout = check_path(path)
     if not layout.foreign:
@@ -118,7 +118,7 @@ def refuse_unasked(path: str, passphrase: bytes | None, now: datetime) -> None:
     try:
         what = "that would change: " + "; ".join(adopt(path, Claim(), passphrase, now, check_mode=True).changes)
     except MtlsError as problem:
-        what = f"what stands in the way: {problem}"
+        what = f"what prevents it: {problem}"
     raise MtlsError(
         f"The authority in {layout.root} was not made by this collection, and nothing of it was changed",
         f"Set adopt to true to take it over as it is; {what}",
@@ -129,12 +129,12 @@ def _layout(layout: Layout, claim: Claim) -> Layout:
     if layout.made_here:
         raise MtlsError(
             f"The authority in {layout.root} was made by this collection: there is nothing to adopt",
-            "Leave adopt out",
+            "Remove the option adopt",
         )
     if not os.path.isfile(layout.index):
         raise MtlsError(
             f"{layout.root} holds no authority to adopt: {layout.index} is missing",
-            "Give the directory of openssl ca (of easy-rsa: its pki/), the one that holds index.txt",
+            "Give the directory of openssl ca with index.txt (for easy-rsa: its pki/)",
         )
     if layout.adopted:
         _refuse_other_files(layout, claim)
@@ -167,7 +167,7 @@ def _file(layout: Layout, option: str, given: str | None, known: tuple[str, ...]
     what = f"{' and '.join(found)} differ" if found else f"none of {', '.join(known)} exists"
     raise MtlsError(
         f"{layout.root}: {what}, so it is not known which file to adopt",
-        f"Name it, relative to that directory, with {option}",
+        f"Set {option} to its path relative to that directory",
     )
 
 
@@ -184,7 +184,7 @@ def _examined(layout: Layout, claim: Claim, passphrase: bytes | None, now: datet
 
 
 def _refuse_unfit(authority: Authority, key: KeySpec) -> None:
-    """Refuse a CA that openssl and nginx would not believe (RFC 5280 sections 4.2.1.3 and 4.2.1.9, and openssl's check_ca)."""
+    """Refuse a CA that openssl and nginx would not accept (RFC 5280 sections 4.2.1.3 and 4.2.1.9, and openssl's check_ca)."""
     certificate, path = authority.certificate, authority.layout.certificate
     if certificate.issuer != certificate.subject:
         raise MtlsError(
@@ -196,13 +196,13 @@ def _refuse_unfit(authority: Authority, key: KeySpec) -> None:
     is_ca = basic.ca if basic else certificate.version == x509.Version.v1 or usage is not None
     if not is_ca or (usage and not (usage.key_cert_sign and usage.crl_sign)):
         raise MtlsError(
-            f"{path} is not the certificate of an authority that may sign certificates and CRLs: nginx would refuse everybody",
-            "Make a new authority with module ca, in an empty directory",
+            f"{path} is not the certificate of an authority that may sign certificates and CRLs: nginx would refuse every client",
+            "Create a new authority with module ca, in an empty directory",
         )
     if key.type == "rsa" and (key.size or 0) < 2048:
         raise MtlsError(
             f"{path} has a key of {key.size} bits, which openssl no longer accepts",
-            "Make a new authority with module ca, in an empty directory",
+            "Create a new authority with module ca, in an empty directory",
         )
 
 
@@ -229,15 +229,16 @@ def _refuse_other_subject(authority: Authority, claim: Claim) -> None:
 
 
 def _crls(authority: Authority) -> list[_Crl]:
-    """Return the CRLs of this authority that lie in its directory, wherever its maker put them."""
-    root, ours = authority.layout.root, os.path.dirname(authority.layout.crl)
+    """Return the CRLs of this authority that are anywhere in its directory."""
+    root, crl_directory = authority.layout.root, os.path.dirname(authority.layout.crl)
     paths = [os.path.join(root, name) for name in os.listdir(root) if _CRL_NAME.fullmatch(name)]
-    paths += [os.path.join(ours, name) for name in os.listdir(ours)] if os.path.isdir(ours) else []
+    if os.path.isdir(crl_directory):
+        paths += [os.path.join(crl_directory, name) for name in os.listdir(crl_directory)]
     return [crl for path in sorted(paths) if os.path.isfile(path) for crl in _crls_in(authority, path)]
 
 
 def _crls_in(authority: Authority, path: str) -> list[_Crl]:
-    """Return the CRLs of this authority in a file: one in DER, or any number in PEM, with text or other things around them."""
+    """Return the CRLs of this authority in a file: one in DER, or any number in PEM, with other text around them."""
     with opened(path, "rb") as file:
         data = file.read()
     found = (_crl(authority, path, encoded) for encoded in _PEM_CRL.findall(data) or [data])
@@ -255,7 +256,7 @@ def _crl(authority: Authority, path: str, encoded: bytes) -> _Crl | None:
     except TypeError:
         return None
     except UnsupportedAlgorithm:
-        # An old algorithm, such as MD5. The CRL may be this authority's, and a revocation must not be lost by that.
+        # An old algorithm, such as MD5: the CRL may be of this authority, and its revocations must not be lost.
         if crl.issuer != authority.certificate.subject:
             return None
     try:
@@ -268,7 +269,7 @@ def _crl(authority: Authority, path: str, encoded: bytes) -> _Crl | None:
 
 
 def _refuse_lost(authority: Authority, crls: list[_Crl], now: datetime) -> None:
-    """Refuse a database that does not have every revocation of the CRLs: the next CRL is made of the database alone."""
+    """Refuse a database without all revocations of the CRLs, because the next CRL is made from the database alone."""
     index = authority.layout.index
     known = {row.serial for row in authority.rows}
     live = {row.serial for row in authority.rows if not row.is_revoked and row.not_after > now}
@@ -323,20 +324,18 @@ def _mode(layout: Layout) -> list[_Change]:
 def _index(layout: Layout, whole: str) -> list[_Change]:
     if _read(layout.index) == whole:
         return []
-    return [
-        _Change(f"{layout.index}: its last row, which openssl overlooks, is given an end of line", layout.index, whole)
-    ]
+    return [_Change(f"{layout.index}: its last row, which openssl ignores, gets an end of line", layout.index, whole)]
 
 
 def _attributes(layout: Layout) -> list[_Change]:
     path = layout.index_attributes
     if os.path.exists(path) and index_database.allows_repeated_subjects(_read(path)):
         return []
-    return [_Change(f"{path}: unique_subject = no, or a person could not have two certificates", path, _ATTRIBUTES)]
+    return [_Change(f"{path}: unique_subject = no, so that a client can have two certificates", path, _ATTRIBUTES)]
 
 
 def _number(layout: Layout, crls: list[_Crl]) -> list[_Change]:
-    """The next CRL's number has to be above that of every CRL that is known (RFC 5280 section 5.2.3)."""
+    """Raise the number of the next CRL above that of every known CRL (RFC 5280 section 5.2.3)."""
     path = layout.crl_number
     least = max((crl.number for crl in crls), default=0) + 1
     text = f"{serial_hex(least)}\n"
@@ -344,7 +343,7 @@ def _number(layout: Layout, crls: list[_Crl]) -> list[_Change]:
         return [_Change(f"{path} added: the next CRL's number, {serial_hex(least)}", path, text)]
     present = _read(path).strip()
     if not _HEX.fullmatch(present):
-        raise MtlsError(f"{path} is not a number in hex", f"Write {serial_hex(least)} into it")
+        raise MtlsError(f"{path} is not a hexadecimal number", f"Write {serial_hex(least)} into it")
     if int(present, 16) >= least:
         return []
     return [_Change(f"{path} raised from {present} to {serial_hex(least)}, above every CRL that is there", path, text)]
@@ -353,7 +352,9 @@ def _number(layout: Layout, crls: list[_Crl]) -> list[_Change]:
 def _configuration(authority: Authority, key: KeySpec) -> list[_Change]:
     layout = authority.layout
     if os.path.exists(layout.configuration) and not layout_module.is_ours(layout.configuration):
-        raise MtlsError(f"{layout.configuration} is not ours, and its name is needed", "Rename it")
+        raise MtlsError(
+            f"{layout.configuration} was not written by this collection, which needs its name", "Rename the file"
+        )
     text = configuration(layout, key, authority.certificate)
     return _replaced(layout.configuration, text, "a configuration for openssl ca beside yours")
 

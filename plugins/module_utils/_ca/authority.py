@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One authority: making it, opening it, its database, and what a killed run left of it."""
+"""Open an authority, read and write its database, and complete the work of a killed run."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ if TYPE_CHECKING:
     from .index_database import Row
 
 ATTRIBUTES = "unique_subject = no\n"
-# An adopted authority may keep other certificates beside these, its own among them.
+# An adopted authority may have other certificates in this directory, its own among them.
 _BY_SERIAL = re.compile(r"(?:[0-9A-Fa-f]{2})+\.pem")
-# Bytes of a database: three million rows.
+# The limit of a database in bytes: three million rows.
 _LARGEST = 1 << 29
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What ``establish`` did or, in check mode, would do."""
+    """The changes by ``establish``; in check mode, the predicted changes."""
 
     changes: list[str]
     certificate: x509.Certificate | None
@@ -56,7 +56,7 @@ class Outcome:
 
 
 class Authority:
-    """An authority that exists, as it stands on disk when it is opened."""
+    """An existing authority, in the state on disk when it is opened."""
 
     def __init__(self, layout: Layout, rows: list[Row] | None = None) -> None:
         self.layout = layout
@@ -65,55 +65,54 @@ class Authority:
 
     @property
     def chain(self) -> Chain:
-        """Its certificate and those of all CAs above it, the root last; a self-signed authority is its own chain.
+        """Return the authority's certificate and those of its issuers, the root CA last.
 
-        :raises MtlsError: if its copy of the certificates above is not sound.
+        :raises MtlsError: if its copy of the issuers' certificates is not sound.
         """
         return chain.load_chain(self.layout, self.certificate)
 
     @functools.cached_property
     def chain_digest(self) -> str:
-        """SHA-256 of the chain in hex: by it the files of clients are compared, of which there may be ten thousand."""
+        """Return the SHA-256 of the chain in hex, for fast comparisons with the files of many clients."""
         return hashlib.sha256(chain.pem(self.chain).encode()).hexdigest()
 
     def key(self, passphrase: bytes | None) -> PrivateKey:
         """Return the private key.
 
-        :raises MtlsError: if it does not open or is not the certificate's.
+        :raises MtlsError: if it does not open or does not belong to the certificate.
         """
         key = load_private(self.layout.key, passphrase)
         if key.public_key() != self.certificate.public_key():
             raise MtlsError(
                 f"{self.layout.key} is not the key of {self.layout.certificate}",
-                "Restore the two files that belong together from the backup",
+                "Restore both files from the same backup",
             )
         return key
 
     def signer(self, passphrase: bytes | None, now: datetime) -> Signer:
-        """Return the authority ready to sign.
+        """Return the certificate with the opened key.
 
-        :raises MtlsError: if the key does not open, is not the certificate's, or the certificate is not valid now.
+        :raises MtlsError: if the key does not open or does not belong to the certificate, or the certificate is not valid now.
         """
         key = self.key(passphrase)
         if not self.certificate.not_valid_before_utc <= now < self.certificate.not_valid_after_utc:
             raise MtlsError(
                 f"{self.layout.certificate} is valid from {iso(self.certificate.not_valid_before_utc)} to "
                 f"{iso(self.certificate.not_valid_after_utc)}, and it is {iso(now)} now",
-                "Set the clock, or make a new authority",
+                "Set the clock, or create a new authority",
             )
         return Signer(self.certificate, key)
 
     def issued(self, serial: str) -> x509.Certificate:
-        """Return the certificate with this serial (hex) as it was issued."""
+        """Return the issued certificate with this serial (hex)."""
         return load_certificate(self.layout.new_certificate(serial))
 
     def with_orphans(self) -> list[Row]:
-        """Return the database's rows, and rows for certificates that a killed run signed but had not yet written down.
+        """Return the rows of the database, and rows for certificates that a killed run signed but did not record.
 
-        A certificate that exists has to be in the database: only what is there can be revoked.
+        Every certificate needs a row, because only certificates in the database can be revoked.
 
-        :raises MtlsError: if there are certificates without a row that nothing announced: rows were lost, and with them who was
-            revoked.
+        :raises MtlsError: if a certificate has no row and was not announced: then rows and their revocations were lost.
         """
         orphans = self.orphans()
         announced = self._announced() if orphans else frozenset()
@@ -122,28 +121,28 @@ class Authority:
             raise MtlsError(
                 f"{self.layout.index} lost rows: {self.layout.new_certificate(lost[0])} was issued and is not in it "
                 f"({len(lost)} such in all), so it is not known whether it was revoked",
-                f"Restore the newest {self.layout.index} from the backup, or revoke them with module revocation; one that is "
-                "known to be good gets a row with openssl ca -valid",
+                f"Restore the newest {self.layout.index} from the backup, or revoke these certificates with module revocation; "
+                "add a row for a certificate that is good with openssl ca -valid",
             )
         return self.rows + orphans
 
     def orphans(self) -> list[Row]:
-        """Return rows, as of valid certificates, for those that this authority signed and its database does not have."""
+        """Return rows of valid certificates for the certificates of this authority that its database lacks."""
         known = {row.serial for row in self.rows}
         directory = self.layout.new_certificates
         names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
         unknown = [name[:-4] for name in names if _BY_SERIAL.fullmatch(name) and name[:-4].upper() not in known]
         if not unknown:
             return []
-        told = client_records.load_all(self.layout.clients).values()
-        owners = {issue.serial: (record.name, issue.stem) for record in told for issue in record.issues}
+        records = client_records.load_all(self.layout.clients).values()
+        owners = {issue.serial: (record.name, issue.stem) for record in records for issue in record.issues}
         found = [self._orphan(self._signed(name), owners) for name in unknown]
         return [row for row in found if row and row.serial not in known]
 
     def _announced(self) -> frozenset[str]:
-        """Return the serials that a run said it was going to sign, and did not get to say that it is done with."""
-        told = client_records.load_all(self.layout.clients).values()
-        clients = {record.latest.serial for record in told if record.issuing and record.latest}
+        """Return the serials that a run announced before it signed them, and that it has not recorded yet."""
+        records = client_records.load_all(self.layout.clients).values()
+        clients = {record.latest.serial for record in records if record.issuing and record.latest}
         return frozenset(clients | set(_read_or_empty(self.layout.announcement).split()))
 
     def _signed(self, name: str) -> x509.Certificate | None:
@@ -153,12 +152,12 @@ class Authority:
         try:
             certificate = load_certificate(path)
         except MtlsError as problem:
-            raise MtlsError(problem.what, f"If it is what a broken run of openssl left, remove {path}") from None
+            raise MtlsError(problem.what, f"Remove {path} if it is from an interrupted run of openssl") from None
         try:
             certificate.verify_directly_issued_by(self.certificate)
         except (ValueError, TypeError, InvalidSignature):
             return None
-        # With the authority's own key: its certificate, or one that it had before.
+        # The authority's own key: this is its certificate, or a former one.
         return None if certificate.public_key() == self.certificate.public_key() else certificate
 
     def _orphan(self, certificate: x509.Certificate | None, owners: dict[str, tuple[str, str]]) -> Row | None:
@@ -183,7 +182,7 @@ def open_authority(path: str) -> Authority:
 
 
 def open_for_change(path: str) -> Authority:
-    """Return the authority in directory ``path`` for changing: leftovers of a killed run are cleared. Call it under the lock."""
+    """Return the authority in directory ``path`` for changes, after completing a killed run. Call it under the lock."""
     authority = open_authority(path)
     authority.layout.remove_leftovers()
     rows = authority.with_orphans()
@@ -198,56 +197,56 @@ def new_serial() -> str:
 
 
 def configuration(layout: Layout, key: KeySpec, certificate: x509.Certificate | None = None) -> str:
-    """Return the configuration for the openssl command of an authority with such a key, and its certificate if it has one yet."""
+    """Return the configuration for the openssl command, for an authority with such a key and, if it exists, certificate."""
     names_key = certificate is None or any(part.oid == x509.SubjectKeyIdentifier.oid for part in certificate.extensions)
     digest = "sha384" if key.curve == "P-384" else "sha256"
     return openssl_conf.render(layout, digest, has_key_identifier=names_key)
 
 
 def refuse_other_contents(layout: Layout) -> None:
-    """Refuse to make an authority where something else is.
+    """Refuse to create an authority in a directory with other contents.
 
-    :raises MtlsError: if the directory holds more than what a killed run of ``establish`` left.
+    :raises MtlsError: if the directory has anything but leftovers of a killed run of ``establish``.
     """
     if not os.path.lexists(layout.root):
         return
     if not os.path.isdir(layout.root):
         raise MtlsError(f"{layout.root} is not a directory", "Give the path of a directory for the authority")
-    ours = {
+    expected = {
         os.path.basename(path)
         for path in [*layout.directories[1:], layout.index, layout.index_attributes, layout.serial]
     }
-    ours |= {os.path.basename(path) for path in (layout.crl_number, layout.configuration, layout.lock_file)}
+    expected |= {os.path.basename(path) for path in (layout.crl_number, layout.configuration, layout.lock_file)}
     others = sorted(
-        name for name in os.listdir(layout.root) if name not in ours and not name.startswith(".quietdoor-tmp-")
+        name for name in os.listdir(layout.root) if name not in expected and not name.startswith(".quietdoor-tmp-")
     )
     if others or (os.path.exists(layout.index) and os.path.getsize(layout.index) > 0):
         what = f"it has {others[0]}" if others else "it has a database but no CA certificate"
         raise MtlsError(
-            f"{layout.root} is neither empty nor an authority of ours: {what}",
-            "Choose an empty directory, or restore the missing file; an authority made by hand is taken over with adopt: true",
+            f"{layout.root} is neither empty nor an authority of this collection: {what}",
+            "Choose an empty directory, or restore the missing file; set adopt to true for an authority that was made by hand",
         )
 
 
-def repair(authority: Authority, above: Chain, *, check_mode: bool) -> Outcome:
+def repair_files(authority: Authority, issuers: Chain, *, check_mode: bool) -> Outcome:
     layout = authority.layout
     key = spec_of(authority.certificate.public_key())
     wanted = {layout.index_attributes: _attributes(layout)}
     if key is not None:
         wanted[layout.configuration] = configuration(layout, key, authority.certificate)
     if not layout.adopted and not os.path.exists(layout.serial):
-        # Any number does that was never used; the CRL's has to be higher than the last, which only a person may know.
+        # Any unused serial will do, but the CRL number must be higher than the last one, which is not known here.
         wanted[layout.serial] = new_serial()
-    if above:
-        wanted[layout.chain] = chain.pem((authority.certificate, *above))
+    if issuers:
+        wanted[layout.chain] = chain.pem((authority.certificate, *issuers))
     stale = {path: text for path, text in wanted.items() if _read_or_empty(path) != text}
-    # The directories of an adopted authority stay as their maker wanted them.
+    # The directories of an adopted authority keep their modes.
     closed = [layout.key] if layout.adopted else [*layout.directories, layout.key]
     modes = [path for path in closed if not _has_private_mode(path)]
     changes = [f"{path} brought up to date" for path in stale] + [f"permissions of {path} closed" for path in modes]
     before = {path: _read_or_empty(path) for path in stale}
     if not check_mode:
-        _write_mended(layout, stale, modes)
+        _write_repaired(layout, stale, modes)
     return Outcome(changes, authority.certificate, before, stale)
 
 
@@ -257,11 +256,11 @@ def _attributes(layout: Layout) -> str:
 
 
 def put_in_order(authority: Authority, *, check_mode: bool) -> Outcome:
-    """Bring the files beside key, certificate and database into order, as ``establish`` does. Call it under the lock."""
-    return repair(authority, authority.chain[1:], check_mode=check_mode)
+    """Repair the files beside key, certificate and database, as ``establish`` does. Call it under the lock."""
+    return repair_files(authority, authority.chain[1:], check_mode=check_mode)
 
 
-def _write_mended(layout: Layout, stale: dict[str, str], modes: list[str]) -> None:
+def _write_repaired(layout: Layout, stale: dict[str, str], modes: list[str]) -> None:
     for path, text in stale.items():
         write_atomic(path, text.encode(), PUBLIC_FILE)
     if not layout.adopted:
@@ -271,7 +270,7 @@ def _write_mended(layout: Layout, stale: dict[str, str], modes: list[str]) -> No
 
 
 def _is_something_else(path: str) -> bool:
-    """Tell whether a PEM file holds a key, say, and no certificate: its maker may keep them where certificates go."""
+    """Return whether a PEM file has no certificate, but for example a key, which operators may keep beside certificates."""
     text = _read_text(path)
     return "-----BEGIN " in text and "CERTIFICATE-----" not in text
 

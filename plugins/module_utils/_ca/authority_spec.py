@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Define what an authority should be."""
+"""Define the specification of an authority."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AuthoritySpec:
-    """What an authority should be.
+    """The desired properties of an authority.
 
-    :param path_length: how many CAs may follow below it (RFC 5280 section 4.2.1.9); None makes 0 and accepts what is there.
+    :param path_length: how many CAs may follow below it (RFC 5280 section 4.2.1.9); None: 0 for a new one, any if it exists.
     :param issuer: the authority that signs it; None for a self-signed one.
     :param renew: whether its certificate is renewed with the same key, ``renew_before`` its end or when it differs.
     """

@@ -1,9 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The chain of an authority: its own certificate and those of the CAs above it, the root last (RFC 5280 section 6.1).
+"""Load the chain of an authority: its certificate and its issuers', the root CA last.
 
-An issuing authority keeps public copies of what stands above it, so that it works while the root's directory is away.
+An issuing CA keeps public copies of its issuers' certificates, so it works while the directory of the root CA is away. See
+RFC 5280 section 6.1.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
     Chain = tuple[x509.Certificate, ...]
 
 _HINT = (
-    "Bring the issuer's directory back and run module ca with the option issuer, or put the PEM certificates of the CAs above "
-    "into it, its own first and the root last"
+    "Bring the issuer's directory back and run module ca with the option issuer, or write the PEM certificates of the chain "
+    "into it, its own first and the root CA last"
 )
 
 
 def load_chain(layout: Layout, certificate: x509.Certificate) -> Chain:
-    """Return the chain of an authority's certificate, from its copy of the CAs above.
+    """Return the chain of an authority's certificate, from its copy of the issuers' certificates.
 
     :raises MtlsError: if the copy is missing, damaged, or is not the chain of this certificate.
     """
@@ -41,7 +42,7 @@ def load_chain(layout: Layout, certificate: x509.Certificate) -> Chain:
         return (certificate,)
     path = layout.chain
     try:
-        # The first is the certificate itself; after a run that was killed while it was renewed, a newer one.
+        # The first one is the certificate itself or, after a kill during its renewal, a newer one.
         above = x509.load_pem_x509_certificates(read_file(path))[1:]
     except OSError as error:
         raise MtlsError(f"{path} cannot be read ({error.strerror})", _HINT) from None
@@ -56,7 +57,7 @@ def load_chain(layout: Layout, certificate: x509.Certificate) -> Chain:
 
 
 def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Tell whether ``issuer`` is named as the issuer and its key made the signature."""
+    """Return whether ``issuer`` is named as the issuer and its key made the signature."""
     try:
         certificate.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature):

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""clients/NAME/client.json: what this collection remembers of a client beside the database of openssl.
+"""Read and write clients/NAME/client.json, the record of a client and its certificates.
 
-It holds what every certificate was issued for. It is written before a certificate is signed (``issuing``) and again when all its
-files are there (``current``), so that a run that was killed in between is completed by the next one.
+It has the data for which every certificate was issued. It is written before a certificate is signed (``issuing`` is true) and
+again when all files exist, so the next run can complete a run that was killed in between.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 _FORMAT = 1
 _FILE = "client.json"
-# Bytes: some ten thousand certificates of one client.
+# The limit in bytes: about ten thousand certificates of one client.
 _LARGEST = 1 << 24
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a certificate was issued for. When the roster says otherwise, it is reissued."""
+    """The data for which a certificate was issued. If the roster differs, the certificate is reissued."""
 
     common_name: str
     organization: str | None
@@ -52,7 +52,7 @@ class Bundle:
 
 @dataclass(frozen=True)
 class Issue:
-    """One certificate of a client: its serial (hex), the start of its files' names, when it was issued (ISO), and for what."""
+    """One certificate of a client: serial (hex), start of its files' names, time of issue (ISO), and its data."""
 
     serial: str
     stem: str
@@ -62,7 +62,7 @@ class Issue:
 
 @dataclass(frozen=True)
 class Record:
-    """All that is remembered of one client. ``issues`` are in the order of issuing; the last is the current one."""
+    """The record of one client. ``issues`` are in the order of issuing; the last one is current."""
 
     name: str
     issues: tuple[Issue, ...] = ()
@@ -74,16 +74,16 @@ class Record:
 
     @property
     def serials(self) -> list[str]:
-        """All serials this client ever had."""
+        """Return all serials that this client ever had."""
         return [issue.serial for issue in self.issues]
 
     @property
     def latest(self) -> Issue | None:
-        """The last certificate issued, or being issued."""
+        """Return the last certificate that was issued or is being issued."""
         return self.issues[-1] if self.issues else None
 
     def without_latest(self) -> Record:
-        """The record as it was before the last certificate."""
+        """Return the record without its last certificate."""
         return replace(self, issues=self.issues[:-1], issuing=False)
 
 
@@ -99,7 +99,7 @@ def load(directory: str) -> Record | None:
         return None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise MtlsError(
-            f"{path} is damaged", "Restore it from the backup, or remove it: the client then gets a new certificate"
+            f"{path} is damaged", "Restore it from the backup, or remove it: then the client gets a new certificate"
         ) from None
     if record.name != os.path.basename(directory):
         raise MtlsError(f"{path} belongs to the client {record.name}", f"Move {directory} to a place outside clients/")
@@ -115,10 +115,10 @@ def load_all(clients: str) -> dict[str, Record]:
 
 
 def owners(known: dict[str, Record], rows: list[Row]) -> dict[str, str]:
-    """Return the names of clients by serial, as the database tells them, and the records where it does not."""
-    told = {serial: record.name for record in known.values() for serial in record.serials}
-    told.update({row.serial: row.client for row in rows if row.client})
-    return told
+    """Return the names of clients by serial, from the database and, where it has none, from the records."""
+    names = {serial: record.name for record in known.values() for serial in record.serials}
+    names.update({row.serial: row.client for row in rows if row.client})
+    return names
 
 
 def as_file(directory: str, record: Record) -> NewFile:

@@ -16,7 +16,7 @@ from .._x509.certificate_profiles import CaProfile, key_identifier_of, path_leng
 from .._x509.keys import generate, load_private, opening, private_pem, spec_of
 from .._x509.names import rfc2253
 from . import chain, index_database, renewal
-from .authority import ATTRIBUTES, Authority, Outcome, configuration, new_serial, refuse_other_contents, repair
+from .authority import ATTRIBUTES, Authority, Outcome, configuration, new_serial, refuse_other_contents, repair_files
 from .authority_spec import AuthoritySpec
 from .layout import Layout, check_path, refuse_open_work_tree
 
@@ -42,10 +42,10 @@ def establish(
     check_mode: bool,
     previous_passphrase: bytes | None = None,
 ) -> Outcome:
-    """Make the authority in directory ``path``, or bring the files of the existing one into order.
+    """Create the authority in directory ``path``, or repair the files of the existing one.
 
-    Its key is made once and never again, its certificate only when ``spec`` says that it may be renewed. A key that still has the
-    previous passphrase is encrypted anew.
+    The key is made only once. The certificate is made again only if ``spec`` allows a renewal. A key with the previous passphrase
+    is re-encrypted.
 
     :raises MtlsError: if the directory holds something else, or an authority that differs from ``spec``.
     """
@@ -82,7 +82,7 @@ def _establish(
     reason = renewal.why_due(authority.certificate, spec, latest, now)
     if reason is None:
         authority.signer(opens_with, now)
-        outcome = repair(authority, above, check_mode=check_mode)
+        outcome = repair_files(authority, above, check_mode=check_mode)
     else:
         outcome = _renew(authority, spec, opens_with, now, reason, check_mode=check_mode)
     if opens_with == passphrase:
@@ -91,7 +91,7 @@ def _establish(
 
 
 def _above(authority: Authority, spec: AuthoritySpec) -> Chain:
-    """Return the CAs above: as the issuer says, or while it is away, as the copy does."""
+    """Return the issuers of the authority: from the issuer's directory or, while it is away, from the copy."""
     certificate = authority.certificate
     if spec.issuer is None or not spec.issuer.is_here:
         return authority.chain[1:]
@@ -100,7 +100,7 @@ def _above(authority: Authority, spec: AuthoritySpec) -> Chain:
         raise MtlsError(
             f"{authority.layout.certificate} was issued by {rfc2253(certificate.issuer)}, not by the authority in "
             f"{spec.issuer.path}",
-            "Give the path of its issuer, or make a new authority in another directory",
+            "Give the path of its issuer, or create a new authority in another directory",
         )
     return above
 
@@ -108,9 +108,9 @@ def _above(authority: Authority, spec: AuthoritySpec) -> Chain:
 def _encrypt(
     layout: Layout, key: PrivateKey, passphrase: bytes | None, outcome: Outcome, *, check_mode: bool
 ) -> Outcome:
-    """Give the same key its new passphrase, and add that to what was done."""
+    """Re-encrypt the key with its new passphrase, and add that to the outcome."""
     if not check_mode:
-        # The key may lie on another medium, with a link to it.
+        # The key may be a link to a file on another medium.
         write_atomic(os.path.realpath(layout.key), private_pem(key, passphrase), PRIVATE_FILE)
     return replace(
         outcome,
@@ -137,7 +137,7 @@ def _create(
     if spec_of(key) != spec.key:
         raise MtlsError(
             f"{layout.key} is {spec_of(key)}, not {spec.key}, and has no certificate yet",
-            "Remove it, or ask for its kind",
+            "Remove it, or set key to its kind",
         )
     profile = CaProfile(spec.subject, key.public_key(), now, now + spec.valid_for, spec.path_length or 0)
     certificate = _certify(layout, spec, key, profile, frozenset(), now)
@@ -146,7 +146,7 @@ def _create(
 
 def _refuse_impossible(layout: Layout, spec: AuthoritySpec, now: datetime, *, check_mode: bool) -> None:
     refuse_other_contents(layout)
-    # In check mode the issuer may be one that the same play would have made.
+    # In check mode the same play may create the issuer later.
     if spec.issuer is not None and (spec.issuer.is_here or not check_mode):
         spec.issuer.check(spec.subject, layout.root, now)
 
@@ -161,7 +161,7 @@ def _end(spec: AuthoritySpec, now: datetime) -> datetime:
 def _certify(
     layout: Layout, spec: AuthoritySpec, key: PrivateKey, profile: CaProfile, known: frozenset[str], now: datetime
 ) -> x509.Certificate:
-    """Have the certificate signed and write it. It comes last: where it is, the authority is complete."""
+    """Sign and write the certificate, last of all: its existence means that the authority is complete."""
     if spec.issuer is None:
         certificate = self_signed_ca(key, profile)
     else:
@@ -226,6 +226,6 @@ def _refuse_difference(authority: Authority, spec: AuthoritySpec) -> None:
     if differences:
         raise MtlsError(
             f"The authority in {authority.layout.root} differs: {'; '.join(differences)}",
-            "A CA is never made again because an option changed: set the options as they were, or choose another path"
+            "Restore the former options, or choose another path"
             + (", or renew it with the same key (renew: same_key)" if differences == renewable else ""),
         )

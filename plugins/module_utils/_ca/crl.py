@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The CRL of an authority: version 2, numbered, with AKI (RFC 5280 section 5)."""
+"""Issue and check the CRL of an authority: version 2, numbered, with AKI (RFC 5280 section 5)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .authority import Authority
     from .index_database import Row
 
-# Bytes of a CRL: some five million entries.
+# The limit of a CRL in bytes: about five million entries.
 _LARGEST = 1 << 29
 _PEM = re.compile(rb"-----BEGIN X509 CRL-----\r?\n([^-]+)-----END X509 CRL-----")
 # RFC 5280 section 5.2.3: at most 20 octets.
@@ -47,7 +47,7 @@ _NUMBER = re.compile("[0-9A-Fa-f]{1,39}")
 
 @dataclass(frozen=True)
 class Rules:
-    """How long a CRL lives, when it is replaced, and what it must never have less left than."""
+    """The validity of a CRL, when it is replaced, and the minimum of its remaining validity."""
 
     valid_for: timedelta
     renew_before: timedelta
@@ -67,7 +67,7 @@ class State:
 
 @dataclass(frozen=True)
 class _Found:
-    """A CRL, and the DER form of it: cryptography would encode every entry anew to give that back."""
+    """A CRL and its DER form, which cryptography would have to encode again."""
 
     crl: x509.CertificateRevocationList
     der: bytes
@@ -75,7 +75,7 @@ class _Found:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was, or in check mode would be, done and why; ``after`` is None where that is not known yet."""
+    """The change (in check mode: the predicted change) and its reason; ``after`` is None if it is not known yet."""
 
     changed: bool
     reason: str
@@ -84,28 +84,27 @@ class Outcome:
 
 
 def check_rules(rules: Rules) -> Rules:
-    """Return the rules if they make sense together.
+    """Return the rules if they are consistent.
 
-    :raises MtlsError: if a CRL would have to be replaced as soon as it is written, or would be allowed to get too old.
+    :raises MtlsError: if every run would replace the CRL, or if a CRL could fall below the minimum before it is replaced.
     """
     if rules.min_remaining > rules.renew_before or rules.renew_before >= rules.valid_for:
         raise MtlsError(
-            f"A CRL that is valid for {rules.valid_for}, replaced {rules.renew_before} before its "
-            f"end and never allowed to have less than {rules.min_remaining} left makes no sense",
+            f"valid_for {rules.valid_for}, renew_before {rules.renew_before} and min_remaining {rules.min_remaining} "
+            "do not fit together",
             "Choose min_remaining <= renew_before < valid_for, as in 7d, 15d and 30d",
         )
     return rules
 
 
 def keep(path: str, rules: Rules, passphrase: bytes | None, now: datetime, *, check_mode: bool) -> Outcome:
-    """Write the CRL of the authority at ``path`` if it is missing, does not say what the database says, or is due.
+    """Write the CRL of the authority at ``path`` if it is missing, differs from the database, or is due.
 
-    It is written twice, as PEM and as DER. A run that was killed in between, or an openssl that wrote only one of them,
-    leaves two that differ; the next run then makes the DER file anew.
-    In check mode nothing is written; where there is no authority yet, a CRL would be written.
+    The CRL is written as PEM and as DER. If the files differ, after a kill in between or a run of openssl, the next run writes
+    the DER file again. In check mode nothing is written; without an authority, the prediction is a new CRL.
 
-    :raises MtlsError: if the authority cannot sign a CRL that is due; where the one in place has little time left, the
-        error says how much.
+    :raises MtlsError: if the authority cannot sign a CRL that is due. The message contains the remaining time of the current CRL
+        if it is short.
     """
     if check_mode:
         layout = check_path(path)
@@ -130,7 +129,7 @@ def _keep(authority: Authority, rules: Rules, passphrase: bytes | None, now: dat
         return replace(kept, changed=True, reason=lost) if lost else kept
     signer = _signer(authority, rules, passphrase, before, now)
     if check_mode and authority.layout.foreign:
-        # Its adoption, predicted before this, gives it a number.
+        # The adoption, which the same play predicts, will set the number.
         return Outcome(True, reason, before, None)
     number = max(_next_number(authority, before), (before.number or 0) + 1 if before else 1)
     after = None if check_mode else _write(authority, signer, rules, before, number, now)
@@ -138,7 +137,7 @@ def _keep(authority: Authority, rules: Rules, passphrase: bytes | None, now: dat
 
 
 def _keep_number(authority: Authority, state: State | None, *, check_mode: bool) -> str | None:
-    """Bring a file back that was lost while the CRL tells what stood in it: openssl ca -gencrl cannot do without."""
+    """Restore a lost crlnumber file from the current CRL, because openssl ca -gencrl requires the file."""
     path = authority.layout.crl_number
     if authority.layout.foreign or os.path.lexists(path) or state is None or state.number is None:
         return None
@@ -156,7 +155,7 @@ def _keep_der(authority: Authority, wanted: bytes, state: State | None, *, check
 
 
 def has_ended(path: str, now: datetime) -> bool:
-    """Tell whether the CA certificate of the authority at ``path`` has ended: it cannot sign, and nothing it signed verifies."""
+    """Return whether the CA certificate of the authority at ``path`` has expired: nothing it signed verifies any more."""
     return open_authority(path).certificate.not_valid_after_utc <= now
 
 
@@ -176,10 +175,10 @@ def _signer(
         if before is None or before.next_update - now >= rules.min_remaining:
             raise
         left = before.next_update - now
-        end = f"in {_days(left)}" if left > timedelta(0) else f"{_days(-left)} ago, and nginx refuses everybody"
+        end = f"in {_days(left)}" if left > timedelta(0) else f"{_days(-left)} ago, and nginx refuses every client"
         raise MtlsError(
             f"{problem.what}. Meanwhile the CRL {authority.layout.crl} ends at {iso(before.next_update)}, {end}; "
-            f"{_days(rules.min_remaining)} is the least that it is to have left",
+            f"its minimum is {_days(rules.min_remaining)}",
             problem.hint,
         ) from None
 
@@ -189,7 +188,7 @@ def _days(length: timedelta) -> str:
 
 
 def load(authority: Authority) -> x509.CertificateRevocationList | None:
-    """Return the authority's current CRL, or None if there is none or it is not one that this authority signed."""
+    """Return the authority's current CRL, or None if there is none or this authority did not sign it."""
     found = _read_current(authority)
     return found.crl if found else None
 
@@ -208,7 +207,7 @@ def _read_current(authority: Authority) -> _Found | None:
 
 
 def _is_signed_by(found: _Found, key: CertificatePublicKeyTypes) -> bool:
-    """Tell whether a CRL was signed with the private half of a key. cryptography would encode every entry anew for that too."""
+    """Return whether a CRL was signed with a key, without encoding every entry again as cryptography would."""
     crl, data = found.crl, crl_encoding.signed_part(found.der)
     how, digest = crl.signature_algorithm_parameters, crl.signature_hash_algorithm
     if data is None or digest is None:
@@ -226,7 +225,7 @@ def _is_signed_by(found: _Found, key: CertificatePublicKeyTypes) -> bool:
 
 
 def current(authority: Authority) -> State | None:
-    """Return the state of the authority's current CRL, or None if there is no sound one."""
+    """Return the state of the authority's current CRL, or None if it is missing or not sound."""
     found = _read_current(authority)
     return _state(found) if found else None
 
@@ -247,7 +246,7 @@ def _state(found: _Found) -> State | None:
 def why_due(authority: Authority, state: State | None, renew_before: timedelta, now: datetime) -> str | None:
     """Return why a new CRL is needed, or None if the current one is good.
 
-    :raises MtlsError: if a certificate on the current one is no longer revoked in the database: revocations were lost.
+    :raises MtlsError: if a certificate on the current CRL is not revoked in the database: then revocations were lost.
     """
     if state is None:
         return "there is no CRL signed by this authority"
@@ -271,7 +270,7 @@ def why_due(authority: Authority, state: State | None, renew_before: timedelta, 
 
 
 def _issued(state: State, now: datetime) -> datetime:
-    """Return when a CRL was issued. One from a clock that was ahead tells nothing of certificates that end after now."""
+    """Return when a CRL was issued, at most now: a clock that was ahead must not drop entries too early."""
     return min(state.last_update, now)
 
 
@@ -281,7 +280,7 @@ def _refuse_lost(authority: Authority, lost: list[str]) -> None:
             f"{authority.layout.crl} revokes {lost[0]}, which {authority.layout.index} does not ({len(lost)} such in all): "
             "revocations were lost",
             f"Restore the newest {authority.layout.index} from the backup, or revoke them again with module revocation; "
-            "to give them up for good, remove the CRL",
+            "remove the CRL to discard these revocations",
         )
 
 
@@ -289,11 +288,11 @@ def _write(
     authority: Authority, signer: Signer, rules: Rules, before: State | None, number: int, now: datetime
 ) -> State:
     next_update = now + rules.valid_for
-    # RFC 5280 section 3.3: an entry stays until one CRL was issued after its certificate's end.
+    # RFC 5280 section 3.3: an entry stays until one CRL was issued after the end of its certificate.
     since = sortable(asn1(_issued(before, now))) if before else ""
     rows = [row for row in authority.rows if row.is_revoked and sortable(row.expires) >= since]
     signed = _sign(signer, rows, number, now - BACKDATE, next_update)
-    # The number is used up before the CRL exists: a kill in between leaves a gap, never the same number twice.
+    # The number is consumed before the CRL exists: a kill in between leaves a gap, but never repeats a number.
     rewrite_atomic(authority.layout.crl_number, f"{serial_hex(number + 1)}\n".encode(), PUBLIC_FILE)
     put_all(
         [
@@ -305,7 +304,7 @@ def _write(
 
 
 def _sign(signer: Signer, rows: list[Row], number: int, last_update: datetime, next_update: datetime) -> _Found:
-    """Return the CRL. What cryptography signs has no entries; they are added, and it reads the whole again."""
+    """Return the CRL: cryptography signs one without entries, the entries are added, and cryptography reads the result."""
     builder = x509.CertificateRevocationListBuilder(
         issuer_name=signer.certificate.subject,
         last_update=_naive(last_update),
@@ -321,19 +320,19 @@ def _sign(signer: Signer, rows: list[Row], number: int, last_update: datetime, n
 
 
 def _pem(crl: bytes) -> bytes:
-    """Return the CRL in PEM (RFC 7468). cryptography would encode a hundred thousand entries anew for it."""
+    """Return the CRL in PEM (RFC 7468), without encoding every entry again as cryptography would."""
     text = base64.b64encode(crl)
     lines = [text[start : start + 64] for start in range(0, len(text), 64)]
     return b"\n".join([b"-----BEGIN X509 CRL-----", *lines, b"-----END X509 CRL-----", b""])
 
 
 def reason_of(entry: x509.RevokedCertificate) -> str | None:
-    """Return why an entry of a CRL was revoked, as openssl's database spells it, or None."""
+    """Return the reason of an entry of a CRL in the spelling of openssl's database, or None."""
     try:
         flag = entry.extensions.get_extension_for_class(x509.CRLReason).value.reason
     except x509.ExtensionNotFound:
         return None
-    # RFC 5280 section 5.3.1 writes cACompromise, openssl's database CACompromise.
+    # RFC 5280 section 5.3.1 spells it cACompromise, openssl's database CACompromise.
     word: str = "CACompromise" if flag is x509.ReasonFlags.ca_compromise else flag.value
     return word if word in crl_encoding.CODES else None
 
@@ -358,13 +357,14 @@ def _next_number(authority: Authority, before: State | None) -> int:
         return int(text, 16)
     except FileNotFoundError:
         if before is None:
-            # A number that went back would make whoever saw a higher one ignore every CRL from now on.
+            # With a lower number, hosts that have a CRL with a higher one would ignore every CRL from now on.
             raise MtlsError(
-                f"{path} is missing, and there is no CRL that tells its number",
-                "Restore it from the backup, or write a number into it, in hex, higher than the last CRL's",
+                f"{path} is missing, and there is no CRL with its number",
+                "Restore it from the backup, or write a hexadecimal number into it, higher than the last CRL's",
             ) from None
         return 1
     except ValueError:
         raise MtlsError(
-            f"{path} is not a number in hex", "Write the number of the next CRL into it, higher than the last one's"
+            f"{path} is not a hexadecimal number",
+            "Write the number of the next CRL into it, higher than the last one's",
         ) from None

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The entries of a CRL, written and read as DER (RFC 5280 section 5.1).
+"""Encode and decode the entries of a CRL in DER (RFC 5280 section 5.1).
 
-cryptography wants an object for every entry, and a CRL may have a million. So it makes, and later checks, a CRL as a whole; the
-list of entries in the middle of it is ours.
+cryptography needs an object for every entry, and a CRL may have a million. It therefore builds and checks the CRL as a whole,
+while this module encodes the list of entries.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .index_database import Row
 
-# RFC 5280 section 5.3.1. ``unspecified`` is said by saying nothing.
+# RFC 5280 section 5.3.1. ``unspecified`` is expressed by the absence of the extension.
 CODES = {
     "keyCompromise": 1,
     "CACompromise": 2,
@@ -39,7 +39,7 @@ _UTC = bytes((asn1.UTC_TIME, 13))
 
 
 def entry(row: Row) -> bytes:
-    """Return the entry of a revoked certificate: serial, time, and what is known of the reason."""
+    """Return the entry of a revoked certificate: serial, time and, if known, the reason."""
     at, _comma, why = row.revoked.partition(",")
     serial = bytes.fromhex(row.serial)
     if serial[0] >= 0x80:  # a leading bit would make the number negative
@@ -52,17 +52,17 @@ def entry(row: Row) -> bytes:
     )
 
 
-# Of a million entries nearly all differ in serial and time only.
+# Cached, because nearly all entries differ only in serial and time.
 @functools.lru_cache(maxsize=1024)
 def _around(size: int, why: str) -> tuple[bytes, bytes]:
-    """Return what stands before a serial of so many octets, and behind a UTCTime, in an entry."""
+    """Return the bytes of an entry before a serial of ``size`` octets and after the UTCTime."""
     tail = _extensions(why)
     whole = asn1.encode(asn1.SEQUENCE, asn1.encode(asn1.INTEGER, bytes(size)), _UTC, bytes(13), tail)
     return whole[: len(whole) - size - len(_UTC) - 13 - len(tail)], tail
 
 
 def _encoded_time(when: datetime) -> bytes:
-    # Section 4.1.2.5: UTCTime through the year 2049.
+    # Section 4.1.2.5: UTCTime is used through the year 2049.
     if 1950 <= when.year < 2050:
         return asn1.encode(asn1.UTC_TIME, when.strftime("%y%m%d%H%M%SZ").encode("ascii"))
     return asn1.encode(asn1.GENERALIZED_TIME, _generalized(when))
@@ -93,7 +93,7 @@ def with_entries(empty: bytes, rows: Iterable[Row], sign: Callable[[bytes], byte
     :param sign: returns the signature of its argument, made with the algorithm that ``empty`` names.
     """
     fields = [empty[start:end] for start, _contents, end in _fields(empty)]
-    # Section 5.1: version, signature, issuer, thisUpdate, nextUpdate, revokedCertificates, crlExtensions. No empty list.
+    # Section 5.1: version, signature, issuer, thisUpdate, nextUpdate, revokedCertificates (never empty), crlExtensions.
     entries = b"".join(map(entry, rows))
     listed = [asn1.encode(asn1.SEQUENCE, entries)] if entries else []
     body = asn1.encode(asn1.SEQUENCE, *fields[:5], *listed, *fields[5:])
@@ -101,25 +101,25 @@ def with_entries(empty: bytes, rows: Iterable[Row], sign: Callable[[bytes], byte
 
 
 def signed_part(crl: bytes) -> bytes | None:
-    """Return the TBSCertList of a CRL (DER), over which it is signed; None if it names another algorithm inside than outside."""
+    """Return the signed part (TBSCertList) of a CRL (DER), or None if its two algorithm fields differ."""
     _start, contents, end = next(asn1.values(crl, 0, len(crl)))
     (start, _first, stop), (outer, _second, outer_end), *_signature = asn1.values(crl, contents, end)
-    # Section 5.1.1.2: both fields are the same.
+    # Section 5.1.1.2: both fields must be equal.
     inner = crl[outer:outer_end]
     return crl[start:stop] if inner in [crl[first:last] for first, _inside, last in _fields(crl)[:2]] else None
 
 
 def _fields(crl: bytes) -> list[tuple[int, int, int]]:
-    """Return where the fields of the TBSCertList lie."""
+    """Return the positions of the fields of the TBSCertList."""
     _start, contents, end = next(asn1.values(crl, 0, len(crl)))
     _start, contents, end = next(asn1.values(crl, contents, end))
     return list(asn1.values(crl, contents, end))
 
 
 def serials(crl: bytes) -> list[str]:
-    """Return the serials (hex, as in index.txt) on a CRL (DER) that cryptography has read and found sound."""
+    """Return the serials (hex, as in index.txt) on a CRL (DER) that cryptography has checked."""
     for start, contents, end in _fields(crl)[3:]:
-        # After signature and issuer, the one SEQUENCE is the list of entries.
+        # The only SEQUENCE after signature and issuer is the list of entries.
         if crl[start] == asn1.SEQUENCE:
             return _hex(_raw_serials(crl, contents, end))
     return []
@@ -131,12 +131,12 @@ def _raw_serials(crl: bytes, start: int, end: int) -> Iterator[bytes]:
         if size >= 0x80:
             first += size & 0x7F
             size = int.from_bytes(crl[start + 2 : first], "big")
-        # Serials are at most 20 octets long (section 4.1.2.2): one octet tells their length. A zero keeps one positive.
+        # Serials have at most 20 octets (section 4.1.2.2), so one octet holds the length. A leading zero keeps them positive.
         length = crl[first + 1]
         yield crl[first + 2 + (length > 1 and crl[first + 2] == 0) : first + 2 + length]
         start = first + size
 
 
 def _hex(serials: Iterator[bytes]) -> list[str]:
-    # All at once: a hundred thousand calls of upper() can be felt.
+    # One call of upper() for all serials, because a hundred thousand calls are slow.
     return " ".join([serial.hex() for serial in serials]).upper().split()

@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where an authority keeps the files that others name differently: ours, those of common guides, of CA.pl and of easy-rsa.
+"""Find and store the paths of an adopted authority's files: those of openssl, CA.pl and easy-rsa.
 
-For an adopted authority they are remembered in ``quietdoor.json`` beside its database, so that its path alone opens it.
+``quietdoor.json`` beside the database stores them, so that the path of the directory is enough to open the authority.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ KEYS = (
     "ca-key.pem",
 )
 _NEW_CERTIFICATES = ("newcerts", "certs_by_serial", "certs", "signed", ".")
-# It goes into a configuration of openssl, where other characters have a meaning.
+# The path is written into a configuration of openssl, where other characters are special.
 _RELATIVE = re.compile(r"(?!(?:.*/)?\.\.?(?:/|\Z))[A-Za-z0-9._@+-]+(?:/[A-Za-z0-9._@+-]+)*")
 
 
@@ -71,7 +71,7 @@ def check_relative(value: str, option: str) -> str:
 
 
 def candidates(root: str, known: tuple[str, ...]) -> list[str]:
-    """Return which of the known names exist below ``root``; files with the same contents count once."""
+    """Return the known names that exist below ``root``; files with the same contents count once."""
     contents: dict[bytes, str] = {}
     for name in known:
         path = os.path.join(root, name)
@@ -82,7 +82,7 @@ def candidates(root: str, known: tuple[str, ...]) -> list[str]:
 
 
 def new_certificates(root: str) -> str:
-    """Return the directory that holds the issued certificates by serial; the usual one if none does."""
+    """Return the directory of the issued certificates, named by serial; the default one if there is none."""
     with opened(os.path.join(root, INDEX), "rb") as file:
         fields = [line.split(b"\t") for line in file]
     names = {f"{line[3].decode('ascii', 'replace')}.pem" for line in fields if len(line) > 3}
@@ -94,7 +94,7 @@ def new_certificates(root: str) -> str:
 
 
 def detect(root: str) -> Places:
-    """Return the places of an authority that somebody else made in ``root``, as far as they can be told without being told."""
+    """Return the paths of the files of an authority in ``root`` that was not made by this collection, as far as detected."""
     if not os.path.isfile(os.path.join(root, INDEX)):
         return Places()
     try:
@@ -108,7 +108,7 @@ def detect(root: str) -> Places:
 
 
 def remembered(root: str) -> Places | None:
-    """Return the places of an authority that was adopted in ``root``, or None if none was.
+    """Return the stored paths of an adopted authority in ``root``, or None if it was not adopted.
 
     :raises MtlsError: if the file is damaged.
     """
@@ -135,5 +135,5 @@ def _safe(value: str) -> str:
 
 
 def render(places: Places) -> str:
-    """Return what is to be remembered, as the text of ``quietdoor.json``."""
+    """Return the text of ``quietdoor.json``."""
     return json.dumps({"format": _FORMAT, **asdict(places)}, indent=1, sort_keys=True) + "\n"

@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""index.txt, the text database of ``openssl ca``: one row for every certificate an authority ever signed.
+"""Read and write index.txt, the text database of ``openssl ca``: one row per signed certificate.
 
-Six fields, separated by tabs: status (V, R, E), end of validity, time and reason of revocation, serial, file, subject. A tab
-inside a field stands behind a backslash. A row is never removed: that would silently un-revoke. The file, which openssl carries
-along without reading it, ties a certificate to its client: even when all files of a client are lost, its name can be revoked.
+A row has six fields, separated by tabs: status (V, R, E), end of validity, time and reason of revocation, serial, file, subject.
+A backslash escapes a tab inside a field. Rows are never removed, because that would silently undo a revocation. openssl keeps the
+field "file" without using it; here it links a certificate to its client, so a client can be revoked after all its files are lost.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .._common.timestamps import asn1, parse_asn1
 if TYPE_CHECKING:
     from datetime import datetime
 
-# RFC 5280 section 5.3.1, as ``openssl ca -crl_reason`` spells them.
+# The reasons of RFC 5280 section 5.3.1 in the spelling of ``openssl ca -crl_reason``.
 REASONS = (
     "unspecified",
     "keyCompromise",
@@ -33,13 +33,13 @@ REASONS = (
     "certificateHold",
     "removeFromCRL",
 )
-# What openssl writes where a date or an instruction stands behind the reason.
+# The reasons that openssl writes with a date or an instruction after them.
 _REASONS_WITH_ARGUMENT = {"keyTime": "keyCompromise", "CAkeyTime": "CACompromise", "holdInstruction": "certificateHold"}
 _KNOWN_REASONS = frozenset(("", *REASONS, *_REASONS_WITH_ARGUMENT))
 _FIELD_END = re.compile(r"(?<!\\)\t")
-# As openssl writes it: whole bytes, no needless zeros. Written otherwise, one serial could stand in the file twice.
+# The form of openssl: whole bytes, no needless zeros. Other forms would allow the same serial in two rows.
 _SERIAL = re.compile(r"(?!00.)(?:[0-9A-F]{2})+")
-# Days that a month has in every year: a row that looks so needs no calendar. Any other is looked at more closely.
+# Days that a month has in every year: a row with such a date needs no calendar. Other rows are parsed completely.
 _DAY = r"(?:(?:0[1-9]|1[0-2])(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])(?:29|30)|(?:0[13578]|1[02])31)"
 _DATE = rf"(?:\d\d|19[5-9]\d|20\d\d){_DAY}(?:[01]\d|2[0-3])[0-5]\d[0-5]\dZ"
 _PLAIN_ROW = re.compile(
@@ -54,7 +54,7 @@ _CLIENT_FILE = re.compile(r"clients/([A-Za-z0-9][^/]*)/[^/]+\.crt")
 
 @dataclass(frozen=True)
 class Revocation:
-    """When and why a certificate was revoked; ``invalid_since`` is the invalidity date (RFC 5280 section 5.3.2), if known."""
+    """Time and reason of a revocation; ``invalid_since`` is the invalidity date (RFC 5280 section 5.3.2), if known."""
 
     at: datetime
     reason: str | None = None
@@ -62,7 +62,7 @@ class Revocation:
 
 
 class Row(NamedTuple):
-    """One row, its six fields as they stand in the file. A tuple, for there may be a million of them."""
+    """One row with the six fields in the form of the file. It is a tuple, because there may be a million rows."""
 
     status: str
     expires: str
@@ -73,23 +73,23 @@ class Row(NamedTuple):
 
     @property
     def not_after(self) -> datetime:
-        """The end of the certificate's validity."""
+        """Return the end of the certificate's validity."""
         return parse_asn1(self.expires)
 
     @property
     def client(self) -> str | None:
-        """The client that the certificate was issued to, or None if it was not issued from a roster."""
+        """Return the client of the certificate, or None if it was not issued from a roster."""
         match = _CLIENT_FILE.fullmatch(self.file)
         return match[1] if match else None
 
     @property
     def is_revoked(self) -> bool:
-        """Whether the certificate was revoked."""
+        """Return whether the certificate was revoked."""
         return self.status == "R"
 
     @property
     def revocation(self) -> Revocation | None:
-        """When and why it was revoked, or None."""
+        """Return time and reason of the revocation, or None."""
         if not self.is_revoked:
             return None
         at, _comma, why = self.revoked.partition(",")
@@ -98,9 +98,9 @@ class Row(NamedTuple):
 
 @functools.lru_cache(maxsize=1024)
 def parse_reason(why: str) -> tuple[str | None, datetime | None]:
-    """Return the reason and the invalidity date that stand behind the time of a revocation.
+    """Return the reason and the invalidity date that follow the time of a revocation.
 
-    :raises ValueError: if the date is none.
+    :raises ValueError: if the date is not valid.
     """
     word, _comma, argument = why.partition(",")
     dated = word in ("keyTime", "CAkeyTime")
@@ -110,15 +110,15 @@ def parse_reason(why: str) -> tuple[str | None, datetime | None]:
 def valid_row(serial: int, not_after: datetime, subject: str, client: str | None = None, stem: str = "") -> Row:
     """Return the row of a new certificate.
 
-    :param subject: as names.oneline gives it.
-    :param client: the client it belongs to, if any; ``stem`` is then the start of the names of its files.
+    :param subject: in the form of ``names.oneline``.
+    :param client: its client, if any; then ``stem`` is the start of the names of its files.
     """
     file = f"clients/{client}/{stem}.crt" if client else "unknown"
     return Row("V", asn1(not_after), "", serial_hex(serial), file, subject)
 
 
 def revoked_row(row: Row, at: datetime, reason: str) -> Row:
-    """Return ``row`` as openssl would write it after ``openssl ca -revoke``."""
+    """Return ``row`` in the form that ``openssl ca -revoke`` would write."""
     return row._replace(status="R", revoked=f"{asn1(at)},{reason}")
 
 
@@ -129,24 +129,24 @@ def serial_hex(serial: int) -> str:
 
 
 def allows_repeated_subjects(attributes: str) -> bool:
-    """Tell whether an index.txt.attr with this text lets a person have two certificates, the old one and its successor."""
+    """Return whether an index.txt.attr with this text allows two certificates with one subject, as renewals need."""
     return _NOT_UNIQUE.search(attributes) is not None
 
 
 def parse(text: str, path: str) -> list[Row]:
     """Return the rows of an index.txt.
 
-    :param path: where the text comes from, for the error.
-    :raises MtlsError: if a line is not a row, or a serial stands twice. Nothing may be signed or revoked on a damaged database.
+    :param path: names the file in errors.
+    :raises MtlsError: if a line is not a row, or a serial is repeated. A damaged database must not be used to sign or revoke.
     """
     if text and not text.endswith("\n"):
-        # openssl silently loses such a line, and whatever it said.
+        # openssl silently ignores such a line.
         raise _damaged(path, "its last line is cut off")
     plain = _PLAIN_ROW.findall(text)
     all_plain = len(plain) == text.count("\n")
     rows = [_new(Row, fields) for fields in plain] if all_plain else _parse_lines(text, path)
     if len({row.serial for row in rows}) < len(rows):
-        raise _damaged(path, f"serial {_repeated(rows)} stands in it twice")
+        raise _damaged(path, f"it lists serial {_repeated(rows)} more than once")
     return rows
 
 
@@ -164,7 +164,7 @@ def _render_line(row: Row) -> str:
     return line + "\n" if line.count("\t") == 5 else "\t".join(field.replace("\t", "\\\t") for field in row) + "\n"
 
 
-# A million times, what Row._make does in between can be felt.
+# Row._make is too slow for a million rows.
 _new = tuple.__new__
 
 

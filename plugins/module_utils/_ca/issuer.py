@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An authority that signs the certificate of another one: the root and the issuing CA below it.
+"""Sign the certificate of an issuing CA with its issuer, usually the root CA.
 
-Everything happens under the issuer's lock, which is taken while the other authority's is held, never the other way round.
+All work is done under the issuer's lock. The lock of the other authority is always taken first.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Issuer:
-    """The authority in directory ``path``, above the one that is made, and the passphrase of its key."""
+    """The issuer of an authority: its directory ``path`` and the passphrase of its key."""
 
     path: str
     passphrase: bytes | None = field(default=None, repr=False)
 
     @property
     def is_here(self) -> bool:
-        """Whether its directory is on this host. A root may be taken away as long as it has nothing to sign."""
+        """Return whether its directory is on this host. A root CA may be away while it has nothing to sign."""
         return os.path.exists(check_path(self.path).certificate)
 
     def chain(self) -> Chain:
-        """Return its certificate and those above it. Call it when the issuer is here."""
+        """Return its certificate and those of its issuers. Call it only if the issuer is here."""
         return self._open().chain
 
     def check(self, subject: x509.Name, directory: str, now: datetime) -> None:
-        """Make sure that it could sign an authority of this name in ``directory`` now.
+        """Check that the issuer could sign an authority of this name in ``directory`` now.
 
-        :raises MtlsError: if it cannot, naming why.
+        :raises MtlsError: if it cannot.
         """
         _refuse_same_place(check_path(self.path).root, directory)
         if not self.is_here:
@@ -63,10 +63,10 @@ class Issuer:
         authority.signer(self.passphrase, now)
 
     def certify(self, profile: CaProfile, known: frozenset[str], now: datetime) -> tuple[x509.Certificate, Chain]:
-        """Return a certificate for the authority that ``profile`` describes, and the chain above it.
+        """Return a certificate for the authority that ``profile`` describes, and the chain of its issuers.
 
-        One that was signed for the same key and name, but that the authority does not know of, is what a killed run left: it is
-        taken, so that there are never two where one was asked for.
+        A certificate for the same key and name that the authority does not have is from a killed run. It is returned, so that one
+        request never results in two certificates.
 
         :param known: serials (hex) of the certificates that the authority has.
         :raises MtlsError: if the issuer cannot sign, or has revoked this key.
@@ -86,13 +86,13 @@ class Issuer:
         certificate = authority.certificate
         if certificate.subject == subject:
             raise MtlsError(
-                f"{rfc2253(subject)} is the name of its issuer in {authority.layout.root} too; a CA is known by its name",
+                f"{rfc2253(subject)} is also the name of its issuer in {authority.layout.root}, but the name identifies a CA",
                 "Give the issuing CA another common_name",
             )
         if path_length_of(certificate) == 0:
             raise MtlsError(
-                f"{rfc2253(certificate.subject)} in {authority.layout.root} may sign clients only (path length 0), no CA",
-                "Renew it with path_length 1 and renew same_key, or make a root with path_length 1",
+                f"{rfc2253(certificate.subject)} in {authority.layout.root} may sign clients only, not a CA (path length 0)",
+                "Renew it with path_length 1 and renew same_key, or create a root CA with path_length 1",
             )
 
     def _signed(
@@ -109,7 +109,7 @@ class Issuer:
         certificate = issuing_ca(authority.signer(self.passphrase, now), profile)
         number, end = certificate.serial_number, certificate.not_valid_after_utc
         layout, serial = authority.layout, serial_hex(number)
-        # A certificate without a row is believed to be what a killed run left only if it was announced.
+        # A certificate without a row is accepted as the work of a killed run only if it was announced.
         write_atomic(layout.announcement, f"{serial}\n".encode(), PRIVATE_FILE)
         write_atomic(layout.new_certificate(serial), certificate.public_bytes(Encoding.PEM), PUBLIC_FILE)
         authority.save([*authority.rows, valid_row(number, end, oneline(profile.subject))])
@@ -118,7 +118,7 @@ class Issuer:
 
 
 def _of_key(authority: Authority, public_key: PublicKey, subject: x509.Name) -> list[x509.Certificate]:
-    """Return the certificates that the authority issued for this key, the newest first."""
+    """Return the certificates that the authority issued for this key, newest first."""
     name = oneline(subject)
     rows = [row for row in reversed(authority.rows) if row.subject == name]
     paths = [authority.layout.new_certificate(row.serial) for row in rows]
@@ -133,7 +133,7 @@ def _refuse_revoked(authority: Authority, public_key: PublicKey, subject: x509.N
         raise MtlsError(
             f"The certificate of {rfc2253(subject)} was revoked by {rfc2253(authority.certificate.subject)} in "
             f"{authority.layout.root}",
-            "Its key is not certified again: make a new authority with a name and a directory of its own",
+            "Create a new authority with its own name and directory: a revoked key is not certified again",
         )
 
 

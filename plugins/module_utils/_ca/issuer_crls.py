@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The CRLs of the CAs above an issuing authority: copies of them, verified, and one bundle with the CRL of every CA of the chain.
+"""Keep verified copies of the CRLs of an issuing CA's issuers, and a file with the CRLs of the chain.
 
-Whoever checks a client's certificate needs the CRL of every CA up to the root (RFC 5280 section 6.3), while the root may be away.
+The verification of a client's certificate needs the CRL of every CA up to the root CA (RFC 5280 section 6.3), which may be away.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----\r?\n.*?-----END X509 CRL-----\r?\n?", re.DOTALL)
 HINT = (
-    "Bring its directory back, or write a CRL where it is, and run module crl with issuer or with issuer_crl; then its directory "
-    "can go again"
+    "Bring its directory back, or write a CRL on its host, and run module crl with issuer or with issuer_crl; its directory "
+    "can be removed afterwards"
 )
 
 
 @dataclass(frozen=True)
 class Copy:
-    """The CRL of one CA above: the CA's name (RFC 2253), and the CRL that is held, if any."""
+    """The copy of one issuer's CRL: the name of the CA (RFC 2253), and the CRL, if there is one."""
 
     issuer: str
     crl: x509.CertificateRevocationList | None
@@ -51,7 +51,7 @@ class Copy:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Which copies were, or in check mode would be, replaced and why, all copies in the chain's order, and what was not taken."""
+    """The replaced copies (in check mode: predicted) and why, all copies in the chain's order, and warnings."""
 
     changes: list[str]
     copies: list[Copy]
@@ -60,10 +60,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Offer:
-    """CRLs to take in.
+    """The sources of new CRLs.
 
-    :param issuer: directory of the authority above; it may be away.
-    :param handed_over: file with a CRL that was made elsewhere, PEM or DER.
+    :param issuer: directory of the issuer; it may be away.
+    :param handed_over: file with a CRL from another host, PEM or DER.
     """
 
     issuer: str | None = None
@@ -77,9 +77,9 @@ def chain_of(path: str) -> Chain:
 
 
 def copies(layout: Layout, chain: Chain) -> list[Copy]:
-    """Return the CRL of every CA above the first of ``chain``, as it is held."""
-    held = _read(layout.issuer_crls)
-    return [Copy(rfc2253(ca.subject), _newest(_signed_by(ca, held))) for ca in chain[1:]]
+    """Return the stored CRL of every CA of ``chain`` except the first."""
+    stored = _read(layout.issuer_crls)
+    return [Copy(rfc2253(ca.subject), _newest(_signed_by(ca, stored))) for ca in chain[1:]]
 
 
 def number_of(crl: x509.CertificateRevocationList) -> int:
@@ -91,47 +91,51 @@ def number_of(crl: x509.CertificateRevocationList) -> int:
 
 
 def why_unfit(crl: x509.CertificateRevocationList | None, least: timedelta, now: datetime) -> str | None:
-    """Return why a CRL does not do, or None.
+    """Return why a CRL is not good enough, or None.
 
-    :param least: how long it has to live still.
+    :param least: the minimum of its remaining validity.
     """
     if crl is None:
         return "there is none"
     if crl.last_update_utc > now:
         return f"it begins only at {iso(crl.last_update_utc)}"
     if crl.next_update_utc is None:
-        return "it does not say when the next one comes"
+        return "it has no next update"
     left = crl.next_update_utc - now
     return f"it ends at {iso(crl.next_update_utc)}" if left <= timedelta(0) or left < least else None
 
 
 def check_offer(path: str, offer: Offer, now: datetime) -> None:
-    """Make sure that a CRL that was handed over can be taken in.
+    """Check that a CRL from another host can be accepted.
 
-    :raises MtlsError: if it cannot be read, is of no CA above, is not valid now, or is older than the copy.
+    :raises MtlsError: if it cannot be read, is not from an issuer, is not valid now, or is older than the copy.
     """
     if offer.handed_over is None:
         return
     layout, chain = check_path(path), chain_of(path)
     found = _read(offer.handed_over)
     if not found:
-        raise MtlsError(f"issuer_crl: {offer.handed_over} is no CRL", "Give the path of a CRL on this host, PEM or DER")
+        raise MtlsError(
+            f"issuer_crl: {offer.handed_over} is not a CRL", "Give the path of a CRL on this host, PEM or DER"
+        )
     above = zip(chain[1:], copies(layout, chain))
-    refusals = [_refusal(crl, held, now) for ca, held in above for crl in _signed_by(ca, found)]
+    refusals = [_refusal(crl, copy, now) for ca, copy in above for crl in _signed_by(ca, found)]
     if not refusals:
         raise MtlsError(
-            f"issuer_crl: {offer.handed_over} was not signed by a CA above {layout.root}",
-            "Give the CRL of the root, or of another CA of certs/chain.pem",
+            f"issuer_crl: {offer.handed_over} was not signed by an issuer of {layout.root}",
+            "Give the CRL of the root CA, or of another CA of certs/chain.pem",
         )
     refused = next((refusal for refusal in refusals if refusal), None)
     if refused:
-        raise MtlsError(f"issuer_crl: {offer.handed_over} is not taken: {refused}", "Write a new CRL where the root is")
+        raise MtlsError(
+            f"issuer_crl: {offer.handed_over} is not accepted: {refused}", "Write a new CRL on the host of the root CA"
+        )
 
 
 def keep(path: str, offer: Offer, now: datetime, *, check_mode: bool) -> Outcome:
-    """Bring the copies up to date with what is offered, and write the bundle with the CRL of every CA.
+    """Update the copies from the offered CRLs, and write the file with the CRL of every CA.
 
-    What the issuer's directory offers and cannot be taken is told as a warning: the authority's own CRL must not wait for it.
+    An unacceptable CRL in the issuer's directory is only a warning, because it must not delay the authority's own CRL.
     """
     layout, chain = check_path(path), chain_of(path)
     if len(chain) == 1:
@@ -147,21 +151,21 @@ def _keep(layout: Layout, chain: Chain, offer: Offer, now: datetime, *, check_mo
     sources = [source for source in (_issuer_file(offer), offer.handed_over) if source]
     offered = [crl for source in sources for crl in _read(source)]
     changes, warnings, kept = [], [], []
-    for below, ca, held in zip(chain, chain[1:], copies(layout, chain)):
-        taken = held.crl
+    for below, ca, copy in zip(chain, chain[1:], copies(layout, chain)):
+        taken = copy.crl
         for crl in _signed_by(ca, offered):
-            refusal = _refusal(crl, Copy(held.issuer, taken), now)
+            refusal = _refusal(crl, Copy(copy.issuer, taken), now)
             if refusal:
-                warnings.append(f"The CRL of {held.issuer} that is offered is not taken: {refusal}.")
+                warnings.append(f"The offered CRL of {copy.issuer} is not accepted: {refusal}.")
             else:
                 taken = crl
-        if taken is not None and taken != held.crl:
-            changes.append(f"CRL {number_of(taken)} of {held.issuer} taken over")
+        if taken is not None and taken != copy.crl:
+            changes.append(f"CRL {number_of(taken)} of {copy.issuer} copied")
         if taken is not None and taken.get_revoked_certificate_by_serial_number(below.serial_number) is not None:
             warnings.append(
-                f"{held.issuer} has revoked {rfc2253(below.subject)}: nobody with a certificate of it gets in."
+                f"{copy.issuer} has revoked {rfc2253(below.subject)}: no client with a certificate of it is authorized."
             )
-        kept.append(Copy(held.issuer, taken))
+        kept.append(Copy(copy.issuer, taken))
     texts = [_pem(copy.crl) for copy in kept if copy.crl is not None]
     changes += _write(layout, "".join(texts), check_mode=check_mode)
     return Outcome(changes, kept, warnings)
@@ -181,12 +185,12 @@ def _issuer_file(offer: Offer) -> str | None:
     return check_path(offer.issuer).crl if offer.issuer else None
 
 
-def _refusal(crl: x509.CertificateRevocationList, held: Copy, now: datetime) -> str | None:
+def _refusal(crl: x509.CertificateRevocationList, copy: Copy, now: datetime) -> str | None:
     unfit = why_unfit(crl, timedelta(0), now)
     if unfit:
         return unfit
-    if held.crl is not None and number_of(crl) < number_of(held.crl):
-        return f"its number {number_of(crl)} is lower than that of the copy here, {number_of(held.crl)}"
+    if copy.crl is not None and number_of(crl) < number_of(copy.crl):
+        return f"its number {number_of(crl)} is lower than that of the copy here, {number_of(copy.crl)}"
     return None
 
 
@@ -208,7 +212,7 @@ def _newest(crls: list[x509.CertificateRevocationList]) -> x509.CertificateRevoc
 
 
 def _read(path: str) -> list[x509.CertificateRevocationList]:
-    """Return the CRLs in a file, PEM or DER; none if there is no such file or nothing sound in it."""
+    """Return the CRLs in a file, PEM or DER; none if the file is missing or has no valid CRL."""
     data = _bytes(path)
     try:
         if data.startswith(b"\x30"):

@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The directory of an authority: that of ``openssl ca``, and ``clients/`` beside it.
+"""Define the directory of an authority: the layout of ``openssl ca``, and ``clients/`` beside it.
 
-An authority that was adopted keeps the names that its files had; see ``places``.
+An adopted authority keeps the names of its files; see ``file_locations``.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _OURS = Places()
-# What git has to ignore so that it can be said to ignore the authority: not the key alone, but whatever
-# is secret of clients, and a file of no particular name.
+# The paths that git must ignore: the key, the secret files of clients, and a file without a special name.
 _SECRET = (
     "index.txt",
     "private/ca.key.pem",
@@ -38,138 +37,138 @@ _SECRET = (
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the files of the authority in directory ``root`` lie."""
+    """The paths of the files of the authority in directory ``root``."""
 
     root: str
     places: Places = _OURS
     adopted: bool = False
-    """Whether it was made by somebody else and taken over by module ca."""
+    """Whether the authority was made by hand and adopted by module ca."""
 
     def _at(self, *parts: str) -> str:
         return os.path.join(self.root, *parts)
 
     @property
     def foreign(self) -> bool:
-        """Whether somebody else made an authority here that was not adopted yet."""
+        """Return whether the directory holds an authority that this collection neither made nor adopted."""
         there = os.path.exists(self.certificate) and os.path.exists(self.index)
         return there and not self.adopted and not self.made_here
 
     @property
     def made_here(self) -> bool:
-        """Whether what is here, be it complete or not, was made by this collection."""
+        """Return whether this collection made the contents of the directory, complete or not."""
         return not self.adopted and (os.path.isdir(self.clients) or is_ours(self.configuration))
 
     @property
     def memory(self) -> str:
-        """Where the names of an adopted authority's files are remembered."""
+        """Return the path of the file with the locations of an adopted authority's files."""
         return self._at(places.FILE)
 
     @property
     def directories(self) -> list[str]:
-        """All directories, the authority's own first. All are 0700: only their owner may look inside."""
+        """Return all directories, the authority's own first. All have mode 0700."""
         files = (self.key, self.certificate, self.new_certificate("0"), self.crl, self._at("clients", "0"))
         return list(dict.fromkeys([self.root, *map(os.path.dirname, files)]))
 
     @property
     def key(self) -> str:
-        """The private key (0600)."""
+        """Return the path of the private key (0600)."""
         return self._at(self.places.key)
 
     @property
     def certificate(self) -> str:
-        """The CA certificate. It is written last: where it is, the authority is complete."""
+        """Return the path of the CA certificate, which is written last: its existence means that the authority is complete."""
         return self._at(self.places.certificate)
 
     @property
     def chain(self) -> str:
-        """The certificate and those of all CAs above it, the root last. A self-signed authority has no such file."""
+        """Return the path of the chain, root CA last. A self-signed authority has no such file."""
         return os.path.join(os.path.dirname(self.certificate), "chain.pem")
 
     def former_certificate(self, serial: str) -> str:
-        """A certificate of this authority that was renewed with the same key, by its serial (hex)."""
+        """Return the path of a former certificate that was renewed with the same key, by its serial (hex)."""
         return os.path.join(os.path.dirname(self.certificate), f"ca-{serial}.cert.pem")
 
     @property
     def crl(self) -> str:
-        """The current CRL."""
+        """Return the path of the current CRL (PEM)."""
         return self._at("crl", "ca.crl.pem")
 
     @property
     def issuer_crls(self) -> str:
-        """Copies of the CRLs of the CAs above, PEM. A self-signed authority has no such file."""
+        """Return the path of the copies of the issuers' CRLs (PEM). A self-signed authority has no such file."""
         return os.path.join(os.path.dirname(self.crl), "issuers.crl.pem")
 
     @property
     def chain_crls(self) -> str:
-        """The CRL of every CA of the chain, PEM, its own first. A self-signed authority has no such file."""
+        """Return the path of the CRLs of the chain (PEM), its own first. A self-signed authority has no such file."""
         return os.path.join(os.path.dirname(self.crl), "chain.crl.pem")
 
     @property
     def crl_der(self) -> str:
-        """The current CRL once more, as DER."""
+        """Return the path of the current CRL (DER)."""
         return f"{os.path.splitext(self.crl)[0]}.der"
 
     @property
     def index(self) -> str:
-        """The database of openssl."""
+        """Return the path of openssl's database."""
         return self._at("index.txt")
 
     @property
     def index_attributes(self) -> str:
-        """The database's attributes: ``unique_subject = no``."""
+        """Return the path of the database's attributes: ``unique_subject = no``."""
         return self._at("index.txt.attr")
 
     @property
     def serial(self) -> str:
-        """openssl's next serial, for who signs without rand_serial."""
+        """Return the path of openssl's next serial, which is used without rand_serial."""
         return self._at("serial")
 
     @property
     def crl_number(self) -> str:
-        """The number of the next CRL, in hex."""
+        """Return the path of the number of the next CRL (hex)."""
         return self._at("crlnumber")
 
     @property
     def configuration(self) -> str:
-        """The configuration for the openssl command."""
+        """Return the path of the configuration for the openssl command."""
         return self._at(self.places.configuration)
 
     @property
     def announcement(self) -> str:
-        """The serial of a CA certificate that is being signed. It is there for a moment only, or after a kill."""
+        """Return the path of the serial of a CA certificate that is being signed. It exists only briefly, or after a kill."""
         return self._at(".signing")
 
     @property
     def lock_file(self) -> str:
-        """What every change of this authority holds a lock on."""
+        """Return the path of the lock file, which every change of this authority locks."""
         return self._at(".lock")
 
     def new_certificate(self, serial: str) -> str:
-        """The certificate with this serial (hex), as issued."""
+        """Return the path of the issued certificate with this serial (hex)."""
         return os.path.join(self.new_certificates, f"{serial}.pem")
 
     @property
     def new_certificates(self) -> str:
-        """The directory of all certificates as issued."""
+        """Return the directory of all issued certificates."""
         return os.path.normpath(self._at(self.places.new_certificates))
 
     @property
     def clients(self) -> str:
-        """The directory with one directory per client."""
+        """Return the directory with one directory per client."""
         return self._at("clients")
 
     def client(self, name: str, *parts: str) -> str:
-        """The directory of a client, or a file in it."""
+        """Return the directory of a client, or a file in it."""
         return self._at("clients", name, *parts)
 
     def make_directories(self) -> bool:
-        """Make the directories that are missing, mend modes; return whether anything changed."""
+        """Create missing directories and correct modes; return whether anything changed."""
         made = [make_directory(path, PRIVATE_DIR) for path in self.directories]
         return any(made)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the authority's lock. What a run that was killed left in the clients' directories is cleared first."""
+        """Hold the authority's lock, after removing the leftovers of a killed run."""
         self.require_writable()
         with lock(self.lock_file) as died:
             if died and os.path.isdir(self.clients):
@@ -179,15 +178,15 @@ class Layout:
             yield
 
     def require_writable(self) -> None:
-        """Make sure that the authority can be changed.
+        """Check that the authority can be changed.
 
-        :raises MtlsError: if one of its directories cannot be written to.
+        :raises MtlsError: if one of its directories is not writable.
         """
         for path in (self.root, *filter(os.path.isdir, self.directories)):
             require_writable(path)
 
     def withdraw_announcement(self) -> None:
-        """Say that what was announced is in the database. Call it under the lock."""
+        """Remove the announcement, because the certificate is in the database. Call it under the lock."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.announcement)
 
@@ -200,9 +199,9 @@ class Layout:
 def check_path(path: str | None, option: str = "path") -> Layout:
     """Return the layout of an authority at ``path``.
 
-    :param path: None, where a variable in YAML is null, is refused like any other value that is no path.
-    :param option: the name of the option, for the error.
-    :raises MtlsError: if the path is not absolute or cannot stand in openssl.cnf.
+    :param path: None, from a variable that is null in YAML, is refused like every value that is not a path.
+    :param option: names the option in errors.
+    :raises MtlsError: if the path is not absolute or not valid in openssl.cnf.
     """
     if path is None or not os.path.isabs(path) or re.search("[\x00-\x1f\x7f\ud800-\udfff]", path):
         raise MtlsError(
@@ -214,14 +213,14 @@ def check_path(path: str | None, option: str = "path") -> Layout:
     if remembered:
         return Layout(root, remembered, adopted=True)
     layout = Layout(root)
-    # Of what somebody else made, the files have to be found before the adoption too: check mode looks at them.
+    # The files of an authority that was made by hand are detected before the adoption too, for check mode.
     return layout if layout.made_here else Layout(root, places.detect(root))
 
 
 def require_authority(path: str) -> Layout:
-    """Return the layout of the authority at ``path``, which is going to be changed.
+    """Return the layout of the authority at ``path`` for changes.
 
-    :raises MtlsError: if there is none, or one that was made by somebody else and not adopted.
+    :raises MtlsError: if there is none, or if this collection neither made nor adopted it.
     """
     layout = readable_authority(path)
     if layout.foreign:
@@ -233,13 +232,13 @@ def require_authority(path: str) -> Layout:
 
 
 def is_away(path: str) -> bool:
-    """Tell whether there is nothing at ``path``: no directory, or an empty one, on which a medium is mounted at other times."""
+    """Return whether there is no directory at ``path``, or an empty one, the mount point of a removable medium."""
     root = check_path(path).root
     return not os.path.lexists(root) or (os.path.isdir(root) and not os.listdir(root))
 
 
 def readable_authority(path: str) -> Layout:
-    """Return the layout of the authority at ``path``, which is only going to be read.
+    """Return the layout of the authority at ``path`` for reading.
 
     :raises MtlsError: if there is none.
     """
@@ -254,9 +253,9 @@ def readable_authority(path: str) -> Layout:
 
 
 def refuse_open_work_tree(path: str) -> None:
-    """Refuse a directory inside a git work tree that does not ignore it: a CA key is one ``git add`` away from everybody.
+    """Refuse a directory in a git work tree that does not ignore it, because ``git add`` could publish the CA key.
 
-    :raises MtlsError: if so, and also where git cannot be asked.
+    :raises MtlsError: if git does not ignore it, or if git is not available.
     """
     tree = _work_tree(path)
     if tree is None:
@@ -272,11 +271,11 @@ def refuse_open_work_tree(path: str) -> None:
         )
     except OSError:
         raise MtlsError(
-            f"{path} lies in the git work tree {tree}, and git is not there to say whether it is ignored", hint
+            f"{path} is in the git work tree {tree}, and without git it is not known whether it is ignored", hint
         ) from None
-    # Its exit code says only whether one of them is ignored.
+    # The exit code only shows whether one of the paths is ignored.
     if set(wanted) - set(answer.stdout.split(b"\0")):
-        raise MtlsError(f"{path} lies in the git work tree {tree}, which does not ignore it", hint)
+        raise MtlsError(f"{path} is in the git work tree {tree}, which does not ignore it", hint)
 
 
 def _work_tree(path: str) -> str | None:
@@ -294,7 +293,7 @@ _MARK = "# Written by quietdoor.mtls"
 
 
 def is_ours(path: str) -> bool:
-    """Tell whether the configuration ``path`` was written by this collection."""
+    """Return whether this collection wrote the configuration ``path``."""
     if not os.path.isfile(path):
         return False
     with opened(path, encoding="utf-8", errors="replace") as file:

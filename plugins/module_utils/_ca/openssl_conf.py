@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The openssl.cnf with which the plain openssl command works on an authority beside us."""
+"""Render the openssl.cnf with which the openssl command works on an authority."""
 
 from __future__ import annotations
 
@@ -83,10 +83,10 @@ def render(layout: Layout, digest: str, *, has_key_identifier: bool = True) -> s
     """Return the configuration of an authority whose directory is absolute and without control characters.
 
     :param digest: name of the digest to sign with, as in ``sha256``.
-    :param has_key_identifier: whether the CA certificate has a subject key identifier. openssl takes the one of the authority key
-        identifier (RFC 5280 section 4.2.1.1) from there, and fails where it is not; then it writes issuer and serial.
+    :param has_key_identifier: whether the CA certificate has a subject key identifier, which openssl copies into the authority
+        key identifier (RFC 5280 section 4.2.1.1). Without it that copy fails, so issuer and serial are configured instead.
     """
-    # openssl.cnf(5): between quotes nothing has a meaning but the quote and the backslash.
+    # openssl.cnf(5): between quotes, only the quote and the backslash are special.
     quoted = re.sub(r'([\\"])', r"\\\1", layout.root)
     return _TEMPLATE.format(
         configuration=shlex.quote(layout.configuration),

@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Authorities that came before: while the last certificates of a predecessor live, its successor looks after them too.
+"""Check the predecessors of an authority, whose certificates remain valid for a time.
 
-A successor has a key, a name and a directory of its own. The name has to differ, because nginx and CRLs know a CA by it.
+A successor has its own key, name and directory. The names must differ, because nginx and CRLs identify a CA by its name.
 """
 
 from __future__ import annotations
@@ -23,15 +23,17 @@ if TYPE_CHECKING:
 
 
 def check_predecessors(path: str, predecessors: list[str]) -> list[str]:
-    """Return the directories of the predecessors of the authority at ``path`` if they can be that.
+    """Return the directories of the predecessors of the authority at ``path`` if they are valid.
 
-    :raises MtlsError: if one is no authority, stands there twice, or has the name of another.
+    :raises MtlsError: if one is not an authority, is listed more than once, or has the name of another.
     """
     layouts = [check_path(one) for one in (path, *predecessors)]
     places = [os.path.realpath(layout.root) for layout in layouts]
-    twice = next((layout.root for index, layout in enumerate(layouts) if places[index] in places[:index]), None)
-    if twice:
-        raise MtlsError(f"predecessors: {twice} is the authority itself, or stands there twice", "Leave it out")
+    repeated = next((layout.root for index, layout in enumerate(layouts) if places[index] in places[:index]), None)
+    if repeated:
+        raise MtlsError(
+            f"predecessors: {repeated} is the authority itself, or is listed more than once", "Remove that entry"
+        )
     for layout in layouts[1:]:
         require_authority(layout.root)
     if predecessors and os.path.exists(layouts[0].certificate):
@@ -50,15 +52,15 @@ def _refuse_same_name(layouts: list[Layout]) -> None:
 
 def _same_name(name: str, predecessor: str) -> MtlsError:
     return MtlsError(
-        f"The authority and its predecessor in {predecessor} have one name, {name}, by which nginx and CRLs know a CA",
-        "Give the successor another common_name, with a year in it for instance",
+        f"The authority and its predecessor in {predecessor} have the same name, {name}, by which nginx and CRLs identify a CA",
+        "Give the successor another common_name, for instance with a year in it",
     )
 
 
 def refuse_name_of(predecessors: list[str], subject: x509.Name) -> None:
-    """Refuse a name for a new authority that a predecessor has.
+    """Refuse the name of a predecessor for a new authority.
 
-    :raises MtlsError: if so.
+    :raises MtlsError: if a predecessor has this name.
     """
     for path in predecessors:
         layout = require_authority(path)

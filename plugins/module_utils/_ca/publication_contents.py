@@ -41,14 +41,14 @@ FILES = ("ca.pem", "crl.pem", "identities.json", "denied.json")
 DUE = "the CRL that module crl is going to write\n"
 
 
-# Bytes of one file: some million clients, or some million revocations.
+# The limit of one file in bytes: about a million clients or revocations.
 _LARGEST = 1 << 29
 
 
 _NOTHING = timedelta(0)
 
 
-# What an entry says of the certificate itself. The last two are left out where they are too long for a map of nginx.
+# The fields of an entry that come from the certificate. The last two are omitted if they are too long for a map of nginx.
 _OF_CERTIFICATE = ("sha256", "sha1", "der", "subject")
 
 
@@ -58,12 +58,12 @@ _LONGEST_DER = 3000
 _LONGEST_SUBJECT = 2000
 
 
-HINT_AWAY = "Bring its directory back, or take it out of predecessors, which ends its certificates"
+HINT_AWAY = "Bring its directory back, or remove it from predecessors, which invalidates its certificates"
 
 
 @dataclass(frozen=True)
 class Lapsing:
-    """A CRL of another CA than the one that issues, still valid and yet not as it should be: its text and what is wrong."""
+    """A CRL of another CA than the issuing one that is still valid but has a problem: its text and the problem."""
 
     pem: str
     problem: MtlsError
@@ -71,17 +71,17 @@ class Lapsing:
 
 @dataclass(frozen=True)
 class Contents:
-    """The files of a publication, without its manifest, and the CRLs in it that are valid still but should not be shipped."""
+    """The files of a publication, without its manifest, and the CRLs in it that are still valid but have a problem."""
 
     files: dict[str, str]
     lapsing: tuple[Lapsing, ...] = ()
     away: tuple[str, ...] = ()
-    """Predecessors whose directory is not here."""
+    """The predecessors whose directory is not here."""
 
 
 @dataclass(frozen=True)
 class _Published:
-    """What was published before, for predecessors whose directory is away: CAs and CRLs, and entries by the name of their CA."""
+    """The former publication, for predecessors whose directory is away: CAs, CRLs, and entries with the name of their CA."""
 
     certificates: list[x509.Certificate]
     crls: list[x509.CertificateRevocationList]
@@ -91,7 +91,7 @@ class _Published:
 
 @dataclass
 class _Ca:
-    """A CA of the publication: its number there, its certificate, and its newest CRL."""
+    """A CA of the publication: its number, its certificate, and its newest CRL."""
 
     id: int
     certificate: x509.Certificate
@@ -99,7 +99,7 @@ class _Ca:
     away: bool = False
 
     def offer(self, found: x509.CertificateRevocationList | None) -> None:
-        """Take a CRL if it is newer than the one that is known."""
+        """Replace the CRL if the offered one is newer."""
         if found is not None and (self.crl is None or issuer_crls.number_of(found) > issuer_crls.number_of(self.crl)):
             self.crl = found
 
@@ -113,11 +113,11 @@ def contents(
     *,
     check_mode: bool,
 ) -> Contents:
-    """Return the files of the publication, without its manifest. The first authority is the one that issues now.
+    """Return the files of the publication, without its manifest. The first authority is the issuing one.
 
-    :param kept: what was published before, if there are predecessors that are away.
-    :param known: what was published of certificates before, by the name of the CA and the serial, for those whose file is lost.
-    :raises MtlsError: if the CRL of a CA cannot be published; in check mode it is taken for written.
+    :param kept: the former publication, if predecessors are away.
+    :param known: the formerly published fields of certificates, by CA name and serial, for certificates whose file is lost.
+    :raises MtlsError: if the CRL of a CA cannot be published; in check mode a due CRL counts as written.
     """
     cas = collect_cas(authorities)
     _add_kept(cas, kept, now)
@@ -136,9 +136,9 @@ def contents(
 
 
 def collect_cas(authorities: list[Authority]) -> list[_Ca]:
-    """Return every CA once, each chain with its root last. Of a CA that was renewed with the same key, the newest certificate.
+    """Return every CA once, each chain with its root CA last, and with the newest certificate of each CA.
 
-    One certificate of it is enough: name and key, by which verifiers know it, are the same.
+    One certificate of a CA that was renewed with the same key is enough: verifiers identify it by name and key.
     """
     cas: list[_Ca] = []
     for certificate in (one for authority in authorities for one in authority.chain):
@@ -147,8 +147,8 @@ def collect_cas(authorities: list[Authority]) -> list[_Ca]:
             cas.append(_Ca(len(cas) + 1, certificate))
         elif same.certificate.public_key() != certificate.public_key():
             raise MtlsError(
-                f"Two CAs with different keys have one name, {rfc2253(certificate.subject)}, by which nginx and CRLs know a CA",
-                "Give the successor another common_name, with a year in it for instance",
+                f"Two CAs with different keys have the same name, {rfc2253(certificate.subject)}, which identifies a CA",
+                "Give the successor another common_name, for instance with a year in it",
             )
         elif certificate.not_valid_before_utc > same.certificate.not_valid_before_utc:
             same.certificate = certificate
@@ -160,24 +160,24 @@ def read_published(directory: str) -> _Published:
     try:
         certificates = x509.load_pem_x509_certificates(files["ca.pem"].encode())
         crls = [x509.load_pem_x509_crl(block.encode()) for block in pem_blocks(files["crl.pem"])]
-        names, identities = told(files["identities.json"])
+        names, identities = parse_identities(files["identities.json"])
         denied = [(names[one["issuer"]], one) for one in json.loads(files["denied.json"])["denied"]]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise MtlsError(
-            f"A predecessor is not here, and what was published of it in {directory} is missing or damaged", HINT_AWAY
+            f"A predecessor is not here, and its former publication in {directory} is missing or damaged", HINT_AWAY
         ) from None
     return _Published(certificates, crls, identities, denied)
 
 
-def told(identities: str) -> tuple[dict[int, str], list[tuple[str, dict[str, Any]]]]:
-    """Return what an identities.json says: the names of the CAs by their numbers, and each entry with the name of its CA."""
-    told = json.loads(identities)
-    names = {one["id"]: one["subject"] for one in told["issuers"]}
-    return names, [(names[one["issuer"]], one) for one in told["identities"]]
+def parse_identities(text: str) -> tuple[dict[int, str], list[tuple[str, dict[str, Any]]]]:
+    """Return the names of the CAs in an identities.json by number, and each entry with the name of its CA."""
+    data = json.loads(text)
+    names = {one["id"]: one["subject"] for one in data["issuers"]}
+    return names, [(names[one["issuer"]], one) for one in data["identities"]]
 
 
 def _add_kept(cas: list[_Ca], kept: _Published | None, now: datetime) -> None:
-    """Add the CAs that only authorities which are away would add."""
+    """Add the CAs that only absent authorities have."""
     for certificate in kept.certificates if kept else []:
         known = any(ca.certificate.subject == certificate.subject for ca in cas)
         if kept and not known and certificate.not_valid_after_utc > now:
@@ -197,7 +197,7 @@ def find_ca(cas: list[_Ca], certificate: x509.Certificate) -> _Ca:
 def _crls(
     cas: list[_Ca], authorities: list[Authority], min_remaining: timedelta, now: datetime, *, check_mode: bool
 ) -> tuple[str, tuple[Lapsing, ...]]:
-    """Give every CA its newest CRL, and return them in the order of the CAs, and those that should be better and may still do."""
+    """Set the newest CRL of every CA; return the CRLs in the order of the CAs, and those with a problem that are still valid."""
     unfit: dict[int, MtlsError] = {}
     for authority in authorities:
         own = find_ca(cas, authority.certificate)
@@ -209,10 +209,10 @@ def _crls(
             )
         for above, copy in zip(authority.chain[1:], issuer_crls.copies(authority.layout, authority.chain)):
             find_ca(cas, above).offer(copy.crl)
-    ours = {find_ca(cas, authority.certificate).id for authority in authorities}
+    own = {find_ca(cas, authority.certificate).id for authority in authorities}
     for ca in cas:
         reason = issuer_crls.why_unfit(ca.crl, min_remaining, now)
-        if reason and ca.id not in ours:
+        if reason and ca.id not in own:
             unfit[ca.id] = MtlsError(
                 f"The CRL of {rfc2253(ca.certificate.subject)} cannot be published: {reason}", issuer_crls.HINT
             )
@@ -220,7 +220,7 @@ def _crls(
         return "".join(DUE if ca.id in unfit or ca.crl is None else _pem(ca.crl) for ca in cas), ()
     texts, lapsing = [], []
     for ca in cas:
-        # The CRL of the authority itself is written right before, and a web host refuses everybody with one that ended.
+        # The authority's own CRL was written just before. With an expired CRL, a web host refuses every client.
         if ca.crl is None or (ca.id in unfit and (ca is cas[0] or issuer_crls.why_unfit(ca.crl, _NOTHING, now))):
             raise unfit[ca.id]
         texts.append(_pem(ca.crl))
@@ -267,12 +267,10 @@ def _identities(
 
 
 def _certificate(authority: Authority, serial: str) -> dict[str, str]:
-    """What the certificate itself says: by its digests an edge and nginx tell it. SHA-1 is what these call the fingerprint.
+    """Return the fields of ``_OF_CERTIFICATE``: digests in hex, the certificate in Base64, the subject as nginx prints it.
 
-    A certificate whose file is lost has none any more, and is turned away later, by name, if anything is published. Likewise
-    one in whose file lies another: who is known by a digest has to be who has the serial.
-
-    :returns: what there is of ``_OF_CERTIFICATE``: digests in hex, the certificate in Base64, the subject as nginx prints it.
+    A proxy and nginx identify a certificate by its digests; they call the SHA-1 digest the fingerprint. The fields are empty if
+    the file is lost or holds another certificate, because a digest must belong to its serial; the certificate is rejected later.
     """
     try:
         certificate = authority.issued(serial)
@@ -293,7 +291,7 @@ def _certificate(authority: Authority, serial: str) -> dict[str, str]:
 
 def published_certificates(directory: str) -> dict[tuple[str, str], dict[str, str]]:
     try:
-        _names, identities = told(read_published_file(os.path.join(directory, "identities.json")))
+        _names, identities = parse_identities(read_published_file(os.path.join(directory, "identities.json")))
         return {
             (name, one["serial"]): {key: one[key] for key in _OF_CERTIFICATE if key in one}
             for name, one in identities
@@ -304,16 +302,16 @@ def published_certificates(directory: str) -> dict[tuple[str, str], dict[str, st
 
 
 def _denied(authorities: list[tuple[Authority, int]], cas: list[_Ca]) -> list[dict[str, Any]]:
-    """Return what was ever revoked; of the CAs above, whose database may be away, what their CRL says."""
+    """Return all revocations: from the databases, and for issuers, whose database may be away, from their CRLs."""
     found = [
         _denial(issuer, row.serial, revocation.reason, revocation.at)
         for authority, issuer in authorities
         for row, revocation in ((row, row.revocation) for row in authority.rows)
         if revocation
     ]
-    ours = {issuer for _authority, issuer in authorities}
+    own = {issuer for _authority, issuer in authorities}
     for ca in cas:
-        if ca.crl is not None and ca.id not in ours and not ca.away:
+        if ca.crl is not None and ca.id not in own and not ca.away:
             found += [
                 _denial(ca.id, serial_hex(entry.serial_number), crl.reason_of(entry), entry.revocation_date_utc)
                 for entry in ca.crl

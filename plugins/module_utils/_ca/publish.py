@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The publication: the public data that web hosts take over as their trust. Nothing secret is in it."""
+"""Write the publication: the public data that web hosts install as their trust."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from .publication_contents import (
     collect_cas,
     contents,
     find_ca,
+    parse_identities,
     published_certificates,
     read_published,
     read_published_file,
-    told,
 )
 from .verify_publication import rejected_certificates
 
@@ -53,7 +53,7 @@ MANIFEST = "trust.json"
 
 @dataclass(frozen=True)
 class Outcome:
-    """Whether anything changed, what files, the generation that web hosts will tell, and what a person should know."""
+    """Whether anything changed, the changed files, the generation that web hosts will report, and warnings."""
 
     generation: int | None
     changes: list[str]
@@ -61,12 +61,12 @@ class Outcome:
     after: dict[str, str]
     warnings: list[str] = field(default_factory=list)
     lapsing: list[str] = field(default_factory=list)
-    """What to say of CRLs that are published although they are too short or behind, because nothing may wait for them."""
+    """Warnings about CRLs that are published with a problem, because a revocation must not wait for them."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to publish.
+    """The authorities to publish.
 
     :param path: the authority that issues to clients.
     :param predecessors: directories of authorities whose certificates are still good.
@@ -79,15 +79,15 @@ class Request:
 
 
 def publish(request: Request, directory: str, now: datetime, *, check_mode: bool) -> Outcome:
-    """Write the publication of an authority, the CAs above it, and its predecessors into ``directory``.
+    """Write the publication of an authority, its issuers and its predecessors into ``directory``.
 
-    In check mode nothing is written, and a CRL that is due is taken for written: module crl, run before, would have done it.
+    In check mode nothing is written, and a due CRL counts as written, because module crl would have written it before.
 
-    A revocation waits for nothing that is only about others: where something is newly denied, a CRL of another CA that ends
-    soon is published all the same, and a client who would be turned away is left out.
+    Problems of other CAs or clients do not delay a revocation: if something is newly denied, a CRL of another CA that ends soon
+    is published, and a client that would be rejected is left out.
 
-    :raises MtlsError: if the CRL of a CA is missing or ended, does not hold every revocation, or ends too soon; or if
-        a valid certificate would be rejected.
+    :raises MtlsError: if the CRL of a CA is missing or expired, lacks a revocation, or ends too soon; or if a valid certificate
+        would be rejected.
     """
     layout = check_path(request.path)
     for path in (request.path, *request.predecessors):
@@ -100,7 +100,7 @@ def publish(request: Request, directory: str, now: datetime, *, check_mode: bool
         return Outcome(None, list(FILES), {}, {})
     authorities = [open_authority(request.path), *(open_authority(path) for path in former)]
     warnings = _warnings(authorities[1:], now)
-    # Nothing that an ended CA issued verifies any more, and web hosts refuse to trust one.
+    # No certificate of an expired CA verifies any more, and web hosts refuse to trust such a CA.
     authorities = authorities[:1] + [one for one in authorities[1:] if one.certificate.not_valid_after_utc > now]
     kept = read_published(directory) if away else None
     known = published_certificates(directory)
@@ -124,7 +124,9 @@ def _warnings(predecessors: list[Authority], now: datetime) -> list[str]:
         for authority in predecessors
         if not any(not row.is_revoked and row.not_after > now for row in authority.rows)
     ]
-    return [f"The predecessor {root} has no valid certificate any more: take it out of predecessors." for root in ended]
+    return [
+        f"The predecessor {root} has no valid certificates any more. Remove it from predecessors." for root in ended
+    ]
 
 
 def _with_warnings(outcome: Outcome, warnings: list[str]) -> Outcome:
@@ -132,9 +134,9 @@ def _with_warnings(outcome: Outcome, warnings: list[str]) -> Outcome:
 
 
 def _judged(directory: str, authorities: list[Authority], drafted: Contents, now: datetime) -> Outcome:
-    """Return what there is to write, with what a revocation must not wait for as warnings.
+    """Return the files to write, with warnings about problems that must not delay a revocation.
 
-    :raises MtlsError: if it may not be published: nothing is newly denied, and something is not as it should be.
+    :raises MtlsError: if there is a problem and nothing is newly denied.
     """
     files = drafted.files
     outcome = _outcome(directory, files, now)
@@ -142,7 +144,7 @@ def _judged(directory: str, authorities: list[Authority], drafted: Contents, now
         for path in drafted.away:
             require_authority(path)
     for one in drafted.lapsing:
-        # What is published already does no harm a second time.
+        # Problems that are published already do not refuse an unchanged publication.
         if one.pem not in outcome.before["crl.pem"] and not _newly_denied(outcome.before, files):
             raise one.problem
     refused = {}
@@ -158,11 +160,10 @@ def _judged(directory: str, authorities: list[Authority], drafted: Contents, now
         outcome,
         warnings=[f"{one.what}: left out of identities.json. {one.hint}." for one in refused.values()],
         lapsing=[
-            f"The predecessor {path} is not here: what was published of it before stays. {HINT_AWAY}."
-            for path in drafted.away
+            f"The predecessor {path} is not here: its former publication stays. {HINT_AWAY}." for path in drafted.away
         ]
         + [
-            f"{one.problem.what}; it stays, or goes out with a revocation, all the same. {one.problem.hint}."
+            f"{one.problem.what}; it is published nevertheless, because of a revocation. {one.problem.hint}."
             for one in drafted.lapsing
         ],
     )
@@ -173,7 +174,7 @@ def _turned_away(
 ) -> dict[tuple[int, str], MtlsError]:
     cas = collect_cas(authorities)
     issuers = {find_ca(cas, authority.certificate).id: authority for authority in authorities}
-    # Of an authority that is away there is no certificate to look at, and nothing new is published.
+    # An absent authority has no certificates to verify, and nothing new is published for it.
     judged = [one for one in json.loads(files["identities.json"])["identities"] if one["issuer"] in issuers]
     files = {**files, "identities.json": json.dumps({"identities": judged})}
     return rejected_certificates(files, lambda issuer, serial: issuers[issuer].issued(serial), now)
@@ -186,14 +187,14 @@ def _without(identities: str, refused: Container[tuple[int, str]]) -> str:
 
 
 def _newly_denied(before: dict[str, str], files: dict[str, str]) -> bool:
-    """Tell whether web hosts are to hear of a revocation. Where nothing was ever published, none of them lets anybody in."""
+    """Return whether the publication has new revocations. Without a former publication, web hosts admit no client."""
     return any(before.values()) and not _denied_in(files) <= _denied_in(before)
 
 
 def _denied_in(files: dict[str, str]) -> set[tuple[str, str]]:
-    """Return the name of the CA and the serial of whatever a publication denies; of one that is damaged, nothing."""
+    """Return CA name and serial of each denied certificate of a publication; nothing if it is damaged."""
     try:
-        names, _identities_there = told(files["identities.json"])
+        names, _identities_there = parse_identities(files["identities.json"])
         return {(names[one["issuer"]], one["serial"]) for one in json.loads(files["denied.json"])["denied"]}
     except (ValueError, KeyError, TypeError, RecursionError):
         return set()
@@ -204,17 +205,17 @@ def _refuse_overlap(authority: str, directory: str) -> None:
     if os.path.commonpath(paths) in paths:
         raise MtlsError(
             f"publish_path {directory} and the authority {authority} are one inside the other",
-            "Choose a directory for public data outside the authority's, and beside it rather than above",
+            "Choose a directory for public data that is outside the authority's, beside it rather than above",
         )
 
 
 def _make_public(directory: str) -> None:
-    # A directory that is there already keeps its mode: it may be somebody's home.
+    # An existing directory keeps its mode, because it may be a home directory.
     if not os.path.lexists(directory):
         make_parents(directory)
         make_directory(directory, PUBLIC_DIR)
     if not os.path.isdir(directory):
-        raise MtlsError(f"publish_path {directory} is not a directory", "Move it out of the way or choose another path")
+        raise MtlsError(f"publish_path {directory} is not a directory", "Move it away or choose another path")
 
 
 def _outcome(directory: str, files: dict[str, str], now: datetime) -> Outcome:
@@ -224,9 +225,9 @@ def _outcome(directory: str, files: dict[str, str], now: datetime) -> Outcome:
     changed = [name for name, text in files.items() if before[name] != text]
     if not changed and manifest.get("files") == digests:
         return Outcome(manifest["generation"], [], before, before)
-    # Seconds since 1970: it rises even where the directory, and with it the last number, was lost.
+    # Seconds since 1970: the number rises even if the directory with the last number was lost.
     generation = max(manifest.get("generation", 0) + 1, int(now.timestamp()))
-    # The manifest comes last: who reads while files are being replaced sees that the digests do not match.
+    # The manifest is written last, so a concurrent reader detects by the digests that files are being replaced.
     after = {**files, MANIFEST: as_json({"format": 1, "generation": generation, "files": digests})}
     return Outcome(generation, changed or [MANIFEST], before, after)
 
@@ -240,5 +241,5 @@ def _manifest(text: str, path: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError):
         sound = False
     if not sound:
-        raise MtlsError(f"{path} is damaged", "Remove it: it is made anew with a higher generation")
+        raise MtlsError(f"{path} is damaged", "Remove it: the next run writes it with a higher generation")
     return dict(data)

@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Renewing an authority with the key it has: the same name, the same key, new serial and dates.
+"""Decide when a CA certificate is renewed with the same name and key, and what the renewal changes.
 
-What was issued before still verifies, because a verifier finds a CA by its name and key identifier (RFC 5280 section 6.1).
+Certificates issued before still verify, because a verifier finds a CA by name and key identifier (RFC 5280 section 6.1).
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 
 def window(renew_before: timedelta, valid_for: timedelta) -> timedelta:
-    """Return how long before its end a CA certificate is renewed; a time as long as its validity would renew it at every run."""
+    """Return how long before its end a CA certificate is renewed: less than its validity, or every run would renew it."""
     return min(renew_before, valid_for / 3)
 
 
 def differences(certificate: x509.Certificate, spec: AuthoritySpec) -> list[str]:
-    """Return in what the certificate is not what ``spec`` asks for, as far as a renewal with the same key can mend it."""
+    """Return the differences between the certificate and ``spec`` that a renewal with the same key can correct."""
     found = []
     length = certificate.not_valid_after_utc - certificate.not_valid_before_utc
-    # An issuer's own end may have made it shorter than was asked for.
+    # The end of its issuer may have shortened the validity.
     least = timedelta(0) if spec.issuer else spec.valid_for
     if not least <= length <= spec.valid_for + BACKDATE:
         shown = f"{length.days} days" if length.days else str(length)
@@ -58,7 +58,7 @@ def _is_enough(found: int | None, wanted: int) -> bool:
 def why_due(certificate: x509.Certificate, spec: AuthoritySpec, latest: datetime | None, now: datetime) -> str | None:
     """Return why the certificate has to be renewed now, or None.
 
-    :param latest: the end of the issuer's own certificate, which no renewal can go beyond; None for a self-signed authority.
+    :param latest: the end of the issuer's certificate, which limits a renewal; None for a self-signed authority.
     """
     if not spec.renew:
         return None
@@ -76,11 +76,11 @@ def why_due(certificate: x509.Certificate, spec: AuthoritySpec, latest: datetime
 
 
 def refuse_bound_to_serial(authority: Authority, now: datetime) -> None:
-    """Refuse to renew where a certificate names its issuer by serial too (RFC 5280 section 4.2.1.1): it would verify no more.
+    """Refuse a renewal if a certificate names the serial of its issuer (RFC 5280 section 4.2.1.1): it would fail to verify.
 
-    Authorities made by hand and by easy-rsa issue such.
+    Authorities made by hand and by easy-rsa issue such certificates.
 
-    :raises MtlsError: naming the first one.
+    :raises MtlsError: for the first such certificate.
     """
     for row in authority.rows:
         path = authority.layout.new_certificate(row.serial)
@@ -90,7 +90,7 @@ def refuse_bound_to_serial(authority: Authority, now: datetime) -> None:
             raise MtlsError(
                 f"{path} names the serial {serial_hex(authority.certificate.serial_number)} of its issuer and would not verify "
                 "with a renewed one",
-                "Replace or revoke such certificates first, or make a successor with a key and a name of its own",
+                "Replace or revoke such certificates first, or create a successor with its own key and name",
             )
 
 

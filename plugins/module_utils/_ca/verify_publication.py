@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether everybody gets in with what is about to be published: each active certificate against exactly these bytes.
+"""Verify each active certificate against the exact contents of a publication.
 
-It is the path validation of RFC 5280 section 6.1 as far as nginx makes it of a client certificate: signatures up to the root,
-dates, basicConstraints, extendedKeyUsage, and a good CRL of every CA. It is made in this process, because a command for each
-client takes minutes where a roster is long.
+This is the path validation of RFC 5280 section 6.1 as far as nginx applies it to client certificates: signatures up to the root
+CA, dates, basicConstraints, extendedKeyUsage, and a good CRL of every CA. It runs in this process, because one command per client
+takes minutes for a long roster.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-_HINT_CLIENT = "Revoke that certificate, so that a new one is issued, or put right what differs"
-_HINT_CHAIN = "Nothing was published; put the authority's certificates and CRLs in order first"
+_HINT_CLIENT = "Revoke that certificate, so that a new one is issued, or correct the difference"
+_HINT_CHAIN = "Repair the authority's certificates and CRLs first; nothing was published"
 
 
 @dataclass(frozen=True)
 class _Ca:
-    """A CA of the bundle with the serials that its CRL revokes."""
+    """A CA of the publication with the serials that its CRL revokes."""
 
     certificate: x509.Certificate
     revoked: frozenset[int]
@@ -44,12 +44,12 @@ class _Ca:
 def rejected_certificates(
     files: Mapping[str, str], load: Callable[[int, str], x509.Certificate], now: datetime
 ) -> dict[tuple[int, str], MtlsError]:
-    """Verify every certificate of identities.json against ca.pem and crl.pem, all three as they will be shipped.
+    """Verify every certificate of identities.json against ca.pem and crl.pem of the same publication.
 
     :param files: name of a file of the publication -> its text.
     :param load: returns the certificate with an issuer's id and a serial (hex).
-    :return: id of the issuer and serial of each that would be turned away, or cannot be looked at -> the client, and why.
-    :raises MtlsError: naming the CA whose certificate or CRL is no good.
+    :return: id of the issuer and serial of each certificate that would be rejected or cannot be read -> the client, and why.
+    :raises MtlsError: for a CA whose certificate or CRL is not good.
     """
     bundle = _read_bundle(files["ca.pem"], files["crl.pem"], now)
     refused = {}
@@ -60,11 +60,11 @@ def rejected_certificates(
         except MtlsError as problem:
             refused[issuer, serial] = MtlsError(f"client {identity['name']}: {problem.what}", problem.hint)
             continue
-        # One that was issued by a clock that was ahead gets nobody in yet, and has a successor.
+        # A certificate from a clock that was ahead is not valid yet, and has a successor.
         why = "" if now < certificate.not_valid_before_utc else _objection(certificate, bundle, now)
         if why:
             refused[issuer, serial] = MtlsError(
-                f"client {identity['name']}: the certificate {serial} would be turned away by what was about to be published: "
+                f"client {identity['name']}: web hosts with this publication would reject the certificate {serial}: "
                 f"{why}",
                 _HINT_CLIENT,
             )
@@ -72,7 +72,7 @@ def rejected_certificates(
 
 
 def _read_bundle(ca_pem: str, crl_pem: str, now: datetime) -> dict[bytes, list[_Ca]]:
-    """Return the CAs of the bundle by the DER form of their names, each of them verified up to a self-signed one."""
+    """Return the CAs of the publication by their names in DER, each verified up to a self-signed one."""
     certificates = x509.load_pem_x509_certificates(ca_pem.encode())
     crls = [x509.load_pem_x509_crl(block.encode()) for block in pem_blocks(crl_pem)]
     bundle: dict[bytes, list[_Ca]] = {}
@@ -101,7 +101,7 @@ def _revoked(
                 return frozenset(entry.serial_number for entry in crl)
             raise MtlsError(f"The CRL of {rfc2253(crl.issuer)} is not valid at {iso(now)}", _HINT_CHAIN)
     raise MtlsError(
-        f"The CRL of {rfc2253(certificate.subject)} is missing; nginx needs one of every CA, the root included",
+        f"The CRL of {rfc2253(certificate.subject)} is missing; nginx needs one of every CA, including the root CA",
         _HINT_CHAIN,
     )
 
@@ -114,7 +114,7 @@ def _signed_crl(certificate: x509.Certificate, crl: x509.CertificateRevocationLi
 
 
 def _objection_to_ca(certificate: x509.Certificate, bundle: Mapping[bytes, list[_Ca]], now: datetime) -> str:
-    """Return why nginx would not take a CA. That it was revoked is no reason: web hosts have to learn it, and crl warns."""
+    """Return why nginx would not accept a CA. A revoked CA is accepted: web hosts must learn it, and module crl warns."""
     try:
         is_ca = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
@@ -122,7 +122,7 @@ def _objection_to_ca(certificate: x509.Certificate, bundle: Mapping[bytes, list[
     if not is_ca:
         return "it is not marked as a CA (basicConstraints)"
     issuer, objection = _issuer(certificate, bundle, now)
-    # A CA that was revoked is published all the same: that nobody below it gets in any more is what was asked for.
+    # A revoked CA is published too, so that web hosts reject all of its clients.
     return "" if issuer else objection
 
 
@@ -140,7 +140,7 @@ def _objection(certificate: x509.Certificate, bundle: Mapping[bytes, list[_Ca]],
 
 
 def _objection_to_issue(certificate: x509.Certificate, bundle: Mapping[bytes, list[_Ca]], now: datetime) -> str:
-    """Return why nginx would not take a certificate that one CA of the bundle should have issued."""
+    """Return why nginx would not accept a certificate that a CA of the publication should have issued."""
     issuer, objection = _issuer(certificate, bundle, now)
     if issuer is None:
         return objection
@@ -148,7 +148,7 @@ def _objection_to_issue(certificate: x509.Certificate, bundle: Mapping[bytes, li
 
 
 def _issuer(certificate: x509.Certificate, bundle: Mapping[bytes, list[_Ca]], now: datetime) -> tuple[_Ca | None, str]:
-    """Return the CA of the bundle that signed a certificate which is valid now, or None and why there is none."""
+    """Return the CA of the publication that signed a certificate which is valid now, or None and the reason."""
     if now < certificate.not_valid_before_utc:
         return None, f"it begins only at {iso(certificate.not_valid_before_utc)}"
     if now >= certificate.not_valid_after_utc:

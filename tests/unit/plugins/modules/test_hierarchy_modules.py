@@ -62,7 +62,7 @@ def test_the_crl_of_a_predecessor_matters_no_more_once_its_ca_has_ended(
     monkeypatch.setattr("ansible_collections.quietdoor.mtls.plugins.modules.crl.now", lambda: ended)
     before = (root / "crl" / "ca.crl.pem").read_bytes()
     refused = run("crl", root, passphrase=SECRET)
-    assert "Set the clock, or make a new authority" in refused["msg"]
+    assert "Set the clock, or create a new authority" in refused["msg"]
     for check_mode in (True, False):
         told = run("crl", root, passphrase=SECRET, predecessor=True, _ansible_check_mode=check_mode)
         assert not told["changed"]
@@ -101,7 +101,7 @@ def test_the_crls_of_the_whole_chain_are_returned_and_warned_of(run: Run, root: 
     shutil.move(root, tmp_path / "away")
     handed = run("crl", path, issuer_crl=str(tmp_path / "root.crl"), issuer={"path": str(root)})
     assert handed["changed"]
-    assert handed["changes"][0] == "CRL 1 of CN=Root taken over"
+    assert handed["changes"][0] == "CRL 1 of CN=Root copied"
     assert handed["chain"][0]["days_left"] in (29, 30)
     assert handed["chain"][1]["days_left"] in (39, 40)
     assert handed["warned"] == []

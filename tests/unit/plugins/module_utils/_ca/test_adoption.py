@@ -165,7 +165,7 @@ def test_nothing_is_touched_unless_adoption_is_asked_for(by_hand: Any, empty_doo
     ):
         adoption.refuse_unasked(door.path, None, door.now)
     (theirs.path / theirs.key).rename(theirs.path / "key")
-    with pytest.raises(MtlsError, match=r"Set adopt to true.*what stands in the way: .*with key_file"):
+    with pytest.raises(MtlsError, match=r"Set adopt to true.*what prevents it: .*with key_file"):
         adoption.refuse_unasked(door.path, None, door.now)
     (theirs.path / "key").rename(theirs.path / theirs.key)
     for work in (door.crl, lambda: door.revoke(client="alex"), lambda: door.enrol(client())):
@@ -348,7 +348,7 @@ def test_lines_that_end_otherwise_stay_so(end: bytes, by_hand: Any, empty_door: 
     door = opened(empty_door, theirs)
     said = door.adopt()
     assert index.read_bytes() == (before if end else before + b"\n")
-    assert any("which openssl overlooks" in line for line in said) == (not end)
+    assert any("which openssl ignores" in line for line in said) == (not end)
     assert [entry["name"] for entry in door.listed().values()] == ["alex", "bea"]
     door.revoke(client="bea")
     theirs.run("ca", "-updatedb")
@@ -444,7 +444,7 @@ def test_where_there_is_nothing_to_adopt_this_is_said(door: Any, empty_door: Any
         empty_door.adopt()
     opened(empty_door, by_hand())
     Path(empty_door.path, "quietdoor.cnf").write_text("mine")
-    with pytest.raises(MtlsError, match="its name is needed"):
+    with pytest.raises(MtlsError, match="which needs its name"):
         empty_door.adopt()
 
 

@@ -203,8 +203,8 @@ def test_after_openssl_wrote_a_crl_the_der_file_follows(door: Any) -> None:
 
 @pytest.mark.parametrize(
     ("days", "says"),
-    [(16, None), (22, None), (24, "in 6 days; 7 days is the least"), (29, "in 24 hours; 7 days is the least"),
-     (33, r"3 days ago, and nginx refuses everybody; 7 days is the least")],
+    [(16, None), (22, None), (24, "in 6 days; its minimum is 7 days"), (29, "in 24 hours; its minimum is 7 days"),
+     (33, r"3 days ago, and nginx refuses every client; its minimum is 7 days")],
 )  # fmt: skip
 def test_who_cannot_sign_is_told_how_long_the_crl_still_lives(days: int, says: str | None, door: Any) -> None:
     door.crl()
@@ -259,7 +259,7 @@ def test_a_hold_is_lifted_by_hand_and_never_by_accident(door: Any, client: Any) 
     door.openssl_ca("-revoke", str(door.file("clients", "alex", "alex.crt")), "-crl_reason", "certificateHold")
     door.crl()
     door.file("index.txt").write_bytes(valid)
-    with pytest.raises(MtlsError, match="to give them up for good, remove the CRL"):
+    with pytest.raises(MtlsError, match="remove the CRL to discard these revocations"):
         door.crl()
     door.file("crl", "ca.crl.pem").unlink()
     assert kept(door).after.number == 2
@@ -334,7 +334,7 @@ def test_the_number_rises_when_the_crl_is_lost(door: Any) -> None:
 def test_a_damaged_number_is_named(text: str, door: Any) -> None:
     door.file("crlnumber").write_text(text)
     before = door.digest()
-    with pytest.raises(MtlsError, match=f"{door.file('crlnumber')} is not a number"):
+    with pytest.raises(MtlsError, match=f"{door.file('crlnumber')} is not a hexadecimal number"):
         door.crl()
     assert door.digest() == before
 
@@ -421,7 +421,7 @@ def test_a_crl_can_be_written_in_the_cas_last_days(empty_door: Any, client: Any)
     last.revoke(client="alex")
     assert kept(last).changed
     assert len(loaded(last)) == 1
-    with pytest.raises(MtlsError, match="make a new authority"):
+    with pytest.raises(MtlsError, match="create a new authority"):
         empty_door.later(days=130).crl()
 
 

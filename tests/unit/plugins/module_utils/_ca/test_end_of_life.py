@@ -67,7 +67,8 @@ def test_a_changed_validity_renews_only_when_that_is_asked_for(days: int, door: 
     with pytest.raises(MtlsError, match=r"valid_for is .*renew it with the same key \(renew: same_key\)"):
         door.create(days=days)
     with pytest.raises(
-        MtlsError, match=r"subject is CN=Test CA and should be CN=Other\. A CA is .* choose another path\.$"
+        MtlsError,
+        match=r"subject is CN=Test CA and should be CN=Other\. Restore the former options, or choose another path\.$",
     ):
         door.create("Other", days=days, renew=True)
     assert door.digest() == before
@@ -227,7 +228,7 @@ def test_both_are_trusted_until_the_last_old_certificate_has_ended(
     assert retired(later, door, client("alex"), client("bea")) == []
     door.later(days=14).crl()
     (warning,) = later.publish(public, door).warnings
-    assert f"The predecessor {door.path} has no valid certificate any more: take it out" in warning
+    assert f"The predecessor {door.path} has no valid certificates any more. Remove it" in warning
     assert "certificate revoked" in judged(openssl, public, door.file("clients", "alex", "alex.crt"), fails=True)
     judged(openssl, public, successor.file("clients", "alex", "alex.crt"))
     assert {one["issuer"] for one in read(public, "denied.json")["denied"]} == {2}
@@ -302,10 +303,10 @@ def test_a_successor_of_the_same_name_is_refused(door: Any, tmp_path: Path) -> N
         lambda: predecessors.refuse_name_of([door.path], twin.authority.certificate.subject),
         lambda: twin.publish(tmp_path / "public", door),
     ):
-        with pytest.raises(MtlsError, match="have one name, CN=Test CA, by which nginx and CRLs know a CA"):
+        with pytest.raises(MtlsError, match="have the same name, CN=Test CA, by which nginx and CRLs identify a CA"):
             act()
     for former in ([door.path, door.path], [twin.path]):
-        with pytest.raises(MtlsError, match="is the authority itself, or stands there twice"):
+        with pytest.raises(MtlsError, match="is the authority itself, or is listed more than once"):
             predecessors.check_predecessors(twin.path, former)
     with pytest.raises(MtlsError, match="is not an authority"):
         predecessors.check_predecessors(twin.path, [str(tmp_path / "nowhere")])

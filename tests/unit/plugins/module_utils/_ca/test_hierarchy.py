@@ -118,8 +118,8 @@ def test_check_mode_before_there_is_a_root(root: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "issuer", "says"),
     [
-        ("Root", None, "is the name of its issuer in .* too"),
-        ("Issuing", {"path": "ca"}, r"may sign clients only \(path length 0\), no CA. Renew it with path_length 1"),
+        ("Root", None, "is also the name of its issuer in .*, but"),
+        ("Issuing", {"path": "ca"}, r"may sign clients only, not a CA \(path length 0\). Renew it with path_length 1"),
         ("Issuing", {"path": "nowhere"}, "has to be signed by the authority in .*nowhere, which is not on this host"),
         ("Issuing", {"passphrase": None}, "no passphrase was given"),
         ("Issuing", {"passphrase": b"wrong"}, "does not open"),
@@ -222,12 +222,12 @@ def test_the_crl_of_the_root_is_copied_and_only_forward(below: Any, root: Any) -
     assert below.digest() == before
     outcome = copied(below, root)
     assert predicted.changes == outcome.changes
-    assert outcome.changes[0] == "CRL 1 of CN=Root taken over"
+    assert outcome.changes[0] == "CRL 1 of CN=Root copied"
     assert copied(below, root).changes == []
     old = root.file("crl", "ca.crl.pem").read_bytes()
     root.later(days=200).crl(ROOT_RULES)
     later = below.later(days=200)
-    assert copied(later, root).changes[0] == "CRL 2 of CN=Root taken over"
+    assert copied(later, root).changes[0] == "CRL 2 of CN=Root copied"
     kept = below.digest()
     root.file("crl", "ca.crl.pem").write_bytes(old)
     outcome = copied(later, root)
@@ -242,13 +242,13 @@ def test_a_crl_that_was_made_offline_is_handed_over(encoding: Encoding, below: A
     (tmp_path / "root.crl").write_bytes(crl.public_bytes(encoding))
     offer = issuer_crls.Offer(None, str(tmp_path / "root.crl"))
     issuer_crls.check_offer(below.path, offer, below.now)
-    assert "CRL 1 of CN=Root taken over" in copied(below, None, str(tmp_path / "root.crl")).changes
-    with pytest.raises(MtlsError, match="is not taken: it ends at"):
+    assert "CRL 1 of CN=Root copied" in copied(below, None, str(tmp_path / "root.crl")).changes
+    with pytest.raises(MtlsError, match="is not accepted: it ends at"):
         issuer_crls.check_offer(below.path, offer, below.now + LONG)
-    with pytest.raises(MtlsError, match="is not taken: it begins only at"):
+    with pytest.raises(MtlsError, match="is not accepted: it begins only at"):
         issuer_crls.check_offer(below.path, offer, below.now - timedelta(days=1))
     (tmp_path / "root.crl").write_bytes(b"garbage")
-    with pytest.raises(MtlsError, match=r"root\.crl is no CRL"):
+    with pytest.raises(MtlsError, match=r"root\.crl is not a CRL"):
         issuer_crls.check_offer(below.path, offer, below.now)
 
 
@@ -256,7 +256,7 @@ def test_a_crl_with_windows_line_ends_is_one(below: Any, root: Any, tmp_path: Pa
     carried = tmp_path / "carried.pem"
     carried.write_bytes(root.file("crl", "ca.crl.pem").read_bytes().replace(b"\n", b"\r\n"))
     issuer_crls.check_offer(below.path, issuer_crls.Offer(None, str(carried)), below.now)
-    assert copied(below, file=str(carried)).changes[0].startswith("CRL 1 of CN=Root taken over")
+    assert copied(below, file=str(carried)).changes[0].startswith("CRL 1 of CN=Root copied")
 
 
 def test_the_crl_of_a_lookalike_is_not_taken(below: Any, root: Any, tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_the_crl_of_a_lookalike_is_not_taken(below: Any, root: Any, tmp_path: Pa
     other.create("Root")
     other.crl()
     assert copied(below, other).copies[0].crl is None
-    with pytest.raises(MtlsError, match="was not signed by a CA above"):
+    with pytest.raises(MtlsError, match="was not signed by an issuer of"):
         issuer_crls.check_offer(below.path, issuer_crls.Offer(None, str(other.file("crl", "ca.crl.pem"))), below.now)
 
 

@@ -117,7 +117,10 @@ def test_bytes_that_are_no_utf_8_survive(door: Any) -> None:
         ("R\t271123113907Z\tyesterday\t01\tunknown\t/CN=a\n", "line 1"),
         ("R\t271123113907Z\t261123113907Z,becauseISaidSo\t01\tunknown\t/CN=a\n", "line 1"),
         ("R\t271123113907Z\t261123113907Z,keyTime,now\t01\tunknown\t/CN=a\n", "line 1"),
-        ("V\t271123113907Z\t\t01\tunknown\t/CN=a\nV\t271123113907Z\t\t01\tunknown\t/CN=b\n", "01 stands in it twice"),
+        (
+            "V\t271123113907Z\t\t01\tunknown\t/CN=a\nV\t271123113907Z\t\t01\tunknown\t/CN=b\n",
+            "it lists serial .*01 more than once",
+        ),
         ("\x00" * 512, "cut off"),
         ("<<<<<<< HEAD\n", "1 fields"),
     ],

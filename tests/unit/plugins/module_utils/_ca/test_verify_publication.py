@@ -129,7 +129,9 @@ def test_publishing_asks_it(shop: Any, tmp_path: Path, client: Any, empty_door: 
     )
     public = tmp_path / "public"
     for check_mode in (True, False):
-        with pytest.raises(MtlsError, match=f"client alex: the certificate {serial} would be turned away"):
+        with pytest.raises(
+            MtlsError, match=f"client alex: web hosts with this publication would reject the certificate {serial}"
+        ):
             shop.publish(public, check_mode=check_mode)
     assert [path.name for path in public.iterdir()] == [".lock"]
 

@@ -166,7 +166,7 @@ def test_no_certificate_outlives_the_ca_and_none_is_renewed_for_nothing(empty_do
     end = empty_door.authority.certificate.not_valid_after_utc
     assert empty_door.authority.rows[0].not_after == end
     assert one(empty_door.later(days=99), client()).action == "unchanged"
-    with pytest.raises(MtlsError, match=r"ca\.cert\.pem is valid from .* make a new authority"):
+    with pytest.raises(MtlsError, match=r"ca\.cert\.pem is valid from .* create a new authority"):
         empty_door.later(days=101).enrol(client())
 
 
