@@ -470,12 +470,12 @@ _SPEC = {
 
 def _work(module: AnsibleModule) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="quietdoor-probe-", dir=module.tmpdir) as directory:
-        inquiry = ProbeSession(gate_from(module.params), ForgedCertificateFactory(directory))
-        check_files(inquiry)
-        plan = catalogue.plan(inquiry, module.params["checks"])
-        generation = reach(inquiry)
-        results = catalogue.run(inquiry, plan)
-    outcome = report(inquiry.gate, plan, results, generation)
+        session = ProbeSession(gate_from(module.params), ForgedCertificateFactory(directory))
+        check_files(session)
+        plan = catalogue.plan(session, module.params["checks"])
+        generation = reach(session)
+        results = catalogue.run(session, plan)
+    outcome = report(session.gate, plan, results, generation)
     if outcome["deviations"] and module.params["fail_on_deviation"]:
         module.fail_json(msg=summary(results), **outcome)
     return {"changed": False, "msg": summary(results), **outcome}

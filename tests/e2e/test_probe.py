@@ -606,8 +606,8 @@ def test_a_gate_that_dies_under_the_questions_does_not_pass(
     """Every check that expects a refusal has to fail when nothing answers."""
     gate = gate_from(options(papers, start().port))
     down = dataclasses.replace(gate, target=dataclasses.replace(gate.target, port=1))
-    inquiry = ProbeSession(down, ForgedCertificateFactory(str(tmp_path)))
-    outcome = report(down, catalogue.plan(inquiry, ()), catalogue.run(inquiry, catalogue.plan(inquiry, ())), None)
+    session = ProbeSession(down, ForgedCertificateFactory(str(tmp_path)))
+    outcome = report(down, catalogue.plan(session, ()), catalogue.run(session, catalogue.plan(session, ())), None)
     assert outcome["passed"] == 0, outcome["table"]
 
 
@@ -639,10 +639,10 @@ def test_a_session_taken_before_the_revocation(
     (papers.directory / "ticket.key").write_bytes(b"k" * 80)
     nginx = start(*(resuming if sloppy else ()))
     gate = gate_from(options(papers, nginx.port))
-    inquiry = ProbeSession(gate, ForgedCertificateFactory(""))
-    bea = next(identity for identity in inquiry.authorized if identity.name == "bea")
-    request = inquiry.get(STATUS_PATH)
-    held = take_session(gate.target, inquiry.connection(bea, tls=tls), request, tickets)
+    session = ProbeSession(gate, ForgedCertificateFactory(""))
+    bea = next(identity for identity in session.authorized if identity.name == "bea")
+    request = session.get(STATUS_PATH)
+    held = take_session(gate.target, session.connection(bea, tls=tls), request, tickets)
     assert ask_resumed(gate.target, held, request).resumed is sloppy
 
     (nginx.directory / "crl.pem").write_bytes(papers.authority.crl(papers.revoked, papers.bea))

@@ -59,7 +59,7 @@ class Result:
     finding: Finding
 
 
-def plan(inquiry: ProbeSession, wanted: Sequence[str]) -> Plan:
+def plan(session: ProbeSession, wanted: Sequence[str]) -> Plan:
     """Return which checks are made.
 
     :param wanted: names of checks; empty for all that apply.
@@ -69,7 +69,7 @@ def plan(inquiry: ProbeSession, wanted: Sequence[str]) -> Plan:
     if unknown:
         raise MtlsError(f"checks: {', '.join(unknown)} is not in the catalogue", f"Choose from {', '.join(NAMES)}")
     chosen = [check for check in CATALOGUE if not wanted or check.name in wanted]
-    lacking = [(check.name, check.lacks(inquiry)) for check in chosen if check.lacks(inquiry)]
+    lacking = [(check.name, check.lacks(session)) for check in chosen if check.lacks(session)]
     if wanted and lacking:
         raise MtlsError(
             "; ".join(f"Check {name} cannot be made: {missing}" for name, missing in lacking),
@@ -79,19 +79,19 @@ def plan(inquiry: ProbeSession, wanted: Sequence[str]) -> Plan:
     return Plan(tuple(check for check in chosen if check.name not in impossible), tuple(lacking))
 
 
-def run(inquiry: ProbeSession, chosen: Plan) -> list[Result]:
+def run(session: ProbeSession, chosen: Plan) -> list[Result]:
     """Make the checks and return their findings.
 
     :raises MtlsError: if false certificates are needed and cannot be made; nothing has been asked then.
     """
     if any(check.needs_openssl for check in chosen.checks):
-        inquiry.prepare()
-    return [_with_reason(inquiry, check.name, finding) for check in chosen.checks for finding in check.run(inquiry)]
+        session.prepare()
+    return [_with_reason(session, check.name, finding) for check in chosen.checks for finding in check.run(session)]
 
 
-def _with_reason(inquiry: ProbeSession, name: str, finding: Finding) -> Result:
+def _with_reason(session: ProbeSession, name: str, finding: Finding) -> Result:
     """Add to a deviation why the client should have been judged otherwise, where the caller said so."""
-    reasons = {client.identity.name: client.reason for client in inquiry.gate.clients}
+    reasons = {client.identity.name: client.reason for client in session.gate.clients}
     reason = reasons.get(finding.client)
     if finding.ok or not reason:
         return Result(name, finding)

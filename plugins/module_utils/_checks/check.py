@@ -45,7 +45,7 @@ class Finding:
     down: tuple[str, ...] = ()
 
 
-def _always(_inquiry: ProbeSession) -> str:
+def _always(_session: ProbeSession) -> str:
     return ""
 
 
@@ -102,6 +102,6 @@ def _unique(texts: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(texts))
 
 
-def needs_refusal(inquiry: ProbeSession) -> str:
+def needs_refusal(session: ProbeSession) -> str:
     """Say what is missing where nobody is refused."""
-    return inquiry.all_get_in
+    return session.refusal_unknown

@@ -39,31 +39,31 @@ class Expectation:
     wrong: Callable[[Answer], str]
 
 
-def _no_http(answer: Answer) -> str:
+def _describe_no_http(answer: Answer) -> str:
     if answer.outcome == REJECTED:
         return f"the handshake was rejected ({answer.reason}) where an answer was expected"
     return f"{answer.outcome} ({answer.reason}), which proves nothing: is the gate down?"
 
 
-def _let_in(answer: Answer, *shut: str) -> str:
+def _check_kept_out(answer: Answer, *shut: str) -> str:
     """Say how somebody got in who should not have, or that it is not known; ``shut`` are the verdicts that keep out."""
     if answer.outcome != HTTP:
-        return _no_http(answer)
+        return _describe_no_http(answer)
     verdict = answer.header(VERDICT)
     if verdict is None:
         return f"{answer.status} without the gate's verdict: it comes from behind the gate or from another server"
     return "" if verdict in shut else f"let in with verdict {verdict!r}"
 
 
-def _not_refused(answer: Answer) -> str:
-    wrong = _let_in(answer, DENY)
+def _check_refused(answer: Answer) -> str:
+    wrong = _check_kept_out(answer, DENY)
     if wrong:
         return wrong
     return "" if answer.status in _REFUSALS else f"verdict deny, but with status {answer.status}"
 
 
-def _not_asked(answer: Answer) -> str:
-    wrong = _let_in(answer, DENY, ASK)
+def _check_asked(answer: Answer) -> str:
+    wrong = _check_kept_out(answer, DENY, ASK)
     if wrong:
         return wrong
     if answer.status != _UNAUTHORIZED or not answer.header("WWW-Authenticate"):
@@ -76,7 +76,7 @@ def _confirming(wanted: str) -> Expectation:
 
     def wrong(answer: Answer) -> str:
         if answer.outcome != HTTP:
-            return _no_http(answer)
+            return _describe_no_http(answer)
         verdict = answer.header(VERDICT)
         if verdict is None:
             return f"{answer.status} without the gate's verdict: nothing there answers as a gate of this collection"
@@ -89,11 +89,11 @@ def _confirming(wanted: str) -> Expectation:
     return Expectation(f"{_NO_CONTENT} {wanted}", wrong)
 
 
-def _not_served(answer: Answer) -> str:
+def _check_served(answer: Answer) -> str:
     if answer.down:
         return f"{answer.status or answer.outcome}: the application behind the gate did not answer"
     if answer.outcome != HTTP:
-        return _no_http(answer)
+        return _describe_no_http(answer)
     if answer.header(VERDICT) is not None or answer.header(GENERATION) is not None:
         return f"{answer.status} with headers that only the gate's own answers carry"
     if answer.status in _NOT_SERVED:
@@ -101,25 +101,25 @@ def _not_served(answer: Answer) -> str:
     return ""
 
 
-def _not_misdirected(answer: Answer) -> str:
+def _check_misdirected(answer: Answer) -> str:
     if answer.outcome == REJECTED:
         return ""
-    return "" if answer.outcome == HTTP and answer.status == 421 else _not_refused(answer)
+    return "" if answer.outcome == HTTP and answer.status == 421 else _check_refused(answer)
 
 
-REFUSED = Expectation("403 deny", _not_refused)
+REFUSED = Expectation("403 deny", _check_refused)
 
 
-ASKED = Expectation("401 deny", _not_asked)
+ASKED = Expectation("401 deny", _check_asked)
 
 
 CONFIRMED = _confirming(CERT)
 
 
-SERVED = Expectation("the application", _not_served)
+SERVED = Expectation("the application", _check_served)
 
 
-MISDIRECTED = Expectation("421, 403 deny or a rejected handshake", _not_misdirected)
+MISDIRECTED = Expectation("421, 403 deny or a rejected handshake", _check_misdirected)
 
 
 # fate -> what answers it at the status location, which asks nobody for a password, and elsewhere
@@ -129,29 +129,29 @@ _AT_STATUS = {DENY: REFUSED, ASK: REFUSED, THROUGH: _confirming(THROUGH), WOULD_
 _ELSEWHERE = {DENY: REFUSED, ASK: ASKED}
 
 
-def status_for(inquiry: ProbeSession, identity: Identity = NOBODY) -> Expectation:
+def expected_status(session: ProbeSession, identity: Identity = NOBODY) -> Expectation:
     """What an identity without a good certificate is told at the status location."""
-    return one_of(*(_AT_STATUS[fate] for fate in sorted(inquiry.fates(identity))))
+    return one_of(*(_AT_STATUS[fate] for fate in sorted(session.possible_outcomes(identity))))
 
 
-def reception(
-    inquiry: ProbeSession, identity: Identity = NOBODY, let_in: Expectation | None = None, told: Answer | None = None
+def expected_answer(
+    session: ProbeSession, identity: Identity = NOBODY, let_in: Expectation | None = None, status: Answer | None = None
 ) -> Expectation:
     """What an identity without a good certificate gets elsewhere behind the gate.
 
     :param let_in: what those get who are let in; default is the application.
-    :param told: the answer of the status location just before; who was turned away there is not let in here.
+    :param status: the answer of the status location just before; who was turned away there is not let in here.
     """
-    possible = inquiry.fates(identity)
-    if told is not None and told.header(VERDICT) == DENY:
+    possible = session.possible_outcomes(identity)
+    if status is not None and status.header(VERDICT) == DENY:
         possible = possible - LETTING_IN or possible
-    entered = tolerant(inquiry, let_in or SERVED)
+    entered = allow_down(session, let_in or SERVED)
     return one_of(*(_ELSEWHERE.get(fate, entered) for fate in sorted(possible)))
 
 
-def tolerant(inquiry: ProbeSession, expectation: Expectation) -> Expectation:
+def allow_down(session: ProbeSession, expectation: Expectation) -> Expectation:
     """The same, and that the application is down where that is no deviation."""
-    if inquiry.gate.expect_application:
+    if session.gate.expect_application:
         return expectation
     return Expectation(expectation.text, lambda answer: "" if answer.down else expectation.wrong(answer))
 
@@ -172,16 +172,16 @@ def refused_or(*statuses: int, refusal: Expectation = REFUSED) -> Expectation:
     return Expectation(text, lambda answer: "" if answer.status in statuses else refusal.wrong(answer))
 
 
-def not_application(inquiry: ProbeSession) -> Expectation:
+def not_application(session: ProbeSession) -> Expectation:
     """Anything but the application: another site at the same address may well have something to say."""
 
     def wrong(answer: Answer) -> str:
         # nginx's "return 444" hangs up after the handshake: a refusal too, since the gate is known to be up.
         hung_up = answer.handshake and answer.reason == CLOSED
-        if hung_up or not _not_misdirected(answer):
+        if hung_up or not _check_misdirected(answer):
             return ""
         if answer.outcome != HTTP:
-            return _no_http(answer)
-        return f"{answer.status}, which looks like the application" if inquiry.is_application(answer) else ""
+            return _describe_no_http(answer)
+        return f"{answer.status}, which looks like the application" if session.is_application(answer) else ""
 
     return Expectation("not the application", wrong)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .._probe.messages import HTTP, NOBODY, Answer, Request
 from .check import Check, Finding, Step, judge, needs_refusal
-from .expectations import REFUSED, SERVED, Expectation, one_of, reception, refused_or, status_for, tolerant
+from .expectations import REFUSED, SERVED, Expectation, allow_down, expected_answer, expected_status, one_of, refused_or
 from .expected_outcomes import DENY
 from .identity_headers import forged, leaked, respellings
 from .session import STATUS_PATH, VERDICT, read_echo
@@ -70,40 +70,46 @@ def spellings(guarded: str, spelling: str) -> list[str]:
     return same + (odd if spelling == STRICT else [])
 
 
-def _spellings(inquiry: ProbeSession) -> Iterator[Finding]:
-    gate = inquiry.gate
+def _spellings(session: ProbeSession) -> Iterator[Finding]:
+    gate = session.gate
     written = [text for path in gate.guarded_paths for text in spellings(path, gate.path_spelling)]
-    for identity in inquiry.refused:
+    for identity in session.refused:
         # nginx itself refuses some of them with 400 before it looks at any certificate, and no password opens an odd one.
-        expected = refused_or(400, refusal=one_of(REFUSED, reception(inquiry, identity)))
-        steps = [Step(f"GET {text}", inquiry.ask(inquiry.get(text), identity), expected) for text in written]
+        expected = refused_or(400, refusal=one_of(REFUSED, expected_answer(session, identity)))
+        steps = [Step(f"GET {text}", session.ask(session.get(text), identity), expected) for text in written]
         yield judge(identity.name, steps)
 
 
-def _public_part(inquiry: ProbeSession) -> Iterator[Finding]:
-    gate, specimens, served = inquiry.gate, inquiry.specimens, tolerant(inquiry, SERVED)
+def _public_part(session: ProbeSession) -> Iterator[Finding]:
+    gate, certificates, served = session.gate, session.forged_certificates, allow_down(session, SERVED)
     post = Request("POST", gate.public_path, gate.host(), body=b"quietdoor=probe")
-    for identity in (NOBODY, specimens.foreign, specimens.self_signed, *inquiry.turned_away, *inquiry.authorized[:1]):
+    for identity in (
+        NOBODY,
+        certificates.foreign,
+        certificates.self_signed,
+        *session.refused_clients,
+        *session.authorized[:1],
+    ):
         steps = [
-            Step(f"GET {gate.public_path}", inquiry.ask(inquiry.get(gate.public_path), identity), served),
-            Step(f"POST {gate.public_path}", inquiry.ask(post, identity), served),
+            Step(f"GET {gate.public_path}", session.ask(session.get(gate.public_path), identity), served),
+            Step(f"POST {gate.public_path}", session.ask(post, identity), served),
         ]
         yield judge(identity.name, steps)
 
 
-def _public_headers(inquiry: ProbeSession) -> Iterator[Finding]:
-    path = inquiry.gate.public_echo_path
-    for identity in (NOBODY, inquiry.specimens.foreign, *inquiry.authorized[:1]):
+def _public_headers(session: ProbeSession) -> Iterator[Finding]:
+    path = session.gate.public_echo_path
+    for identity in (NOBODY, session.forged_certificates.foreign, *session.authorized[:1]):
         mark = f"forged{secrets.token_hex(6)}"
-        expectation = tolerant(inquiry, _nobodys_values(mark))
+        expectation = allow_down(session, _no_forged_value(mark))
         steps = [
-            Step(f"forged headers {label}", inquiry.ask(inquiry.get(path, fields), identity), expectation)
+            Step(f"forged headers {label}", session.ask(session.get(path, fields), identity), expectation)
             for label, fields in respellings(forged(mark, mark))
         ]
         yield judge(identity.name, steps)
 
 
-def _nobodys_values(mark: str) -> Expectation:
+def _no_forged_value(mark: str) -> Expectation:
     def wrong(answer: Answer) -> str:
         headers = read_echo(answer) if answer.outcome == HTTP else None
         if headers is None:
@@ -114,18 +120,18 @@ def _nobodys_values(mark: str) -> Expectation:
     return Expectation("no forged value", wrong)
 
 
-def _internal(inquiry: ProbeSession) -> Iterator[Finding]:
-    for identity in (NOBODY, inquiry.specimens.foreign):
-        expected = _hidden_from(inquiry, identity)
-        steps = [Step(f"GET {path}", inquiry.ask(inquiry.get(path), identity), expected) for path in _INTERNAL]
+def _internal(session: ProbeSession) -> Iterator[Finding]:
+    for identity in (NOBODY, session.forged_certificates.foreign):
+        expected = _expect_hidden(session, identity)
+        steps = [Step(f"GET {path}", session.ask(session.get(path), identity), expected) for path in _INTERNAL]
         yield judge(identity.name, steps)
 
 
-def _hidden_from(inquiry: ProbeSession, identity: Identity) -> Expectation:
+def _expect_hidden(session: ProbeSession, identity: Identity) -> Expectation:
     """What somebody finds there who may be let in: the gate's word as at the status location, or the application."""
-    if inquiry.fates(identity) == {DENY}:
+    if session.possible_outcomes(identity) == {DENY}:
         return _HIDDEN
-    expected = one_of(status_for(inquiry, identity), reception(inquiry, identity), _HIDDEN)
+    expected = one_of(expected_status(session, identity), expected_answer(session, identity), _HIDDEN)
 
     def wrong(answer: Answer) -> str:
         decision = answer.status == _NO_CONTENT and answer.header(VERDICT) is None
@@ -137,12 +143,12 @@ def _hidden_from(inquiry: ProbeSession, identity: Identity) -> Expectation:
 _HIDDEN = refused_or(_NOT_FOUND)
 
 
-def _needs_public(inquiry: ProbeSession) -> str:
-    return "" if inquiry.gate.public_path else "public_path was not given"
+def _needs_public(session: ProbeSession) -> str:
+    return "" if session.gate.public_path else "public_path was not given"
 
 
-def _needs_public_echo(inquiry: ProbeSession) -> str:
-    return "" if inquiry.gate.public_echo_path else "public_echo_path was not given"
+def _needs_public_echo(session: ProbeSession) -> str:
+    return "" if session.gate.public_echo_path else "public_echo_path was not given"
 
 
 CHECKS = (

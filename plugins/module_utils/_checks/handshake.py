@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .._common.files import opened
 from .._probe.messages import CLOSED, HTTP, NO_ANSWER, NOBODY, REJECTED, Answer
-from .._probe.raw_client_hello import offer_weak_ciphers, subject_of, told_ca_names
+from .._probe.raw_client_hello import offer_weak_ciphers, read_ca_names, subject_of
 from .check import Check, Finding, Step, describe, judge
 from .expectations import Expectation
 
@@ -23,33 +23,33 @@ if TYPE_CHECKING:
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
-def _ciphers(inquiry: ProbeSession) -> Iterator[Finding]:
-    answer = offer_weak_ciphers(inquiry.gate.target, inquiry.gate.server_name)
-    yield judge(NOBODY.name, [Step("weak ciphers", answer, Expectation("weak ciphers refused", _weak_taken))])
+def _ciphers(session: ProbeSession) -> Iterator[Finding]:
+    answer = offer_weak_ciphers(session.gate.target, session.gate.server_name)
+    yield judge(NOBODY.name, [Step("weak ciphers", answer, Expectation("weak ciphers refused", _check_weak_refused))])
 
 
-def _weak_taken(answer: Answer) -> str:
+def _check_weak_refused(answer: Answer) -> str:
     hung_up = answer.outcome == NO_ANSWER and answer.reason in (CLOSED, "connection reset by peer")
     if answer.outcome == REJECTED or hung_up:
         return ""
     return "the server would go on" if answer.outcome == HTTP else describe(answer)
 
 
-def _ca_names(inquiry: ProbeSession) -> Iterator[Finding]:
-    told = told_ca_names(inquiry.gate.target, inquiry.gate.server_name)
+def _ca_names(session: ProbeSession) -> Iterator[Finding]:
+    names = read_ca_names(session.gate.target, session.gate.server_name)
     expected = "the names of the clients' CAs, no others"
-    if isinstance(told, Answer):
-        yield Finding(NOBODY.name, expected, describe(told), ok=False, detail=describe(told))
+    if isinstance(names, Answer):
+        yield Finding(NOBODY.name, expected, describe(names), ok=False, detail=describe(names))
         return
-    own = {subject_of(certificate) for certificate in _certificates(inquiry.gate.client_ca)}
-    missing, strange = own - set(told), set(told) - own
+    own = {subject_of(certificate) for certificate in _certificates(session.gate.client_ca)}
+    missing, strange = own - set(names), set(names) - own
     wrong = (
         [f"{len(missing)} of the CAs in client_ca is not named: a browser may not offer its certificates"]
         if missing
         else []
     )
     wrong += [f"{len(strange)} CA is named that is not in client_ca"] if strange else []
-    yield Finding(NOBODY.name, expected, f"{len(told)} named", not wrong, "; ".join(wrong))
+    yield Finding(NOBODY.name, expected, f"{len(names)} named", not wrong, "; ".join(wrong))
 
 
 def _certificates(path: str) -> list[bytes]:
@@ -57,8 +57,8 @@ def _certificates(path: str) -> list[bytes]:
         return [ssl.PEM_cert_to_DER_cert(block) for block in _PEM.findall(file.read())]
 
 
-def _needs_client_ca(inquiry: ProbeSession) -> str:
-    return "" if inquiry.gate.client_ca else "client_ca was not given"
+def _needs_client_ca(session: ProbeSession) -> str:
+    return "" if session.gate.client_ca else "client_ca was not given"
 
 
 CHECKS = (

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Callable
 
 from .._probe.messages import HTTP, NOBODY, Answer
 from .check import Check, Finding, Step, describe, judge
-from .client_certificates import needs_insider
-from .expectations import MISDIRECTED, SERVED, Expectation, one_of, reception, tolerant
+from .client_certificates import needs_authorized_client
+from .expectations import MISDIRECTED, SERVED, Expectation, allow_down, expected_answer, one_of
 from .expected_outcomes import OBSERVE
 from .session import read_echo
 
@@ -63,35 +63,35 @@ def respellings(fields: list[tuple[str, str]]) -> list[tuple[str, tuple[tuple[st
     return [(label, tuple((spelling(name), value) for name, value in fields)) for label, spelling in _SPELLINGS]
 
 
-def _spoofing(inquiry: ProbeSession) -> Iterator[Finding]:
+def _spoofing(session: ProbeSession) -> Iterator[Finding]:
     fields = forged("SUCCESS", _MARK)
     # Where bad certificates do not end at the refusal, nginx brings their requests to the application on a way of their own.
-    others = [] if inquiry.shut_out() else [inquiry.specimens.foreign, *inquiry.turned_away]
+    others = [] if session.is_refused() else [session.forged_certificates.foreign, *session.refused_clients]
     for identity in (NOBODY, *others):
-        expectation = reception(inquiry, identity, _TOLD_OF_NOBODY)
+        expectation = expected_answer(session, identity, _WITHOUT_IDENTITY)
         steps = []
         for label, respelled in respellings(fields):
-            request = inquiry.get(inquiry.gate.app_path, respelled)
-            steps.append(Step(f"forged headers {label}", inquiry.ask(request, identity), expectation))
+            request = session.get(session.gate.app_path, respelled)
+            steps.append(Step(f"forged headers {label}", session.ask(request, identity), expectation))
         yield judge(identity.name, steps)
 
 
-def _identity_headers(inquiry: ProbeSession) -> Iterator[Finding]:
-    for identity in inquiry.authorized:
+def _identity_headers(session: ProbeSession) -> Iterator[Finding]:
+    for identity in session.authorized:
         mark = f"forged{secrets.token_hex(6)}"
-        expectation = tolerant(inquiry, _gates_values(inquiry.describe(identity), mark))
+        expectation = allow_down(session, _only_gate_values(session.describe(identity), mark))
         steps = []
         for label, respelled in respellings(forged(mark, mark)):
-            request = inquiry.get(inquiry.gate.echo_path, respelled)
-            steps.append(Step(f"forged headers {label}", inquiry.ask(request, identity), expectation))
+            request = session.get(session.gate.echo_path, respelled)
+            steps.append(Step(f"forged headers {label}", session.ask(request, identity), expectation))
         yield judge(identity.name, steps)
 
 
-def _gates_values(client: Described, mark: str) -> Expectation:
-    return Expectation("the gate's values only", lambda answer: echo_wrong(answer, client, mark))
+def _only_gate_values(client: Described, mark: str) -> Expectation:
+    return Expectation("the gate's values only", lambda answer: check_echo(answer, client, mark))
 
 
-def echo_wrong(answer: Answer, client: Described, mark: str) -> str:
+def check_echo(answer: Answer, client: Described, mark: str) -> str:
     """Say what is wrong with the headers that reached the application; empty if they are the gate's alone."""
     headers = read_echo(answer) if answer.outcome == HTTP else None
     if headers is None:
@@ -101,14 +101,14 @@ def echo_wrong(answer: Answer, client: Described, mark: str) -> str:
         return f"the client's own {', '.join(names)} reached the application"
     seen = {name.lower(): values for name, values in headers.items()}
     wanted = {VERIFY: "SUCCESS", "X-Client-DN": client.subject}
-    told = {"X-Client-Serial": client.serial, "X-Forwarded-Proto": "https"}
-    wanted.update({name: value for name, value in told.items() if name.lower() in seen})
+    present = {"X-Client-Serial": client.serial, "X-Forwarded-Proto": "https"}
+    wanted.update({name: value for name, value in present.items() if name.lower() in seen})
     wrong = [name for name, value in wanted.items() if seen.get(name.lower()) != [value]]
     found = {name: ", ".join(seen.get(name.lower(), [])) or "absent" for name in wrong}
     return "; ".join(f"{name} is {found[name]}, not {wanted[name]}" for name in wrong)
 
 
-def nobody_wrong(answer: Answer) -> str:
+def check_echo_without_identity(answer: Answer) -> str:
     """Say what is wrong with what the application was told of somebody without a good certificate; empty if it is nothing."""
     headers = read_echo(answer) if answer.outcome == HTTP else None
     if headers is None:
@@ -122,18 +122,18 @@ def nobody_wrong(answer: Answer) -> str:
     verified = seen.get(VERIFY.lower(), [])
     if verified != ["NONE"]:
         return f"{VERIFY} is {', '.join(verified) or 'absent'}, not NONE"
-    told = [f"X-Client-{name}" for name in IDENTITY_HEADERS if any(seen.get(f"x-client-{name.lower()}", []))]
-    return f"the application is told {', '.join(told)} of somebody without a good certificate" if told else ""
+    present = [f"X-Client-{name}" for name in IDENTITY_HEADERS if any(seen.get(f"x-client-{name.lower()}", []))]
+    return f"the application is told {', '.join(present)} of somebody without a good certificate" if present else ""
 
 
-def misdirected(inquiry: ProbeSession) -> Expectation:
+def misdirected(session: ProbeSession) -> Expectation:
     """What becomes of a connection that was not made for the gate, if it asks for ``app_path``.
 
     A gate that only observes lets it through; what the handshake said of a certificate must not count then.
     """
-    if inquiry.gate.stage != OBSERVE:
+    if session.gate.stage != OBSERVE:
         return MISDIRECTED
-    return one_of(MISDIRECTED, tolerant(inquiry, _TOLD_OF_NOBODY if inquiry.gate.echo_path else SERVED))
+    return one_of(MISDIRECTED, allow_down(session, _WITHOUT_IDENTITY if session.gate.echo_path else SERVED))
 
 
 def leaked(headers: Mapping[str, Sequence[str]], mark: str) -> list[str]:
@@ -145,21 +145,21 @@ def _is_forged(value: str, mark: str) -> bool:
     return mark in value.lower() or _FORGED_ADDRESS in value
 
 
-def _needs_echo(inquiry: ProbeSession) -> str:
-    return needs_insider(inquiry) or ("" if inquiry.gate.echo_path else "echo_path was not given")
+def _needs_echo(session: ProbeSession) -> str:
+    return needs_authorized_client(session) or ("" if session.gate.echo_path else "echo_path was not given")
 
 
-_TOLD_OF_NOBODY = Expectation("the application, told of nobody", nobody_wrong)
+_WITHOUT_IDENTITY = Expectation("the application, told of nobody", check_echo_without_identity)
 
 
-def _needs_witness(inquiry: ProbeSession) -> str:
+def _needs_echo_path(session: ProbeSession) -> str:
     missing = "echo_path was not given, and where anybody may get in only that shows what the application is told"
-    return "" if inquiry.shut_out() or inquiry.gate.echo_path else missing
+    return "" if session.is_refused() or session.gate.echo_path else missing
 
 
 CHECKS = (
     Check("header_spoofing", "forged identity headers open nothing without a certificate, and tell the application nothing",
-          _spoofing, _needs_witness, needs_openssl=True),
+          _spoofing, _needs_echo_path, needs_openssl=True),
     Check("identity_headers", "with a certificate the application sees the gate's identity headers, never forged ones",
           _identity_headers, _needs_echo, needs_openssl=True),
 )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .._probe.http_client import ask_stream
 from .._probe.messages import HTTP, Answer, Request
 from .check import Check, Finding, Step, judge, needs_refusal
-from .expectations import Expectation, not_application, reception, refused_or
+from .expectations import Expectation, expected_answer, not_application, refused_or
 from .session import GENERATION
 
 if TYPE_CHECKING:
@@ -24,19 +24,19 @@ _SHORT = 1024  # bytes; nginx's own error pages are shorter
 _OVERSIZED = "x" * 40000  # bytes; more than nginx's default large_client_header_buffers (4 of 8k) hold in one line
 
 
-def requests(inquiry: ProbeSession, identity: Identity) -> list[tuple[str, Request, Expectation]]:
+def requests(session: ProbeSession, identity: Identity) -> list[tuple[str, Request, Expectation]]:
     """Return what is sent: a label, the request, and what may come back to somebody who is refused."""
-    refusal = reception(inquiry, identity)
-    path, host = inquiry.gate.app_path, inquiry.gate.host()
-    other = inquiry.gate.host(inquiry.gate.other_name)
+    refusal = expected_answer(session, identity)
+    path, host = session.gate.app_path, session.gate.host()
+    other = session.gate.host(session.gate.other_name)
     elsewhere = Request("GET", f"https://{other}{path}", host)
     return [
         *((method, Request(method, path, host, body=_BODY), refusal) for method in ("POST", "PUT", "DELETE")),
         ("OPTIONS", Request("OPTIONS", path, host), refusal),
         ("TRACE", Request("TRACE", path, host), refused_or(405, refusal=refusal)),
-        ("HTTP/1.0 without Host", Request("GET", path, None, version="HTTP/1.0"), not_application(inquiry)),
+        ("HTTP/1.0 without Host", Request("GET", path, None, version="HTTP/1.0"), not_application(session)),
         ("absolute-form target", Request("GET", f"https://{host}{path}", host), refusal),
-        ("absolute-form target of another site", elsewhere, not_application(inquiry)),
+        ("absolute-form target of another site", elsewhere, not_application(session)),
         (
             "oversized header",
             Request("GET", path, host, (("X-Filler", _OVERSIZED),)),
@@ -45,10 +45,10 @@ def requests(inquiry: ProbeSession, identity: Identity) -> list[tuple[str, Reque
     ]
 
 
-def _hostile(inquiry: ProbeSession) -> Iterator[Finding]:
-    for identity in inquiry.refused:
-        asked = requests(inquiry, identity)
-        steps = [Step(label, inquiry.ask(request, identity), expected) for label, request, expected in asked]
+def _hostile_requests(session: ProbeSession) -> Iterator[Finding]:
+    for identity in session.refused:
+        asked = requests(session, identity)
+        steps = [Step(label, session.ask(request, identity), expected) for label, request, expected in asked]
         yield judge(identity.name, steps, "the gate's refusal, or nginx's own")
 
 
@@ -80,24 +80,24 @@ _SHAPES = {
 _REJECTIONS = (400, 405, 411, 413, 414, 417, 421, 431, 501, 505)  # nginx's own words to what it does not take at all
 
 
-def _smuggling(inquiry: ProbeSession) -> Iterator[Finding]:
-    gate = inquiry.gate
-    for identity in inquiry.refused:
-        expectation = _turned_down(reception(inquiry, identity))
+def _smuggling(session: ProbeSession) -> Iterator[Finding]:
+    gate = session.gate
+    for identity in session.refused:
+        expectation = _expect_turned_down(expected_answer(session, identity))
         steps = []
         for label, shape in _SHAPES.items():
             data = shape.format(path=gate.app_path, host=gate.host()).encode("ascii")
-            answers = ask_stream(gate.target, inquiry.connection(identity), data)
-            steps += [Step(label, answer, expectation) for answer in _told(answers)]
+            answers = ask_stream(gate.target, session.connection(identity), data)
+            steps += [Step(label, answer, expectation) for answer in _drop_closing(answers)]
         yield judge(identity.name, steps)
 
 
-def _told(answers: list[Answer]) -> list[Answer]:
+def _drop_closing(answers: list[Answer]) -> list[Answer]:
     """Leave out the end of the connection, where there was an answer before."""
     return [answer for answer in answers if answer.outcome == HTTP] or answers
 
 
-def _turned_down(refusal: Expectation) -> Expectation:
+def _expect_turned_down(refusal: Expectation) -> Expectation:
     def wrong(answer: Answer) -> str:
         own = answer.status in _REJECTIONS and answer.header(GENERATION) is None and len(answer.body) < _SHORT
         return "" if own else refusal.wrong(answer)
@@ -106,7 +106,7 @@ def _turned_down(refusal: Expectation) -> Expectation:
 
 
 CHECKS = (
-    Check("hostile_requests", "odd methods, targets and sizes do not get past the gate", _hostile, needs_refusal,
+    Check("hostile_requests", "odd methods, targets and sizes do not get past the gate", _hostile_requests, needs_refusal,
           needs_openssl=True),
     Check("smuggling", "requests that two servers could read differently do not get past the gate", _smuggling,
           needs_refusal, needs_openssl=True),

@@ -28,7 +28,7 @@ _LARGEST_BURST = 1000
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 _REQUEST_TARGET = re.compile(r"/[!-~]*")  # RFC 9112 section 3.2.1, visible ASCII
-_OURS = {NOBODY.name, FOREIGN, LOOK_ALIKE, SELF_SIGNED}
+_RESERVED_NAMES = {NOBODY.name, FOREIGN, LOOK_ALIKE, SELF_SIGNED}
 
 
 def gate_from(options: Mapping[str, Any]) -> Gate:
@@ -157,7 +157,7 @@ def _ports(numbers: Sequence[int]) -> tuple[int, ...]:
 def _clients(entries: Sequence[Mapping[str, Any]]) -> tuple[Client, ...]:
     names = [entry["name"] for entry in entries]
     for name in names:
-        if not name.strip() or not name.isprintable() or name in _OURS:
+        if not name.strip() or not name.isprintable() or name in _RESERVED_NAMES:
             raise MtlsError(f"clients: {name!r} cannot be the name of a client in the report", "Choose another name")
         if names.count(name) > 1:
             raise MtlsError(

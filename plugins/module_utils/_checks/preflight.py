@@ -12,25 +12,25 @@ from .refusal_page import read_generation
 from .session import STATUS_PATH, Gate, ProbeSession
 
 
-def check_files(inquiry: ProbeSession) -> None:
+def check_files(session: ProbeSession) -> None:
     """Load the server's CA and each client's certificate and key, and look whether the clients' CA can be read.
 
     :raises MtlsError: naming the first file that cannot be used. Nothing has been sent then.
     """
-    gate = inquiry.gate
+    gate = session.gate
     for identity in (NOBODY, *(client.identity for client in gate.clients)):
-        make_context(gate.target, inquiry.connection(identity))
+        make_context(gate.target, session.connection(identity))
     if gate.client_ca:
         require_readable(f"client_ca {gate.client_ca}", gate.client_ca)
 
 
-def reach(inquiry: ProbeSession) -> tuple[int, int] | None:
+def reach(session: ProbeSession) -> tuple[int, int] | None:
     """Knock once, without a certificate, and return the generations of gate and trust if they are told.
 
     :raises MtlsError: if nothing there can be asked: no connection, no TLS, an untrusted server.
     """
-    answer = inquiry.ask(inquiry.get(STATUS_PATH))
-    problem = None if answer.outcome == HTTP else _explain(inquiry.gate, answer)
+    answer = session.ask(session.get(STATUS_PATH))
+    problem = None if answer.outcome == HTTP else _explain(session.gate, answer)
     if problem:
         raise problem
     return read_generation(answer)

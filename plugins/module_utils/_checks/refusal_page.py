@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Callable
 
 from .._probe.messages import HTTP, NOBODY, Answer, Identity, Request
 from .check import Check, Finding, Step, judge, needs_refusal
-from .expectations import Expectation, reception
+from .expectations import Expectation, expected_answer
 from .expected_outcomes import DENY
 from .session import GENERATION, STATUS_PATH
 
@@ -34,20 +34,20 @@ def read_generation(answer: Answer) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
-def _generation(inquiry: ProbeSession) -> Iterator[Finding]:
-    gate = inquiry.gate
-    answers = [inquiry.ask(inquiry.get(STATUS_PATH)) for _time in range(_TIMES)]
-    told = list(dict.fromkeys(answer.header(GENERATION) or "none" for answer in answers))
+def _generation(session: ProbeSession) -> Iterator[Finding]:
+    gate = session.gate
+    answers = [session.ask(session.get(STATUS_PATH)) for _time in range(_TIMES)]
+    reported = list(dict.fromkeys(answer.header(GENERATION) or "none" for answer in answers))
     expected = f"gate={_number(gate.generation)} trust={_number(gate.trust)}"
-    detail = _generation_wrong(inquiry, answers)
-    yield Finding(NOBODY.name, expected, "; ".join(told), not detail, detail)
+    detail = _check_generation(session, answers)
+    yield Finding(NOBODY.name, expected, "; ".join(reported), not detail, detail)
 
 
 def _number(value: int | None) -> str:
     return "<any>" if value is None else str(value)
 
 
-def _generation_wrong(inquiry: ProbeSession, answers: list[Answer]) -> str:
+def _check_generation(session: ProbeSession, answers: list[Answer]) -> str:
     silent = [answer for answer in answers if answer.outcome != HTTP]
     if silent:
         return f"{silent[0].outcome} ({silent[0].reason})"
@@ -57,7 +57,7 @@ def _generation_wrong(inquiry: ProbeSession, answers: list[Answer]) -> str:
         return f"the header {GENERATION} is absent or not of the form gate=<number> trust=<number>"
     if seen:
         return f"{_TIMES} connections told different generations: an old nginx worker or another server answers too"
-    wanted = (inquiry.gate.generation, inquiry.gate.trust)
+    wanted = (session.gate.generation, session.gate.trust)
     stale = [
         f"{name} {is_there} is served, not {should}"
         for name, is_there, should in zip(("gate", "trust"), found, wanted)
@@ -102,7 +102,7 @@ def external_resources(page: str) -> list[str]:
     return parser.found
 
 
-def _page_wrong(answer: Answer, contact: str) -> str:
+def _check_page(answer: Answer, contact: str) -> str:
     page = answer.body.decode("utf-8", "replace")
     wrong = []
     if not (answer.header("Content-Type") or "").lower().startswith("text/html"):
@@ -135,19 +135,19 @@ def _same_as(page: Answer, body: bytes) -> Callable[[Answer], str]:
     return wrong
 
 
-def _friendly_page(inquiry: ProbeSession) -> Iterator[Finding]:
-    for identity in (NOBODY, inquiry.specimens.foreign, *inquiry.turned_away):
-        if inquiry.shut_out(identity):
-            yield _page_of(inquiry, identity)
+def _friendly_page(session: ProbeSession) -> Iterator[Finding]:
+    for identity in (NOBODY, session.forged_certificates.foreign, *session.refused_clients):
+        if session.is_refused(identity):
+            yield _page_of(session, identity)
 
 
-def _page_of(inquiry: ProbeSession, identity: Identity) -> Finding:
-    gate = inquiry.gate
-    refusal = reception(inquiry, identity)
-    friendly = _refused_and(refusal, "friendly page", lambda answer: _page_wrong(answer, gate.contact))
-    page = inquiry.ask(inquiry.get(gate.path), identity)
-    head = inquiry.ask(Request("HEAD", gate.path, gate.host()), identity)
-    post = inquiry.ask(Request("POST", gate.path, gate.host(), body=b"user=probe&action=none"), identity)
+def _page_of(session: ProbeSession, identity: Identity) -> Finding:
+    gate = session.gate
+    refusal = expected_answer(session, identity)
+    friendly = _refused_and(refusal, "friendly page", lambda answer: _check_page(answer, gate.contact))
+    page = session.ask(session.get(gate.path), identity)
+    head = session.ask(Request("HEAD", gate.path, gate.host()), identity)
+    post = session.ask(Request("POST", gate.path, gate.host(), body=b"user=probe&action=none"), identity)
     steps = [
         Step("GET", page, friendly),
         Step("HEAD", head, _refused_and(refusal, "the same", _same_as(page, b""))),
@@ -156,18 +156,20 @@ def _page_of(inquiry: ProbeSession, identity: Identity) -> Finding:
     return judge(identity.name, steps, f"{refusal.text}, a self-contained page")
 
 
-def _unlisted(inquiry: ProbeSession) -> list[Identity]:
-    return [client.identity for client in inquiry.gate.clients if (client.expect, client.kind) == (DENY, "valid")]
+def _unlisted(session: ProbeSession) -> list[Identity]:
+    return [client.identity for client in session.gate.clients if (client.expect, client.kind) == (DENY, "valid")]
 
 
-def _unlisted_page(inquiry: ProbeSession) -> Iterator[Finding]:
-    for identity in _unlisted(inquiry):
-        answer = inquiry.ask(inquiry.get(inquiry.gate.path), identity)
-        expected = _refused_and(reception(inquiry, identity), _UNLISTED, _not_told)
-        yield judge(identity.name, [Step("GET", answer, expected)], f"{reception(inquiry, identity).text}, {_UNLISTED}")
+def _unlisted_page(session: ProbeSession) -> Iterator[Finding]:
+    for identity in _unlisted(session):
+        answer = session.ask(session.get(session.gate.path), identity)
+        expected = _refused_and(expected_answer(session, identity), _UNLISTED, _check_unlisted_text)
+        yield judge(
+            identity.name, [Step("GET", answer, expected)], f"{expected_answer(session, identity).text}, {_UNLISTED}"
+        )
 
 
-def _not_told(answer: Answer) -> str:
+def _check_unlisted_text(answer: Answer) -> str:
     page = html.unescape(answer.body.decode("utf-8", "replace"))
     return "" if _UNLISTED in page else f"the page does not say that the certificate is {_UNLISTED}"
 
@@ -175,9 +177,9 @@ def _not_told(answer: Answer) -> str:
 _UNLISTED = "not on the list"  # the sentence of the gate's page for a sound certificate that is not allowed in
 
 
-def _needs_unlisted(inquiry: ProbeSession) -> str:
-    missing = "" if _unlisted(inquiry) else f"no client with expect={DENY} and kind=valid was given"
-    return missing or ("" if inquiry.shut_out() else f"such a one may get in at stage {inquiry.gate.stage}")
+def _needs_unlisted(session: ProbeSession) -> str:
+    missing = "" if _unlisted(session) else f"no client with expect={DENY} and kind=valid was given"
+    return missing or ("" if session.is_refused() else f"such a one may get in at stage {session.gate.stage}")
 
 
 CHECKS = (

@@ -24,7 +24,7 @@ def report(gate: Gate, plan: Plan, results: Sequence[Result], generation: tuple[
     :param generation: of gate and trust, as told by the running gate; None if it told none.
     """
     passed = sum(result.finding.ok for result in results)
-    told = generation or (None, None)
+    reported = generation or (None, None)
     return {
         "checks": [_entry(result) for result in results],
         "passed": passed,
@@ -36,7 +36,7 @@ def report(gate: Gate, plan: Plan, results: Sequence[Result], generation: tuple[
         ],
         "left_out": [{"name": name, "missing": missing} for name, missing in plan.left_out],
         "table": table(results, plan),
-        "generation": {"gate": told[0], "trust": told[1]},
+        "generation": {"gate": reported[0], "trust": reported[1]},
         "address": f"{gate.target.address} port {gate.target.port}",
     }
 

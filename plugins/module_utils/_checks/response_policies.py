@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._probe.messages import CLOSED, HTTP, NO_ANSWER, NOBODY, Answer, Identity
-from .._probe.persistent_connection import Held
+from .._probe.persistent_connection import PersistentConnection
 from .check import Check, Finding, Step, describe, judge
-from .client_certificates import needs_insider
-from .expectations import CONFIRMED, REFUSED, Expectation, reception, tolerant
+from .client_certificates import needs_authorized_client
+from .expectations import CONFIRMED, REFUSED, Expectation, allow_down, expected_answer
 from .expected_outcomes import DENY
 from .session import STATUS_PATH, VERDICT
 
@@ -28,22 +28,22 @@ _BEYOND = 10  # refusals above the burst: what trickles back while they are sent
 _SWITCHING = 101  # RFC 9110 section 15.2.2
 
 
-def _hsts(inquiry: ProbeSession) -> Iterator[Finding]:
-    wanted = inquiry.gate.expect_hsts
+def _hsts(session: ProbeSession) -> Iterator[Finding]:
+    wanted = session.gate.expect_hsts
     asked = [
-        (identity, path) for identity in (NOBODY, *inquiry.authorized[:1]) for path in (STATUS_PATH, inquiry.gate.path)
+        (identity, path) for identity in (NOBODY, *session.authorized[:1]) for path in (STATUS_PATH, session.gate.path)
     ]
     for identity, path in asked:
-        answer = inquiry.ask(inquiry.get(path), identity)
+        answer = session.ask(session.get(path), identity)
         # Who says nothing says nothing wrong, where the application need not answer.
-        silent = answer.outcome == NO_ANSWER and answer.down and not inquiry.gate.expect_application
+        silent = answer.outcome == NO_ANSWER and answer.down and not session.gate.expect_application
         if not silent:
-            yield _told_hsts(identity, f"GET {path}", answer, wanted)
-    plain = inquiry.ask(inquiry.get(inquiry.gate.path), plain=True)
-    yield _told_hsts(NOBODY, "plain HTTP", plain, "absent")
+            yield _judge_hsts(identity, f"GET {path}", answer, wanted)
+    plain = session.ask(session.get(session.gate.path), plain=True)
+    yield _judge_hsts(NOBODY, "plain HTTP", plain, "absent")
 
 
-def _told_hsts(identity: Identity, label: str, answer: Answer, wanted: str) -> Finding:
+def _judge_hsts(identity: Identity, label: str, answer: Answer, wanted: str) -> Finding:
     seen = answer.header(_HEADER) or "absent" if answer.outcome == HTTP else describe(answer)
     wrong = hsts_wrong(answer, wanted)
     return Finding(
@@ -70,26 +70,26 @@ def hsts_wrong(answer: Answer, wanted: str) -> str:
     return ""
 
 
-def _rate_limit(inquiry: ProbeSession) -> Iterator[Finding]:
-    times = (inquiry.gate.rate_limit_burst or 0) + _BEYOND
-    request = inquiry.get(inquiry.gate.path)
+def _rate_limit(session: ProbeSession) -> Iterator[Finding]:
+    times = (session.gate.rate_limit_burst or 0) + _BEYOND
+    request = session.get(session.gate.path)
     # A question for a password is no refusal, and not counted.
-    refused = NOBODY if inquiry.fates() == {DENY} else inquiry.always_refused[0]
-    answers = [inquiry.ask(request, refused) for _time in range(times)]
+    refused = NOBODY if session.possible_outcomes() == {DENY} else session.always_refused[0]
+    answers = [session.ask(request, refused) for _time in range(times)]
     limited = sum(answer.status == _LIMITED and answer.header(VERDICT) == DENY for answer in answers)
     wrong = "; ".join(dict.fromkeys(filter(None, map(REFUSED.wrong, answers))))
     if not limited:
         wrong = wrong or f"{times} refusals in a row were all answered"
     yield Finding(refused.name, "429 deny after the burst", f"{limited} of {times} answered 429 deny", not wrong, wrong)
     # The limit is full now. It is neither for the generation, which whoever has no certificate may read, nor for who gets in.
-    step = Step(f"GET {STATUS_PATH}", inquiry.ask(inquiry.get(STATUS_PATH), refused), _UNLIMITED)
+    step = Step(f"GET {STATUS_PATH}", session.ask(session.get(STATUS_PATH), refused), _UNLIMITED)
     yield judge(refused.name, [step], "403 deny, not limited")
-    for identity in inquiry.authorized[:1]:
-        steps = [Step(f"GET {STATUS_PATH}", inquiry.ask(inquiry.get(STATUS_PATH), identity), CONFIRMED)]
-        more = [inquiry.ask(request, identity) for _time in range(times)]
+    for identity in session.authorized[:1]:
+        steps = [Step(f"GET {STATUS_PATH}", session.ask(session.get(STATUS_PATH), identity), CONFIRMED)]
+        more = [session.ask(request, identity) for _time in range(times)]
         yield judge(
             identity.name,
-            [*steps, *(Step("GET", answer, tolerant(inquiry, _NEVER_LIMITED)) for answer in more)],
+            [*steps, *(Step("GET", answer, allow_down(session, _NEVER_LIMITED)) for answer in more)],
             "never limited",
         )
 
@@ -108,23 +108,23 @@ _UNLIMITED = Expectation("403 deny", _limited_status)
 _NEVER_LIMITED = Expectation("never 429", _limited)
 
 
-def _websocket(inquiry: ProbeSession) -> Iterator[Finding]:
-    for identity in (NOBODY, inquiry.specimens.foreign):
-        answer = _upgrade(inquiry, identity)
-        yield judge(identity.name, [Step("upgrade", answer, reception(inquiry, identity, _SWITCHED))])
-    for identity in inquiry.authorized[:1]:
-        answer = _upgrade(inquiry, identity)
-        yield judge(identity.name, [Step("upgrade", answer, tolerant(inquiry, _SWITCHED))])
+def _websocket(session: ProbeSession) -> Iterator[Finding]:
+    for identity in (NOBODY, session.forged_certificates.foreign):
+        answer = _upgrade(session, identity)
+        yield judge(identity.name, [Step("upgrade", answer, expected_answer(session, identity, _SWITCHED))])
+    for identity in session.authorized[:1]:
+        answer = _upgrade(session, identity)
+        yield judge(identity.name, [Step("upgrade", answer, allow_down(session, _SWITCHED))])
 
 
-def _upgrade(inquiry: ProbeSession, identity: Identity) -> Answer:
-    gate = inquiry.gate
+def _upgrade(session: ProbeSession, identity: Identity) -> Answer:
+    gate = session.gate
     try:
-        held = Held(gate.target, inquiry.connection(identity))
+        held = PersistentConnection(gate.target, session.connection(identity))
     except OSError as error:
         return Answer(NO_ANSWER, str(error) or CLOSED)
     try:
-        return inquiry.classify(held.upgrade(gate.websocket_path, gate.host()), gate.websocket_path, identity)
+        return session.classify(held.upgrade(gate.websocket_path, gate.host()), gate.websocket_path, identity)
     finally:
         held.close()
 
@@ -138,15 +138,15 @@ def _not_switched(answer: Answer) -> str:
 _SWITCHED = Expectation("101, a WebSocket", _not_switched)
 
 
-def _needs_websocket(inquiry: ProbeSession) -> str:
-    return "" if inquiry.gate.websocket_path else "websocket_path was not given"
+def _needs_websocket(session: ProbeSession) -> str:
+    return "" if session.gate.websocket_path else "websocket_path was not given"
 
 
-def _needs_limit(inquiry: ProbeSession) -> str:
-    missing = "" if inquiry.gate.rate_limit_burst is not None else "rate_limit_burst was not given"
+def _needs_limit(session: ProbeSession) -> str:
+    missing = "" if session.gate.rate_limit_burst is not None else "rate_limit_burst was not given"
     limitless = "nobody is refused for certain, without being asked for a password, and no revoked client was given"
-    refused = inquiry.fates() == {DENY} or inquiry.always_refused
-    return missing or needs_insider(inquiry) or inquiry.all_get_in or ("" if refused else limitless)
+    refused = session.possible_outcomes() == {DENY} or session.always_refused
+    return missing or needs_authorized_client(session) or session.refusal_unknown or ("" if refused else limitless)
 
 
 CHECKS = (

@@ -55,10 +55,10 @@ class ProofReport:
         self._certificates = certificates
         self._hosts = [str(host["name"]) for host in hosts]
         self._unknown: dict[str, str] = {}
-        self._doors = [door for host in hosts for door in self._doors_of(host, timeout)]
+        self._endpoints = [endpoint for host in hosts for endpoint in self._endpoints_of(host, timeout)]
         self._witnesses = [
-            Witness(door, Identity(str(one), one.path, one.key))
-            for door in self._doors
+            Witness(endpoint, Identity(str(one), one.path, one.key))
+            for endpoint in self._endpoints
             for one in certificates
             if one.key
         ]
@@ -81,27 +81,27 @@ class ProofReport:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for found in pool.map(lambda witness: list(witness.judge(trust)), self._witnesses):
                 proofs += found
-            proofs += pool.map(lambda door: ask_trust(door, "nobody", trust), self._doors)
-        told = {host: failures.get(host) or self._unknown.get(host, "") for host in self._hosts}
+            proofs += pool.map(lambda endpoint: ask_trust(endpoint, "nobody", trust), self._endpoints)
+        problems = {host: failures.get(host) or self._unknown.get(host, "") for host in self._hosts}
         unproven = unproven_hosts(proofs, self._hosts)
         return {
             "generation": trust,
             "proofs": [asdict(proof) for proof in proofs],
             "table": [_line(proof) for proof in proofs],
-            "failures": [f"{host}: {what}" for host, what in told.items() if what],
-            "unproven": [host for host in self._hosts if host in unproven or told[host]],
+            "failures": [f"{host}: {what}" for host, what in problems.items() if what],
+            "unproven": [host for host in self._hosts if host in unproven or problems[host]],
             "kind": self._kind(),
         }
 
-    def _doors_of(self, host: Mapping[str, Any], timeout: float) -> list[GateEndpoint]:
+    def _endpoints_of(self, host: Mapping[str, Any], timeout: float) -> list[GateEndpoint]:
         try:
-            doors = [_door(host, endpoint, timeout) for endpoint in host["endpoints"]]
+            endpoints = [_make_endpoint(host, endpoint, timeout) for endpoint in host["endpoints"]]
         except MtlsError as problem:
             self._unknown[host["name"]] = str(problem)
             return []
-        if not doors:
+        if not endpoints:
             self._unknown[host["name"]] = "it has no gate in gate_sites that could be asked"
-        return list(dict.fromkeys(doors))
+        return list(dict.fromkeys(endpoints))
 
     def _kind(self) -> str:
         with_key = [str(one) for one in self._certificates if one.key]
@@ -118,7 +118,7 @@ class ProofReport:
         return " ".join(parts) or "No certificate that has not expired was named, so there was nothing to prove."
 
 
-def _door(host: Mapping[str, Any], endpoint: Mapping[str, Any], timeout: float) -> GateEndpoint:
+def _make_endpoint(host: Mapping[str, Any], endpoint: Mapping[str, Any], timeout: float) -> GateEndpoint:
     try:
         own, port, name = str(endpoint["address"]), int(endpoint["port"]), str(endpoint["server_name"])
         site = str(endpoint["site"])

@@ -22,7 +22,7 @@ from .._common.errors import MtlsError
 from .._common.files import opened
 from .._probe.http_client import ask, ask_resumed, take_session
 from .._probe.messages import CLOSED, HTTP, NO_ANSWER, REJECTED, Connection, Identity, Request, Target
-from .._probe.persistent_connection import Held
+from .._probe.persistent_connection import PersistentConnection
 from .expected_outcomes import DENY
 from .session import GENERATION, STATUS_PATH, VERDICT
 
@@ -79,25 +79,27 @@ class Proof:
 class Witness:
     """One certificate with its key at one gate."""
 
-    def __init__(self, door: GateEndpoint, identity: Identity) -> None:
-        self.door = door
+    def __init__(self, endpoint: GateEndpoint, identity: Identity) -> None:
+        self.endpoint = endpoint
         self.identity = identity
         self._sessions: list[tuple[str, HeldSession]] = []
-        self._kept: Held | None = None
-        self._websocket: Held | None = None
+        self._kept: PersistentConnection | None = None
+        self._websocket: PersistentConnection | None = None
         self._before = ""
         self._unusable = ""
 
     def open(self) -> None:
         """Open everything that shall be tried again later. What cannot be opened is told by :meth:`judge`."""
         try:
-            self._before = _seen(ask(self.door.target, self._connection(), self._request(STATUS_PATH)))
+            self._before = _seen(ask(self.endpoint.target, self._connection(), self._request(STATUS_PATH)))
             for label, version, tickets in _SESSIONS:
-                held = take_session(self.door.target, self._connection(version), self._request(STATUS_PATH), tickets)
+                held = take_session(
+                    self.endpoint.target, self._connection(version), self._request(STATUS_PATH), tickets
+                )
                 self._sessions.append((label, held))
-            self._kept = self._held()
+            self._kept = self._open_connection()
             if self._kept:
-                self._kept.ask(STATUS_PATH, self.door.authority)
+                self._kept.ask(STATUS_PATH, self.endpoint.authority)
             self._websocket = self._opened_websocket()
         except MtlsError as problem:
             self._unusable = str(problem)
@@ -111,57 +113,57 @@ class Witness:
             yield self._proof("open connections", self._unusable, ok=False)
             return
         for version in ("1.2", "1.3"):
-            answer = ask(self.door.target, self._connection(version), self._request(STATUS_PATH))
+            answer = ask(self.endpoint.target, self._connection(version), self._request(STATUS_PATH))
             yield self._refusal(f"fresh, TLS {version}", answer, trust)
         for label, held in self._sessions:
-            answer = ask_resumed(self.door.target, held, self._request(STATUS_PATH))
+            answer = ask_resumed(self.endpoint.target, held, self._request(STATUS_PATH))
             tried = f"session from before, {label}{'' if answer.resumed else ' (not resumed: a full handshake)'}"
             yield self._refusal(tried, answer, trust)
         yield self._kept_alive(trust)
-        if self.door.websocket_path:
+        if self.endpoint.websocket_path:
             yield self._open_websocket()
         for connection in (self._kept, self._websocket):
             if connection:
                 connection.close()
 
     def _connection(self, version: str = "") -> Connection:
-        return Connection(sni=self.door.server_name, identity=self.identity, tls=version)
+        return Connection(sni=self.endpoint.server_name, identity=self.identity, tls=version)
 
     def _request(self, path: str) -> Request:
-        return Request("GET", path, self.door.authority)
+        return Request("GET", path, self.endpoint.authority)
 
-    def _held(self) -> Held | None:
+    def _open_connection(self) -> PersistentConnection | None:
         with contextlib.suppress(OSError):
-            return Held(self.door.target, self._connection())
+            return PersistentConnection(self.endpoint.target, self._connection())
         return None
 
-    def _opened_websocket(self) -> Held | None:
-        connection = self._held() if self.door.websocket_path else None
-        if connection and connection.upgrade(self.door.websocket_path, self.door.authority).status != 101:
+    def _opened_websocket(self) -> PersistentConnection | None:
+        connection = self._open_connection() if self.endpoint.websocket_path else None
+        if connection and connection.upgrade(self.endpoint.websocket_path, self.endpoint.authority).status != 101:
             connection.close()
             return None
         return connection
 
     def _proof(self, tried: str, seen: str, ok: bool | None) -> Proof:
-        return Proof(self.door.host, str(self.door), self.identity.name, tried, seen, ok)
+        return Proof(self.endpoint.host, str(self.endpoint), self.identity.name, tried, seen, ok)
 
     def _refusal(self, tried: str, answer: Answer, trust: int) -> Proof:
-        refused = answer.outcome == HTTP and answer.header(VERDICT) == DENY and told_trust(answer) == trust
+        refused = answer.outcome == HTTP and answer.header(VERDICT) == DENY and read_trust(answer) == trust
         return self._proof(tried, f"{_seen(answer)}; before: {self._before}", refused or answer.outcome == REJECTED)
 
     def _kept_alive(self, trust: int) -> Proof:
         if self._kept is None:
             return self._proof("connection kept alive", "none could be opened before", ok=None)
-        answer = self._kept.ask(STATUS_PATH, self.door.authority)
+        answer = self._kept.ask(STATUS_PATH, self.endpoint.authority)
         if answer.outcome == NO_ANSWER and answer.reason == CLOSED:
             return self._proof("connection kept alive", "closed by nginx", ok=True)
         return self._refusal("connection kept alive", answer, trust)
 
     def _open_websocket(self) -> Proof:
-        tried = f"open WebSocket, {self.door.websocket_path}"
+        tried = f"open WebSocket, {self.endpoint.websocket_path}"
         if self._websocket is None:
             return self._proof(tried, "none could be opened before", ok=None)
-        if self.door.cut_after is None:
+        if self.endpoint.cut_after is None:
             gone = self._websocket.ends_within(1)
             seen = (
                 "closed"
@@ -169,18 +171,20 @@ class Witness:
                 else "lives on until it is closed by either side: no trust_worker_shutdown_timeout is set"
             )
             return self._proof(tried, seen, ok=True if gone else None)
-        gone = self._websocket.ends_within(self.door.cut_after + _MARGIN)
+        gone = self._websocket.ends_within(self.endpoint.cut_after + _MARGIN)
         return self._proof(tried, "cut" if gone else "still open", ok=gone)
 
 
-def ask_trust(door: GateEndpoint, client: str, trust: int) -> Proof:
+def ask_trust(endpoint: GateEndpoint, client: str, trust: int) -> Proof:
     """Ask a gate, without any certificate, which trust it serves."""
     tried = f"serves trust generation {trust}"
     try:
-        answer = ask(door.target, Connection(sni=door.server_name), Request("GET", STATUS_PATH, door.authority))
+        answer = ask(
+            endpoint.target, Connection(sni=endpoint.server_name), Request("GET", STATUS_PATH, endpoint.authority)
+        )
     except MtlsError as problem:
-        return Proof(door.host, str(door), client, tried, str(problem), ok=False)
-    return Proof(door.host, str(door), client, tried, _seen(answer), told_trust(answer) == trust)
+        return Proof(endpoint.host, str(endpoint), client, tried, str(problem), ok=False)
+    return Proof(endpoint.host, str(endpoint), client, tried, _seen(answer), read_trust(answer) == trust)
 
 
 def judge_bundle(publication: str, certificate: str, client: str, serial: str) -> Iterator[Proof]:
@@ -212,12 +216,12 @@ def _read(publication: str, name: str) -> dict[str, Any]:
 
 def _issuer_of(publication: str, certificate: str) -> int | None:
     """Return the number that the publication gives to the issuer of a certificate: two CAs may have given out one serial."""
-    told = _openssl("x509", "-noout", "-issuer", "-nameopt", "RFC2253", "-in", certificate)
+    printed = _openssl("x509", "-noout", "-issuer", "-nameopt", "RFC2253", "-in", certificate)
     issuers = _read(publication, "identities.json")["issuers"]
-    return next((issuer["id"] for issuer in issuers if told == f"issuer={issuer['subject']}"), None)
+    return next((issuer["id"] for issuer in issuers if printed == f"issuer={issuer['subject']}"), None)
 
 
-def told_trust(answer: Answer) -> int | None:
+def read_trust(answer: Answer) -> int | None:
     """Return the generation of trust that an answer tells, None if it tells none."""
     match = _TRUST.search(answer.header(GENERATION) or "")
     return int(match[1]) if match else None
@@ -226,7 +230,7 @@ def told_trust(answer: Answer) -> int | None:
 def _seen(answer: Answer) -> str:
     if answer.outcome != HTTP:
         return f"{answer.outcome} ({answer.reason})"
-    verdict, trust = answer.header(VERDICT), told_trust(answer)
+    verdict, trust = answer.header(VERDICT), read_trust(answer)
     return f"{answer.status} {verdict or 'without a verdict'}{f' trust={trust}' if trust else ''}"
 
 

@@ -18,35 +18,35 @@ if TYPE_CHECKING:
     from .session import ProbeSession
 
 
-def _everybody(inquiry: ProbeSession) -> list[Identity]:
-    return [NOBODY, inquiry.specimens.foreign, *inquiry.turned_away, *inquiry.authorized[:1]]
+def _everybody(session: ProbeSession) -> list[Identity]:
+    return [NOBODY, session.forged_certificates.foreign, *session.refused_clients, *session.authorized[:1]]
 
 
-def _wrong_sni(inquiry: ProbeSession, identity: Identity, sni: str | None) -> Step:
+def _wrong_sni(session: ProbeSession, identity: Identity, sni: str | None) -> Step:
     # The certificate of whatever server answers here is not believed in: it is not the gate's.
-    answer = inquiry.ask(inquiry.get(inquiry.gate.app_path), identity, sni=sni, verify=False)
-    return Step(f"SNI {sni or 'absent'}, Host {inquiry.gate.server_name}", answer, misdirected(inquiry))
+    answer = session.ask(session.get(session.gate.app_path), identity, sni=sni, verify=False)
+    return Step(f"SNI {sni or 'absent'}, Host {session.gate.server_name}", answer, misdirected(session))
 
 
-def _sni_none(inquiry: ProbeSession) -> Iterator[Finding]:
-    for identity in _everybody(inquiry):
-        yield judge(identity.name, [_wrong_sni(inquiry, identity, None)])
+def _sni_none(session: ProbeSession) -> Iterator[Finding]:
+    for identity in _everybody(session):
+        yield judge(identity.name, [_wrong_sni(session, identity, None)])
 
 
-def _sni_unknown(inquiry: ProbeSession) -> Iterator[Finding]:
-    for identity in _everybody(inquiry):
-        yield judge(identity.name, [_wrong_sni(inquiry, identity, inquiry.unknown_name)])
+def _sni_unknown(session: ProbeSession) -> Iterator[Finding]:
+    for identity in _everybody(session):
+        yield judge(identity.name, [_wrong_sni(session, identity, session.unknown_name)])
 
 
-def _sni_other(inquiry: ProbeSession) -> Iterator[Finding]:
-    other = inquiry.gate.other_name
-    for identity in _everybody(inquiry):
-        reverse = inquiry.ask(inquiry.get(inquiry.gate.app_path, host=inquiry.gate.host(other)), identity)
+def _sni_other(session: ProbeSession) -> Iterator[Finding]:
+    other = session.gate.other_name
+    for identity in _everybody(session):
+        reverse = session.ask(session.get(session.gate.app_path, host=session.gate.host(other)), identity)
         yield judge(
             identity.name,
             [
-                _wrong_sni(inquiry, identity, other),
-                Step(f"SNI {inquiry.gate.server_name}, Host {other}", reverse, not_application(inquiry)),
+                _wrong_sni(session, identity, other),
+                Step(f"SNI {session.gate.server_name}, Host {other}", reverse, not_application(session)),
             ],
         )
 

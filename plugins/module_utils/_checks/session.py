@@ -103,7 +103,7 @@ class ProbeSession:
     def __init__(self, gate: Gate, workshop: ForgedCertificateFactory) -> None:
         self.gate = gate
         self.unknown_name = f"quietdoor-probe-{secrets.token_hex(4)}.invalid"
-        self._workshop = workshop
+        self._factory = workshop
         self._hanging: dict[str, bool] = {}
 
     @property
@@ -112,7 +112,7 @@ class ProbeSession:
         return [client.identity for client in self.gate.clients if client.expect == CERT]
 
     @property
-    def turned_away(self) -> list[Identity]:
+    def refused_clients(self) -> list[Identity]:
         """The clients that should be refused."""
         return [client.identity for client in self.gate.clients if client.expect == DENY]
 
@@ -121,30 +121,30 @@ class ProbeSession:
         """One client that gets in; nobody if there is none."""
         return self.authorized[0] if self.authorized else NOBODY
 
-    def fates(self, identity: Identity = NOBODY) -> frozenset[str]:
+    def possible_outcomes(self, identity: Identity = NOBODY) -> frozenset[str]:
         """Return what may become of an identity that has no good certificate."""
         gate = self.gate
         kinds = {client.identity: client.kind for client in gate.clients}
         return possible_outcomes(gate.stage, gate.window, gate.side_door, kinds.get(identity, ""))
 
-    def shut_out(self, identity: Identity = NOBODY) -> bool:
+    def is_refused(self, identity: Identity = NOBODY) -> bool:
         """Say whether an identity without a good certificate does not get in for certain."""
-        return not self.fates(identity) & LETTING_IN
+        return not self.possible_outcomes(identity) & LETTING_IN
 
     @property
     def always_refused(self) -> list[Identity]:
         """The clients that are refused for certain, without being asked for a password."""
-        return [identity for identity in self.turned_away if self.fates(identity) == {DENY}]
+        return [identity for identity in self.refused_clients if self.possible_outcomes(identity) == {DENY}]
 
     @property
     def refused(self) -> list[Identity]:
         """Whom to ask as where only a refusal will do: nobody and a stranger, or revoked clients where those may get in."""
-        return [NOBODY, self.specimens.foreign] if self.shut_out() else self.always_refused[:1]
+        return [NOBODY, self.forged_certificates.foreign] if self.is_refused() else self.always_refused[:1]
 
     @property
-    def all_get_in(self) -> str:
+    def refusal_unknown(self) -> str:
         """Why there is nobody to ask as; empty if there is somebody."""
-        if self.shut_out() or self.always_refused:
+        if self.is_refused() or self.always_refused:
             return ""
         if self.gate.stage == OBSERVE:
             return "nobody is refused at stage observe"
@@ -152,17 +152,17 @@ class ProbeSession:
         return f"at {open_to} only a revoked client is refused for certain, and none was given"
 
     @functools.cached_property
-    def specimens(self) -> ForgedCertificates:
+    def forged_certificates(self) -> ForgedCertificates:
         """The false certificates, made once."""
-        return self._workshop.make(self.authorized[0] if self.authorized else None, self.gate.client_ca)
+        return self._factory.make(self.authorized[0] if self.authorized else None, self.gate.client_ca)
 
     def prepare(self) -> ForgedCertificates:
         """Make the false certificates now, so that what is wrong with openssl shows before anything is asked."""
-        return self.specimens
+        return self.forged_certificates
 
     def describe(self, identity: Identity) -> Described:
         """Return subject and serial of a client's certificate."""
-        return self._workshop.describe(identity.certificate)
+        return self._factory.describe(identity.certificate)
 
     def connection(self, identity: Identity = NOBODY, **options: Any) -> Connection:
         """Return a connection to the gate by its own name, unless ``options`` say otherwise."""
@@ -187,25 +187,25 @@ class ProbeSession:
         """
         silent = _is_silent(answer) and self._hangs(path)
         if not silent and not (
-            _looks_down(answer) and (identity == self.authorized_client or _looks_down(self._as_insider(path)))
+            _looks_down(answer) and (identity == self.authorized_client or _looks_down(self._ask_as_authorized(path)))
         ):
             return answer
         return dataclasses.replace(answer, down=True)
 
-    def _as_insider(self, path: str) -> Answer:
+    def _ask_as_authorized(self, path: str) -> Answer:
         return ask(self.gate.target, self.connection(self.authorized_client), self.get(path))
 
     def _hangs(self, path: str) -> bool:
         """Say whether the gate answers the first client that gets in, but nothing does behind it. Waited for once only."""
         if path != STATUS_PATH and path not in self._hanging:
-            gate_answers = self._as_insider(STATUS_PATH).header(VERDICT) is not None
-            self._hanging[path] = gate_answers and _is_silent(self._as_insider(path))
+            gate_answers = self._ask_as_authorized(STATUS_PATH).header(VERDICT) is not None
+            self._hanging[path] = gate_answers and _is_silent(self._ask_as_authorized(path))
         return self._hanging.get(path, False)
 
     @functools.cached_property
     def _control(self) -> Answer | None:
         """What the application answers to somebody who gets in; None if that is not known."""
-        if self.authorized_client is NOBODY and self.shut_out():
+        if self.authorized_client is NOBODY and self.is_refused():
             return None
         answer = self.ask(self.get(self.gate.app_path), self.authorized_client)
         return answer if answer.outcome == HTTP and answer.status < 400 and answer.header(VERDICT) is None else None
@@ -224,8 +224,8 @@ class ProbeSession:
 
 
 def _looks_down(answer: Answer) -> bool:
-    told = answer.header(VERDICT) is not None or answer.header(GENERATION) is not None
-    return answer.outcome == HTTP and answer.status in _DOWN and not told
+    from_gate = answer.header(VERDICT) is not None or answer.header(GENERATION) is not None
+    return answer.outcome == HTTP and answer.status in _DOWN and not from_gate
 
 
 def _is_silent(answer: Answer) -> bool:

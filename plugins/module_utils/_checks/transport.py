@@ -25,7 +25,7 @@ from .._probe.messages import (
 )
 from .._probe.raw_client_hello import OLD_VERSIONS, offer_old_tls
 from .check import Check, Finding, Step, describe, judge
-from .expectations import CONFIRMED, SERVED, Expectation, not_application, reception, status_for, tolerant
+from .expectations import CONFIRMED, SERVED, Expectation, allow_down, expected_answer, expected_status, not_application
 from .identity_headers import misdirected
 from .session import STATUS_PATH
 
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 _REDIRECTS = (301, 302, 307, 308)
 
 
-def _plain_http(inquiry: ProbeSession) -> Iterator[Finding]:
-    gate = inquiry.gate
-    expected = Expectation(f"redirect to https://{gate.host()}", lambda answer: _bad_redirect(inquiry, answer))
-    answer = inquiry.ask(inquiry.get(gate.app_path), plain=True)
+def _plain_http(session: ProbeSession) -> Iterator[Finding]:
+    gate = session.gate
+    expected = Expectation(f"redirect to https://{gate.host()}", lambda answer: _bad_redirect(session, answer))
+    answer = session.ask(session.get(gate.app_path), plain=True)
     yield judge(NOBODY.name, [Step(f"plain GET {gate.app_path}", answer, expected)])
 
 
-def _bad_redirect(inquiry: ProbeSession, answer: Answer) -> str:
+def _bad_redirect(session: ProbeSession, answer: Answer) -> str:
     if answer.outcome != HTTP:
         return f"{answer.outcome} ({answer.reason})"
     if answer.status not in _REDIRECTS:
@@ -56,16 +56,16 @@ def _bad_redirect(inquiry: ProbeSession, answer: Answer) -> str:
         found = (there.scheme, there.hostname, there.port or 443)
     except ValueError:
         found = ("", None, 0)
-    wanted = ("https", inquiry.gate.server_name, inquiry.gate.port)
+    wanted = ("https", session.gate.server_name, session.gate.port)
     return "" if found == wanted else f"redirects to {location!r}"
 
 
-def _plain_ports(inquiry: ProbeSession) -> Iterator[Finding]:
-    gate = inquiry.gate
+def _plain_ports(session: ProbeSession) -> Iterator[Finding]:
+    gate = session.gate
     for port in gate.plain_ports:
-        request = inquiry.get(gate.app_path, host=gate.server_name)
+        request = session.get(gate.app_path, host=gate.server_name)
         answer = ask(dataclasses.replace(gate.target, port=port), Connection(plain=True), request)
-        step = Step(f"plain GET {gate.app_path}", answer, _nothing_or(not_application(inquiry)))
+        step = Step(f"plain GET {gate.app_path}", answer, _nothing_or(not_application(session)))
         yield judge(NOBODY.name, [step], f"port {port}: not the application")
 
 
@@ -78,11 +78,11 @@ def _nothing_or(expectation: Expectation) -> Expectation:
     return Expectation(expectation.text, wrong)
 
 
-def _needs_plain_ports(inquiry: ProbeSession) -> str:
-    return "" if inquiry.gate.plain_ports else "plain_ports was not given"
+def _needs_plain_ports(session: ProbeSession) -> str:
+    return "" if session.gate.plain_ports else "plain_ports was not given"
 
 
-def _old_refused(answer: Answer) -> str:
+def _check_old_refused(answer: Answer) -> str:
     # Hanging up is how some servers refuse a version; the steps with 1.2 and 1.3 prove that this one is up.
     hung_up = answer.outcome == NO_ANSWER and answer.reason in (CLOSED, "connection reset by peer")
     if answer.outcome == REJECTED or hung_up:
@@ -90,49 +90,49 @@ def _old_refused(answer: Answer) -> str:
     return "the server would go on" if answer.outcome == HTTP else f"{answer.outcome} ({answer.reason})"
 
 
-def _tls_versions(inquiry: ProbeSession) -> Iterator[Finding]:
-    gate = inquiry.gate
+def _tls_versions(session: ProbeSession) -> Iterator[Finding]:
+    gate = session.gate
     for version in OLD_VERSIONS:
         answer = offer_old_tls(gate.target, gate.server_name, version)
-        expectation = Expectation(f"TLS {version} refused", _old_refused)
+        expectation = Expectation(f"TLS {version} refused", _check_old_refused)
         yield judge(NOBODY.name, [Step(f"TLS {version}", answer, expectation)])
     for version in ("1.2", "1.3"):
-        answer = inquiry.ask(inquiry.get(STATUS_PATH), tls=version)
-        told = status_for(inquiry)
-        yield judge(NOBODY.name, [Step(f"TLS {version}", answer, told)], f"TLS {version}: {told.text}")
-        if inquiry.authorized:
-            answer = inquiry.ask(inquiry.get(STATUS_PATH), inquiry.authorized_client, tls=version)
+        answer = session.ask(session.get(STATUS_PATH), tls=version)
+        expected = expected_status(session)
+        yield judge(NOBODY.name, [Step(f"TLS {version}", answer, expected)], f"TLS {version}: {expected.text}")
+        if session.authorized:
+            answer = session.ask(session.get(STATUS_PATH), session.authorized_client, tls=version)
             yield judge(
-                inquiry.authorized_client.name, [Step(f"TLS {version}", answer, CONFIRMED)], f"TLS {version}: 204 cert"
+                session.authorized_client.name, [Step(f"TLS {version}", answer, CONFIRMED)], f"TLS {version}: 204 cert"
             )
 
 
 _SESSIONS = (("TLS 1.2 session id", "1.2", False), ("TLS 1.2 ticket", "1.2", True), ("TLS 1.3 ticket", "1.3", True))
 
 
-def _resumed(answer: Answer) -> str:
+def _check_not_resumed(answer: Answer) -> str:
     # A server that does not speak the version resumes nothing in it; tls_versions says what it has to speak.
     if answer.outcome not in (HTTP, REJECTED):
         return f"{answer.outcome} ({answer.reason})"
     return "resumed: a certificate revoked meanwhile would not have been looked at" if answer.resumed else ""
 
 
-_NOT_RESUMED = Expectation("a full handshake", _resumed)
+_NOT_RESUMED = Expectation("a full handshake", _check_not_resumed)
 
 
-def _resumption(inquiry: ProbeSession) -> Iterator[Finding]:
-    request = inquiry.get(STATUS_PATH)
-    identity = inquiry.authorized_client
+def _resumption(session: ProbeSession) -> Iterator[Finding]:
+    request = session.get(STATUS_PATH)
+    identity = session.authorized_client
     for label, version, tickets in _SESSIONS:
-        held = take_session(inquiry.gate.target, inquiry.connection(identity, tls=version), request, tickets)
-        answer = ask_resumed(inquiry.gate.target, held, request)
+        held = take_session(session.gate.target, session.connection(identity, tls=version), request, tickets)
+        answer = ask_resumed(session.gate.target, held, request)
         finding = judge(identity.name, [Step(label, answer, _NOT_RESUMED)], f"{label}: not resumed")
         seen = f"{'resumed' if answer.resumed else 'not resumed'}, {describe(answer)}"
         yield Finding(finding.client, finding.expected, seen, finding.ok, finding.detail)
 
 
-def _worthless(inquiry: ProbeSession) -> Expectation:
-    expected = misdirected(inquiry)
+def _expect_worthless(session: ProbeSession) -> Expectation:
+    expected = misdirected(session)
 
     def wrong(answer: Answer) -> str:
         # A full handshake is what the other checks are about.
@@ -141,52 +141,52 @@ def _worthless(inquiry: ProbeSession) -> Expectation:
     return Expectation("not resumed, or worth nothing", wrong)
 
 
-def _resumption_elsewhere(inquiry: ProbeSession) -> Iterator[Finding]:
+def _resumption_elsewhere(session: ProbeSession) -> Iterator[Finding]:
     """Take a session where other settings may be in force, and show it at the gate."""
-    gate, request, expected = inquiry.gate, inquiry.get(inquiry.gate.app_path), _worthless(inquiry)
-    for identity in (NOBODY, inquiry.specimens.foreign, *inquiry.turned_away[:1]):
+    gate, request, expected = session.gate, session.get(session.gate.app_path), _expect_worthless(session)
+    for identity in (NOBODY, session.forged_certificates.foreign, *session.refused_clients[:1]):
         steps = []
         for sni in (gate.other_name, None):
             for label, version, tickets in _SESSIONS:
-                there = inquiry.connection(identity, tls=version, sni=sni, verify=False)
-                held = take_session(gate.target, there, inquiry.get("/", host=gate.host(gate.other_name)), tickets)
+                there = session.connection(identity, tls=version, sni=sni, verify=False)
+                held = take_session(gate.target, there, session.get("/", host=gate.host(gate.other_name)), tickets)
                 here = dataclasses.replace(held, connection=dataclasses.replace(there, sni=gate.server_name))
-                answer = inquiry.classify(ask_resumed(gate.target, here, request), gate.app_path, identity)
+                answer = session.classify(ask_resumed(gate.target, here, request), gate.app_path, identity)
                 steps.append(Step(f"{label} of SNI {sni or 'absent'}", answer, expected))
         yield judge(identity.name, steps)
 
 
-def _http2_requests(inquiry: ProbeSession) -> Iterator[Finding]:
-    gate = inquiry.gate
-    offer = inquiry.ask(inquiry.get(STATUS_PATH), alpn=(HTTP2, "http/1.1"))
+def _http2_requests(session: ProbeSession) -> Iterator[Finding]:
+    gate = session.gate
+    offer = session.ask(session.get(STATUS_PATH), alpn=(HTTP2, "http/1.1"))
     if offer.alpn != HTTP2:
         seen = "HTTP/2 is not offered" if offer.handshake else describe(offer)
         yield Finding(NOBODY.name, "as by HTTP/1.1", seen, offer.handshake, "" if offer.handshake else seen)
         return
-    page, status = inquiry.get(gate.app_path), inquiry.get(STATUS_PATH)
-    elsewhere = inquiry.get(gate.app_path, host=gate.host(gate.other_name))
-    for identity in (NOBODY, inquiry.specimens.foreign):
-        told = _by_http2(inquiry, status, identity)
-        expected = reception(inquiry, identity, told=told)
-        steps = [Step(f"GET {gate.app_path}", _by_http2(inquiry, page, identity), expected)]
-        steps.append(Step(f"GET {STATUS_PATH}", told, status_for(inquiry, identity)))
-        other = _by_http2(inquiry, elsewhere, identity)
-        steps.append(Step(f":authority {gate.other_name}", other, not_application(inquiry)))
+    page, status = session.get(gate.app_path), session.get(STATUS_PATH)
+    elsewhere = session.get(gate.app_path, host=gate.host(gate.other_name))
+    for identity in (NOBODY, session.forged_certificates.foreign):
+        status_answer = _by_http2(session, status, identity)
+        expected = expected_answer(session, identity, status=status_answer)
+        steps = [Step(f"GET {gate.app_path}", _by_http2(session, page, identity), expected)]
+        steps.append(Step(f"GET {STATUS_PATH}", status_answer, expected_status(session, identity)))
+        other = _by_http2(session, elsewhere, identity)
+        steps.append(Step(f":authority {gate.other_name}", other, not_application(session)))
         yield judge(identity.name, steps)
-    for identity in inquiry.authorized[:1]:
-        steps = [Step(f"GET {STATUS_PATH}", _by_http2(inquiry, status, identity), CONFIRMED)]
-        steps.append(Step(f"GET {gate.app_path}", _by_http2(inquiry, page, identity), tolerant(inquiry, SERVED)))
+    for identity in session.authorized[:1]:
+        steps = [Step(f"GET {STATUS_PATH}", _by_http2(session, status, identity), CONFIRMED)]
+        steps.append(Step(f"GET {gate.app_path}", _by_http2(session, page, identity), allow_down(session, SERVED)))
         yield judge(identity.name, steps)
 
 
-def _by_http2(inquiry: ProbeSession, request: Request, identity: Identity) -> Answer:
-    answer = ask_http2(inquiry.gate.target, inquiry.connection(identity, alpn=(HTTP2,)), request)
-    return inquiry.classify(answer, request.target, identity)
+def _by_http2(session: ProbeSession, request: Request, identity: Identity) -> Answer:
+    answer = ask_http2(session.gate.target, session.connection(identity, alpn=(HTTP2,)), request)
+    return session.classify(answer, request.target, identity)
 
 
-def _http2(inquiry: ProbeSession) -> Iterator[Finding]:
-    answer = inquiry.ask(inquiry.get(STATUS_PATH), alpn=(HTTP2, "http/1.1"))
-    wanted = inquiry.gate.expect_http2
+def _http2(session: ProbeSession) -> Iterator[Finding]:
+    answer = session.ask(session.get(STATUS_PATH), alpn=(HTTP2, "http/1.1"))
+    wanted = session.gate.expect_http2
     expected = {None: "reported only", True: "HTTP/2", False: "no HTTP/2"}[wanted]
     offered = answer.alpn == HTTP2
     ok = answer.handshake and (wanted is None or wanted == offered)

@@ -12,8 +12,6 @@ import socket
 
 from .._common.errors import MtlsError
 
-pass  # MOVED
-
 
 def resolve(host: str, port: int) -> str:
     """Return the first address of ``host`` that takes a TCP connection, else the first one of all.

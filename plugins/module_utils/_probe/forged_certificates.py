@@ -48,7 +48,7 @@ class ForgedCertificates:
 
 
 class ForgedCertificateFactory:
-    """Makes specimens in ``directory``, which has to be private and is removed by its owner."""
+    """Makes forged certificates in ``directory``, which has to be private and is removed by its owner."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory

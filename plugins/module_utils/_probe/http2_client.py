@@ -90,11 +90,11 @@ class _Stream:
                 body += _content(kind, flags, payload)
             if len(body) > _BODY_LIMIT or (kind in (_HEADERS, _DATA) and flags & _END_STREAM):
                 break
-        told = dict(fields)
-        if not told.get(":status", "").isdigit():
+        values = dict(fields)
+        if not values.get(":status", "").isdigit():
             return Answer(NO_ANSWER, CLOSED, handshake=True, alpn=ALPN)
         headers = tuple((name, value) for name, value in fields if not name.startswith(":"))
-        return Answer(HTTP, "", int(told[":status"]), headers, body, handshake=True, tls=self._tls, alpn=ALPN)
+        return Answer(HTTP, "", int(values[":status"]), headers, body, handshake=True, tls=self._tls, alpn=ALPN)
 
     def _frames(self) -> Iterator[tuple[int, int, bytes]]:
         while True:

@@ -26,7 +26,7 @@ _UPGRADE = (
 _SWITCHING = 101  # RFC 9110 section 15.2.2
 
 
-class Held:
+class PersistentConnection:
     """One TLS connection, open until :meth:`close`. Asking on it never raises because of what the other side does."""
 
     def __init__(self, target: Target, connection: Connection) -> None:

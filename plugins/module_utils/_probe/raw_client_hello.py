@@ -48,7 +48,7 @@ def offer_weak_ciphers(target: Target, sni: str) -> Answer:
     return _offer(target, client_hello(sni, TLS12, _WEAK))
 
 
-def told_ca_names(target: Target, sni: str) -> list[bytes] | Answer:
+def read_ca_names(target: Target, sni: str) -> list[bytes] | Answer:
     """Return the names of the CAs whose certificates are asked for (RFC 5246 section 7.4.4), each as its DER.
 
     The list is empty if no certificate is asked for. An answer says why the server said nothing.

@@ -50,11 +50,11 @@ def probe(directory: pathlib.Path, wanted: dict[str, Any], names: tuple[str, ...
     """Do what the module does, in this process."""
     workshop = directory / "workshop"
     workshop.mkdir()
-    inquiry = ProbeSession(gate_from(wanted), ForgedCertificateFactory(str(workshop)))
-    check_files(inquiry)
-    plan = catalogue.plan(inquiry, names)
-    generation = reach(inquiry)
-    return report(inquiry.gate, plan, catalogue.run(inquiry, plan), generation)
+    session = ProbeSession(gate_from(wanted), ForgedCertificateFactory(str(workshop)))
+    check_files(session)
+    plan = catalogue.plan(session, names)
+    generation = reach(session)
+    return report(session.gate, plan, catalogue.run(session, plan), generation)
 
 
 def red(outcome: dict[str, Any]) -> set[str]:

@@ -19,7 +19,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.expectation
     Expectation,
     refused_or,
 )
-from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.identity_headers import echo_wrong, forged
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.identity_headers import check_echo, forged
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.options import gate_from
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.refusal_page import (
     external_resources,
@@ -85,7 +85,7 @@ def test_one_bad_step_spoils_the_finding_and_is_named() -> None:
 # --- the plan --------------------------------------------------------------------------------------------------------
 
 
-def inquiry(**options: Any) -> ProbeSession:
+def session(**options: Any) -> ProbeSession:
     return ProbeSession(
         gate_from({"url": "https://a.example.org", "address": "192.0.2.7", "timeout": 1, **options}),
         ForgedCertificateFactory(""),
@@ -96,7 +96,7 @@ CLIENT = {"name": "alex", "certificate": "/c", "key": "/k"}
 
 
 def test_without_anything_the_plan_says_what_is_left_out() -> None:
-    plan = catalogue.plan(inquiry(), ())
+    plan = catalogue.plan(session(), ())
     left = set(dict(plan.left_out))
     assert left == {"valid", "look_alike", "expired", "revoked", "server_auth_only", "not_allowed", "other",
                     "identity_headers", "plain_ports", "public_part", "public_headers", "ca_names", "unlisted_page",
@@ -110,15 +110,15 @@ def test_without_anything_the_plan_says_what_is_left_out() -> None:
      ("other", "other")],
 )  # fmt: skip
 def test_each_kind_of_refused_client_brings_its_check(kind: str, check: str) -> None:
-    plan = catalogue.plan(inquiry(clients=[{**CLIENT, "expect": "deny", "kind": kind}]), (check,))
+    plan = catalogue.plan(session(clients=[{**CLIENT, "expect": "deny", "kind": kind}]), (check,))
     assert [planned.name for planned in plan.checks] == [check]
 
 
 def test_a_check_asked_for_by_name_must_be_possible() -> None:
     with pytest.raises(MtlsError, match="Check revoked cannot be made: no client with expect=deny and kind=revoked"):
-        catalogue.plan(inquiry(), ("generation", "revoked"))
+        catalogue.plan(session(), ("generation", "revoked"))
     with pytest.raises(MtlsError, match="checks: nonsense is not in the catalogue"):
-        catalogue.plan(inquiry(), ("nonsense",))
+        catalogue.plan(session(), ("nonsense",))
 
 
 def test_every_check_has_its_own_name_and_says_what_it_is_about() -> None:
@@ -151,7 +151,7 @@ def echo(headers: Any) -> Answer:
     ],
 )
 def test_the_gates_own_headers_are_right(headers: Any) -> None:
-    assert echo_wrong(echo(headers), ALEX, "mark") == ""
+    assert check_echo(echo(headers), ALEX, "mark") == ""
 
 
 @pytest.mark.parametrize(
@@ -169,17 +169,17 @@ def test_the_gates_own_headers_are_right(headers: Any) -> None:
     ],
 )
 def test_wrong_headers_are_named(change: dict[str, Any], words: str) -> None:
-    assert words in echo_wrong(echo({**GOOD, **change}), ALEX, "mark")
+    assert words in check_echo(echo({**GOOD, **change}), ALEX, "mark")
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'"x"', b'{"headers": 1}', b'{"headers": {}}', b"\xff"])
 def test_what_is_no_echo_is_said_to_be_none(body: bytes) -> None:
-    assert "did not answer with the JSON" in echo_wrong(http(200, body=body), ALEX, "mark")
+    assert "did not answer with the JSON" in check_echo(http(200, body=body), ALEX, "mark")
 
 
 def test_every_forged_header_can_be_recognised_behind_the_gate() -> None:
     for name, value in forged("mark", "mark"):
-        assert "the client's own" in echo_wrong(echo({**GOOD, f"Z-{name}": value}), ALEX, "mark")
+        assert "the client's own" in check_echo(echo({**GOOD, f"Z-{name}": value}), ALEX, "mark")
 
 
 # --- the page and the generation -------------------------------------------------------------------------------------

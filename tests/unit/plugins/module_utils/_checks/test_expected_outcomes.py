@@ -11,14 +11,14 @@ from typing import Any, Callable
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks import catalogue
-from ansible_collections.quietdoor.mtls.plugins.module_utils._checks import session as inquiry
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks import session as session_module
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.check import Step, judge
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.expectations import (
     ASKED,
     SERVED,
-    reception,
-    status_for,
-    tolerant,
+    allow_down,
+    expected_answer,
+    expected_status,
 )
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.expected_outcomes import (
     LETTING_IN,
@@ -27,9 +27,9 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.expected_ou
     possible_outcomes,
 )
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.identity_headers import (
+    check_echo_without_identity,
     forged,
     misdirected,
-    nobody_wrong,
 )
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.options import KINDS, gate_from
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.report import report
@@ -90,7 +90,7 @@ ANYTHING = [
 ]
 
 
-# --- fates -----------------------------------------------------------------------------------------------------------
+# --- outcomes --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -108,10 +108,12 @@ ANYTHING = [
     ],
 )
 def test_what_may_become_of_whom(options: dict[str, Any], nobody: set[str], revoked: set[str]) -> None:
-    inquiry = asked(**options)
-    assert inquiry.fates() == inquiry.fates(Identity("foreign CA", "/x", "/x")) == nobody
-    assert inquiry.fates(identity("carl")) == revoked
-    assert inquiry.fates(identity("nemo")) == (nobody | {"deny"} if inquiry.gate.stage == "fallback" else nobody)
+    session = asked(**options)
+    assert session.possible_outcomes() == session.possible_outcomes(Identity("foreign CA", "/x", "/x")) == nobody
+    assert session.possible_outcomes(identity("carl")) == revoked
+    assert session.possible_outcomes(identity("nemo")) == (
+        nobody | {"deny"} if session.gate.stage == "fallback" else nobody
+    )
 
 
 def test_the_window_never_opens_to_a_revoked_certificate_and_enforce_opens_to_nobody() -> None:
@@ -137,8 +139,8 @@ def test_the_window_never_opens_to_a_revoked_certificate_and_enforce_opens_to_no
     ],
 )
 def test_what_counts_at_each_stage(options: dict[str, Any], at_status: list[Answer], elsewhere: list[Answer]) -> None:
-    inquiry = asked(**options)
-    told, page = status_for(inquiry), reception(inquiry)
+    session = asked(**options)
+    told, page = expected_status(session), expected_answer(session)
     assert [answer for answer in ANYTHING if not told.wrong(answer)] == [one for one in ANYTHING if one in at_status]
     # Behind the gate whatever the application says is its own business: a 401 and a 403 without a verdict are.
     own = [http(403), http(401)] if PAGE in elsewhere else []
@@ -147,12 +149,12 @@ def test_what_counts_at_each_stage(options: dict[str, Any], at_status: list[Answ
 
 
 def test_who_was_turned_away_a_moment_ago_is_not_let_in() -> None:
-    inquiry = asked(stage="fallback", window="unknown")
-    assert not reception(inquiry, told=WORDS["fallback"]).wrong(PAGE)
+    session = asked(stage="fallback", window="unknown")
+    assert not expected_answer(session, status=WORDS["fallback"]).wrong(PAGE)
     # It may have closed in between.
-    assert not reception(inquiry, told=WORDS["fallback"]).wrong(DENIED)
-    assert not reception(inquiry, told=DENIED).wrong(DENIED)
-    assert reception(inquiry, told=DENIED).wrong(PAGE)
+    assert not expected_answer(session, status=WORDS["fallback"]).wrong(DENIED)
+    assert not expected_answer(session, status=DENIED).wrong(DENIED)
+    assert expected_answer(session, status=DENIED).wrong(PAGE)
 
 
 def test_a_question_for_a_password_is_the_gates_own() -> None:
@@ -177,8 +179,8 @@ def echo(headers: dict[str, Any]) -> Answer:
 
 
 def test_of_somebody_without_a_good_certificate_the_application_is_told_nothing() -> None:
-    assert nobody_wrong(echo({"X-Client-Verify": "NONE"})) == ""
-    assert nobody_wrong(echo({"x-client-verify": ["NONE"], "X-Client-DN": ""})) == ""
+    assert check_echo_without_identity(echo({"X-Client-Verify": "NONE"})) == ""
+    assert check_echo_without_identity(echo({"x-client-verify": ["NONE"], "X-Client-DN": ""})) == ""
 
 
 @pytest.mark.parametrize(
@@ -193,13 +195,13 @@ def test_of_somebody_without_a_good_certificate_the_application_is_told_nothing(
     ],
 )
 def test_what_it_must_not_be_told_is_named(headers: dict[str, Any], words: str) -> None:
-    assert words in nobody_wrong(echo(headers))
+    assert words in check_echo_without_identity(echo(headers))
 
 
 def test_every_forged_header_of_somebody_without_a_certificate_can_be_recognised() -> None:
     for name, value in forged("SUCCESS", "quietdoor-forged"):
         for spelling in (str, str.swapcase, lambda name: name.replace("-", "_")):
-            assert nobody_wrong(echo({"X-Client-Verify": "NONE", spelling(name): value})), name
+            assert check_echo_without_identity(echo({"X-Client-Verify": "NONE", spelling(name): value})), name
 
 
 def test_a_connection_for_another_site_gets_through_a_gate_that_observes_and_counts_for_nothing() -> None:
@@ -225,7 +227,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Answer]], li
             knocked.append(connection.identity.name)
             return by_name.get(connection.identity.name, by_name["everybody"])
 
-        monkeypatch.setattr(inquiry, "ask", ask)
+        monkeypatch.setattr(session_module, "ask", ask)
         return knocked
 
     return set_up
@@ -270,11 +272,11 @@ def test_an_application_hangs_if_the_gate_answers_and_nothing_behind_it(monkeypa
 
     def hang(gate: Answer, alex: Answer) -> None:
         def ask(_target: object, connection: Connection, request: Request) -> Answer:
-            if request.target == inquiry.STATUS_PATH:
+            if request.target == session_module.STATUS_PATH:
                 return gate
             return alex if connection.identity.name == "alex" else silence
 
-        monkeypatch.setattr(inquiry, "ask", ask)
+        monkeypatch.setattr(session_module, "ask", ask)
 
     hang(WORDS["cert"], silence)
     assert ask(asked(), "alex").down
@@ -284,7 +286,7 @@ def test_an_application_hangs_if_the_gate_answers_and_nothing_behind_it(monkeypa
         assert not ask(asked(), "bea").down
     hang(silence, silence)
     one = asked()
-    assert not one.ask(one.get(inquiry.STATUS_PATH)).down
+    assert not one.ask(one.get(session_module.STATUS_PATH)).down
 
 
 def test_without_a_client_that_gets_in_the_answer_speaks_for_itself(answers: Any) -> None:
@@ -295,15 +297,15 @@ def test_without_a_client_that_gets_in_the_answer_speaks_for_itself(answers: Any
 def test_what_is_down_is_a_deviation_unless_the_application_may_be_so() -> None:
     down = http(502, down=True)
     strict, lenient = asked(), asked(expect_application=False)
-    assert tolerant(strict, SERVED).wrong(down)
-    assert not tolerant(lenient, SERVED).wrong(down)
+    assert allow_down(strict, SERVED).wrong(down)
+    assert not allow_down(lenient, SERVED).wrong(down)
     for answer in (http(502), DENIED, *NOTHING):
-        assert tolerant(lenient, SERVED).wrong(answer)
+        assert allow_down(lenient, SERVED).wrong(answer)
     # Where somebody should be refused it is the sign that nobody refused.
-    assert reception(lenient).wrong(down)
+    assert expected_answer(lenient).wrong(down)
     watching = asked(stage="observe", expect_application=False)
-    assert not reception(watching).wrong(down)
-    assert status_for(watching).wrong(down)
+    assert not expected_answer(watching).wrong(down)
+    assert expected_status(watching).wrong(down)
 
 
 def test_an_application_that_is_down_is_the_application_all_the_same(answers: Any) -> None:
@@ -313,7 +315,7 @@ def test_an_application_that_is_down_is_the_application_all_the_same(answers: An
 
 
 def test_what_is_down_is_said_once_in_the_table_and_with_every_question() -> None:
-    finding = judge("alex", [Step("GET /", http(502, down=True), tolerant(asked(expect_application=False), SERVED))])
+    finding = judge("alex", [Step("GET /", http(502, down=True), allow_down(asked(expect_application=False), SERVED))])
     assert (finding.ok, finding.seen) == (True, "502, the application is down")
     told = report(asked().gate, catalogue.Plan((), ()), [catalogue.Result("valid", finding)], None)
     assert told["application_down"] == ["valid (alex): GET /: 502, the application is down"]

@@ -33,15 +33,15 @@ def about(**host: Any) -> subject.ProofReport:
     ],
 )
 def test_ports_are_translated_as_for_a_rollout(host: dict[str, Any], connected: list[tuple[str, int]]) -> None:
-    doors = about(**host)._doors
-    assert [(door.target.address, door.target.port) for door in doors] == connected
-    assert [door.port for door in doors] == [443, 8443]
+    endpoints = about(**host)._endpoints
+    assert [(endpoint.target.address, endpoint.target.port) for endpoint in endpoints] == connected
+    assert [endpoint.port for endpoint in endpoints] == [443, 8443]
 
 
 @pytest.mark.parametrize("port", ["https", 0, 65536, [1]])
 def test_port_that_is_not_one_is_named_and_nothing_is_proven(tmp_path: Path, port: object) -> None:
     (tmp_path / "trust.json").write_text(json.dumps({"generation": 7}))
-    told = about(ports={"443": port}).judge(str(tmp_path), {})
-    assert told["unproven"] == ["web1"]
-    assert f"ports: {str(port)!r} for port 443 is not a TCP port" in told["failures"][0]
-    assert "rollout_probe_ports" in told["failures"][0]
+    result = about(ports={"443": port}).judge(str(tmp_path), {})
+    assert result["unproven"] == ["web1"]
+    assert f"ports: {str(port)!r} for port 443 is not a TCP port" in result["failures"][0]
+    assert "rollout_probe_ports" in result["failures"][0]

@@ -134,12 +134,13 @@ def is_issued_by(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
 
 def test_false_certificates_look_right_and_are_not(real: pathlib.Path, tmp_path: pathlib.Path) -> None:
     model = alex(real)
-    specimens = ForgedCertificateFactory(str(tmp_path)).make(model, str(real / "ca.crt"))
+    forged_certificates = ForgedCertificateFactory(str(tmp_path)).make(model, str(real / "ca.crt"))
     true, ca = load(model), x509.load_pem_x509_certificate((real / "ca.crt").read_bytes())
-    assert specimens.look_alike
+    assert forged_certificates.look_alike
 
     look_alike, self_signed, foreign = (
-        load(one) for one in (specimens.look_alike, specimens.self_signed, specimens.foreign)
+        load(one)
+        for one in (forged_certificates.look_alike, forged_certificates.self_signed, forged_certificates.foreign)
     )
 
     assert {one.serial_number for one in (look_alike, self_signed, foreign)} == {true.serial_number}
@@ -147,16 +148,16 @@ def test_false_certificates_look_right_and_are_not(real: pathlib.Path, tmp_path:
     assert look_alike.issuer.public_bytes() == ca.subject.public_bytes()
     assert self_signed.issuer == self_signed.subject
     assert foreign.issuer not in (ca.subject, foreign.subject)
-    for identity in (specimens.look_alike, specimens.self_signed, specimens.foreign):
+    for identity in (forged_certificates.look_alike, forged_certificates.self_signed, forged_certificates.foreign):
         make_context(Target("192.0.2.7", 443), Connection("a.example.org", identity, verify=False))
         assert not is_issued_by(load(identity), ca)
     assert is_issued_by(true, ca)
 
 
 def test_without_a_model_and_a_ca_there_are_still_two(tmp_path: pathlib.Path) -> None:
-    specimens = ForgedCertificateFactory(str(tmp_path)).make(None, "")
-    assert specimens.look_alike is None
-    assert load(specimens.self_signed).issuer == load(specimens.self_signed).subject
+    forged_certificates = ForgedCertificateFactory(str(tmp_path)).make(None, "")
+    assert forged_certificates.look_alike is None
+    assert load(forged_certificates.self_signed).issuer == load(forged_certificates.self_signed).subject
     assert [stat.S_IMODE(path.stat().st_mode) & 0o077 for path in tmp_path.glob("*.key")] == [0] * 4
 
 
