@@ -14,7 +14,7 @@ from .._common.errors import MtlsError
 
 
 def resolve(host: str, port: int) -> str:
-    """Return the first address of ``host`` that takes a TCP connection, else the first one of all.
+    """Return the first address of ``host`` that accepts a TCP connection, or else its first address.
 
     :raises MtlsError: if the name has no address.
     """
@@ -23,7 +23,7 @@ def resolve(host: str, port: int) -> str:
     except (OSError, UnicodeError) as error:
         raise MtlsError(
             f"The name {host!r} does not resolve here: {error}",
-            "Correct the name, or say where to connect with option address",
+            "Correct the name, or set option address to the address to connect to",
         ) from error
     addresses = [str(entry[4][0]) for entry in found]
     for address in addresses if len(addresses) > 1 else []:
@@ -33,7 +33,7 @@ def resolve(host: str, port: int) -> str:
 
 
 def is_address(host: str) -> bool:
-    """Say whether ``host`` is an IP address rather than a name."""
+    """Return whether ``host`` is an IP address rather than a name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -48,9 +48,9 @@ _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%]+)\]|(?P<host>[^:\[\]/\s]+))(
 
 
 def address_from(text: str, default_host: str, default_port: int) -> tuple[str, int]:
-    """Return host and port of ``text``, a host or host:port; the defaults where it says nothing.
+    """Return host and port of ``text``, which is a host or host:port; use the defaults for missing parts.
 
-    :raises MtlsError: if it is neither.
+    :raises MtlsError: if ``text`` is neither.
     """
     if not text:
         return default_host, default_port
@@ -60,6 +60,7 @@ def address_from(text: str, default_host: str, default_port: int) -> tuple[str, 
     port = int(match["port"] or default_port) if match else 0
     if not match or not 0 < port <= LAST_PORT:
         raise MtlsError(
-            f"address: {text!r} is no host or host:port", "Write for example 192.0.2.7, web1:8443 or [2001:db8::7]:443"
+            f"address: {text!r} is not a host or host:port",
+            "Write for example 192.0.2.7, web1:8443 or [2001:db8::7]:443",
         )
     return match["six"] or match["host"], port

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""False certificates to knock with, made on the spot with the openssl command (1.1.1 or newer) and thrown away after.
+"""Create temporary forged client certificates with the openssl command (1.1.1 or newer).
 
-Copies are made with ``openssl x509 -signkey``: subject and serial stay as they are, only the key is another. The extensions are
-written anew, because openssl takes a copy that still points at its issuer's key (AKI) for no certificate that it may sign.
+Copies are made with ``openssl x509 -signkey``: subject and serial stay the same, only the key differs. The extensions are
+written anew, because openssl refuses to sign a copy whose authority key identifier (AKI) still names the key of its issuer.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ class Described:
 
 @dataclass(frozen=True)
 class ForgedCertificates:
-    """:param look_alike: None when the real CA's certificate was not given."""
+    """The forged certificates of one probe run.
+
+    :param look_alike: None when the certificate of the real CA was not given.
+    """
 
     foreign: Identity
     self_signed: Identity
@@ -48,16 +51,16 @@ class ForgedCertificates:
 
 
 class ForgedCertificateFactory:
-    """Makes forged certificates in ``directory``, which has to be private and is removed by its owner."""
+    """Create forged certificates in ``directory``, which must be private; its owner removes it."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
         self._openssl = shutil.which("openssl")
 
     def make(self, model: Identity | None, client_ca: str) -> ForgedCertificates:
-        """Return false certificates that resemble the client ``model``.
+        """Return forged certificates that resemble the client ``model``.
 
-        :param client_ca: PEM file of the real CA, for a look-alike of it; empty for none.
+        :param client_ca: PEM file of the real CA, for a look-alike of that CA; empty for none.
         :raises MtlsError: if openssl is absent or cannot read the model or the CA.
         """
         source = model.certificate if model else self._authority("template", "/O=quietdoor probe/CN=Nobody")
@@ -140,8 +143,8 @@ class ForgedCertificateFactory:
     def _run(self, *arguments: str) -> str:
         if self._openssl is None:
             raise MtlsError(
-                "The openssl command is not there; the probe makes its false certificates with it",
-                "Install openssl where gate_probe runs, or leave out with option checks what needs such certificates",
+                "The openssl command is missing; the probe creates its forged certificates with it",
+                "Install openssl where gate_probe runs, or select checks that need no forged certificates with option checks",
             )
         done = subprocess.run(
             [self._openssl, *arguments],
@@ -153,10 +156,10 @@ class ForgedCertificateFactory:
             check=False,
         )
         if done.returncode != 0:
-            said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            message = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise MtlsError(
-                f"openssl {arguments[0]} {_input_of(arguments)}ended with {done.returncode}: {said}",
-                "See that the clients' certificates and client_ca are PEM certificates that openssl can read",
+                f"openssl {arguments[0]} {_input_of(arguments)}ended with {done.returncode}: {message}",
+                "Check that the clients' certificates and client_ca are PEM certificates that openssl can read",
             )
         return done.stdout
 

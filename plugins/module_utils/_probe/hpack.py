@@ -1,10 +1,9 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The header fields of HTTP/2 (HPACK, RFC 7541), as far as one request and one answer need them.
+"""Encode and decode header fields of HTTP/2 (HPACK, RFC 7541) for one request and one answer.
 
-What is sent is never compressed, so no table has to be kept. The server is told to keep none either, by
-SETTINGS_HEADER_TABLE_SIZE 0.
+Sent fields are never compressed, so the client keeps no table. SETTINGS_HEADER_TABLE_SIZE 0 makes the server keep none either.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 Fields = tuple[tuple[str, str], ...]
 
-# RFC 7541 appendix A. The only values that matter are those of answers.
+# RFC 7541 appendix A. Only the values that occur in answers are listed.
 _TABLE = (
     ":authority :method=GET :method=POST :path=/ :path=/index.html :scheme=http :scheme=https :status=200 :status=204 "
     ":status=206 :status=304 :status=400 :status=404 :status=500 accept-charset accept-encoding "
@@ -28,8 +27,8 @@ _TABLE = (
 )
 _STATIC = _TABLE.split(" ")
 
-# RFC 7541 appendix B: the code is canonical, so the lengths of the codes, with the symbols in order, say all. Codes longer
-# than 15 bits stand for what no header field of a gate holds, except the backslash.
+# RFC 7541 appendix B: the code is canonical, so the lengths of the codes with the symbols in order define it. Symbols with
+# codes longer than 15 bits do not occur in header fields of a gate, except the backslash.
 _BY_LENGTH = {
     5: "012aceiost",
     6: " %-./3456789=A_bdfghlmnpru",
@@ -59,14 +58,14 @@ _SYMBOLS = dict(_codes())
 
 
 def encode(fields: Iterable[tuple[str, str]]) -> bytes:
-    """Return a header block: every field a literal that is not indexed, with a name of its own (RFC 7541 section 6.2.2)."""
+    """Return a header block of literal fields without indexing, each with a new name (RFC 7541 section 6.2.2)."""
     return b"".join(b"\x00" + _text(name.lower()) + _text(value) for name, value in fields)
 
 
 def decode(block: bytes) -> Fields:
     """Return the fields of a header block.
 
-    :raises ValueError: if it is none, needs a table that was refused, or holds a symbol that is not known here.
+    :raises ValueError: if the block is malformed, refers to a refused table, or contains an unknown symbol.
     """
     try:
         return tuple(_Reader(block).fields())
@@ -102,7 +101,7 @@ class _Reader:
             if first & 0x80:
                 yield self._static(self._number(7))
             elif first & 0xE0 == 0x20:
-                self._number(5)  # a table's size, section 6.3
+                self._number(5)  # size of a table, section 6.3
             else:
                 index = self._number(6 if first & 0x40 else 4)
                 name = self._static(index)[0] if index else self._string()
@@ -142,9 +141,9 @@ class _Reader:
 
 
 def unfold(data: bytes) -> str:
-    """Return the text that a Huffman-coded string stands for (RFC 7541 section 5.2).
+    """Return the text of a Huffman-coded string (RFC 7541 section 5.2).
 
-    :raises ValueError: for a symbol that is not known here.
+    :raises ValueError: for an unknown symbol.
     """
     text = ""
     code = length = 0

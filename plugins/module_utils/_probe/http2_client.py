@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One request over HTTP/2 (RFC 9113), on a connection of its own: preface, HEADERS, and whatever comes back on stream 1."""
+"""Send one request over HTTP/2 (RFC 9113) on a new connection and read the answer on stream 1."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _BODY_LIMIT = 256 * 1024  # bytes of an answer's body that are kept
 
 
 def ask_http2(target: Target, connection: Connection, request: Request) -> Answer:
-    """Open one connection, send one request without a body by HTTP/2, return what came back.
+    """Open one connection, send one request without a body by HTTP/2, and return the answer.
 
-    :param connection: has to offer ALPN and nothing else; a server that does not take it gives NO_ANSWER.
-    :raises MtlsError: only for files of ours that cannot be used.
+    :param connection: must offer only :data:`ALPN`; a server that does not accept it results in NO_ANSWER.
+    :raises MtlsError: only for unusable files of the client (certificate, key, server CA).
     """
     deadline = time.monotonic() + target.timeout
     opened = open_tls(target, connection, deadline)
@@ -69,7 +69,7 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 
 
 class _Stream:
-    """Stream 1 of a connection, to its end."""
+    """Stream 1 of a connection, up to its end."""
 
     def __init__(self, sock: ssl.SSLSocket, deadline: float) -> None:
         self._sock = sock
@@ -77,7 +77,7 @@ class _Stream:
         self._tls = (sock.version() or "").replace("TLSv", "")
 
     def answer(self) -> Answer:
-        """Read until the stream ends, is reset, or the server goes away."""
+        """Read until the stream ends, is reset, or the server closes the connection."""
         block, body, fields = b"", b"", ()  # type: tuple[bytes, bytes, hpack.Fields]
         for kind, flags, payload in self._frames():
             if kind in (_RST_STREAM, _GOAWAY):

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A small TLS and HTTP/1.1 client that may be as rude as an attacker: any SNI, any Host, any header, any certificate.
+"""Send HTTP/1.1 requests with any SNI, Host, header and certificate, as an attacker can.
 
-One call is one fresh connection with one request. Nothing here raises because of what the other side does: whatever
-happens becomes an :class:`Answer`.
+One call opens one new connection for one request. The behaviour of the server never raises an exception: each outcome is
+returned as an :class:`Answer`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _HOSTNAME_MISMATCH = 62  # X509_V_ERR_HOSTNAME_MISMATCH
 
 @dataclass(frozen=True)
 class HeldSession:
-    """A TLS session kept for later. It can only be resumed in the context it was taken in."""
+    """A TLS session kept for later. It can only be resumed in the context in which it was established."""
 
     connection: Connection
     context: ssl.SSLContext
@@ -53,15 +53,15 @@ class HeldSession:
 
 
 def ask(target: Target, connection: Connection, request: Request) -> Answer:
-    """Open one connection, send one request, return what came back.
+    """Open one connection, send one request, and return the answer.
 
-    :raises MtlsError: only for files of ours that cannot be used (certificate, key, server CA).
+    :raises MtlsError: only for unusable files of the client (certificate, key, server CA).
     """
     return _ask_plain(target, request) if connection.plain else _ask_tls(target, connection, request)[0]
 
 
 def take_session(target: Target, connection: Connection, request: Request, tickets: bool = True) -> HeldSession:
-    """Ask once and keep the TLS session, for :func:`ask_resumed` later: after a revocation, say.
+    """Send one request and keep the TLS session for :func:`ask_resumed`, for example after a revocation.
 
     :param tickets: False has TLS 1.2 use session ids (RFC 5246 section 7.4.1.2) instead of tickets (RFC 5077).
     """
@@ -73,14 +73,14 @@ def take_session(target: Target, connection: Connection, request: Request, ticke
 
 
 def ask_resumed(target: Target, held: HeldSession, request: Request) -> Answer:
-    """Ask again, offering the held session; ``resumed`` of the answer says whether the server took it."""
+    """Send the request again with the held session; ``resumed`` of the answer is set if the server accepted it."""
     return _ask_tls(target, held.connection, request, held)[0]
 
 
 def ask_stream(target: Target, connection: Connection, data: bytes) -> list[Answer]:
-    """Open one connection, send ``data`` as it is, and return every answer that comes until the server hangs up.
+    """Open one connection, send ``data`` unchanged, and return every answer until the server closes the connection.
 
-    The last one is no answer, and says why there was no further one.
+    The last entry is not an HTTP answer; its reason is why no further answer followed.
     """
     deadline = time.monotonic() + target.timeout
     opened = open_tls(target, connection, deadline)
@@ -99,7 +99,7 @@ def ask_stream(target: Target, connection: Connection, data: bytes) -> list[Answ
 def open_tls(
     target: Target, connection: Connection, deadline: float, held: HeldSession | None = None
 ) -> ssl.SSLSocket | Answer:
-    """Return a TLS connection, or the answer that says why there is none.
+    """Return a TLS connection, or an answer with the reason why it failed.
 
     :param deadline: on the monotonic clock, in seconds.
     :param held: a session to offer.
@@ -136,12 +136,12 @@ def _ask_tls(
         return opened, None
     with opened:
         answer = _exchange(opened, request, deadline, agreed(opened))
-        # With TLS 1.3 the session is only there after the first data (RFC 8446 section 4.6.1).
+        # With TLS 1.3 the session ticket arrives with the first data (RFC 8446 section 4.6.1).
         return answer, opened.session
 
 
 def agreed(wrapped: ssl.SSLSocket) -> Answer:
-    """Return what a handshake came to, as the beginning of an answer."""
+    """Return the result of a handshake as the beginning of an answer."""
     return Answer(
         HTTP,
         handshake=True,
@@ -152,7 +152,7 @@ def agreed(wrapped: ssl.SSLSocket) -> Answer:
 
 
 def _exchange(sock: socket.socket, request: Request, deadline: float, handshake: Answer) -> Answer:
-    # A server may answer and hang up before it has read everything: its answer still counts.
+    # A server may answer and close the connection before it has read everything: its answer still counts.
     with contextlib.suppress(OSError):
         sock.settimeout(left(deadline))
         sock.sendall(request.encode())
@@ -178,7 +178,7 @@ def _with(answer: Answer, **changes: Any) -> Answer:
 
 
 def _read(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    """Yield the body; its beginning is enough when the rest does not come."""
+    """Yield the body; an incomplete body ends the iteration without an error."""
     room = _BODY_LIMIT
     with contextlib.suppress(http.client.HTTPException, OSError):
         while room > 0:
@@ -190,20 +190,20 @@ def _read(response: http.client.HTTPResponse) -> Iterator[bytes]:
 
 
 class _Reader(io.BufferedReader):
-    """Stays open when http.client is through with an answer."""
+    """A file that stays open when http.client has read an answer."""
 
     def close(self) -> None:
-        """Do nothing; the socket has an owner."""
+        """Do nothing: the owner of the socket closes it."""
 
 
 class _Stream(io.RawIOBase):
-    """The socket as http.client wants it, with one deadline over all reads: a byte now and then does not stretch it."""
+    """A socket for http.client with one deadline for all reads, so that a slow answer cannot extend it."""
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         super().__init__()
         self._sock = sock
         self._deadline = deadline
-        # One for all answers: what has been read too far belongs to the next one.
+        # All answers share one file, because its buffer may already hold the beginning of the next answer.
         self._reader = _Reader(self)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
@@ -220,7 +220,7 @@ class _Stream(io.RawIOBase):
 def left(deadline: float) -> float:
     """Return the seconds until ``deadline``.
 
-    :raises TimeoutError: if there are none (``socket.timeout`` before Python 3.10).
+    :raises TimeoutError: if the deadline has passed (``socket.timeout`` before Python 3.10).
     """
     seconds = deadline - time.monotonic()
     if seconds <= 0:
@@ -229,7 +229,7 @@ def left(deadline: float) -> float:
 
 
 def failed(error: OSError, handshake: bool) -> Answer:
-    """Return the answer that says why there is none."""
+    """Return an answer with the reason why no HTTP answer was received."""
     outcome, reason = _classify(error)
     return Answer(outcome, reason, handshake=handshake)
 
@@ -250,7 +250,7 @@ def _classify(error: OSError) -> tuple[str, str]:
 
 
 def _classify_tls(reason: str) -> tuple[str, str]:
-    # OpenSSL's names of received alerts look like TLSV1_ALERT_PROTOCOL_VERSION; one has no ALERT in it.
+    # OpenSSL names received alerts like TLSV1_ALERT_PROTOCOL_VERSION; one name has no ALERT in it.
     if "ALERT" in reason or "UNRECOGNIZED_NAME" in reason:
         words = reason.rsplit("ALERT_", maxsplit=1)[-1].replace("TLSV1_", "")
         return REJECTED, words.replace("_", " ").lower()

@@ -1,16 +1,16 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What goes over the wire, and what comes back."""
+"""Define requests, connections, identities and answers of the probe."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-HTTP = "http"  # an HTTP answer came
+HTTP = "http"  # an HTTP answer was received
 REJECTED = "rejected"  # the handshake was refused with a TLS alert (RFC 8446 section 6.2)
-UNTRUSTED = "untrusted"  # the server's certificate did not stand the test
-NO_ANSWER = "no answer"  # anything else: never a good refusal by itself
+UNTRUSTED = "untrusted"  # the server certificate failed verification
+NO_ANSWER = "no answer"  # anything else; it never counts as a refusal by itself
 
 REFUSED_CONNECTION = "connection refused"
 CLOSED = "closed without an answer"
@@ -21,9 +21,9 @@ WRONG_NAME = "certificate is for another name"
 
 @dataclass(frozen=True)
 class Identity:
-    """A certificate and key to show, as paths of PEM files; both empty for nobody's.
+    """A certificate and key to present, as paths of PEM files; both are empty for an unauthenticated client.
 
-    :param name: what the report calls it.
+    :param name: the name of the client in the report.
     """
 
     name: str
@@ -36,7 +36,7 @@ NOBODY = Identity("no certificate")
 
 @dataclass(frozen=True)
 class Target:
-    """Where to connect, and whose certificate is believed there.
+    """The address to connect to, and the CA that the server certificate is verified with.
 
     :param address: IP address; ``port`` its TCP port.
     :param server_ca: PEM file of the CA that signed the server's certificate; empty for the system's store.
@@ -51,9 +51,9 @@ class Target:
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request as it goes over the wire; nothing is added but ``Connection: close`` and a Content-Length.
+    """One HTTP request as it is sent; only ``Connection: close`` and a Content-Length are added.
 
-    :param host: the Host header; None sends none.
+    :param host: the Host header; None omits it.
     """
 
     method: str
@@ -75,12 +75,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Connection:
-    """How to knock.
+    """The TLS parameters of one connection.
 
-    :param sni: server name in the handshake (RFC 6066 section 3); None sends none.
-    :param tls: ``1.2`` or ``1.3`` pins the version; empty leaves it open.
-    :param verify: whether the server's certificate is checked; without SNI only its chain is.
-    :param plain: speak plain HTTP, no TLS at all.
+    :param sni: server name in the handshake (RFC 6066 section 3); None omits it.
+    :param tls: ``1.2`` or ``1.3`` pins the version; empty allows both.
+    :param verify: whether the server certificate is verified; without SNI only its chain is.
+    :param plain: use plain HTTP without TLS.
     :param alpn: protocols to offer (RFC 7301).
     """
 
@@ -94,13 +94,13 @@ class Connection:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back.
+    """The result of one request.
 
     :param outcome: HTTP, REJECTED, UNTRUSTED or NO_ANSWER.
     :param reason: why there is no HTTP answer; empty if there is one.
-    :param handshake: whether TLS was agreed before that.
-    :param resumed: whether the TLS session was a resumed one.
-    :param down: whether it shows that the application behind the gate does not run (:meth:`Inquiry.ask`).
+    :param handshake: whether the TLS handshake was completed.
+    :param resumed: whether the TLS session was resumed.
+    :param down: whether it shows that the application behind the gate does not run (:meth:`ProbeSession.ask`).
     """
 
     outcome: str

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A connection that stays open between two questions: HTTP/1.1 keep-alive (RFC 9112 section 9.3), or a WebSocket (RFC 6455)."""
+"""Keep one connection open between requests: HTTP/1.1 keep-alive (RFC 9112) or WebSocket (RFC 6455)."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ _SWITCHING = 101  # RFC 9110 section 15.2.2
 
 
 class PersistentConnection:
-    """One TLS connection, open until :meth:`close`. Asking on it never raises because of what the other side does."""
+    """One TLS connection, open until :meth:`close`. A request on it never raises because of the server's behaviour."""
 
     def __init__(self, target: Target, connection: Connection) -> None:
         """Connect.
 
-        :raises MtlsError: for files of ours that cannot be used.
-        :raises OSError: if there is no connection.
+        :raises MtlsError: for unusable files of the client (certificate, key, server CA).
+        :raises OSError: if the connection fails.
         """
         context = make_context(target, connection)
         with socket.create_connection((target.address, target.port), timeout=target.timeout) as raw:
             self._tls = context.wrap_socket(raw, server_hostname=connection.sni)
 
     def ask(self, path: str, host: str) -> Answer:
-        """Ask for ``path`` and leave the connection open."""
+        """Request ``path`` and leave the connection open."""
         return self._exchange(path, host, (("Connection", "keep-alive"),))
 
     def upgrade(self, path: str, host: str) -> Answer:
-        """Ask for a WebSocket at ``path``; with status 101 the connection is one."""
+        """Request a WebSocket at ``path``; status 101 means that the connection is now a WebSocket."""
         return self._exchange(path, host, _UPGRADE)
 
     def ends_within(self, seconds: float) -> bool:
-        """Wait until the other side closes the connection; False if it is open still."""
+        """Wait until the server closes the connection; return False if it is still open."""
         deadline = time.monotonic() + seconds
         while True:
             left = deadline - time.monotonic()
@@ -64,7 +64,7 @@ class PersistentConnection:
                 return True
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self._tls.close()
 
     def _exchange(self, path: str, host: str, headers: tuple[tuple[str, str], ...]) -> Answer:

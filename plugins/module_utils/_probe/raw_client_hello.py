@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Knock with what the TLS library of a modern system no longer speaks, and look at what it does not show: a ClientHello by hand.
+"""Send hand-made ClientHello messages that a modern TLS library cannot send, and read the reply.
 
-The server's first record tells: a ServerHello means that it would go on, an alert that it refuses. In TLS 1.2 all that it says
-before it is answered is readable, the names of the CAs whose certificates it takes included.
+The first record of the server decides: a ServerHello means that it accepts, an alert that it refuses. In TLS 1.2 the whole
+first flight of the server is readable, the names of the accepted CAs included.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ TLS12 = 0x0303  # RFC 5246
 
 _ALERT, _HANDSHAKE, _SERVER_HELLO = 21, 22, 2
 _CERTIFICATE_REQUEST, _SERVER_HELLO_DONE = 13, 14
-# ECDHE and RSA key exchange with AES-CBC and SHA-1: every server that still speaks these versions has one of them.
+# ECDHE and RSA key exchange with AES-CBC and SHA-1: every server that still supports these versions has one of them.
 _CIPHERS = (0xC013, 0xC014, 0xC009, 0xC00A, 0x002F, 0x0035, 0x000A)
 # Without encryption, without authentication, with RC4, DES, 3DES or export keys; names in the registry of RFC 8447.
 _WEAK = (0x0001, 0x0002, 0x003B, 0xC006, 0xC010, 0xC015, 0x0004, 0x0005, 0xC007, 0xC011, 0x000A, 0xC008, 0xC012, 0x0003, 0x0008,
          0x0009, 0x0034, 0x003A, 0x006C, 0x006D, 0x00A6, 0x00A7, 0xC018, 0xC019)  # fmt: skip
 _SOUND = (0xC02B, 0xC02C, 0xC02F, 0xC030, 0xCCA9, 0xCCA8)  # ECDHE with AES-GCM or ChaCha20
 _SIGNATURES = (0x0403, 0x0503, 0x0603, 0x0804, 0x0805, 0x0806, 0x0401, 0x0501, 0x0601)  # RFC 8446 section 4.2.3
-_LONGEST = 1 << 18  # bytes of a handshake that are read
+_LONGEST = 1 << 18  # bytes; longer handshakes are not read to their end
 _GROUPS = (0x001D, 0x0017, 0x0018)  # x25519, P-256, P-384
 _ALERTS = {40: "handshake failure", 47: "illegal parameter", 70: "protocol version", 71: "insufficient security",
            80: "internal error", 86: "inappropriate fallback", 112: "unrecognized name"}  # fmt: skip
 
 
 def offer_old_tls(target: Target, sni: str, version: str) -> Answer:
-    """Offer nothing but TLS ``version`` and return the answer: HTTP stands for "would go on", REJECTED for an alert."""
+    """Offer only TLS ``version`` and return the answer: HTTP if the server accepts, REJECTED for an alert."""
     return _offer(target, client_hello(sni, OLD_VERSIONS[version]))
 
 
 def offer_weak_ciphers(target: Target, sni: str) -> Answer:
-    """Offer TLS 1.2 with nothing but weak ciphers; the answer as with :func:`offer_old_tls`."""
+    """Offer TLS 1.2 with only weak ciphers, and return the answer as :func:`offer_old_tls` does."""
     return _offer(target, client_hello(sni, TLS12, _WEAK))
 
 
 def read_ca_names(target: Target, sni: str) -> list[bytes] | Answer:
-    """Return the names of the CAs whose certificates are asked for (RFC 5246 section 7.4.4), each as its DER.
+    """Return the CA names of the server's CertificateRequest (RFC 5246 section 7.4.4), each as DER.
 
-    The list is empty if no certificate is asked for. An answer says why the server said nothing.
+    The list is empty if the server requests no certificate. A failed handshake returns an answer with the reason.
     """
     try:
         with socket.create_connection((target.address, target.port), timeout=target.timeout) as sock:
@@ -67,7 +67,7 @@ def read_ca_names(target: Target, sni: str) -> list[bytes] | Answer:
 
 
 def _messages(sock: socket.socket) -> Iterator[tuple[int, bytes]]:
-    """Yield the messages of the server's first flight, kind and content, whatever records they come in."""
+    """Yield type and content of each message in the first flight of the server, joined across records."""
     data, total = b"", 0
     while total < _LONGEST:
         head = _read(sock, 5)
@@ -98,7 +98,7 @@ def _names(request: bytes) -> list[bytes]:
 def subject_of(certificate: bytes) -> bytes:
     """Return the subject of a certificate (RFC 5280 section 4.1), both as DER.
 
-    :raises ValueError: if it is none.
+    :raises ValueError: if the bytes are not a certificate.
     """
     try:
         fields = _elements(_elements(_elements(certificate)[0][1])[0][1])
@@ -109,7 +109,7 @@ def subject_of(certificate: bytes) -> bytes:
 
 
 def _elements(data: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the elements of a DER value, each whole and as its content (X.690 section 8.1)."""
+    """Return the elements of a DER value, each as its encoding and its content (X.690 section 8.1)."""
     found, at = [], 0
     while at < len(data):
         length, start = data[at + 1], at + 2
@@ -134,7 +134,7 @@ def _offer(target: Target, hello: bytes) -> Answer:
 
 
 def read_record(record: bytes) -> Answer:
-    """Judge the first bytes of the server (RFC 5246 section 6.2.1): record header, then the alert or ServerHello."""
+    """Return the answer for the server's first bytes (RFC 5246 section 6.2.1): record header, then alert or ServerHello."""
     if not record:
         return Answer(NO_ANSWER, CLOSED)
     if len(record) >= 7 and record[0] == _ALERT:
@@ -147,7 +147,7 @@ def read_record(record: bytes) -> Answer:
 
 
 def client_hello(sni: str, version: int, offered: tuple[int, ...] = _CIPHERS) -> bytes:
-    """Return a ClientHello record that offers ``version`` at most (RFC 5246 section 7.4.1.2).
+    """Return a ClientHello record that offers at most ``version`` (RFC 5246 section 7.4.1.2).
 
     :param offered: numbers of cipher suites.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates, keys and CA files for one connection; one that cannot be used is a Problem that names it."""
+"""Build the TLS context of one connection from certificate, key and CA files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 def make_context(target: Target, connection: Connection) -> ssl.SSLContext:
     """Return the TLS settings of one connection.
 
-    :raises MtlsError: for a certificate, key or CA file that cannot be used.
+    :raises MtlsError: for an unusable certificate, key or CA file, with its name.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = connection.verify and connection.sni is not None
@@ -45,7 +45,7 @@ def _load_server_ca(context: ssl.SSLContext, path: str) -> None:
     except ssl.SSLError as error:
         raise MtlsError(
             f"server_ca {path} holds no usable PEM certificate ({error.reason or error})",
-            "Give the PEM file of the CA that signed the certificate of the gate's web server",
+            "Set it to the PEM file of the CA that signed the certificate of the gate's web server",
         ) from error
     except OSError as error:
         raise _unreadable(f"server_ca {path}", error) from error
@@ -67,7 +67,7 @@ def _load_identity(context: ssl.SSLContext, identity: Identity) -> None:
     except _Encrypted:
         raise MtlsError(
             f"The key {identity.key} of client {identity.name!r} is encrypted",
-            "Give a key without a passphrase, readable by this user alone; the probe asks nobody for one",
+            "Use a key without a passphrase that only this user can read; the probe cannot ask for a passphrase",
         ) from None
     except ssl.SSLError as error:
         raise _unusable(identity, error.reason or "") from error
@@ -77,12 +77,12 @@ def _unusable(identity: Identity, reason: str) -> MtlsError:
     if "KEY_VALUES_MISMATCH" in reason or "KEY_TYPE_MISMATCH" in reason:
         return MtlsError(
             f"The key {identity.key} of client {identity.name!r} is not that of the certificate {identity.certificate}",
-            "Give the certificate and the key of one and the same issue",
+            "Use a certificate and a key that belong together",
         )
     return MtlsError(
         f"The certificate {identity.certificate} or the key {identity.key} of client {identity.name!r} "
         f"cannot be used ({reason or 'no PEM in it'})",
-        "Give PEM files: the certificate first, then its chain; the key without a passphrase",
+        "Use PEM files: the certificate first, then its chain; the key without a passphrase",
     )
 
 
@@ -100,5 +100,5 @@ def require_readable(what: str, path: str) -> None:
 
 def _unreadable(what: str, error: OSError) -> MtlsError:
     return MtlsError(
-        f"{what} cannot be read: {error.strerror or error}", "Correct the path, or let this user read the file"
+        f"{what} cannot be read: {error.strerror or error}", "Correct the path, or allow this user to read the file"
     )

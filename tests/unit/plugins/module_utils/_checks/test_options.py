@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a person writes becomes a gate, or one clear sentence."""
+"""Test that options of the probe become a gate, or one clear error."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_name_outside_ascii_is_sent_as_dns_knows_it() -> None:
         ({"url": "http://admin.example.org/"}, "not an https URL"),
         ({"url": "https:///x"}, "not an https URL"),
         ({"url": "https://me:secret@admin.example.org/"}, "without user name"),
-        ({"url": "https://admin.example.org:x/"}, "is no URL"),
+        ({"url": "https://admin.example.org:x/"}, "is not a URL"),
         ({"url": "https://192.0.2.7/"}, "192.0.2.7 is an address"),
         ({"url": "https://[2001:db8::7]/"}, "2001:db8::7 is an address"),
         ({"server_name": "a b"}, "not the name of a server"),
@@ -71,16 +71,16 @@ def test_a_name_outside_ascii_is_sent_as_dns_knows_it() -> None:
         ({"echo_path": "/e\r\nX-Evil: 1"}, "echo_path: the path"),
         ({"other_server_name": "ADMIN.example.org"}, "the gate's own name"),
         ({"address": "192.0.2.7:0"}, "address: '192.0.2.7:0'"),
-        ({"address": "192.0.2.7:70000"}, "no host or host:port"),
-        ({"address": "http://192.0.2.7"}, "no host or host:port"),
+        ({"address": "192.0.2.7:70000"}, "is not a host or host:port"),
+        ({"address": "http://192.0.2.7"}, "is not a host or host:port"),
         ({"address": "no-such-host.invalid"}, "does not resolve"),
         ({"timeout": 0}, "timeout: 0 s is out of range"),
         ({"timeout": 301}, "timeout: 301 s is out of range"),
         ({"plain_ports": [0]}, "plain_ports: 0 is not a TCP port"),
-        ({"clients": [CLIENT, CLIENT]}, "'alex' stands there more than once"),
+        ({"clients": [CLIENT, CLIENT]}, "'alex' is used more than once"),
         ({"clients": [{**CLIENT, "name": "a\x1b[2J"}]}, "cannot be the name of a client"),
         ({"clients": [{**CLIENT, "name": "no certificate"}]}, "cannot be the name of a client"),
-        ({"clients": [{**CLIENT, "expect": "cert", "kind": "revoked"}]}, "of kind revoked and yet expected to get in"),
+        ({"clients": [{**CLIENT, "expect": "cert", "kind": "revoked"}]}, "of kind revoked, but expected to get in"),
     ],
 )
 def test_what_makes_no_sense_is_named(options: dict[str, Any], words: str) -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The client's files, the hand-made ClientHello, and the false certificates."""
+"""Test the files of a client, the hand-made ClientHello and the forged certificates."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def openssl(directory: pathlib.Path, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A real CA, and a client of it."""
+    """Return a directory with a real CA and one of its clients."""
     directory = tmp_path_factory.mktemp("real")
     key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
     openssl(directory, "req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-utf8", "-subj", "/O=Ö/CN=The CA")
     openssl(directory, "req", "-new", *key, "-keyout", "alex.key", "-out", "alex.csr", "-utf8", "-subj", SUBJECT)
-    # Certificates of a careful CA name its key: openssl takes a copy of such a one for no self-signed certificate.
+    # Real certificates have an authority key identifier: openssl does not accept a copy of one as self-signed.
     (directory / "alex.ext").write_text("authorityKeyIdentifier=keyid:always,issuer:always\n")
     sign = ("-CA", "ca.crt", "-CAkey", "ca.key", "-set_serial", "0x0A1B", "-extfile", "alex.ext")
     openssl(directory, "x509", "-req", "-in", "alex.csr", *sign, "-out", "alex.crt")
@@ -89,7 +89,7 @@ def test_files_that_cannot_be_used_are_named(real: pathlib.Path) -> None:
 
 
 def test_openssl_understands_the_hello() -> None:
-    """Python's own server side reads the hello to its end: it only dislikes the version, and it saw the name."""
+    """Python's TLS server reads the whole hello: it rejects only the version, and the name is in the message."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -117,7 +117,7 @@ def test_the_first_record_tells(record: bytes, outcome: str, text: str) -> None:
     assert (answer.outcome, answer.reason or answer.tls) == (outcome, text)
 
 
-# --- false certificates ----------------------------------------------------------------------------------------------
+# --- forged certificates ---------------------------------------------------------------------------------------------
 
 
 def load(identity: Identity) -> x509.Certificate:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the probe writes and reads by hand: HPACK, spellings of a path, HSTS, names in a certificate."""
+"""Test the hand-made formats of the probe: HPACK, spellings of a path, HSTS, names in a certificate."""
 
 from __future__ import annotations
 
