@@ -146,10 +146,10 @@ def test_a_right_gate_passes_at_every_stage(world: Staged, tmp_path: Path, site:
 def test_where_everybody_gets_in_the_table_says_what_was_not_asked(world: Staged, tmp_path: Path) -> None:
     world.serve(())
     outcome = world.probe("watch", tmp_path, rate_limit_burst=4)
-    assert {left_out(outcome)[name] for name in (*REFUSALS, "rate_limit")} == {"nobody is refused at stage observe"}
+    assert {left_out(outcome)[name] for name in (*REFUSALS, "rate_limit")} == {"no client is refused at stage observe"}
     outcome = world.probe("open", tmp_path, clients=world.clients("alex"), echo_path=None)
     assert "none was given" in left_out(outcome)["friendly_page"]
-    assert "only that shows what the application is told" in left_out(outcome)["header_spoofing"]
+    assert "only that shows what the application receives" in left_out(outcome)["header_spoofing"]
     assert red(outcome) == set(), outcome["table"]
 
 

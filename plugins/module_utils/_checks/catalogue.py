@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The catalogue of checks, the plan for one gate, and the run."""
+"""List the checks, plan those for one gate, and run them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ NAMES = tuple(check.name for check in CATALOGUE)
 
 @dataclass(frozen=True)
 class Plan:
-    """:param left_out: the checks that cannot be made with what is known, each with what is missing."""
+    """The checks for one gate.
+
+    :param left_out: the checks that lack an input, each with the missing input.
+    """
 
     checks: tuple[Check, ...]
     left_out: tuple[tuple[str, str], ...]
@@ -53,17 +56,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class Result:
-    """A finding and the name of the check it belongs to."""
+    """A finding and the name of its check."""
 
     name: str
     finding: Finding
 
 
 def plan(session: ProbeSession, wanted: Sequence[str]) -> Plan:
-    """Return which checks are made.
+    """Return the checks to run.
 
     :param wanted: names of checks; empty for all that apply.
-    :raises MtlsError: if a check that was asked for by name is unknown, or lacks something.
+    :raises MtlsError: if a check in ``wanted`` is unknown or lacks an input.
     """
     unknown = sorted(set(wanted) - set(NAMES))
     if unknown:
@@ -73,16 +76,16 @@ def plan(session: ProbeSession, wanted: Sequence[str]) -> Plan:
     if wanted and lacking:
         raise MtlsError(
             "; ".join(f"Check {name} cannot be made: {missing}" for name, missing in lacking),
-            "Give what is missing, or leave the check out",
+            "Set the missing option, or remove the check from option checks",
         )
     impossible = dict(lacking)
     return Plan(tuple(check for check in chosen if check.name not in impossible), tuple(lacking))
 
 
 def run(session: ProbeSession, chosen: Plan) -> list[Result]:
-    """Make the checks and return their findings.
+    """Run the checks and return their findings.
 
-    :raises MtlsError: if false certificates are needed and cannot be made; nothing has been asked then.
+    :raises MtlsError: if forged certificates are needed and cannot be created; no request has been sent then.
     """
     if any(check.needs_openssl for check in chosen.checks):
         session.prepare()
@@ -90,7 +93,7 @@ def run(session: ProbeSession, chosen: Plan) -> list[Result]:
 
 
 def _with_reason(session: ProbeSession, name: str, finding: Finding) -> Result:
-    """Add to a deviation why the client should have been judged otherwise, where the caller said so."""
+    """Add the reason of the expectation to a deviation if the caller gave one for the client."""
     reasons = {client.identity.name: client.reason for client in session.gate.clients}
     reason = reasons.get(finding.client)
     if finding.ok or not reason:

@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a check is, and how an answer is held against what was expected.
+"""Define a check, and compare an answer with its expectation.
 
-A new check is one :class:`Check` in one of the theme files, and its name in the catalogue (``checks.py``).
+A new check is one :class:`Check` in one of the theme files, which ``catalogue.py`` lists.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Step:
-    """One question of a check: what was asked, what came, and what should have come."""
+    """One request of a check: its label, the answer, and the expected answer."""
 
     label: str
     answer: Answer
@@ -32,9 +32,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Finding:
-    """One row of the report: a check's result for one client.
+    """One row of the report: the result of a check for one client.
 
-    :param down: the questions whose answer shows that the application does not run, and that answer.
+    :param down: the requests whose answer shows that the application does not run, each with that answer.
     """
 
     client: str
@@ -53,10 +53,10 @@ def _always(_session: ProbeSession) -> str:
 class Check:
     """One entry of the catalogue.
 
-    :param about: what it asks and why.
-    :param run: asks the gate, and judges.
-    :param lacks: says what would have to be given for it to make sense; empty if nothing.
-    :param needs_openssl: whether it shows certificates made on the spot or reads one.
+    :param about: the behaviour that it checks.
+    :param run: sends the requests and yields the findings.
+    :param lacks: returns the missing input, empty if the check can run.
+    :param needs_openssl: whether it presents forged certificates or reads a certificate.
     """
 
     name: str
@@ -67,9 +67,9 @@ class Check:
 
 
 def judge(client: str, steps: Iterable[Step], expected: str = "") -> Finding:
-    """Return the finding of one client after all its questions.
+    """Return the finding of one client after all its requests.
 
-    :param expected: for the report; default is what the steps expect.
+    :param expected: text for the report; default is the joined text of all steps.
     """
     asked = list(steps)
     deviations = [(step, step.expectation.wrong(step.answer)) for step in asked]
@@ -85,7 +85,7 @@ def judge(client: str, steps: Iterable[Step], expected: str = "") -> Finding:
 
 
 def describe(answer: Answer) -> str:
-    """Return what was seen, in a few words."""
+    """Return a short description of an answer."""
     if answer.down:
         return f"{answer.status or answer.outcome}, the application is down"
     if answer.outcome == HTTP and answer.status:
@@ -103,5 +103,5 @@ def _unique(texts: Iterable[str]) -> str:
 
 
 def needs_refusal(session: ProbeSession) -> str:
-    """Say what is missing where nobody is refused."""
+    """Return why no client is refused for certain, empty if one is."""
     return session.refusal_unknown

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who gets in: each kind of certificate, asked for at the front door."""
+"""Check the verdict for each kind of client certificate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .session import Client, ProbeSession
 
-# name of the check -> kind of the clients that it asks as
+# name of the check -> kind of the clients whose certificates it presents
 _REFUSED_KINDS = {
     "expired": "expired",
     "revoked": "revoked",
@@ -29,7 +29,7 @@ _REFUSED_KINDS = {
 
 
 def judge_refused(session: ProbeSession, identity: Identity) -> Finding:
-    """Ask for the status location, the page and the echo, without a good certificate."""
+    """Request the status location, the page and the echo without a valid certificate, and judge the answers."""
     status = session.ask(session.get(STATUS_PATH), identity)
     expected = expected_answer(session, identity, status=status)
     paths = dict.fromkeys([session.gate.path, session.gate.app_path])
@@ -38,7 +38,7 @@ def judge_refused(session: ProbeSession, identity: Identity) -> Finding:
 
 
 def judge_admitted(session: ProbeSession, identity: Identity, tls: str = "") -> Finding:
-    """Ask the status location and the page; both have to say that this identity was let in."""
+    """Request the status location and the page; both must show that this identity is let in."""
     path = session.gate.path
     status = session.ask(session.get(STATUS_PATH), identity, tls=tls)
     page = session.ask(session.get(path), identity, tls=tls)
@@ -88,7 +88,7 @@ def _refused_kind(name: str, kind: str) -> Check:
 
 
 def needs_authorized_client(session: ProbeSession) -> str:
-    """Say what is missing when no client is known that gets in."""
+    """Return what is missing if no client is known that the gate lets in."""
     return "" if session.authorized else f"no client with expect={CERT} was given"
 
 
@@ -97,12 +97,12 @@ def _needs_client_ca(session: ProbeSession) -> str:
 
 
 CHECKS = (
-    Check("no_certificate", "without a certificate there is only the refusal, or what the stage has instead", _no_certificate),
-    Check("valid", "each client that should get in is confirmed by the gate and reaches the application", _valid,
+    Check("no_certificate", "without a certificate the client is refused, or gets the answer of the stage", _no_certificate),
+    Check("valid", "each authorized client is confirmed by the gate and reaches the application", _valid,
           needs_authorized_client),
     Check("foreign", "a certificate of another CA, with the serial of a valid client, is refused", _foreign,
           needs_openssl=True),
-    Check("look_alike", "a certificate with all the names of a valid client's, by a CA that only has the real one's name, "
+    Check("look_alike", "a certificate with the names of a valid client, signed by a CA that copies the name of the real one, "
           "is refused", _look_alike, _needs_client_ca, needs_openssl=True),
     Check("self_signed", "a self-signed certificate with the subject of a valid client is refused", _self_signed,
           needs_openssl=True),

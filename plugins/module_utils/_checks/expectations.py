@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from .session import ProbeSession
 
 
-# Not the application's, and not what somebody who was let in should get: bad request (nginx's word for a bad
-# certificate that no error_page catches), misdirected, and an application that is down.
+# These do not come from the application, and an authorized client must not get them: bad request (nginx answers with it to a
+# bad certificate that no error_page catches), misdirected, and an application that is down.
 _NOT_SERVED = (400, 421, 502, 503, 504)
 
 
@@ -28,12 +28,15 @@ _NO_CONTENT = 204
 _UNAUTHORIZED = 401  # RFC 9110 section 15.5.2
 
 
-_REFUSALS = (403, 429)  # a gate that limits refusals answers some of them with the latter
+_REFUSALS = (403, 429)  # a gate that limits refusals answers some of them with 429
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """:param wrong: says what is wrong with an answer; empty if it is as expected."""
+    """An expected answer.
+
+    :param wrong: returns how an answer deviates; empty if it is as expected.
+    """
 
     text: str
     wrong: Callable[[Answer], str]
@@ -46,7 +49,7 @@ def _describe_no_http(answer: Answer) -> str:
 
 
 def _check_kept_out(answer: Answer, *shut: str) -> str:
-    """Say how somebody got in who should not have, or that it is not known; ``shut`` are the verdicts that keep out."""
+    """Return how a client was let in that must be kept out, or that it is unknown; ``shut`` are the verdicts that keep out."""
     if answer.outcome != HTTP:
         return _describe_no_http(answer)
     verdict = answer.header(VERDICT)
@@ -67,19 +70,19 @@ def _check_asked(answer: Answer) -> str:
     if wrong:
         return wrong
     if answer.status != _UNAUTHORIZED or not answer.header("WWW-Authenticate"):
-        return f"verdict {answer.header(VERDICT)}, but nobody is asked for a password ({answer.status})"
+        return f"verdict {answer.header(VERDICT)}, but without a password prompt ({answer.status})"
     return ""
 
 
 def _confirming(wanted: str) -> Expectation:
-    """At the status location: the gate's own word that somebody gets in, and why."""
+    """Return the expectation that the status location confirms access with verdict ``wanted``."""
 
     def wrong(answer: Answer) -> str:
         if answer.outcome != HTTP:
             return _describe_no_http(answer)
         verdict = answer.header(VERDICT)
         if verdict is None:
-            return f"{answer.status} without the gate's verdict: nothing there answers as a gate of this collection"
+            return f"{answer.status} without the gate's verdict: no gate of this collection answers there"
         if verdict == DENY:
             return f"turned away with {answer.status} and verdict {verdict!r}"
         if verdict != wanted:
@@ -122,7 +125,7 @@ SERVED = Expectation("the application", _check_served)
 MISDIRECTED = Expectation("421, 403 deny or a rejected handshake", _check_misdirected)
 
 
-# fate -> what answers it at the status location, which asks nobody for a password, and elsewhere
+# outcome -> expected answer at the status location, which never prompts for a password, and elsewhere
 _AT_STATUS = {DENY: REFUSED, ASK: REFUSED, THROUGH: _confirming(THROUGH), WOULD_DENY: _confirming(WOULD_DENY)}
 
 
@@ -130,53 +133,53 @@ _ELSEWHERE = {DENY: REFUSED, ASK: ASKED}
 
 
 def expected_status(session: ProbeSession, identity: Identity = NOBODY) -> Expectation:
-    """What an identity without a good certificate is told at the status location."""
-    return one_of(*(_AT_STATUS[fate] for fate in sorted(session.possible_outcomes(identity))))
+    """Return the expected answer of the status location for an identity without a valid certificate."""
+    return one_of(*(_AT_STATUS[outcome] for outcome in sorted(session.possible_outcomes(identity))))
 
 
 def expected_answer(
     session: ProbeSession, identity: Identity = NOBODY, let_in: Expectation | None = None, status: Answer | None = None
 ) -> Expectation:
-    """What an identity without a good certificate gets elsewhere behind the gate.
+    """Return the expected answer elsewhere behind the gate for an identity without a valid certificate.
 
-    :param let_in: what those get who are let in; default is the application.
-    :param status: the answer of the status location just before; who was turned away there is not let in here.
+    :param let_in: the expected answer if the identity is let in; default is the application.
+    :param status: the answer of the status location just before; an identity refused there is not let in here.
     """
     possible = session.possible_outcomes(identity)
     if status is not None and status.header(VERDICT) == DENY:
         possible = possible - LETTING_IN or possible
     entered = allow_down(session, let_in or SERVED)
-    return one_of(*(_ELSEWHERE.get(fate, entered) for fate in sorted(possible)))
+    return one_of(*(_ELSEWHERE.get(outcome, entered) for outcome in sorted(possible)))
 
 
 def allow_down(session: ProbeSession, expectation: Expectation) -> Expectation:
-    """The same, and that the application is down where that is no deviation."""
+    """Return the expectation, which also accepts that the application is down if that is not a deviation."""
     if session.gate.expect_application:
         return expectation
     return Expectation(expectation.text, lambda answer: "" if answer.down else expectation.wrong(answer))
 
 
 def one_of(*expectations: Expectation) -> Expectation:
-    """Any of them."""
+    """Return an expectation that accepts what any of ``expectations`` accepts."""
 
     def wrong(answer: Answer) -> str:
-        said = [expectation.wrong(answer) for expectation in expectations]
-        return "" if "" in said else "; or else ".join(dict.fromkeys(said))
+        deviations = [expectation.wrong(answer) for expectation in expectations]
+        return "" if "" in deviations else "; or else ".join(dict.fromkeys(deviations))
 
     return Expectation(" or ".join(dict.fromkeys(expectation.text for expectation in expectations)), wrong)
 
 
 def refused_or(*statuses: int, refusal: Expectation = REFUSED) -> Expectation:
-    """The gate's refusal, or one of nginx's own answers to a request that it does not take at all."""
+    """Return the expectation of the gate's refusal, or of nginx's own answer to a request that it rejects."""
     text = " or ".join([refusal.text, *map(str, statuses)])
     return Expectation(text, lambda answer: "" if answer.status in statuses else refusal.wrong(answer))
 
 
 def not_application(session: ProbeSession) -> Expectation:
-    """Anything but the application: another site at the same address may well have something to say."""
+    """Return the expectation of any answer but the application's, because another site may answer at the same address."""
 
     def wrong(answer: Answer) -> str:
-        # nginx's "return 444" hangs up after the handshake: a refusal too, since the gate is known to be up.
+        # nginx's "return 444" closes the connection after the handshake: a refusal too, since the gate is known to be up.
         hung_up = answer.handshake and answer.reason == CLOSED
         if hung_up or not _check_misdirected(answer):
             return ""

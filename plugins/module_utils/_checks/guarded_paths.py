@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Guarded paths and what lies beside them: other spellings, the public part, and locations that are nobody's business."""
+"""Check guarded paths in other spellings, the public part of a site, and internal locations."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from .._probe.messages import Identity
     from .session import ProbeSession
 
-STRICT, LOOSE = "strict", "loose"  # as path_spelling of gate_sites has them
+STRICT, LOOSE = "strict", "loose"  # the values of path_spelling in gate_sites
 
 _INTERNAL = (f"{STATUS_PATH}/verdict", f"{STATUS_PATH}/public")
 _NO_CONTENT, _NOT_FOUND = 204, 404
-_EXAMPLE = "/admin"  # where everything is guarded, for the spellings of "/"
+_EXAMPLE = "/admin"  # replaces "/" where the whole site is guarded
 
 
 def spellings(guarded: str, spelling: str) -> list[str]:
-    """Return ways to write a guarded path: those that nginx reads as the same, then those that another program could.
+    """Return spellings of a guarded path: those that nginx reads as the same, then those that another program may.
 
-    :param guarded: begins with a slash; one at the end does not matter.
-    :param spelling: with LOOSE only the former; the latter are the application's then.
+    :param guarded: begins with a slash; a slash at the end is ignored.
+    :param spelling: LOOSE returns only the former, because the gate hands the latter to the application.
     """
     path = guarded.rstrip("/") or _EXAMPLE
     head, _slash, last = path.rpartition("/")
@@ -74,7 +74,7 @@ def _spellings(session: ProbeSession) -> Iterator[Finding]:
     gate = session.gate
     written = [text for path in gate.guarded_paths for text in spellings(path, gate.path_spelling)]
     for identity in session.refused:
-        # nginx itself refuses some of them with 400 before it looks at any certificate, and no password opens an odd one.
+        # nginx refuses some of them with 400 before it checks a certificate, and no password opens an odd one.
         expected = refused_or(400, refusal=one_of(REFUSED, expected_answer(session, identity)))
         steps = [Step(f"GET {text}", session.ask(session.get(text), identity), expected) for text in written]
         yield judge(identity.name, steps)
@@ -128,14 +128,14 @@ def _internal(session: ProbeSession) -> Iterator[Finding]:
 
 
 def _expect_hidden(session: ProbeSession, identity: Identity) -> Expectation:
-    """What somebody finds there who may be let in: the gate's word as at the status location, or the application."""
+    """Return the expected answer of an internal location, which is hidden or answers like the rest of the site."""
     if session.possible_outcomes(identity) == {DENY}:
         return _HIDDEN
     expected = one_of(expected_status(session, identity), expected_answer(session, identity), _HIDDEN)
 
     def wrong(answer: Answer) -> str:
         decision = answer.status == _NO_CONTENT and answer.header(VERDICT) is None
-        return "204 without the gate's verdict: its decision can be asked for" if decision else expected.wrong(answer)
+        return "204 without the gate's verdict: an internal location answers" if decision else expected.wrong(answer)
 
     return Expectation(expected.text, wrong)
 
@@ -153,10 +153,10 @@ def _needs_public_echo(session: ProbeSession) -> str:
 
 CHECKS = (
     Check("spellings", "other spellings of a guarded path are refused", _spellings, needs_refusal, needs_openssl=True),
-    Check("public_part", "the public part of the site is served to everybody, whatever certificate the browser holds",
+    Check("public_part", "the public part of the site is served to every client, with any certificate or none",
           _public_part, _needs_public, needs_openssl=True),
     Check("public_headers", "forged identity headers do not reach the public part either", _public_headers,
           _needs_public_echo, needs_openssl=True),
-    Check("internal_locations", "the gate's own decision cannot be asked for from outside", _internal,
+    Check("internal_locations", "the internal locations of the gate do not answer from outside", _internal,
           needs_openssl=True),
 )  # fmt: skip

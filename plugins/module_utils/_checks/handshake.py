@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the gate offers and asks for in the handshake: ciphers, and the names of the CAs whose certificates it takes."""
+"""Check the ciphers and the CA names that a gate offers in the handshake."""
 
 from __future__ import annotations
 
@@ -63,5 +63,7 @@ def _needs_client_ca(session: ProbeSession) -> str:
 
 CHECKS = (
     Check("ciphers", "ciphers without encryption or authentication, RC4, DES and 3DES are refused", _ciphers),
-    Check("ca_names", "the browser is told which CAs' certificates to offer", _ca_names, _needs_client_ca),
+    Check(
+        "ca_names", "the handshake names the CAs whose certificates the browser may offer", _ca_names, _needs_client_ca
+    ),
 )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Headers that only the gate may set, sent by a client who would like to be somebody else."""
+"""Check that forged identity headers of a client do not reach the application."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ IDENTITY_HEADERS = (
     "Email",
     "Roles",
 )  # each behind "X-Client-"
-_FORGED_ADDRESS = "203.0.113.199"  # RFC 5737: nobody's
+_FORGED_ADDRESS = "203.0.113.199"  # RFC 5737: reserved for documentation
 
 _MARK = "quietdoor-forged"
 
-# Spellings that nginx or the application may take for the same name; CGI, WSGI and PHP make - and _ one.
+# Spellings that nginx or the application may read as the same name; CGI, WSGI and PHP treat - and _ alike.
 _SPELLINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("as they are", str),
     ("in odd case", str.swapcase),
@@ -45,7 +45,7 @@ _SPELLINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
 
 
 def forged(verify: str, mark: str) -> list[tuple[str, str]]:
-    """Return the headers a liar sends; every value but that of X-Client-Verify holds ``mark`` or the forged address."""
+    """Return forged headers; every value except that of X-Client-Verify contains ``mark`` or the forged address."""
     return [
         (VERIFY, verify),
         *((f"X-Client-{name}", f"CN={mark}") for name in IDENTITY_HEADERS),
@@ -59,13 +59,13 @@ def forged(verify: str, mark: str) -> list[tuple[str, str]]:
 
 
 def respellings(fields: list[tuple[str, str]]) -> list[tuple[str, tuple[tuple[str, str], ...]]]:
-    """Return the headers in every spelling, each with a label."""
+    """Return the headers in each spelling, with a label."""
     return [(label, tuple((spelling(name), value) for name, value in fields)) for label, spelling in _SPELLINGS]
 
 
 def _spoofing(session: ProbeSession) -> Iterator[Finding]:
     fields = forged("SUCCESS", _MARK)
-    # Where bad certificates do not end at the refusal, nginx brings their requests to the application on a way of their own.
+    # Where bad certificates are not refused, nginx hands their requests to the application as re-proxied requests.
     others = [] if session.is_refused() else [session.forged_certificates.foreign, *session.refused_clients]
     for identity in (NOBODY, *others):
         expectation = expected_answer(session, identity, _WITHOUT_IDENTITY)
@@ -92,7 +92,7 @@ def _only_gate_values(client: Described, mark: str) -> Expectation:
 
 
 def check_echo(answer: Answer, client: Described, mark: str) -> str:
-    """Say what is wrong with the headers that reached the application; empty if they are the gate's alone."""
+    """Return how the headers that reached the application deviate; empty if only the gate set them."""
     headers = read_echo(answer) if answer.outcome == HTTP else None
     if headers is None:
         return "echo_path did not answer with the JSON {method, path, headers} of an echoing application"
@@ -109,7 +109,7 @@ def check_echo(answer: Answer, client: Described, mark: str) -> str:
 
 
 def check_echo_without_identity(answer: Answer) -> str:
-    """Say what is wrong with what the application was told of somebody without a good certificate; empty if it is nothing."""
+    """Return the identity that the application received for a client without a valid certificate; empty if it is none."""
     headers = read_echo(answer) if answer.outcome == HTTP else None
     if headers is None:
         return f"{describe(answer)}: not the JSON {{method, path, headers}} with which echo_path should answer"
@@ -123,13 +123,13 @@ def check_echo_without_identity(answer: Answer) -> str:
     if verified != ["NONE"]:
         return f"{VERIFY} is {', '.join(verified) or 'absent'}, not NONE"
     present = [f"X-Client-{name}" for name in IDENTITY_HEADERS if any(seen.get(f"x-client-{name.lower()}", []))]
-    return f"the application is told {', '.join(present)} of somebody without a good certificate" if present else ""
+    return f"the application received {', '.join(present)} for a client without a valid certificate" if present else ""
 
 
 def misdirected(session: ProbeSession) -> Expectation:
-    """What becomes of a connection that was not made for the gate, if it asks for ``app_path``.
+    """Return the expected answer for ``app_path`` on a connection whose server name is not the gate's.
 
-    A gate that only observes lets it through; what the handshake said of a certificate must not count then.
+    A gate in stage observe lets it through, but the certificate of that handshake must not count.
     """
     if session.gate.stage != OBSERVE:
         return MISDIRECTED
@@ -149,17 +149,17 @@ def _needs_echo(session: ProbeSession) -> str:
     return needs_authorized_client(session) or ("" if session.gate.echo_path else "echo_path was not given")
 
 
-_WITHOUT_IDENTITY = Expectation("the application, told of nobody", check_echo_without_identity)
+_WITHOUT_IDENTITY = Expectation("the application, without an identity", check_echo_without_identity)
 
 
 def _needs_echo_path(session: ProbeSession) -> str:
-    missing = "echo_path was not given, and where anybody may get in only that shows what the application is told"
+    missing = "echo_path was not given, and where every client may get in only that shows what the application receives"
     return "" if session.is_refused() or session.gate.echo_path else missing
 
 
 CHECKS = (
-    Check("header_spoofing", "forged identity headers open nothing without a certificate, and tell the application nothing",
+    Check("header_spoofing", "forged identity headers grant nothing without a certificate and do not reach the application",
           _spoofing, _needs_echo_path, needs_openssl=True),
-    Check("identity_headers", "with a certificate the application sees the gate's identity headers, never forged ones",
+    Check("identity_headers", "with a certificate the application receives the gate's identity headers, never forged ones",
           _identity_headers, _needs_echo, needs_openssl=True),
 )  # fmt: skip

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests that no browser makes, from somebody without a good certificate."""
+"""Check malformed and ambiguous requests of clients without a valid certificate."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OVERSIZED = "x" * 40000  # bytes; more than nginx's default large_client_header
 
 
 def requests(session: ProbeSession, identity: Identity) -> list[tuple[str, Request, Expectation]]:
-    """Return what is sent: a label, the request, and what may come back to somebody who is refused."""
+    """Return label, request and expected answer of each request as a refused client."""
     refusal = expected_answer(session, identity)
     path, host = session.gate.app_path, session.gate.host()
     other = session.gate.host(session.gate.other_name)
@@ -58,8 +58,8 @@ _POST = "POST {path} HTTP/1.1\r\nHost: {host}\r\n"
 _CHUNKED = "Transfer-Encoding: chunked\r\n"
 _NO_CHUNKS = "\r\n0\r\n\r\n"
 _SECOND = _GET + _CLOSE
-# What two servers could read as different requests (RFC 9112 section 11.2): two lengths, odd line ends, a second request in the
-# body of the first. Each one ends with a request that closes the connection, or is one that nginx answers and hangs up on.
+# Bytes that two servers could read as different requests (RFC 9112 section 11.2): two lengths, odd line ends, a second request
+# in the body of the first. Each ends with a request that closes the connection, or makes nginx close it after its answer.
 _SHAPES = {
     "length and chunks": _POST + "Content-Length: 5\r\n" + _CHUNKED + _NO_CHUNKS + _SECOND,
     "two lengths": _POST + "Content-Length: 0\r\nContent-Length: 90\r\n\r\n" + _SECOND,
@@ -77,7 +77,7 @@ _SHAPES = {
     "upgrade to h2c": _GET + "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n" + _CLOSE,
     "to be continued": _GET + "Expect: 100-continue\r\n" + _CLOSE,
 }
-_REJECTIONS = (400, 405, 411, 413, 414, 417, 421, 431, 501, 505)  # nginx's own words to what it does not take at all
+_REJECTIONS = (400, 405, 411, 413, 414, 417, 421, 431, 501, 505)  # nginx's own answers to requests that it rejects
 
 
 def _smuggling(session: ProbeSession) -> Iterator[Finding]:
@@ -93,7 +93,7 @@ def _smuggling(session: ProbeSession) -> Iterator[Finding]:
 
 
 def _drop_closing(answers: list[Answer]) -> list[Answer]:
-    """Leave out the end of the connection, where there was an answer before."""
+    """Return the HTTP answers without the end of the connection, or only the end if there is no answer."""
     return [answer for answer in answers if answer.outcome == HTTP] or answers
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From what a person wrote (URL, address, clients) to the gate that is asked; bad input is a Problem before anything is sent."""
+"""Parse and validate the options of module `gate_probe` before the first request."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def gate_from(options: Mapping[str, Any]) -> Gate:
     """Return the gate that the options of module ``gate_probe`` describe.
 
     :param options: as in the module's argument spec, absent ones None.
-    :raises MtlsError: for an option that makes no sense, or a name that does not resolve.
+    :raises MtlsError: for an invalid option, or a name that does not resolve.
     """
     url = _url(options["url"])
     port = url.port or _HTTPS_PORT
@@ -82,7 +82,7 @@ def _url(text: str) -> SplitResult:
         url = urlsplit(text)
         port = url.port
     except ValueError as error:
-        raise MtlsError(f"url: {text!r} is no URL ({error})", hint) from None
+        raise MtlsError(f"url: {text!r} is not a URL ({error})", hint) from None
     if url.scheme != "https" or not url.hostname or "@" in url.netloc or port == 0:
         raise MtlsError(f"url: {text!r} is not an https URL without user name", hint)
     return url
@@ -91,8 +91,8 @@ def _url(text: str) -> SplitResult:
 def _server_name(text: str) -> str:
     if is_address(text):
         raise MtlsError(
-            f"{text} is an address, and the TLS handshake carries names only (RFC 6066)",
-            "Set server_name to the gate's name",
+            f"{text} is an address, and the TLS handshake carries only names (RFC 6066)",
+            "Set server_name to the name of the gate",
         )
     try:
         name = text.encode("idna").decode("ascii").lower().rstrip(".")
@@ -104,21 +104,23 @@ def _server_name(text: str) -> str:
 
 
 def _other_name(text: str, server_name: str) -> str:
-    """Return another name at the same address; by default a sibling, which a wildcard server would answer to."""
+    """Return another name at the same address; by default a sibling, which a wildcard server would match."""
     if not text:
         parent = server_name.partition(".")[2]
         return _server_name(f"quietdoor-probe.{parent or server_name}")
     other = _server_name(text)
     if other == server_name:
-        raise MtlsError(f"other_server_name {other} is the gate's own name", "Name another site at the same address")
+        raise MtlsError(
+            f"other_server_name {other} is the gate's own name", "Set it to another site at the same address"
+        )
     return other
 
 
 def _request_target(option: str, text: str) -> str:
     if not _REQUEST_TARGET.fullmatch(text):
         raise MtlsError(
-            f"{option}: the path {text!r} cannot stand in a request as it is",
-            "Begin it with / and percent-encode blanks and everything that is not ASCII",
+            f"{option}: the path {text!r} is not valid in a request",
+            "Begin it with / and percent-encode blanks and non-ASCII characters",
         )
     return text
 
@@ -128,7 +130,7 @@ def _path_option(options: Mapping[str, Any], name: str) -> str:
 
 
 def _guarded(paths: Sequence[str], default: str) -> tuple[str, ...]:
-    """Return the guarded paths; the one of the URL if none was given."""
+    """Return the guarded paths, or the path of the URL if none was given."""
     for path in paths:
         if "?" in path or "%" in path:
             raise MtlsError(
@@ -142,7 +144,7 @@ def _burst(number: int | None) -> int | None:
     if number is not None and not 0 <= number <= _LARGEST_BURST:
         raise MtlsError(
             f"rate_limit_burst: {number} is out of range",
-            f"Choose from 0 to {_LARGEST_BURST}, or leave it out: the probe sends that many requests and a few more",
+            f"Choose from 0 to {_LARGEST_BURST}, or omit it: the probe sends a few more requests than that",
         )
     return number
 
@@ -160,9 +162,7 @@ def _clients(entries: Sequence[Mapping[str, Any]]) -> tuple[Client, ...]:
         if not name.strip() or not name.isprintable() or name in _RESERVED_NAMES:
             raise MtlsError(f"clients: {name!r} cannot be the name of a client in the report", "Choose another name")
         if names.count(name) > 1:
-            raise MtlsError(
-                f"clients: the name {name!r} stands there more than once", "Give each client a name of its own"
-            )
+            raise MtlsError(f"clients: the name {name!r} is used more than once", "Give each client a different name")
     return tuple(_client(entry) for entry in entries)
 
 
@@ -171,7 +171,7 @@ def _client(entry: Mapping[str, Any]) -> Client:
     kind = entry.get("kind") or ("valid" if expect == CERT else "other")
     if expect == CERT and kind not in ("valid", "other"):
         raise MtlsError(
-            f"clients: {entry['name']!r} is of kind {kind} and yet expected to get in",
+            f"clients: {entry['name']!r} is of kind {kind}, but expected to get in",
             f"Set expect to {DENY}, or correct kind",
         )
     return Client(Identity(entry["name"], entry["certificate"], entry["key"]), expect, kind, entry.get("reason") or "")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Before the catalogue: are the files usable, and does a gate answer? One that is down must not look like one that refuses."""
+"""Verify before the checks that all files are usable and that the gate answers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .session import STATUS_PATH, Gate, ProbeSession
 
 
 def check_files(session: ProbeSession) -> None:
-    """Load the server's CA and each client's certificate and key, and look whether the clients' CA can be read.
+    """Load the server's CA and each client's certificate and key, and verify that the clients' CA is readable.
 
-    :raises MtlsError: naming the first file that cannot be used. Nothing has been sent then.
+    :raises MtlsError: naming the first unusable file. No request has been sent then.
     """
     gate = session.gate
     for identity in (NOBODY, *(client.identity for client in gate.clients)):
@@ -25,9 +25,11 @@ def check_files(session: ProbeSession) -> None:
 
 
 def reach(session: ProbeSession) -> tuple[int, int] | None:
-    """Knock once, without a certificate, and return the generations of gate and trust if they are told.
+    """Send one request without a certificate, and return the reported generations of gate and trust, if any.
 
-    :raises MtlsError: if nothing there can be asked: no connection, no TLS, an untrusted server.
+    A gate that is down must not be taken for one that refuses.
+
+    :raises MtlsError: if the gate cannot be reached: no connection, no TLS, an untrusted server.
     """
     answer = session.ask(session.get(STATUS_PATH))
     problem = None if answer.outcome == HTTP else _explain(session.gate, answer)
@@ -43,15 +45,15 @@ def _explain(gate: Gate, answer: Answer) -> MtlsError:
     if answer.outcome == REJECTED:
         return MtlsError(
             f"The server at {where} rejects the handshake for {gate.server_name} ({answer.reason})",
-            "See that the gate is live there under this name, or correct url, server_name or address",
+            "Check that the gate is live there under this name, or correct url, server_name or address",
         )
     if answer.reason == REFUSED_CONNECTION:
         return MtlsError(f"Nothing listens at {where}", "Start the gate's nginx, or correct url or address")
     if answer.reason == NOT_TLS:
-        return MtlsError(f"What listens at {where} does not speak TLS", "Give the gate's TLS port in url or address")
+        return MtlsError(f"The server at {where} does not speak TLS", "Set the gate's TLS port in url or address")
     return MtlsError(
         f"No answer from {gate.server_name} at {where}: {answer.reason} (time-out {gate.target.timeout:g} s)",
-        "See that its nginx runs and that no firewall is in between",
+        "Check that its nginx runs and that no firewall is in between",
     )
 
 
@@ -61,8 +63,8 @@ def _untrusted(gate: Gate, reason: str, where: str) -> MtlsError:
             f"The server at {where} shows a certificate that is not for {gate.server_name}",
             "Correct server_name or address, or give that web server a certificate for this name",
         )
-    believed = f"server_ca {gate.target.server_ca}" if gate.target.server_ca else "the system's store"
+    store = f"server_ca {gate.target.server_ca}" if gate.target.server_ca else "the system's store"
     return MtlsError(
-        f"The certificate of the server at {where} is not trusted by {believed}: {reason}",
+        f"The certificate of the server at {where} is not trusted by {store}: {reason}",
         "Set server_ca to the PEM file of the CA that signed the web server's certificate",
     )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the gate says of itself: its generation, and the page for those whom it refuses."""
+"""Check the reported generation and the refusal page of a gate."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from .session import ProbeSession
 
 _GENERATION = re.compile(r"gate=([0-9]{1,18}) trust=([0-9]{1,18})")
-_TIMES = 4  # fresh connections, so that more than one worker is likely to answer
+_TIMES = 4  # new connections, so that more than one worker is likely to answer
 
 _LOADING = {"src", "srcset", "poster", "data", "background", "action", "formaction", "xlink:href"}
 _CSS_LOADING = re.compile(r"@import|url\(\s*['\"]?(?!data:|#)", re.IGNORECASE)
 
 
 def read_generation(answer: Answer) -> tuple[int, int] | None:
-    """Return the generations of gate and trust that an answer tells, or None."""
+    """Return the generations of gate and trust in an answer, or None."""
     match = _GENERATION.fullmatch(answer.header(GENERATION) or "")
     return (int(match[1]), int(match[2])) if match else None
 
@@ -48,15 +48,15 @@ def _number(value: int | None) -> str:
 
 
 def _check_generation(session: ProbeSession, answers: list[Answer]) -> str:
-    silent = [answer for answer in answers if answer.outcome != HTTP]
-    if silent:
-        return f"{silent[0].outcome} ({silent[0].reason})"
+    failed = [answer for answer in answers if answer.outcome != HTTP]
+    if failed:
+        return f"{failed[0].outcome} ({failed[0].reason})"
     seen = {read_generation(answer) for answer in answers}
     found = seen.pop()
     if found is None or None in seen:
         return f"the header {GENERATION} is absent or not of the form gate=<number> trust=<number>"
     if seen:
-        return f"{_TIMES} connections told different generations: an old nginx worker or another server answers too"
+        return f"{_TIMES} connections reported different generations: an old nginx worker or another server answers too"
     wanted = (session.gate.generation, session.gate.trust)
     stale = [
         f"{name} {is_there} is served, not {should}"
@@ -67,7 +67,7 @@ def _check_generation(session: ProbeSession, answers: list[Answer]) -> str:
 
 
 class _Resources(html.parser.HTMLParser):
-    """Collects what a page would load, or where it would lead without being asked."""
+    """A parser that collects the resources that a page loads, and its automatic redirects."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class _Resources(html.parser.HTMLParser):
 
 
 def external_resources(page: str) -> list[str]:
-    """Return what an HTML page would load from elsewhere; the gate would refuse that too, or give the visitor away."""
+    """Return the resources that an HTML page loads from elsewhere: the gate refuses them, or they disclose the visit."""
     parser = _Resources()
     parser.feed(page)
     parser.close()
@@ -117,12 +117,12 @@ def _check_page(answer: Answer, contact: str) -> str:
 
 
 def _without_reference(body: bytes) -> bytes:
-    # A page may name the request (nginx: $request_id, 32 hex digits), so that it can be found in the log.
+    # A page may contain the request id (nginx: $request_id, 32 hex digits), which identifies the request in the log.
     return re.sub(rb"\b[0-9a-f]{32}\b", b"", body)
 
 
 def _refused_and(refusal: Expectation, text: str, wrong: Callable[[Answer], str]) -> Expectation:
-    """A refusal, and what else is to be said of it."""
+    """Return the expectation of a refusal that passes ``wrong`` too."""
     return Expectation(text, lambda answer: refusal.wrong(answer) or wrong(answer))
 
 
@@ -174,18 +174,18 @@ def _check_unlisted_text(answer: Answer) -> str:
     return "" if _UNLISTED in page else f"the page does not say that the certificate is {_UNLISTED}"
 
 
-_UNLISTED = "not on the list"  # the sentence of the gate's page for a sound certificate that is not allowed in
+_UNLISTED = "not on the list"  # text of the gate's page for a valid certificate that is not allowed
 
 
 def _needs_unlisted(session: ProbeSession) -> str:
     missing = "" if _unlisted(session) else f"no client with expect={DENY} and kind=valid was given"
-    return missing or ("" if session.is_refused() else f"such a one may get in at stage {session.gate.stage}")
+    return missing or ("" if session.is_refused() else f"such a client may get in at stage {session.gate.stage}")
 
 
 CHECKS = (
-    Check("generation", "the running gate tells its generation, and the same one on every connection", _generation),
-    Check("friendly_page", "who is refused gets a self-contained page that says whom to ask, whatever the method",
+    Check("generation", "the running gate reports its generation, the same on every connection", _generation),
+    Check("friendly_page", "a refused client gets a self-contained page with the contact, for every method",
           _friendly_page, needs_refusal, needs_openssl=True),
-    Check("unlisted_page", "who has a good certificate and is not allowed in is told that, not sent away for a certificate",
+    Check("unlisted_page", "the page for a valid certificate that is not allowed gives this reason",
           _unlisted_page, _needs_unlisted),
 )  # fmt: skip

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report as a person reads it: a table of what was expected and seen, then the deviations in full."""
+"""Render the probe report: a table of expected and seen answers, then the deviations in full."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _WIDEST = 60  # characters of one cell
 
 
 def report(gate: Gate, plan: Plan, results: Sequence[Result], generation: tuple[int, int] | None) -> dict[str, Any]:
-    """Return the whole report as a module returns it.
+    """Return the whole report as module gate_probe returns it.
 
-    :param generation: of gate and trust, as told by the running gate; None if it told none.
+    :param generation: the generations of gate and trust that the running gate reported; None if it reported none.
     """
     passed = sum(result.finding.ok for result in results)
     reported = generation or (None, None)
@@ -48,7 +48,7 @@ def _entry(result: Result) -> dict[str, Any]:
 
 
 def table(results: Sequence[Result], plan: Plan) -> str:
-    """Return the fixed-width table; the full text of each deviation and what was left out stand below it."""
+    """Return the fixed-width table, followed by the full text of each deviation and the checks that were left out."""
     rows = [_TITLES, *(_row(result) for result in results)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_TITLES))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
@@ -58,7 +58,7 @@ def table(results: Sequence[Result], plan: Plan) -> str:
 
 
 def summary(results: Sequence[Result]) -> str:
-    """Return the outcome in a few lines; each check that deviates is there with its first deviation."""
+    """Return the outcome in a few lines, with the first deviation of each check that deviates."""
     failed = [result for result in results if not result.finding.ok]
     if not failed:
         return f"The gate did as expected in all {len(results)} cases."
@@ -82,5 +82,5 @@ def _short(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return ``text`` without control characters: what a server says must not steer a terminal."""
+    """Return ``text`` without control characters, because the answer of a server must not control a terminal."""
     return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a gate does beside refusing: HSTS, the limit of refusals, WebSockets."""
+"""Check HSTS, the rate limit of refusals and WebSockets of a gate."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HSTS = ("absent", "present", "preload")
 
 _HEADER = "Strict-Transport-Security"  # RFC 6797 section 6.1
 _LIMITED = 429  # RFC 6585 section 4
-_BEYOND = 10  # refusals above the burst: what trickles back while they are sent is far less
+_BEYOND = 10  # refusals above the burst: far more than the limit refills while they are sent
 _SWITCHING = 101  # RFC 9110 section 15.2.2
 
 
@@ -35,7 +35,7 @@ def _hsts(session: ProbeSession) -> Iterator[Finding]:
     ]
     for identity, path in asked:
         answer = session.ask(session.get(path), identity)
-        # Who says nothing says nothing wrong, where the application need not answer.
+        # An application that need not run cannot send a wrong header while it does not answer.
         silent = answer.outcome == NO_ANSWER and answer.down and not session.gate.expect_application
         if not silent:
             yield _judge_hsts(identity, f"GET {path}", answer, wanted)
@@ -52,9 +52,9 @@ def _judge_hsts(identity: Identity, label: str, answer: Answer, wanted: str) -> 
 
 
 def hsts_wrong(answer: Answer, wanted: str) -> str:
-    """Say what is wrong with an answer's HSTS header; empty if nothing is.
+    """Return how the HSTS header of an answer deviates; empty if it is as expected.
 
-    :param wanted: one of HSTS; empty to be content with everything.
+    :param wanted: one of HSTS; empty to accept every header.
     """
     if answer.outcome != HTTP:
         return describe(answer)
@@ -73,7 +73,7 @@ def hsts_wrong(answer: Answer, wanted: str) -> str:
 def _rate_limit(session: ProbeSession) -> Iterator[Finding]:
     times = (session.gate.rate_limit_burst or 0) + _BEYOND
     request = session.get(session.gate.path)
-    # A question for a password is no refusal, and not counted.
+    # A password prompt is not a refusal, so it is not counted.
     refused = NOBODY if session.possible_outcomes() == {DENY} else session.always_refused[0]
     answers = [session.ask(request, refused) for _time in range(times)]
     limited = sum(answer.status == _LIMITED and answer.header(VERDICT) == DENY for answer in answers)
@@ -81,7 +81,7 @@ def _rate_limit(session: ProbeSession) -> Iterator[Finding]:
     if not limited:
         wrong = wrong or f"{times} refusals in a row were all answered"
     yield Finding(refused.name, "429 deny after the burst", f"{limited} of {times} answered 429 deny", not wrong, wrong)
-    # The limit is full now. It is neither for the generation, which whoever has no certificate may read, nor for who gets in.
+    # The limit is used up now. It must apply neither to the generation, which is public, nor to authorized clients.
     step = Step(f"GET {STATUS_PATH}", session.ask(session.get(STATUS_PATH), refused), _UNLIMITED)
     yield judge(refused.name, [step], "403 deny, not limited")
     for identity in session.authorized[:1]:
@@ -95,13 +95,13 @@ def _rate_limit(session: ProbeSession) -> Iterator[Finding]:
 
 
 def _limited_status(answer: Answer) -> str:
-    return "limited, though it tells the generation only" if answer.status == _LIMITED else REFUSED.wrong(answer)
+    return "limited, although it only reports the generation" if answer.status == _LIMITED else REFUSED.wrong(answer)
 
 
 def _limited(answer: Answer) -> str:
     if answer.outcome != HTTP:
         return describe(answer)
-    return "a good certificate is limited too" if answer.status == _LIMITED else ""
+    return "a valid certificate is limited too" if answer.status == _LIMITED else ""
 
 
 _UNLIMITED = Expectation("403 deny", _limited_status)
@@ -144,19 +144,19 @@ def _needs_websocket(session: ProbeSession) -> str:
 
 def _needs_limit(session: ProbeSession) -> str:
     missing = "" if session.gate.rate_limit_burst is not None else "rate_limit_burst was not given"
-    limitless = "nobody is refused for certain, without being asked for a password, and no revoked client was given"
+    limitless = "no client is refused for certain without a password prompt, and no revoked client was given"
     refused = session.possible_outcomes() == {DENY} or session.always_refused
     return missing or needs_authorized_client(session) or session.refusal_unknown or ("" if refused else limitless)
 
 
 CHECKS = (
-    Check("hsts", "HSTS stands on refusals too, never on plain HTTP, and preload only where it was asked for", _hsts),
-    Check("websocket", "a WebSocket opens with a good certificate, and with no other", _websocket, _needs_websocket,
+    Check("hsts", "HSTS is sent with refusals too, never with plain HTTP, and with preload only if expected", _hsts),
+    Check("websocket", "a WebSocket opens only with a valid certificate", _websocket, _needs_websocket,
           needs_openssl=True),
 )  # fmt: skip
 
-# Last of all: whoever asks from this address is limited for a while after it.
+# This check runs last, because requests from this address are limited for a while after it.
 LAST = (
-    Check("rate_limit", "too many refusals are limited; the status location and good certificates never are", _rate_limit,
+    Check("rate_limit", "too many refusals are limited; the status location and valid certificates never are", _rate_limit,
           _needs_limit),
 )  # fmt: skip

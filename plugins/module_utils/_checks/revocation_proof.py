@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All witnesses of one revocation: every certificate at every gate, and what they amount to for each host."""
+"""Prove one revocation with every certificate at every gate, and report the result per host."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LOOPBACK = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S10
 
 @dataclass(frozen=True)
 class Certificate:
-    """A certificate that is about to be revoked; ``key`` is empty if its private key is not at hand."""
+    """A certificate that is about to be revoked; ``key`` is empty if its private key is not available."""
 
     name: str
     serial: str
@@ -44,13 +44,13 @@ class Certificate:
 
 
 class ProofReport:
-    """What is held open before a revocation, and what it proves after."""
+    """The connections that are held open before a revocation, and the proofs after it."""
 
     def __init__(self, certificates: Sequence[Certificate], hosts: Sequence[Mapping[str, Any]], timeout: float) -> None:
         """Find every gate.
 
-        :param hosts: as documented with module revocation_proof.
-        :param timeout: seconds for each single question.
+        :param hosts: as documented for module revocation_proof.
+        :param timeout: seconds for each request.
         """
         self._certificates = certificates
         self._hosts = [str(host["name"]) for host in hosts]
@@ -64,15 +64,15 @@ class ProofReport:
         ]
 
     def open(self) -> None:
-        """Let every witness open its connections. Never raises because of what a gate does."""
+        """Open the connections of every witness. The behaviour of a gate never raises an exception."""
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(lambda witness: witness.open(), self._witnesses))
 
     def judge(self, publication: str, failures: Mapping[str, str]) -> dict[str, Any]:
-        """Return what is proven, as module revocation_proof documents it.
+        """Return the proofs, as module revocation_proof documents them.
 
-        :param publication: the directory of what was published.
-        :param failures: what went wrong on a host, by its name; an empty text if nothing did.
+        :param publication: the directory of the publication.
+        :param failures: the failure on each host by its name; empty if there was none.
         """
         trust = published_generation(publication)
         proofs = [
@@ -100,7 +100,7 @@ class ProofReport:
             self._unknown[host["name"]] = str(problem)
             return []
         if not endpoints:
-            self._unknown[host["name"]] = "it has no gate in gate_sites that could be asked"
+            self._unknown[host["name"]] = "it has no gate in gate_sites that can be probed"
         return list(dict.fromkeys(endpoints))
 
     def _kind(self) -> str:
@@ -144,7 +144,7 @@ def _make_endpoint(host: Mapping[str, Any], endpoint: Mapping[str, Any], timeout
 def _translated(host: Mapping[str, Any], port: int) -> int:
     """Return the port to connect to for a port of a gate.
 
-    :raises MtlsError: if ``ports`` of the host gives it anything but a TCP port.
+    :raises MtlsError: if ``ports`` of the host maps it to anything but a TCP port.
     """
     written = {str(key): value for key, value in (host.get("ports") or {}).items()}.get(str(port), port)
     try:

@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who was in before a revocation and tries to stay: proof, from outside, that one certificate is refused at one gate.
+"""Prove from outside that one gate refuses one revoked certificate.
 
-A witness opens what a browser would have open: TLS sessions to resume, a connection kept alive, a WebSocket. After the revocation
-it tries all of them again, and fresh connections. Where the private key is not at hand, what remains is to ask the gate which
-trust it serves, and openssl what that trust makes of the certificate.
+A witness opens before the revocation what a browser keeps open: TLS sessions to resume, a kept-alive connection, a WebSocket.
+After the revocation it tries all of them again, and new connections. Without the private key the proof is the trust generation
+that the gate reports, and the result of openssl for the certificate with that trust.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _OPENSSL_TIMEOUT = 60
 
 @dataclass(frozen=True)
 class GateEndpoint:
-    """One gate as the witness reaches it.
+    """One gate and the address at which the witness reaches it.
 
     :param port: the port that browsers use, part of the Host header.
-    :param websocket_path: where the application takes WebSockets, empty if that is not known.
-    :param cut_after: seconds after which open connections are cut at a reload, None if they are not.
+    :param websocket_path: the path at which the application accepts WebSockets, empty if unknown.
+    :param cut_after: seconds after which open connections are cut at a reload, None if they are not cut.
     """
 
     host: str
@@ -66,7 +66,7 @@ class GateEndpoint:
 
 @dataclass(frozen=True)
 class Proof:
-    """What was tried and seen. ``ok`` is None where it proves nothing either way and has to be known all the same."""
+    """One attempt and its result. ``ok`` is None if the result proves nothing but must be reported."""
 
     host: str
     gate: str
@@ -89,7 +89,7 @@ class Witness:
         self._unusable = ""
 
     def open(self) -> None:
-        """Open everything that shall be tried again later. What cannot be opened is told by :meth:`judge`."""
+        """Open every connection that is tried again later. Failures are reported by :meth:`judge`."""
         try:
             self._before = _seen(ask(self.endpoint.target, self._connection(), self._request(STATUS_PATH)))
             for label, version, tickets in _SESSIONS:
@@ -105,9 +105,9 @@ class Witness:
             self._unusable = str(problem)
 
     def judge(self, trust: int) -> Iterator[Proof]:
-        """Try everything again and yield what came of it; all is closed after.
+        """Try every connection again, yield the results, and close all connections.
 
-        :param trust: the generation of trust with which the certificate has to be refused.
+        :param trust: the trust generation with which the certificate must be refused.
         """
         if self._unusable:
             yield self._proof("open connections", self._unusable, ok=False)
@@ -176,7 +176,7 @@ class Witness:
 
 
 def ask_trust(endpoint: GateEndpoint, client: str, trust: int) -> Proof:
-    """Ask a gate, without any certificate, which trust it serves."""
+    """Request the trust generation of a gate without a certificate, and return it as a proof."""
     tried = f"serves trust generation {trust}"
     try:
         answer = ask(
@@ -188,9 +188,9 @@ def ask_trust(endpoint: GateEndpoint, client: str, trust: int) -> Proof:
 
 
 def judge_bundle(publication: str, certificate: str, client: str, serial: str) -> Iterator[Proof]:
-    """Yield what the published trust itself makes of a certificate, judged with the openssl command.
+    """Yield the result of the openssl command for a certificate with the published trust.
 
-    :param publication: the directory of the publication, as it was shipped.
+    :param publication: the directory of the publication.
     """
     done = _openssl_verify(publication, certificate)
     revoked = "certificate revoked" in done
@@ -215,14 +215,14 @@ def _read(publication: str, name: str) -> dict[str, Any]:
 
 
 def _issuer_of(publication: str, certificate: str) -> int | None:
-    """Return the number that the publication gives to the issuer of a certificate: two CAs may have given out one serial."""
+    """Return the number of the certificate's issuer in the publication, because two CAs may have issued the same serial."""
     printed = _openssl("x509", "-noout", "-issuer", "-nameopt", "RFC2253", "-in", certificate)
     issuers = _read(publication, "identities.json")["issuers"]
     return next((issuer["id"] for issuer in issuers if printed == f"issuer={issuer['subject']}"), None)
 
 
 def read_trust(answer: Answer) -> int | None:
-    """Return the generation of trust that an answer tells, None if it tells none."""
+    """Return the trust generation in an answer, None if there is none."""
     match = _TRUST.search(answer.header(GENERATION) or "")
     return int(match[1]) if match else None
 
@@ -246,12 +246,12 @@ def _openssl(*arguments: str) -> str:
             argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_OPENSSL_TIMEOUT, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"openssl could not be asked: {error}"
+        return f"openssl could not be run: {error}"
     return " / ".join((done.stdout + done.stderr).split("\n")).strip(" /")
 
 
 def unproven_hosts(proofs: Sequence[Proof], hosts: Sequence[str]) -> list[str]:
-    """Return the hosts at which something failed, or of which nothing was proven."""
+    """Return the hosts with a failed proof or without any proof."""
     proven = {proof.host for proof in proofs if proof.ok}
     failed = {proof.host for proof in proofs if proof.ok is False}
     everywhere = any(proof.ok is False for proof in proofs if not proof.host)

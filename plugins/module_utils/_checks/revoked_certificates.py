@@ -19,7 +19,7 @@ _NO_CLIENT = "a certificate of no client"
 def find_certificates(
     revoked: Iterable[Mapping[str, Any]], listings: Iterable[Mapping[str, Any]]
 ) -> tuple[Certificate, ...]:
-    """Return the revoked certificates that have not ended, with their files.
+    """Return the revoked certificates that have not expired, with their files.
 
     Two authorities may have issued the same serial, so a certificate is identified by both.
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""SNI and Host that do not belong together: the way around a gate by the settings of another server on the address."""
+"""Check SNI and Host names that differ, which could bypass a gate through another server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _everybody(session: ProbeSession) -> list[Identity]:
 
 
 def _wrong_sni(session: ProbeSession, identity: Identity, sni: str | None) -> Step:
-    # The certificate of whatever server answers here is not believed in: it is not the gate's.
+    # The certificate of the server that answers here is not verified, because it is not the gate's.
     answer = session.ask(session.get(session.gate.app_path), identity, sni=sni, verify=False)
     return Step(f"SNI {sni or 'absent'}, Host {session.gate.server_name}", answer, misdirected(session))
 
@@ -52,10 +52,10 @@ def _sni_other(session: ProbeSession) -> Iterator[Finding]:
 
 
 CHECKS = (
-    Check("sni_none", "without a server name in the handshake nobody reaches the application", _sni_none,
+    Check("sni_none", "without a server name in the handshake no client reaches the application", _sni_none,
           needs_openssl=True),
-    Check("sni_unknown", "with a server name that nobody serves nobody reaches the application", _sni_unknown,
+    Check("sni_unknown", "with an unknown server name no client reaches the application", _sni_unknown,
           needs_openssl=True),
-    Check("sni_other", "with another site's server name, or another site's Host, nobody reaches the application",
+    Check("sni_other", "with another site's server name or Host no client reaches the application",
           _sni_other, needs_openssl=True),
 )  # fmt: skip

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is asked about one gate: its address, the clients to knock as, and what a check needs to ask and to remember."""
+"""Hold the gate, its clients and the forged certificates of one probe run, and send its requests."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ STATUS_PATH = "/.well-known/quietdoor"
 VERDICT = "X-Quietdoor-Verdict"
 GENERATION = "X-Quietdoor-Generation"
 
-_DOWN = (502, 503, 504)  # what nginx answers when the application does not
+_DOWN = (502, 503, 504)  # answers of nginx when the application does not answer
 
 _COMPARED = 4000  # characters of two pages that are compared
-_ALIKE = 0.8  # share of them that is the same when a page differs only by tokens and times
+_ALIKE = 0.8  # least share of equal text in two versions of a page that differ only in tokens and times
 
 
 @dataclass(frozen=True)
 class Client:
-    """A certificate that exists, and what the gate should make of it.
+    """An existing certificate, and the expected verdict of the gate.
 
     :param expect: CERT or DENY.
     :param kind: ``valid``, ``revoked``, ``expired``, ``server_auth``, ``foreign`` or ``other``.
-    :param reason: why, for the report.
+    :param reason: the reason of the expectation, for the report.
     """
 
     identity: Identity
@@ -45,20 +45,20 @@ class Client:
 
 @dataclass(frozen=True)
 class Gate:
-    """The gate that is asked, and what is known of it.
+    """The probed gate and its known properties.
 
-    :param port: the port that browsers use, part of the Host header; ``target`` may be reached by another one.
-    :param path: request-target of a page behind it; ``echo_path`` one that echoes the request as JSON, or empty.
+    :param port: the port that browsers use, part of the Host header; ``target`` may have another one.
+    :param path: request-target of a page behind the gate; ``echo_path`` is one that echoes the request as JSON, or empty.
     :param other_name: another name that may be served at the same address.
-    :param generation, trust: the expected generations, None if not known.
+    :param generation, trust: the expected generations, None if unknown.
     :param expect_http2: None to report only.
-    :param plain_ports: ports of the same address where plain HTTP may be spoken.
-    :param guarded_paths: what is guarded, each also with everything below it; ``path_spelling`` is ``strict`` or ``loose``.
-    :param public_path: request-target of a page that is public, empty if nothing is; ``public_echo_path`` one that echoes.
-    :param websocket_path: where the application takes WebSockets, empty if it is not known.
+    :param plain_ports: ports of the same address that may serve plain HTTP.
+    :param guarded_paths: the guarded paths, each including all paths below it; ``path_spelling`` is ``strict`` or ``loose``.
+    :param public_path: request-target of a public page, empty if there is none; ``public_echo_path`` is one that echoes.
+    :param websocket_path: the path at which the application accepts WebSockets, empty if unknown.
     :param expect_hsts: ``absent``, ``present``, ``preload``, or empty to report only.
-    :param rate_limit_burst: refusals that one address gets at once, None if they are not limited.
-    :param stage, window, side_door: what is expected for who has no good certificate (:func:`possible_outcomes`).
+    :param rate_limit_burst: number of refusals that one address gets at once, None if they are not limited.
+    :param stage, window, side_door: decide the outcomes for unauthenticated clients (:func:`possible_outcomes`).
     :param expect_application: False if the application behind the gate may be down.
     """
 
@@ -88,17 +88,17 @@ class Gate:
     clients: tuple[Client, ...] = ()
 
     def host(self, name: str = "") -> str:
-        """Return the Host header of a browser that goes to ``name`` (default: the gate's) at the gate's port."""
+        """Return the Host header of a browser that opens ``name`` (default: the gate's) at the gate's port."""
         return (name or self.server_name) + ("" if self.port == 443 else f":{self.port}")
 
     @property
     def app_path(self) -> str:
-        """The path where the application is recognised best."""
+        """The path at which the application is recognised best."""
         return self.echo_path or self.path
 
 
 class ProbeSession:
-    """One run of the catalogue against one gate: how to ask it, and what was learnt on the way."""
+    """One run of the checks against one gate, with the state that the checks share."""
 
     def __init__(self, gate: Gate, workshop: ForgedCertificateFactory) -> None:
         self.gate = gate
@@ -108,56 +108,56 @@ class ProbeSession:
 
     @property
     def authorized(self) -> list[Identity]:
-        """The clients that should get in."""
+        """The clients that the gate should let in."""
         return [client.identity for client in self.gate.clients if client.expect == CERT]
 
     @property
     def refused_clients(self) -> list[Identity]:
-        """The clients that should be refused."""
+        """The clients that the gate should refuse."""
         return [client.identity for client in self.gate.clients if client.expect == DENY]
 
     @property
     def authorized_client(self) -> Identity:
-        """One client that gets in; nobody if there is none."""
+        """One client that the gate lets in; NOBODY if there is none."""
         return self.authorized[0] if self.authorized else NOBODY
 
     def possible_outcomes(self, identity: Identity = NOBODY) -> frozenset[str]:
-        """Return what may become of an identity that has no good certificate."""
+        """Return the possible outcomes for an identity without a valid certificate."""
         gate = self.gate
         kinds = {client.identity: client.kind for client in gate.clients}
         return possible_outcomes(gate.stage, gate.window, gate.side_door, kinds.get(identity, ""))
 
     def is_refused(self, identity: Identity = NOBODY) -> bool:
-        """Say whether an identity without a good certificate does not get in for certain."""
+        """Return whether an identity without a valid certificate is never let in."""
         return not self.possible_outcomes(identity) & LETTING_IN
 
     @property
     def always_refused(self) -> list[Identity]:
-        """The clients that are refused for certain, without being asked for a password."""
+        """The clients that are refused for certain, without a password prompt."""
         return [identity for identity in self.refused_clients if self.possible_outcomes(identity) == {DENY}]
 
     @property
     def refused(self) -> list[Identity]:
-        """Whom to ask as where only a refusal will do: nobody and a stranger, or revoked clients where those may get in."""
+        """The identities for checks that need a refusal: unauthenticated clients, or else a revoked client."""
         return [NOBODY, self.forged_certificates.foreign] if self.is_refused() else self.always_refused[:1]
 
     @property
     def refusal_unknown(self) -> str:
-        """Why there is nobody to ask as; empty if there is somebody."""
+        """The reason why no identity is refused for certain; empty if one is."""
         if self.is_refused() or self.always_refused:
             return ""
         if self.gate.stage == OBSERVE:
-            return "nobody is refused at stage observe"
+            return "no client is refused at stage observe"
         open_to = f"stage {self.gate.stage} with window={self.gate.window}"
         return f"at {open_to} only a revoked client is refused for certain, and none was given"
 
     @functools.cached_property
     def forged_certificates(self) -> ForgedCertificates:
-        """The false certificates, made once."""
+        """The forged certificates, created once."""
         return self._factory.make(self.authorized[0] if self.authorized else None, self.gate.client_ca)
 
     def prepare(self) -> ForgedCertificates:
-        """Make the false certificates now, so that what is wrong with openssl shows before anything is asked."""
+        """Create the forged certificates now, so that a failure of openssl is reported before the first request."""
         return self.forged_certificates
 
     def describe(self, identity: Identity) -> Described:
@@ -165,25 +165,25 @@ class ProbeSession:
         return self._factory.describe(identity.certificate)
 
     def connection(self, identity: Identity = NOBODY, **options: Any) -> Connection:
-        """Return a connection to the gate by its own name, unless ``options`` say otherwise."""
+        """Return a connection to the gate with its own name as SNI, unless ``options`` override it."""
         return Connection(**{"sni": self.gate.server_name, "identity": identity, **options})
 
     def get(self, path: str, headers: tuple[tuple[str, str], ...] = (), host: str | None = None) -> Request:
-        """Return a GET request with the gate's Host header, unless another is given."""
+        """Return a GET request with the gate's Host header, unless ``host`` is given."""
         return Request("GET", path, host if host is not None else self.gate.host(), headers)
 
     def ask(self, request: Request, identity: Identity = NOBODY, **options: Any) -> Answer:
-        """Ask the gate on a fresh connection."""
+        """Send a request to the gate on a new connection, and return the classified answer."""
         answer = ask(self.gate.target, self.connection(identity, **options), request)
         return self.classify(answer, request.target, identity)
 
     def classify(self, answer: Answer, path: str, identity: Identity = NOBODY) -> Answer:
         """Mark an answer that shows that the application does not run.
 
-        It does so only if the first client that gets in has such an answer too: else the application is there, and it is the gate
-        that keeps somebody from it.
+        The answer counts only if the first authorized client gets such an answer too: otherwise the application runs, and the
+        gate keeps the client from it.
 
-        :param path: what was asked for.
+        :param path: the requested path.
         """
         silent = _is_silent(answer) and self._hangs(path)
         if not silent and not (
@@ -196,7 +196,7 @@ class ProbeSession:
         return ask(self.gate.target, self.connection(self.authorized_client), self.get(path))
 
     def _hangs(self, path: str) -> bool:
-        """Say whether the gate answers the first client that gets in, but nothing does behind it. Waited for once only."""
+        """Return whether the gate answers the first authorized client but the application does not; wait once per path."""
         if path != STATUS_PATH and path not in self._hanging:
             gate_answers = self._ask_as_authorized(STATUS_PATH).header(VERDICT) is not None
             self._hanging[path] = gate_answers and _is_silent(self._ask_as_authorized(path))
@@ -204,14 +204,14 @@ class ProbeSession:
 
     @functools.cached_property
     def _control(self) -> Answer | None:
-        """What the application answers to somebody who gets in; None if that is not known."""
+        """The answer of the application to a client that is let in; None if unknown."""
         if self.authorized_client is NOBODY and self.is_refused():
             return None
         answer = self.ask(self.get(self.gate.app_path), self.authorized_client)
         return answer if answer.outcome == HTTP and answer.status < 400 and answer.header(VERDICT) is None else None
 
     def is_application(self, answer: Answer) -> bool:
-        """Say whether the answer, to a GET of ``app_path``, is the application's. When it cannot be told, it is."""
+        """Return whether the answer to a GET of ``app_path`` comes from the application; True if that is unknown."""
         if answer.down:
             return True
         if answer.outcome != HTTP or answer.header(VERDICT) is not None:
@@ -233,7 +233,7 @@ def _is_silent(answer: Answer) -> bool:
 
 
 def read_echo(answer: Answer) -> dict[str, list[str]] | None:
-    """Return the headers in an echoing application's answer, each with all its values; None if it is no such answer."""
+    """Return the headers in the answer of an echoing application, each with all values; None for any other answer."""
     try:
         echo = json.loads(answer.body)
         headers = {str(name): _values(value) for name, value in echo["headers"].items()}

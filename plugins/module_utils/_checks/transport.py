@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Below HTTP: plain HTTP on the TLS port, TLS versions, resumption, HTTP/2."""
+"""Check plain HTTP, TLS versions, session resumption and HTTP/2 of a gate."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _plain_ports(session: ProbeSession) -> Iterator[Finding]:
 
 
 def _nothing_or(expectation: Expectation) -> Expectation:
-    """Also content with a port that nobody serves."""
+    """Return the expectation, which also accepts a port on which no server answers."""
 
     def wrong(answer: Answer) -> str:
         return "" if answer.reason in (REFUSED_CONNECTION, TIMED_OUT) else expectation.wrong(answer)
@@ -83,7 +83,7 @@ def _needs_plain_ports(session: ProbeSession) -> str:
 
 
 def _check_old_refused(answer: Answer) -> str:
-    # Hanging up is how some servers refuse a version; the steps with 1.2 and 1.3 prove that this one is up.
+    # Some servers refuse a version by closing the connection; the steps with 1.2 and 1.3 prove that this one is up.
     hung_up = answer.outcome == NO_ANSWER and answer.reason in (CLOSED, "connection reset by peer")
     if answer.outcome == REJECTED or hung_up:
         return ""
@@ -111,10 +111,10 @@ _SESSIONS = (("TLS 1.2 session id", "1.2", False), ("TLS 1.2 ticket", "1.2", Tru
 
 
 def _check_not_resumed(answer: Answer) -> str:
-    # A server that does not speak the version resumes nothing in it; tls_versions says what it has to speak.
+    # A server without this version resumes nothing; check tls_versions tests which versions it must support.
     if answer.outcome not in (HTTP, REJECTED):
         return f"{answer.outcome} ({answer.reason})"
-    return "resumed: a certificate revoked meanwhile would not have been looked at" if answer.resumed else ""
+    return "resumed: a certificate revoked meanwhile would not have been checked" if answer.resumed else ""
 
 
 _NOT_RESUMED = Expectation("a full handshake", _check_not_resumed)
@@ -135,14 +135,14 @@ def _expect_worthless(session: ProbeSession) -> Expectation:
     expected = misdirected(session)
 
     def wrong(answer: Answer) -> str:
-        # A full handshake is what the other checks are about.
+        # The other checks test full handshakes.
         return expected.wrong(answer) if answer.resumed or answer.outcome not in (HTTP, REJECTED) else ""
 
-    return Expectation("not resumed, or worth nothing", wrong)
+    return Expectation("not resumed, or without effect", wrong)
 
 
 def _resumption_elsewhere(session: ProbeSession) -> Iterator[Finding]:
-    """Take a session where other settings may be in force, and show it at the gate."""
+    """Establish a session where other settings may apply, and offer it to the gate."""
     gate, request, expected = session.gate, session.get(session.gate.app_path), _expect_worthless(session)
     for identity in (NOBODY, session.forged_certificates.foreign, *session.refused_clients[:1]):
         steps = []
@@ -196,10 +196,10 @@ def _http2(session: ProbeSession) -> Iterator[Finding]:
 
 CHECKS = (
     Check("plain_http_on_tls_port", "plain HTTP on the TLS port is redirected to https", _plain_http),
-    Check("plain_ports", "the application is not there for plain HTTP on other ports", _plain_ports, _needs_plain_ports),
+    Check("plain_ports", "plain HTTP on other ports does not reach the application", _plain_ports, _needs_plain_ports),
     Check("tls_versions", "TLS 1.0 and 1.1 are refused, 1.2 and 1.3 work", _tls_versions),
     Check("resumption", "no TLS session is resumed: a resumed one is not checked against the CRL again", _resumption),
-    Check("resumption_elsewhere", "a session made for another server name opens nothing here", _resumption_elsewhere,
+    Check("resumption_elsewhere", "a session established for another server name grants nothing here", _resumption_elsewhere,
           needs_openssl=True),
     Check("http2", "HTTP/2 is offered (ALPN) as expected", _http2),
     Check("http2_requests", "over HTTP/2 the gate decides as over HTTP/1.1", _http2_requests, needs_openssl=True),

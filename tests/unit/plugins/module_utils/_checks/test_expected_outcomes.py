@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is expected at each stage, and when an application counts as down, without any server."""
+"""Test the expected outcomes of each stage and the recognition of an application that is down."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_what_counts_at_each_stage(options: dict[str, Any], at_status: list[Answ
     session = asked(**options)
     told, page = expected_status(session), expected_answer(session)
     assert [answer for answer in ANYTHING if not told.wrong(answer)] == [one for one in ANYTHING if one in at_status]
-    # Behind the gate whatever the application says is its own business: a 401 and a 403 without a verdict are.
+    # Behind the gate a 401 or 403 without a verdict comes from the application.
     own = [http(403), http(401)] if PAGE in elsewhere else []
     right = [answer for answer in ANYTHING if not page.wrong(answer)]
     assert right == [one for one in ANYTHING if one in [*elsewhere, *own]]
@@ -151,7 +151,7 @@ def test_what_counts_at_each_stage(options: dict[str, Any], at_status: list[Answ
 def test_who_was_turned_away_a_moment_ago_is_not_let_in() -> None:
     session = asked(stage="fallback", window="unknown")
     assert not expected_answer(session, status=WORDS["fallback"]).wrong(PAGE)
-    # It may have closed in between.
+    # The window may have closed between the two requests.
     assert not expected_answer(session, status=WORDS["fallback"]).wrong(DENIED)
     assert not expected_answer(session, status=DENIED).wrong(DENIED)
     assert expected_answer(session, status=DENIED).wrong(PAGE)
@@ -171,7 +171,7 @@ def test_a_question_for_a_password_is_the_gates_own() -> None:
         assert ASKED.wrong(answer)
 
 
-# --- what the application is told ------------------------------------------------------------------------------------
+# --- identity headers at the application -----------------------------------------------------------------------------
 
 
 def echo(headers: dict[str, Any]) -> Answer:
@@ -189,8 +189,8 @@ def test_of_somebody_without_a_good_certificate_the_application_is_told_nothing(
         ({}, "X-Client-Verify is absent, not NONE"),
         ({"X-Client-Verify": "SUCCESS"}, "X-Client-Verify is SUCCESS"),
         ({"X-Client-Verify": "NONE", "X_CLIENT_VERIFY": "SUCCESS"}, "X-Client-Verify is NONE, SUCCESS"),
-        ({"X-Client-Verify": "NONE", "X-Client-DN": "CN=Carl"}, "told X-Client-DN of somebody"),
-        ({"X-Client-Verify": "NONE", "X_Client_Roles": "admin"}, "told X-Client-Roles of somebody"),
+        ({"X-Client-Verify": "NONE", "X-Client-DN": "CN=Carl"}, "received X-Client-DN for a client"),
+        ({"X-Client-Verify": "NONE", "X_Client_Roles": "admin"}, "received X-Client-Roles for a client"),
         ({"X-Client-Verify": "NONE", "X-Forwarded-For": "203.0.113.199"}, "the client's own X-Forwarded-For"),
     ],
 )
@@ -218,7 +218,7 @@ def test_a_connection_for_another_site_gets_through_a_gate_that_observes_and_cou
 
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Answer]], list[str]]:
-    """Have everybody get a certain answer, by name; returns who asked."""
+    """Give each client, by name, a fixed answer; return the names of the clients that sent requests."""
 
     def set_up(by_name: dict[str, Answer]) -> list[str]:
         knocked: list[str] = []
@@ -301,7 +301,7 @@ def test_what_is_down_is_a_deviation_unless_the_application_may_be_so() -> None:
     assert not allow_down(lenient, SERVED).wrong(down)
     for answer in (http(502), DENIED, *NOTHING):
         assert allow_down(lenient, SERVED).wrong(answer)
-    # Where somebody should be refused it is the sign that nobody refused.
+    # If a client should be refused, an application that is down proves that the gate did not refuse it.
     assert expected_answer(lenient).wrong(down)
     watching = asked(stage="observe", expect_application=False)
     assert not expected_answer(watching).wrong(down)
@@ -332,7 +332,7 @@ REFUSALS = ("spellings", "friendly_page", "hostile_requests", "smuggling")
     ("options", "missing"),
     [
         ({}, ""),
-        ({"stage": "observe"}, "nobody is refused at stage observe"),
+        ({"stage": "observe"}, "no client is refused at stage observe"),
         ({"stage": "fallback", "window": "listed"}, ""),
         ({"stage": "fallback", "window": "unknown"}, ""),
         ({"stage": "fallback", "window": "outside", "clients": PEOPLE[:1]}, ""),

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Test where the proof of a revocation connects to."""
+"""Test the addresses that the proof of a revocation connects to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENDPOINTS = [{"site": "app", "address": "*", "port": port, "server_name": "app.t
 
 
 def about(**host: Any) -> subject.ProofReport:
-    """Return the testimony about one web host without any certificate."""
+    """Return the proof report for one web host without any certificate."""
     return subject.ProofReport([], [{"name": "web1", "endpoints": ENDPOINTS, **host}], 1.0)
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a publication says of a certificate, where two authorities have given out one serial."""
+"""Test the proof from a publication if two authorities have issued the same serial."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUBJECTS = ["CN=Successor", "O=Caf\\C3\\A9\\, Berlin,CN=CA"]
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A certificate that the second of the issuers signed; here it is its own."""
+    """Return a certificate of the second issuer; it is self-signed here."""
     path = tmp_path / "carl.crt"
     command = ["openssl", "req", "-x509", "-new", "-nodes", "-utf8", "-subj", "/CN=CA/O=Café, Berlin", "-days", "1"]
     command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-keyout", "/dev/null", "-out", str(path)]

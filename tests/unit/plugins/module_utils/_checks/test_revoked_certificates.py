@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Revoked certificates in the listings of their authorities."""
+"""Test the search for revoked certificates in the listings of their authorities."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ REVOKED = [{"serial": "0A", "path": "/ca/", "name": "carl"}]
 
 
 def listing(path: str, *certificates: dict[str, Any]) -> dict[str, Any]:
-    """What was listed of one authority."""
+    """Return the listing of one authority."""
     return {"path": path, "certificates": list(certificates)}
 
 
 def issued(serial: str, name: str | None = "carl", days_left: int = 3, **files: str) -> dict[str, Any]:
-    """One entry of a listing."""
+    """Return one entry of a listing."""
     return {"serial": serial, "name": name, "days_left": days_left, "files": {"certificate": f"/{serial}.crt", **files}}
 
 
