@@ -111,7 +111,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Judge the probe results
+- name: Evaluate the probe results
   quietdoor.mtls.rollout_verify:
     step: probes
     probes: "{{ my_plan.probes }}"

@@ -552,13 +552,13 @@ def test_trust_says_what_is_missing(world: World, tmp_path: Path) -> None:
     nowhere = str(tmp_path / "nothing")
     predicted = world.play("--check", roles=("trust",), authority_publish_path=nowhere)
     assert (predicted.code, predicted.changed) == (0, 0)
-    assert f"Nothing is published in {nowhere}" in predicted.output
+    assert f"{nowhere} on door: no publication exists yet" in predicted.output
     run = world.play(roles=("trust",), authority_publish_path=nowhere)
     assert run.code != 0
-    assert f"There is no publication in {nowhere} on door" in run.output
+    assert f"{nowhere} on door: no publication exists. Run role authority" in run.output
     unknown = world.play(roles=("trust",), trust_publication_path="", authority_publish_path="")
     assert unknown.code != 0
-    assert "not known where the publication lies" in unknown.output
+    assert "the location of the publication is not known" in unknown.output
 
 
 @on_one_release

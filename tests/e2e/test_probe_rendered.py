@@ -232,7 +232,7 @@ def test_the_playbook_fails_when_a_check_does_and_still_tells_everything(world: 
 def test_the_playbook_says_what_it_needs(world: Rendered, tmp_path: Path) -> None:
     code, said = play(world, tmp_path / "none.json", url="")
     assert code == 2
-    assert "Say with -e probe_url=https://... which gate to ask" in said
+    assert "probe_url: the URL, a certificate or a key is missing" in said
     code, said = play(world, tmp_path / "none.json", key="")
     assert code == 2
     assert "give each certificate together with its key" in said

@@ -314,7 +314,7 @@ def test_what_is_not_meant_is_refused_by_name_before_anything_happens(
     run = lab.play(*(part for word in words for part in ("-e", word)), playbook=REVOKE)
     assert run.code != 0
     assert named in run.output
-    assert "Send the witness" not in run.output
+    assert "Start the witness" not in run.output
     assert lab.digest() == before
 
 

@@ -39,7 +39,7 @@ BEGIN, KNOCK, COMMIT = (
     "Probe the gates from outside",
     "Commit the gate transaction",
 )
-TEST, RECEIPTS = "Test the candidate gate in a scratch copy", "Collect what every host has rolled out"
+TEST, RECEIPTS = "Test the candidate gate in a scratch copy", "Collect the stages that every host has rolled out"
 SOON = {"rollout_revert_after": "10s"}
 AT_LEISURE = {"rollout_revert_after": "30m"}
 
