@@ -1,12 +1,12 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prepares the demo's directory, starts its processes and ends exactly those.
+"""Prepare the directory of the demo, and start and stop its processes.
 
-demo_process.py prepare DIR [PORTS]          directories, free loopback ports from 8443 on (two), a passphrase; all made once
-demo_process.py start FILE LOG PORT ARGV...  start ARGV in the background, remembered in FILE; PORT 0 waits for none
-demo_process.py stop FILE...                 end what is remembered in FILE, if it still is that process
-Prints "changed" where it did something.
+demo_process.py prepare DIR [PORTS]          create directories, PORTS free loopback ports (default 2) and a passphrase, once
+demo_process.py start FILE LOG PORT ARGV...  start ARGV in the background and record it in FILE; wait for PORT unless it is 0
+demo_process.py stop FILE...                 stop the process that FILE records, if it is still the same one
+It prints "changed" if it changed anything.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PATIENCE = 10.0
 
 
 def stat(pid: int) -> list[str] | None:
-    """Return the fields of proc(5) stat of a living process, from the third on."""
+    """Return the fields of proc(5) stat of a running process, beginning with the third."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -43,32 +43,32 @@ def stat(pid: int) -> list[str] | None:
 
 
 def started_at(pid: int) -> str | None:
-    """Return when process ``pid`` began (field 22), which tells it from a later one with the same number."""
+    """Return the start time of process ``pid`` (field 22), which distinguishes it from a later one with the same number."""
     fields = stat(pid)
     return fields and fields[19]
 
 
 def boot_id() -> str:
-    """Return what tells this boot of the machine from any other."""
+    """Return the identifier of the current boot of the machine."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def remembered(memory: Path) -> dict | None:
-    """Return what ``memory`` says of a process that was started since the machine's last boot."""
+    """Return the record of file ``memory``, or nothing if its process was started before the last boot of the machine."""
     known = json.loads(memory.read_text(encoding="utf-8")) if memory.exists() else {}
     return known if known.get("boot_id") == boot_id() else None
 
 
 def running(memory: Path) -> bool:
-    """Tell whether the remembered process still runs."""
+    """Return whether the recorded process is still running."""
     known = remembered(memory)
     return bool(known) and started_at(known["pid"]) == known["started_at"]
 
 
 def remaining(memory: Path) -> list[int]:
-    """Return what still runs of the remembered process and its children: workers outlive an nginx that was killed.
+    """Return the running processes of the recorded process and its children: workers outlive an nginx that was killed.
 
-    Each was started in a session of its own, and the number of a session is not given away while a process is in it.
+    Each recorded process has its own session, and the number of a session is not reused while it has processes.
     """
     known = remembered(memory)
     if not known or started_at(known["pid"]) not in (None, known["started_at"]):
@@ -78,7 +78,7 @@ def remaining(memory: Path) -> list[int]:
 
 
 def is_free(port: int) -> bool:
-    """Tell whether nobody listens on the port, on loopback or everywhere."""
+    """Return whether no process listens on the port, on loopback or on all addresses."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -89,7 +89,7 @@ def is_free(port: int) -> bool:
 
 
 def prepare(directory: str, ports: str = "2") -> bool:
-    """Make what the demo keeps for good: directories, ports, and the passphrase of its authorities."""
+    """Create the permanent data of the demo: directories, ports, and the passphrase of its authorities."""
     top = Path(directory)
     if not (top / "run" / "ports.json").exists():
         forget_ports(top)
@@ -104,14 +104,14 @@ def prepare(directory: str, ports: str = "2") -> bool:
 
 
 def forget_ports(top: Path) -> None:
-    """End what listens on the former ports, and take away the gate and the trust that were made for them."""
+    """Stop the processes on the former ports, and remove the gate and the trust that belong to them."""
     stop(str(top / "run" / "nginx.json"), str(top / "run" / "panel.json"))
     for name in ("conf.d", "quietdoor"):
         shutil.rmtree(top / "nginx" / name, ignore_errors=True)
 
 
 def write_once(path: Path, text: Callable[[], str], mode: int) -> bool:
-    """Write a file with these permission bits unless it is there; return whether it was written."""
+    """Write a file with these permission bits unless it exists. Return whether it was written."""
     if path.exists():
         return False
     temporary = path.with_suffix(".new")
@@ -122,14 +122,14 @@ def write_once(path: Path, text: Callable[[], str], mode: int) -> bool:
 
 
 def start(memory: str, log: str, port: str, *argv: str) -> bool:
-    """Start a process unless it runs already."""
+    """Start a process unless it is already running. Return whether it was started."""
     path = Path(memory)
     if running(path):
         return False
     end(path)
     if int(port) and not is_free(int(port)):
         sys.exit(
-            f"Port {port} is taken by another process. End it, or remove {path.parent}/ports.json to have others chosen."
+            f"Port {port} is used by another process. Stop it, or remove {path.parent}/ports.json to choose other ports."
         )
     with Path(log).open("ab") as output:
         process = subprocess.Popen(
@@ -142,7 +142,7 @@ def start(memory: str, log: str, port: str, *argv: str) -> bool:
 
 
 def wait_for(process: subprocess.Popen, port: int, log: str) -> None:
-    """Wait until the process listens on the port, or for half a second where it has none."""
+    """Wait until the process listens on the port, or for half a second if it has no port."""
     deadline = time.monotonic() + (PATIENCE if port else 0.5)
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -155,13 +155,13 @@ def wait_for(process: subprocess.Popen, port: int, log: str) -> None:
 
 
 def stop(*memories: str) -> bool:
-    """End the processes and forget them."""
+    """Stop the processes and remove their records. Return whether one was running."""
     ended = [end(Path(memory)) for memory in memories]
     return any(ended)
 
 
 def end(memory: Path) -> bool:
-    """End a process and its children, by force if they do not go by themselves."""
+    """Stop a process and its children, with SIGKILL if they do not stop after SIGTERM."""
     found = remaining(memory)
     for number in (signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + PATIENCE

@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Walks a gate from nothing to enforce and back while people keep asking, and prints what they saw.
+"""Roll out a gate from no gate to enforce and back while clients send requests, and print the answers.
 
 demo_rollout.py DIR
-Every step is a run of the playbook that a team runs, with an inventory in DIR. Nothing outside of DIR is touched, and
-everything that is started is ended. It fails if somebody was refused who was to get in, or the window did not close in time.
+Every step is a run of an ordinary playbook, with an inventory in DIR. No file outside of DIR changes, and all started processes
+are stopped. The program fails if the gate refused a client wrongly, or if the fallback window did not close in time.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ import demo_process
 from demo_rollout_timeline import CERTIFICATE, LISTED, STRANGER, Step, Timeline
 
 PEOPLE = {"alex": CERTIFICATE, "bea": CERTIFICATE, "dana": LISTED, "stranger": STRANGER}
-WINDOW = 20.0  # seconds that it is to be seen open, at least
-QUIET = 3.0  # as rollout_quiet_period says, in the inventory
-LOOK = 4.0  # how long a stage is looked at when it has come
+WINDOW = 20.0  # minimum number of seconds for which the window is observed open
+QUIET = 3.0  # rollout_quiet_period of the inventory
+LOOK = 4.0  # seconds for which each stage is observed
 PROCESSES = ("clients", "nginx", "panel")
 
 
 class Failure(Exception):
-    """A step failed; the message says which, and why."""
+    """A failed step. The message contains the step and the reason."""
 
 
 class Walk:
-    """The demo in one directory."""
+    """The run of the demo in one directory."""
 
     def __init__(self, top: Path) -> None:
         self.top = top
@@ -45,10 +45,10 @@ class Walk:
         self.deadline = 0.0
         self.begun = time.time()
 
-    # --- what is started and ended ---
+    # --- processes ---
 
     def clear(self) -> None:
-        """End what an earlier walk may have left, and take away its gate and its logs; the authority stays."""
+        """Stop the processes of an earlier run, and remove its gate and logs. The authority stays."""
         self.end()
         for path in (self.top / "nginx", self.run / "logs"):
             shutil.rmtree(path, ignore_errors=True)
@@ -57,7 +57,7 @@ class Walk:
         (self.run / "logs").mkdir(parents=True, exist_ok=True)
 
     def start_clients(self) -> None:
-        """Let the people begin to ask."""
+        """Start the clients."""
         config = json.loads((self.run / "clients.json").read_text(encoding="utf-8"))
         self.go_to(config["ports"]["yesterday"])
         argv = [
@@ -68,13 +68,13 @@ class Walk:
         demo_process.start(str(self.run / "clients.memory"), str(self.run / "logs" / "clients.log"), "0", *argv)
 
     def go_to(self, port: int) -> None:
-        """Tell the people where the panel is from now on, in one step."""
+        """Set the port to which the clients send requests, atomically."""
         new = self.run / "place.new"
         new.write_text(str(port), encoding="ascii")
         new.replace(self.run / "place")
 
     def end(self) -> None:
-        """End everything, the clients first; also what would still take a gate back after a walk that was broken off."""
+        """Stop all processes, the clients first, and the armed revert of a run that was interrupted."""
         demo_process.stop(*(str(self.run / f"{name}.memory") for name in PROCESSES))
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             state = self.top / "nginx" / "quietdoor" / "gate.transaction"
@@ -85,9 +85,9 @@ class Walk:
     # --- the steps ---
 
     def play(self, name: str, playbook: str, inventory: str = "", **variables: object) -> Step:
-        """Run a playbook, as a team does.
+        """Run a playbook as an operator does.
 
-        :raises Failure: with the end of what it printed.
+        :raises Failure: with the end of the output.
         """
         self.say(f"{name}: quietdoor.mtls.{playbook}")
         argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", inventory or str(self.top / "inventory")]
@@ -104,21 +104,21 @@ class Walk:
         return step
 
     def say(self, what: str) -> None:
-        """Print what happens now."""
+        """Print the time and a progress message."""
         sys.stdout.write(f"{time.time() - self.begun:6.1f} s  {what}\n")
         sys.stdout.flush()
 
     def stay(self, seconds: float = LOOK) -> None:
-        """Leave things as they are for a while."""
+        """Wait for some seconds without a change."""
         time.sleep(max(0.0, seconds))
 
     def walk(self) -> None:
-        """Go the whole way."""
+        """Run all steps of the demo."""
         self.play("prepare", "demo_rollout", "localhost,", demo_path=str(self.top))
         ports = json.loads((self.run / "clients.json").read_text(encoding="utf-8"))["ports"]
         self.start_clients()
         self.play("trust", "trust")
-        # The panel is open beside the gate, so far: without that, observe would be no first stage.
+        # The application is still open without the gate, which is the condition for observe as the first stage.
         observe = self.play("observe", "rollout", demo_stage="observe", gate_on_bypass="warn")
         self.go_to(ports["gate"])
         self.stay()
@@ -132,17 +132,17 @@ class Walk:
         self.stay()
 
     def at(self, stage: str) -> dict[str, str]:
-        """Return what the inventory does not say for good."""
+        """Return the variables that differ between the steps."""
         return {"demo_stage": stage, "demo_until": _iso(self.deadline)}
 
     def close_yesterday(self) -> None:
-        """Take away the server that had the panel open, now that nobody needs it."""
+        """Remove the server without a gate, which no client uses any longer."""
         (self.top / "nginx" / "conf.d" / "yesterday.conf").unlink()
         argv = json.loads((self.run / "clients.json").read_text(encoding="utf-8"))["nginx"]
         subprocess.run([*argv, "-s", "reload"], check=True, stderr=subprocess.DEVNULL)
 
     def fallback(self, observe: Step) -> None:
-        """Open the window. How slow this machine is today shows in how long it took until the first gate was there."""
+        """Open the fallback window. Its length depends on the speed of this machine, measured by the time for the first gate."""
         live = (self.top / "nginx" / "quietdoor" / "gate").lstat().st_mtime
         now = time.time()
         self.deadline = float(int(now + 1.5 * (live - observe.began) + WINDOW) + 1)
@@ -150,19 +150,19 @@ class Walk:
         self.play("fallback", "rollout", **self.at("fallback"))
 
     def observed(self) -> str:
-        """Return the generation of the gate while it observed, as the people were told."""
+        """Return the generation of the gate in stage observe, as the clients received it."""
         step = next(step for step in self.steps if step.stage == "fallback")
         return next(one["generation"] for one in self.records() if one["generation"] and one["answered"] < step.began)
 
     def records(self) -> list[dict]:
-        """Return what the people have seen so far; the last line may be half written."""
+        """Return the records of the clients so far. An incomplete last line is ignored."""
         lines = (self.run / "records.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
-    # --- what is told ---
+    # --- report ---
 
     def summary(self, timeline: Timeline, ready: dict) -> str:
-        """Return everything that there is to tell."""
+        """Return the text of the final report."""
         server = json.loads((self.run / "clients.json").read_text(encoding="utf-8"))["url"]
         closing = timeline.closing()
         stayed_out = f"{len(timeline.let_in_wrongly())} got in who were to stay out"
@@ -186,7 +186,7 @@ class Walk:
         return "\n".join(lines) + "\n"
 
     def judge(self) -> int:
-        """Print the summary, and return 1 if something was not as it should be."""
+        """Print the summary. Return 1 if a result was wrong, else 0."""
         timeline = Timeline(self.steps, PEOPLE, self.records(), self.deadline)
         [ready] = json.loads((self.run / "confirm.json").read_text(encoding="utf-8"))
         problems = timeline.problems()
@@ -204,7 +204,7 @@ def _names(names: object) -> str:
 
 
 def _finish(argv: list[str], output: object) -> int:
-    """Run a command to its end. If this process is told to end meanwhile, so is the command, and it may clear up."""
+    """Run a command to its end. If this process is terminated meanwhile, terminate the command and let it clean up."""
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT) as process:
         try:
             return process.wait()
@@ -217,7 +217,7 @@ def _finish(argv: list[str], output: object) -> int:
 
 
 def main(directory: str) -> int:
-    """Walk, end everything whatever happened, and judge."""
+    """Run the demo, stop all processes in every case, and return the exit code."""
     walk = Walk(Path(directory).absolute())
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))

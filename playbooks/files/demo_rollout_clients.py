@@ -1,10 +1,11 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The people of the rollout demo: each asks for the panel every 100 ms, over a fresh connection, until this process is ended.
+"""Send requests of the clients of the rollout demo until this process is terminated.
 
 demo_rollout_clients.py CONFIG
-CONFIG is JSON: where to ask, who asks, and the file for what they see, one JSON object a line.
+Each client sends a request every 100 ms over a new connection. CONFIG is a JSON file with the URL, the clients, and the file for
+the records, one JSON object per line.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 PAUSE = 0.1
-# Much longer than anything takes: a slow machine is no refusal.
+# The timeout is long, so that a slow machine does not count as a refusal.
 PATIENCE = 60.0
 
 
 class Client:
-    """Somebody who asks, from an address of their own on loopback, with a certificate or without."""
+    """A client with its own loopback address, with or without a certificate."""
 
     def __init__(self, config: dict, person: dict) -> None:
         self.name = person["name"]
@@ -40,7 +41,7 @@ class Client:
             self._tls.load_cert_chain(person["certificate"], person["key"])
 
     def ask(self, port: int) -> dict:
-        """Ask once and return what was seen: ``at`` and ``answered`` in seconds since 1970, ``status`` 0 for no answer."""
+        """Send one request and return its record: ``at`` and ``answered`` in seconds since 1970, ``status`` 0 for no answer."""
         seen = {"client": self.name, "at": time.time(), "gate": port == self._gate}
         seen |= {"status": 0, "verdict": "", "generation": ""}
         try:
@@ -60,7 +61,7 @@ class Client:
 
     @staticmethod
     def _told(connection: http.client.HTTPConnection) -> dict:
-        """Ask the gate why it let the request in, over the same connection; a reload of nginx may have closed that."""
+        """Request the verdict of the gate over the same connection, which a reload of nginx may have closed."""
         try:
             answer = _get(connection, "/.well-known/quietdoor")
         except (OSError, http.client.HTTPException):
@@ -78,20 +79,20 @@ def _get(connection: http.client.HTTPConnection, path: str) -> dict:
 
 
 class Notebook:
-    """The file for what is seen, buffered by line: each is there as soon as it was."""
+    """The file of the records, buffered by line, so that each record is readable immediately."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self._lock = threading.Lock()
 
     def write(self, seen: dict) -> None:
-        """Write a line."""
+        """Write one record."""
         with self._lock:
             self._file.write(json.dumps(seen) + "\n")
 
 
 def keep_asking(client: Client, place: Path, notebook: Notebook) -> None:
-    """Ask every 100 ms at the port that ``place`` says; what was missed while an answer took longer is left out."""
+    """Send a request every 100 ms to the port in file ``place``. Requests that are due during a slow answer are skipped."""
     due = time.monotonic()
     while True:
         notebook.write(client.ask(int(place.read_text(encoding="ascii"))))
@@ -100,7 +101,7 @@ def keep_asking(client: Client, place: Path, notebook: Notebook) -> None:
 
 
 def main(path: str) -> None:
-    """Let everybody ask until this process is ended."""
+    """Run all clients until this process is terminated."""
     config = json.loads(Path(path).read_text(encoding="utf-8"))
     with Path(config["records"]).open("a", encoding="utf-8", buffering=1) as file:
         notebook = Notebook(file)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the people of the rollout demo saw, stage by stage, and whether it was right."""
+"""Evaluate the records of the clients of the rollout demo, stage by stage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 CERTIFICATE, LISTED, STRANGER = KINDS = ("certificate", "listed", "stranger")
-# nginx looks at its clock once for everything that comes at the same time, and the machine may be busy.
+# nginx reads its clock once per batch of events, and the machine may be busy.
 GRACE = 0.5
 NO_GATE = "no gate"
 MOVES = ("observe", "fallback", "enforce", "rollback")
@@ -30,7 +30,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Closing:
-    """When the window closed: not before ``last_in``, when somebody asked who was let in, and by ``first_out``, a refusal."""
+    """The closing time of the window, between ``last_in``, the last admitted request, and ``first_out``, the first refusal."""
 
     deadline: float
     opened: float
@@ -39,17 +39,17 @@ class Closing:
 
     @property
     def in_time(self) -> bool:
-        """Whether it can have closed within the grace after its deadline, and not earlier."""
+        """Whether the window can have closed within the grace after its deadline, and not earlier."""
         return self.first_out >= self.deadline and self.last_in <= self.deadline + GRACE
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """Everything that was seen.
+    """The steps and records of one run.
 
-    :param steps: in their order; those of ``observe``, ``fallback``, ``enforce`` and ``rollback`` are there.
+    :param steps: in their order, with those of ``observe``, ``fallback``, ``enforce`` and ``rollback``.
     :param people: name -> kind.
-    :param records: what the clients wrote, of all of them.
+    :param records: the records of all clients.
     """
 
     steps: Sequence[Step]
@@ -65,7 +65,7 @@ class Timeline:
         return [record for record in self.records if self.people[record["client"]] == kind]
 
     def was_to_get_in(self, record: Mapping) -> bool:
-        """Whether whoever asked was to be let in, from when they asked until the answer came."""
+        """Return whether the client had to be admitted during the whole time from its request to the answer."""
         kind = self.people[record["client"]]
         if kind == CERTIFICATE:
             return True
@@ -73,7 +73,7 @@ class Timeline:
         return record["answered"] < until or record["at"] > self.step("rollback").ended
 
     def was_to_stay_out(self, record: Mapping) -> bool:
-        """Whether whoever asked was to be refused, likewise."""
+        """Return whether the client had to be refused during the whole time from its request to the answer."""
         kind = self.people[record["client"]]
         if kind == CERTIFICATE:
             return False
@@ -81,15 +81,15 @@ class Timeline:
         return record["at"] > since and record["answered"] < self.step("rollback").began
 
     def refused_wrongly(self) -> list[Mapping]:
-        """Return every refusal, or missing answer, of somebody who was to get in."""
+        """Return every refusal, or missing answer, of a client that had to be admitted."""
         return [record for record in self.records if record["status"] != 200 and self.was_to_get_in(record)]
 
     def let_in_wrongly(self) -> list[Mapping]:
-        """Return every request that got in though it was not to."""
+        """Return every admitted request that had to be refused."""
         return [record for record in self.records if record["status"] == 200 and self.was_to_stay_out(record)]
 
     def closing(self) -> Closing | None:
-        """Return when the window closed, or nothing if it was not seen open and then closed."""
+        """Return the closing of the window, or nothing if it was not observed open and then closed."""
         before = [record for record in self._of(LISTED) if record["answered"] < self.step("rollback").began]
         through = [record for record in before if record["verdict"] == "fallback"]
         if not through:
@@ -101,7 +101,7 @@ class Timeline:
         return Closing(self.deadline, opened, max(record["at"] for record in through), min(out))
 
     def rows(self) -> list[tuple[float, float, str]]:
-        """Return the stages: from when, until when, and what each is called."""
+        """Return the stages, each with its start, end and name."""
         starts = [(min(record["at"] for record in self.records), NO_GATE)]
         starts += [(step.began, step.stage) for step in self.steps if step.stage in MOVES]
         starts.append((self.deadline, "window closed"))
@@ -110,7 +110,7 @@ class Timeline:
         return [(start, end, name) for (start, name), end in zip(starts, ends)]
 
     def table(self) -> list[str]:
-        """Return the stages, and what everybody saw in each, as lines for a terminal."""
+        """Return the stages and the answers to all clients as lines of a table."""
         wrong = self.refused_wrongly()
         lines = [["from", "stage", *map(self._names, KINDS), "refused wrongly"], ["", "", *_HELD, "of those to get in"]]
         rows = self.rows()
@@ -125,7 +125,7 @@ class Timeline:
         return " and ".join(name for name, of in self.people.items() if of == kind)
 
     def problems(self) -> list[str]:
-        """Return what was wrong, in words; nothing if all was as it should be."""
+        """Return the wrong results as messages, or an empty list."""
         closing = self.closing()
         found = [
             f"{record['client']} was to get in and did not: {record['status'] or record.get('error')}"
@@ -145,17 +145,17 @@ class Timeline:
         return found
 
     def told(self, closing: Closing) -> str:
-        """Say when it closed against its deadline."""
+        """Return the closing time relative to the deadline as text."""
         return f"between {closing.last_in - self.deadline:+.1f} s and {closing.first_out - self.deadline:+.1f} s of its deadline"
 
 
 def _moment(record: Mapping) -> float:
-    """Return when something was decided, as nearly as it is known from outside: not before it was asked, not after the answer."""
+    """Return the time of the decision: that of the request if it was admitted, else that of the answer."""
     return record["at"] if record["status"] == 200 else record["answered"]
 
 
 def _verdicts(records: Iterable[Mapping]) -> str:
-    """Return verdicts in the order in which they were first seen, with how often."""
+    """Return the verdicts in the order of their first occurrence, with their counts."""
     counts: dict[str, int] = {}
     for record in sorted(records, key=_moment):
         word = record["verdict"] or _unsaid(record)
@@ -164,13 +164,13 @@ def _verdicts(records: Iterable[Mapping]) -> str:
 
 
 def _unsaid(record: Mapping) -> str:
-    """Return a word where there is no verdict: a reload may come between an answer and the question why it was given."""
+    """Return a word for a record without a verdict: a reload may come between the answer and the request for its verdict."""
     if record["status"] != 200:
         return "no answer"
     return "let in" if record["gate"] else NO_GATE
 
 
 def _joined(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Return a line of the table; the first column is one of numbers."""
+    """Return a line of the table, whose first column contains numbers."""
     first, *others = (f"{cell:{side}{width}}" for cell, width, side in zip(cells, widths, ">" + "<" * len(widths)))
     return "  ".join([first, *others]).rstrip()

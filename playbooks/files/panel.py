@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A toy admin panel. It answers with the request as it reached it, so that everyone sees what an application gets."""
+"""Serve a demo application that answers with the received request."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ dt{{color:var(--soft)}}dd{{margin:0;overflow-wrap:anywhere}}
 
 
 class Panel(BaseHTTPRequestHandler):
-    """Answers every method on every path."""
+    """A request handler that answers every method on every path."""
 
     protocol_version = "HTTP/1.1"
     server_version = "ToyPanel"
     sys_version = ""
 
     def answer(self) -> None:
-        """Answer with the request: JSON, or a small page for who asks for HTML."""
+        """Answer with the request, as JSON or as a small page for clients that accept HTML."""
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         request = {"method": self.command, "path": self.path, "headers": self._headers()}
         if "text/html" in self.headers.get("Accept", ""):
