@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two hosts on the way from nothing to an enforced gate and back, and what goes wrong meanwhile. One test after the other.
+"""Test rollouts of two hosts from no gate to an enforced gate and back, with failures, in order.
 
-People who may come in knock at both hosts all the time, except at one that is down, and are never refused.
+Clients that must be admitted send requests to both hosts all the time, except to a host that is down, and are never refused.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from support.held_run import Held, Visitor, wait_for
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BEGIN, KNOCK, COMMIT = (
+BEGIN, PROBE, COMMIT = (
     "Activate the candidate gate, armed",
     "Probe the gates from outside",
     "Commit the gate transaction",
 )
 SOON = "10s"
-# The visitors are seen at the address of the bridge, which is another one on every machine.
+# The hosts see the clients at the address of the bridge, which differs between machines.
 LISTED = {"networks": ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8"]}
-# Only sessions are to be cut, and sshd not to come back by itself.
+# The script cuts only sessions, and sshd must not restart automatically.
 CUT_SSH = """
 systemctl stop ssh.socket ssh.service
 for process in /proc/[0-9]*; do
@@ -47,7 +47,7 @@ cp -a /var/tmp/nginx/. /etc/nginx/
 
 
 class Host:
-    """A container."""
+    """A container of a web host."""
 
     def __init__(self, name: str, world: dict[str, Any]) -> None:
         self.name = name
@@ -55,29 +55,29 @@ class Host:
         self.port = int(Path(f"{world['states'][name]}.443").read_text())
 
     def podman(self, *words: str) -> None:
-        """Do something with the container."""
+        """Run a podman command on the container."""
         subprocess.run([self._podman, *words, self._container], check=True, capture_output=True)
 
     def run(self, script: str) -> str:
-        """Run something in it, without ssh."""
+        """Run a script in the container, without ssh. Return its output."""
         argv = [self._podman, "exec", self._container, "sh", "-c", script]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def read(self, path: str) -> str:
-        """What is in a file; empty if there is none."""
+        """Return the content of a file, or an empty string if it does not exist."""
         return self.run(f"if [ -e {path} ]; then cat {path}; fi")
 
     @property
     def transaction(self) -> dict[str, Any]:
-        """The file that decides; empty if no transaction ever held this host."""
+        """The content of the transaction file, empty if no transaction ever held this host."""
         text = self.read("/etc/nginx/quietdoor/gate.transaction")
         return json.loads(text) if text else {}
 
     @property
     def at_rest(self) -> bool:
-        """Whether nothing is armed: no file, no unit."""
+        """Whether no transaction is armed, without a file or unit."""
         armed = (
             "/etc/nginx/quietdoor/armed /etc/nginx/quietdoor/gate.revert /etc/systemd/system/quietdoor-gate-revert-*"
         )
@@ -86,12 +86,12 @@ class Host:
         ) and self.transaction.get("phase", "reverted") in ("committed", "reverted")
 
     def rests(self) -> None:
-        """Wait until nothing is armed."""
+        """Wait until no transaction is armed."""
         wait_for(lambda: self.at_rest, lambda: (self.name, self.transaction))
 
 
 class Fleet:
-    """Both hosts."""
+    """Both hosts and the runs of the playbooks."""
 
     def __init__(self, world: dict[str, Any], place: Path) -> None:
         self.world = world
@@ -100,7 +100,7 @@ class Fleet:
         self._place = place
 
     def command(self, playbook: str, stage: str, contact: str, **variables: Any) -> list[str]:
-        """Return the command that runs a playbook with the site in that stage."""
+        """Return the command that runs a playbook with the site in a stage."""
         window = {"window": LISTED} if stage == "fallback" else {}
         sites = [{**site, "stage": stage, "contact": contact, **window} for site in self.world["sites"]]
         inventories = [f"--inventory={path}" for path in self.world["inventories"]]
@@ -110,20 +110,20 @@ class Fleet:
     def run(
         self, stage: str, contact: str, playbook: str = "quietdoor.mtls.rollout", **variables: Any
     ) -> tuple[int, str]:
-        """Run a playbook; return its code and its words."""
+        """Run a playbook. Return its exit code and output."""
         argv = self.command(playbook, stage, contact, **variables)
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         print(done.stdout[-1500:])
         return done.returncode, " ".join((done.stdout + done.stderr).split())
 
     def held(self, task: str, stage: str, contact: str, **variables: Any) -> Held:
-        """Begin a rollout that waits when its first host comes to a task."""
+        """Start a rollout that stops at a task of its first host."""
         argv = self.command("quietdoor.mtls.rollout", stage, contact, **variables)
         self.runs.append(Held(argv, os.environ, self._place / f"run-{len(self.runs)}", task))
         return self.runs[-1].waits()
 
     def visitor(self, host: Host, who: str | None = None) -> Visitor:
-        """Somebody with a certificate, or from a listed network without."""
+        """Return a client with a certificate, or without one from a listed network."""
         stem = Path(self.world["authority"]) / "clients" / str(who) / str(who)
         client = (Path(f"{stem}.chain.pem"), Path(f"{stem}.key")) if who else None
         name = self.world["sites"][0]["server_names"][0]
@@ -132,7 +132,7 @@ class Fleet:
 
     @contextlib.contextmanager
     def visited(self, *hosts: Host, listed: bool = True) -> Iterator[None]:
-        """While people come to these hosts, who are never refused."""
+        """Send requests of clients to these hosts, and assert that none is refused."""
         people = [
             self.visitor(host, who) for host in hosts or self.hosts for who in (["alex", None] if listed else ["alex"])
         ]
@@ -145,7 +145,7 @@ class Fleet:
         assert all(one.answers for one in people)
 
     def serve(self, *contacts: str) -> None:
-        """Nothing is armed, and each host serves the gate with its contact; empty for no gate."""
+        """Assert that no host is armed and each serves the gate with its contact, or no gate for an empty one."""
         for host, contact in zip(self.hosts, contacts):
             host.rests()
             found = host.run("grep -o 'desk-[0-9]*' -rh /etc/nginx/quietdoor/gate/ 2>/dev/null | sort -u")
@@ -156,13 +156,13 @@ class Fleet:
             assert self.generation(host) == (int(committed) if contact else None)
 
     def generation(self, host: Host) -> int | None:
-        """What the running nginx tells."""
+        """Return the generation that the running nginx reports."""
         return self.visitor(host).ask("/.well-known/quietdoor").generation
 
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """The hosts that molecule made."""
+    """Return the hosts that molecule created."""
     fleet = Fleet(json.loads(Path(os.environ["ROLLOUT_WORLD"]).read_text()), tmp_path_factory.mktemp("way"))
     yield fleet
     for run in fleet.runs:
@@ -180,7 +180,7 @@ def test_what_fails_on_the_first_host_leaves_the_second_alone(fleet: Fleet) -> N
 
 
 def test_from_nothing_to_fallback(fleet: Fleet) -> None:
-    """One host first; the same run again goes on where the last one ended, and then has nothing to do."""
+    """One host comes first. The same run again continues after the last one, and then changes nothing."""
     code, words = fleet.run("fallback", "desk-1")
     assert code == 0, words
     fleet.serve("desk-1", "desk-1")
@@ -188,9 +188,9 @@ def test_from_nothing_to_fallback(fleet: Fleet) -> None:
 
 
 def test_ssh_is_cut(fleet: Fleet) -> None:
-    """The first host goes back by itself, the second is left alone, and the next run brings both there."""
+    """The first host is reverted automatically, the second does not change, and the next run changes both."""
     with fleet.visited():
-        run = fleet.held(KNOCK, "fallback", "desk-2", rollout_revert_after=SOON)
+        run = fleet.held(PROBE, "fallback", "desk-2", rollout_revert_after=SOON)
         fleet.web1.run(CUT_SSH)
         assert run.go().ends() != 0, run.output
         fleet.serve("desk-1", "desk-1")
@@ -203,17 +203,17 @@ def test_ssh_is_cut(fleet: Fleet) -> None:
 def test_the_control_node_is_killed_and_the_host_restarts(fleet: Fleet) -> None:
     with fleet.visited(fleet.web2):
         with fleet.visited(fleet.web1):
-            run = fleet.held(KNOCK, "fallback", "desk-3", rollout_revert_after="30s")
+            run = fleet.held(PROBE, "fallback", "desk-3", rollout_revert_after="30s")
             run.kill()
         fleet.web1.podman("stop", "--time=5")
         fleet.web1.podman("start")
-        # The toy panel does not start by itself.
+        # The demo application does not start automatically.
         fleet.web1.run("for _ in $(seq 60); do systemctl start panel@3000 2>/dev/null && exit; sleep 1; done; exit 1")
         fleet.serve("desk-2", "desk-2")
 
 
 def test_production_waits_for_staging(fleet: Fleet) -> None:
-    """The same hosts play both."""
+    """The same hosts represent both environments."""
     with fleet.visited():
         code, words = fleet.run("fallback", "desk-4", rollout_environment="production")
         assert code != 0
@@ -224,7 +224,7 @@ def test_production_waits_for_staging(fleet: Fleet) -> None:
 
 
 def test_enforce(fleet: Fleet) -> None:
-    """Two people have been there; from now on nobody comes in without a certificate."""
+    """After two clients were admitted, clients without a certificate are refused."""
     assert fleet.visitor(fleet.web2, "bea").ask().status == 200
     time.sleep(2)
     with fleet.visited(listed=False):
@@ -242,10 +242,10 @@ def test_rollback(fleet: Fleet) -> None:
 
 
 def test_the_disk_is_full(fleet: Fleet) -> None:
-    """While it is armed, and the control node is killed: the host goes back all the same. And before: nothing moves."""
+    """The armed revert works with a full disk and without the control node, and a new rollout changes nothing."""
     fleet.web1.run(SMALL_DISK)
     with fleet.visited():
-        run = fleet.held(KNOCK, "fallback", "desk-5", rollout_revert_after=SOON)
+        run = fleet.held(PROBE, "fallback", "desk-5", rollout_revert_after=SOON)
         fleet.web1.run("cat /dev/zero >/etc/nginx/filling 2>/dev/null; true")
         run.kill()
         fleet.serve("desk-2", "desk-2")

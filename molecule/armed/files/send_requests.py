@@ -1,9 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Knocks at a gate every 100 ms on a fresh connection, until a file is gone; prints how often it got in and how often not.
+"""Send a request to a gate every 100 ms on a new connection until a file is removed.
 
-knock.py PORT SERVER_NAME CERTIFICATE KEY FILE
+send_requests.py PORT SERVER_NAME CERTIFICATE KEY FILE
+The program prints the number of requests and the refusals as JSON.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import sys
 import time
 
 
-def get_in(port: int, name: str, context: ssl.SSLContext) -> str:
-    """Ask for the panel; return what is wrong with the answer."""
+def send_request(port: int, name: str, context: ssl.SSLContext) -> str:
+    """Request the application. Return what is wrong with the answer, or an empty string."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=20) as plain:
             tls = context.wrap_socket(plain, server_hostname=name)
@@ -33,17 +34,17 @@ def get_in(port: int, name: str, context: ssl.SSLContext) -> str:
 
 
 def main(port: str, name: str, certificate: str, key: str, file: str) -> None:
-    """Knock."""
+    """Send requests until the file is removed, and print the results."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.load_cert_chain(certificate, key)
-    knocks, refusals = 0, []
+    count, refusals = 0, []
     while os.path.exists(file):
-        wrong = get_in(int(port), name, context)
-        knocks += 1
+        wrong = send_request(int(port), name, context)
+        count += 1
         refusals += [wrong] if wrong else []
         time.sleep(0.1)
-    print(json.dumps({"knocks": knocks, "refusals": refusals}))
+    print(json.dumps({"requests": count, "refusals": refusals}))
 
 
 if __name__ == "__main__":
