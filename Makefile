@@ -1,5 +1,5 @@
-# make demo    a whole gate on this machine, to look at and play with      make demo-stop    end what it started
-# make test    every check there is, from a fresh clone                   make help         all targets
+# make demo    set up a complete gate on this machine       make demo-stop    stop its processes
+# make test    run every check, from a fresh clone          make help         list all targets
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
@@ -11,7 +11,7 @@ DEMO_ROLLOUT_PATH ?= $(CURDIR)/.demo-rollout
 ARGS ?=
 export PYTHON
 
-# Ansible reads and writes nothing outside the checkout, whatever this machine's own configuration says.
+# Ansible must not read or write files outside of the checkout, independently of the configuration of this machine.
 unexport $(filter ANSIBLE_%,$(.VARIABLES))
 export ANSIBLE_CONFIG := $(CURDIR)/tools/ansible.cfg
 export ANSIBLE_HOME := $(CURDIR)/.cache/ansible
@@ -20,10 +20,10 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.venv/collections
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .PHONY: help
-help: ## this list
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# --- setting up -----------------------------------------------------------------------------------------------------
+# --- environment ----------------------------------------------------------------------------------------------------
 .venv/.runtime: requirements/runtime.txt
 	@tools/venv.sh runtime
 
@@ -31,12 +31,12 @@ help: ## this list
 	@tools/venv.sh dev
 
 .PHONY: venv build install lock
-venv: .venv/.dev ## .venv with everything that the tests need
+venv: .venv/.dev ## create .venv with the requirements of the tests
 install: .venv/.runtime ## build the collection and install it into .venv/collections
 	@tools/collection.sh
-build: install ## the archive, in build/
+build: install ## build the archive in build/
 
-lock: ## pin the newest versions of requirements/*.in
+lock: ## pin the newest versions of the packages in requirements/*.in
 	@tools/lock.sh
 
 # --- the demo -------------------------------------------------------------------------------------------------------
@@ -44,85 +44,85 @@ demo_settings = ANSIBLE_PIPELINING=true ANSIBLE_REMOTE_TEMP="$(ANSIBLE_HOME)/tmp
 demo_playbook = $(demo_settings) .venv/bin/ansible-playbook -i localhost, -e '{"demo_path": "$(DEMO_PATH)"}'
 
 .PHONY: demo demo-packages demo-stop demo-rollout
-demo-packages: # all at once, so that somebody else has to be asked only once
+demo-packages: # one call, so that a missing root permission is reported once
 	@tools/packages.sh venv=python3-venv nginx=nginx openssl=openssl curl=curl
 
-demo: demo-packages install ## a gate on this machine, in .demo/, on loopback
+demo: demo-packages install ## set up a gate on this machine, in .demo/, on loopback
 	@$(demo_playbook) quietdoor.mtls.demo $(ARGS)
 
-demo-stop: install ## end what `make demo` started
+demo-stop: install ## stop the processes of `make demo`
 	@$(demo_playbook) quietdoor.mtls.demo_stop $(ARGS)
 
-demo-rollout: demo-packages install ## a gate from nothing to enforce and back while people use the panel; ends what it starts
+demo-rollout: demo-packages install ## roll out a gate from no gate to enforce and back while clients send requests; stop all processes
 	@$(demo_settings) .venv/bin/python \
 		.venv/collections/ansible_collections/quietdoor/mtls/playbooks/files/demo_rollout.py "$(DEMO_ROLLOUT_PATH)"
 
 # --- checks ---------------------------------------------------------------------------------------------------------
 .PHONY: quick check test lint sanity units integration e2e bench bench-gate demo-check demo-rollout-check molecule images format readmes golden language changelog clean
-test: ## every check there is; logs in .cache/test-logs/
+test: ## run every check; logs in .cache/test-logs/
 	@tools/stages.sh e2e molecule sanity+integration units demo-rollout-check demo-check lint
 
-quick: venv install ## in a minute: style, types, language, layers, golden files, unit tests of changed packages
+quick: venv install ## check in a minute: style, types, language, layers, golden files, unit tests of changed packages
 	@tools/quick.sh
 
-check: lint units ## in a few minutes: every static check and every unit test
+check: lint units ## run every static check and every unit test in a few minutes
 
-lint: venv install ## ruff, mypy, ansible-lint, yamllint, shellcheck, documentation, specs, READMEs, language, changelog
+lint: venv install ## run ruff, mypy, ansible-lint, yamllint, shellcheck, documentation, specs, READMEs, language, changelog
 	@tools/packages.sh shellcheck=shellcheck
 	@tools/lint.sh
 
-units: venv install ## unit tests
+units: venv install ## run the unit tests
 	@tools/packages.sh openssl=openssl keytool=default-jre-headless pk12util=libnss3-tools /usr/share/easy-rsa/easyrsa=easy-rsa nginx=nginx
 	@tools/pytest.sh tests/unit tests/bench $(ARGS)
 
-e2e: venv install ## real nginx, real clients
+e2e: venv install ## run the end-to-end tests with real nginx and real clients
 	@tools/packages.sh nginx=nginx openssl=openssl curl=curl chromium=chromium pk12util=libnss3-tools
 	@tools/judges.sh
 	@tools/nginx.sh
 	@tools/pytest.sh tests/e2e $(ARGS)
 
-sanity: venv install ## ansible-test sanity, on the archive
+sanity: venv install ## run ansible-test sanity on the archive
 	@tools/ansible-test.sh sanity $(ARGS)
 
-integration: venv install ## ansible-test integration, on the archive
+integration: venv install ## run ansible-test integration on the archive
 	@tools/packages.sh nginx=nginx openssl=openssl
 	@tools/ansible-test.sh integration $(ARGS)
 
-bench: venv install ## speed and memory beside openssl, easy-rsa and community.crypto; sizes: ARGS="--clients 1000", see ARGS=--help
+bench: venv install ## compare speed and memory with openssl, easy-rsa and community.crypto; sizes: ARGS="--clients 1000", see ARGS=--help
 	@tools/packages.sh openssl=openssl /usr/share/easy-rsa/easyrsa=easy-rsa
 	@tools/bench.sh $(ARGS)
 
-bench-gate: venv install ## what a gate costs nginx, beside a plain ssl_verify_client on; shorter: ARGS=--quick
+bench-gate: venv install ## compare the cost of a gate with a plain ssl_verify_client on; shorter: ARGS=--quick
 	@tools/packages.sh nginx=nginx openssl=openssl valgrind=valgrind
 	@PYTHONPATH=$(CURDIR)/.venv/collections PYTHONDONTWRITEBYTECODE=1 .venv/bin/python tests/bench/gate/bench_gate.py $(ARGS)
 
-demo-check: install ## make demo, twice, stop, and again, in .cache/demo
+demo-check: install ## test make demo and make demo-stop in .cache/
 	@tools/check_demo.sh
 
-demo-rollout-check: demo-packages install ## make demo-rollout, and once more but broken off, in .cache/
+demo-rollout-check: demo-packages install ## test make demo-rollout, also with an interrupted run, in .cache/
 	@tools/check_demo_rollout.sh
 
-images: ## the systemd containers' images, made anew where they are missing, old or of another recipe
+images: ## build the images of the systemd containers that are missing, old or of another recipe
 	@tools/images.sh
 
-molecule: venv install images ## the example inventory, revoking, an armed transaction, and rollouts, on real systemd containers
+molecule: venv install images ## test the example inventory, revocation, armed transactions and rollouts on systemd containers
 	@tools/scenarios.sh "default revoke armed rollout" $(ARGS)
 
-format: venv ## ruff's own style for every Python file
+format: venv ## format every Python file with ruff
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 
-readmes: venv ## roles/*/README.md from the roles' argument specs
+readmes: venv ## write roles/*/README.md from the argument specs of the roles
 	@.venv/bin/python tools/role_readme.py
 
-language: venv ## tools/language_exceptions.txt, which only shrinks
+language: venv ## write tools/language_exceptions.txt, which only shrinks
 	@.venv/bin/python tools/check_language.py --write
 
-golden: venv install ## tests/unit/golden from the templates and the trust maps as they are
+golden: venv install ## write tests/unit/golden from the templates and the trust maps
 	@PYTHONPATH=$(CURDIR)/.venv/collections PYTHONDONTWRITEBYTECODE=1 .venv/bin/python tests/unit/support/golden.py
 
-changelog: venv install ## CHANGELOG.md from changelogs/fragments
+changelog: venv install ## write CHANGELOG.md from changelogs/fragments
 	@PATH=$(CURDIR)/.venv/bin:$$PATH .venv/bin/antsibull-changelog release --update-existing --reload-plugins --reload-plugins
 
-clean: ## everything that is not in git, but a running demo's directory
+clean: ## remove every file that is not in git, except the directory of a running demo
 	@rm -rf .venv build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/output
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs ansible-test on the *archive*, unpacked into a tree of its own below .cache, with a home of its own there.
+# Run ansible-test on the *archive*, unpacked into a tree below .cache that also contains its home directory.
 # Usage: ansible-test.sh sanity|integration [ARGUMENTS...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,7 +8,7 @@ tree=$root/.cache/ansible-test/ansible_collections/quietdoor/mtls
 home=$root/.cache/ansible-test/home
 pip_cache=${XDG_CACHE_HOME:-$HOME/.cache}/pip
 
-# ansible-test needs the collection in a git work tree of its own. What it made itself (tests/output) is kept.
+# ansible-test needs the collection in a separate git work tree. Its own output (tests/output) is kept.
 mkdir -p "$tree"
 find "$tree" -mindepth 1 -maxdepth 1 ! -name .git ! -name tests -exec rm -rf {} +
 find "$tree" -mindepth 2 -maxdepth 2 -path "$tree/tests/*" ! -name output -exec rm -rf {} +
@@ -19,7 +19,7 @@ git -C "$tree" init --quiet
 printf '/tests/output/\n' >"$tree/.git/info/exclude"
 git -C "$tree" add --all
 
-# It would download get-pip.py from a host of its own. The same pip, from the package index that pip uses anyway:
+# ansible-test would download get-pip.py from its own host. This script installs the same pip from the package index of pip.
 pip_version=$(.venv/bin/python -c \
     'from ansible_test._internal.python_requirements import get_venv_packages as g; from types import SimpleNamespace as N
 print(g(N(version="3.11"))["pip"])')
@@ -35,13 +35,13 @@ from pip._internal.cli.main import main
 sys.exit(main(["install"] + [a for a in sys.argv[1:] if a not in ("--no-setuptools", "--no-wheel")]))
 END
 fi
-# A home of its own would hide the user's settings of pip.
+# The separate home directory would hide the pip settings of the user.
 if [ -d "$HOME/.config/pip" ]; then
     mkdir -p "$home/.config"
     ln -sfn "$HOME/.config/pip" "$home/.config/pip"
 fi
 
-# pyenv's shims are no interpreters: ansible-test wants the real ones.
+# The shims of pyenv are not interpreters, and ansible-test needs the real ones.
 path=
 IFS=: read -ra parts <<<"$PATH"
 for part in "${parts[@]}"; do

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the benchmark. community.crypto comes in the PyPI package ansible (290 MB), in an environment of its own.
+# Run the benchmark. community.crypto is part of the PyPI package ansible (290 MB), which gets a separate environment.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH=$PWD/.venv/collections PYTHONDONTWRITEBYTECODE=1

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `make demo` as a person would use it, in a directory of its own: once, again (changes nothing), stop, and again
-# (the same authority), and after an nginx that was killed, on ports chosen anew.
+# Test `make demo` in a separate directory: a first run, a second run without changes, a stop, a run with the same authority,
+# and a run with other ports after nginx was killed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 demo="$PWD/.cache/a path/demo"

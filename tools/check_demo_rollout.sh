@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# `make demo-rollout` as a person would use it, in a directory of its own, judged by what its clients wrote down; then once more, and
-# broken off in the middle. Nothing may be left of either.
+# Test `make demo-rollout` in a separate directory by the records of its clients, then interrupt a second run. No process and no open
+# port may be left of either run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 walk="$PWD/.cache/a path/walk"
 make=(make --no-print-directory "DEMO_ROLLOUT_PATH=$walk")
 
 fail() { echo "$*" >&2; exit 1; }
-# Every process that was given a path of the demo, and whatever listens on one of its ports.
+# Print every process with a path of the demo as an argument, and every open port of the demo.
 left() { .venv/bin/python - "$walk" <<'PYTHON'; }
 import json, os, socket, sys
 from pathlib import Path
@@ -18,7 +18,7 @@ for entry in Path("/proc").iterdir():
             words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
         except OSError:
             continue
-        # Not the make and the shell that run this.
+        # The condition excludes the make and the shell of this script.
         if any(word.startswith(top + "/") for word in words):
             print(entry.name, *words)
 for port in json.loads(Path(top, "run/ports.json").read_text()):
@@ -58,7 +58,7 @@ out = [one for one in dana if one["status"] != 200]
 assert len(through) > 20, len(through)
 assert max(one["at"] for one in through) <= deadline + 0.5
 assert min(one["answered"] for one in out) >= deadline
-# Back in what it was before the window: everybody gets in.
+# After the rollback to stage observe every client is admitted.
 assert all(one["status"] == 200 for one in records[-8:]), records[-8:]
 assert "Refused wrongly: 0 of " in told
 assert "All as it should be." in told

@@ -2,7 +2,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compares each role's defaults with its argument specs: the same names, the same values, the role's prefix."""
+"""Compare the defaults of each role with its argument specs: names, values and prefix."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from roles import Role, all_roles
 
 
 def disagreements(role: Role) -> Iterator[str]:
-    """One sentence for each way in which the two disagree."""
+    """Yield one message for each difference."""
     for name in sorted(set(role.options) | set(role.defaults)):
         option = role.options.get(name)
         if not name.startswith(f"{role.name}_"):
@@ -32,7 +32,7 @@ def disagreements(role: Role) -> Iterator[str]:
 
 
 def main() -> int:
-    """Print every disagreement; the exit code says whether there was one."""
+    """Print every difference. Return 1 if there was one, else 0."""
     roles = all_roles()
     found = [f"roles/{role.name}: {what}" for role in roles for what in disagreements(role)]
     print("\n".join(found) if found else f"{len(roles)} roles agree with their argument specs")

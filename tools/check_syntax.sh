@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ansible-playbook --syntax-check of every playbook with every example inventory.
+# Run ansible-playbook --syntax-check for every playbook with every example inventory.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 for inventory in playbooks/inventories/*/; do

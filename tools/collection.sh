@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the archive of the collection into build/ and installs it into .venv/collections.
-# Does nothing where no file of the checkout has changed since.
+# Build the archive of the collection in build/ and install it into .venv/collections.
+# Without a changed file in the checkout the script does nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 installed=.venv/collections/ansible_collections/quietdoor/mtls
@@ -11,7 +11,7 @@ if [ -d "$installed" ] && [ "$(cat .venv/.collection 2>/dev/null)" = "$digest" ]
     exit 0
 fi
 rm -rf build "$installed" "$installed"-*.info .venv/.collection
-# Nothing outside the checkout is read or written.
+# Ansible must not read or write files outside of the checkout.
 export ANSIBLE_CONFIG="$PWD/tools/ansible.cfg" ANSIBLE_HOME="$PWD/.cache/ansible" ANSIBLE_COLLECTIONS_PATH="$PWD/.venv/collections"
 .venv/bin/ansible-galaxy collection build --output-path build
 .venv/bin/ansible-galaxy collection install --offline --no-deps --force -p .venv/collections build/quietdoor-mtls-*.tar.gz >/dev/null

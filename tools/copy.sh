@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Copies what git knows or would know of the checkout (no ignored file) into a directory that is not the checkout.
+# Copy the tracked and untracked files of the checkout, without ignored files, into another directory.
 set -euo pipefail
 mkdir -p "$1"
 target=$(realpath "$1")

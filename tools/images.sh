@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes the images of the systemd containers, localhost/door-SUITE, from Debian's own packages: no registry needed.
-# Made anew when missing, older than a week, or of another recipe. Nothing is made for a SUITE whose image is named by
-# MOLECULE_DOOR_<SUITE>_IMAGE. The archives are kept in ${XDG_CACHE_HOME:-~/.cache}/quietdoor-mtls.
+# Build the images of the systemd containers, localhost/door-SUITE, from packages of Debian without a registry.
+# An image is built if it is missing, older than a week, or of another recipe, and not if MOLECULE_DOOR_<SUITE>_IMAGE names another one.
+# The archives are stored in ${XDG_CACHE_HOME:-~/.cache}/quietdoor-mtls.
 # Usage: images.sh [SUITE...]
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -10,15 +10,15 @@ packages=systemd,systemd-sysv,dbus,python3,python3-apt,ca-certificates,iproute2,
 suites=("$@")
 [ ${#suites[@]} -gt 0 ] || suites=(bookworm trixie)
 
-# As root: in mmdebstrap's other modes the archive would hold no device nodes and podman would run without root.
+# Root is required: in other modes of mmdebstrap the archive has no device nodes, and podman would run without root.
 as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
 
 make_archive() { # SUITE FILE
     local proxy options=()
     proxy=$(apt-config dump --format '%v' Acquire::http::Proxy)
     [ -z "$proxy" ] || options+=(--aptopt="Acquire::http::Proxy \"$proxy\"")
-    # Package lists stay in (a role's cache_valid_time would find no package without them); host keys do not.
-    # shellcheck disable=SC2016  # $1 is the hook's: the directory of the new system
+    # The image keeps the package lists, which cache_valid_time of a role needs, and contains no host keys.
+    # shellcheck disable=SC2016  # the hook expands $1 to the directory of the new system
     as_root mmdebstrap --quiet --variant=minbase --include="$packages" \
         --aptopt='Acquire::Check-Valid-Until "false"' "${options[@]}" --skip=cleanup/apt/lists \
         --customize-hook='rm -f "$1"/etc/ssh/ssh_host_*' \
@@ -44,12 +44,12 @@ for suite in "${suites[@]}"; do
         make_archive "$suite" "$archive.new"
         mv "$archive.new" "$archive"
     fi
-    # The tag names the archive, so an image of another one is not taken for it.
+    # The tag identifies the archive, so that an image of another archive is not used.
     tag=localhost/door-$suite:$recipe-$(stat -c %Y "$archive")
     if ! ./podman.sh image exists "$tag"; then
-        # Older ones go, unless a container still stands on one.
+        # Older images are removed unless a container uses one.
         for old in $(./podman.sh images --format '{{.Repository}}:{{.Tag}}' "localhost/door-$suite"); do
-            ./podman.sh rmi "$old" >/dev/null 2>&1 || echo "Image $old is in use, and stays." >&2
+            ./podman.sh rmi "$old" >/dev/null 2>&1 || echo "Image $old is in use and was not removed." >&2
         done
         ./podman.sh import --quiet -c 'CMD ["/usr/local/sbin/door-init"]' -c 'STOPSIGNAL SIGRTMIN+3' "$archive" "$tag" >/dev/null
     fi

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# gixy and sslyze, which judge a gate in tests/e2e, in an environment of their own.
+# Install gixy and sslyze, which check a gate in tests/e2e, into a separate environment.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=.cache/judges

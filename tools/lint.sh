@@ -9,7 +9,7 @@ export ANSIBLE_CONFIG=$root/tools/ansible.cfg ANSIBLE_HOME=$root/.cache/ansible
 failed=()
 only=" $* "
 
-# What `check` calls runs without errexit: a function says itself where it fails.
+# Commands of `check` run without errexit, so functions return their failures explicitly.
 check() { # NAME COMMAND...
     local name=$1 start=$SECONDS
     shift
@@ -19,7 +19,7 @@ check() { # NAME COMMAND...
     echo "-- $name: $((SECONDS - start)) s"
 }
 
-# A copy at .../ansible_collections/quietdoor/mtls: only there do imports and names of modules resolve to the checkout.
+# Imports and module names resolve to the checkout only in a copy at .../ansible_collections/quietdoor/mtls.
 tree=$root/.cache/lint/ansible_collections/quietdoor/mtls
 rm -rf "$tree"
 tools/copy.sh "$tree"
@@ -31,7 +31,7 @@ in_tree() { (cd "$tree" && "$@"); }
 typed() { (cd "$root/.cache/lint" && mypy --config-file "$root/pyproject.toml" --cache-dir "$root/.mypy_cache" "$@"); }
 current_changelog() {
     in_tree antsibull-changelog release --update-existing --reload-plugins || return 1
-    cmp CHANGELOG.md "$tree/CHANGELOG.md" || { echo "CHANGELOG.md is not what the fragments and plugins say. Run: make changelog"; return 1; }
+    cmp CHANGELOG.md "$tree/CHANGELOG.md" || { echo "CHANGELOG.md does not match the fragments and plugins. Run: make changelog"; return 1; }
 }
 
 check ruff ruff check .

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Pins the newest versions of what requirements/*.in names, for every Python from 3.11 on.
+# Pin the newest versions of the packages in requirements/*.in, for Python 3.11 and later.
 set -euo pipefail
 cd "$(dirname "$0")/../requirements"
 "${PYTHON:-python3}" -m venv --clear ../.cache/uv

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Puts the nginx of other Debian releases, with the libraries it was built with, into .cache/nginx/SUITE, so that tests/e2e can ask
-# each of them on this machine. It runs like any other program: no container, no root. Made anew when missing, older than a week,
-# of another recipe, or moved. Usage: nginx.sh [SUITE...]
+# Unpack the nginx of other Debian releases with its libraries into .cache/nginx/SUITE, so that tests/e2e can run each of them on this
+# machine without a container and without root. It is unpacked again if it is missing, older than a week, of another recipe, or moved.
+# Usage: nginx.sh [SUITE...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 suites=("$@")
@@ -13,15 +13,15 @@ unpack() { # SUITE DIRECTORY
     local proxy options=()
     proxy=$(apt-config dump --format '%v' Acquire::http::Proxy)
     [ -z "$proxy" ] || options+=(--aptopt="Acquire::http::Proxy \"$proxy\"")
-    # Packages are unpacked and nothing of them is run. What is unpacked belongs to whoever runs this, so that `make clean` can remove it.
-    # Not through a pipe: tar may be content before the last byte, and mmdebstrap takes its whole process group along when it fails.
+    # The script runs no program of the packages. The files belong to the user of the script, so that `make clean` can remove them.
+    # A pipe does not work: tar may end before the last byte, and mmdebstrap terminates its whole process group on a failure.
     as_root mmdebstrap --quiet --variant=extract --include=nginx --format=tar \
         --aptopt='Acquire::Check-Valid-Until "false"' "${options[@]}" "$1" - >"$2.tar"
     tar -x -f "$2.tar" -C "$2" --no-same-owner --no-same-permissions --exclude='./dev' --exclude='./var' --exclude='*/share'
     rm "$2.tar"
 }
 
-# Kernel and libraries are told where they lie, so that nothing of this machine's own is mixed in.
+# The binary gets fixed paths of its loader and libraries, so that it uses none of this machine.
 bind_libraries() { # DIRECTORY
     local loader libraries
     loader=$(find "$1" -name 'ld-linux*.so.*' -type f -print -quit)

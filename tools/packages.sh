@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the distribution packages whose commands (or files) are missing, and nothing else.
-# Usage: packages.sh WHAT=PACKAGE...   WHAT is a command, an absolute path, or `venv` for python3's own venv and ensurepip.
+# Install the distribution packages whose commands or files are missing.
+# Usage: packages.sh WHAT=PACKAGE...   WHAT is a command, an absolute path, or `venv` for venv and ensurepip of python3.
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
@@ -12,11 +12,11 @@ present() {
     esac
 }
 
-# A package must not start its service: what runs on this machine is its owner's business.
-# policy-rc.d is Debian's way to say so; one that is there already is left alone.
+# A package must not start its service on the machine of the user.
+# On Debian policy-rc.d prevents that. An existing one does not change.
 install_quietly() {
     local policy=/usr/sbin/policy-rc.d
-    # One at a time: a second one would find apt's own locks taken, or the policy gone when the first one ends.
+    # The lock prevents a second run, which would fail at the locks of apt, or lose the policy when the first run ends.
     mkdir -p /run/lock
     exec 8>/run/lock/quietdoor-mtls-packages
     flock 8
@@ -28,7 +28,7 @@ install_quietly() {
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq 8>&-
     apt-get install -qq -y --no-install-recommends "$@" </dev/null >/dev/null 8>&-
-    # ... nor at the next boot.
+    # The service must not start at the next boot either.
     if [[ " $* " == *" nginx "* ]] && command -v systemctl >/dev/null; then
         systemctl --quiet disable nginx.service
     fi
@@ -46,17 +46,17 @@ for pair in "$@"; do
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
 
-echo "Installing what is missing: ${missing[*]}" >&2
+echo "Installing missing packages: ${missing[*]}" >&2
 if ! command -v apt-get >/dev/null; then
-    echo "This is not a Debian system (no apt-get). Install these yourself, then try again: ${missing[*]}" >&2
+    echo "This is not a Debian system (no apt-get). Install these packages and try again: ${missing[*]}" >&2
     exit 1
 elif [ "$(id -u)" -eq 0 ]; then
     exec "$0" --install "${missing[@]}"
 elif command -v sudo >/dev/null; then
     sudo "$0" --install "${missing[@]}" && exit 0
-    echo "sudo did not do it." >&2
+    echo "sudo failed." >&2
 else
-    echo "Neither root nor sudo." >&2
+    echo "The user is not root, and sudo is not available." >&2
 fi
-echo "Ask somebody who is root to run: apt-get install --no-install-recommends ${missing[*]}" >&2
+echo "Run as root: apt-get install --no-install-recommends ${missing[*]}" >&2
 exit 1

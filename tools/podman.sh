@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# podman for the test containers: as root, and with the project's own configuration unless CONTAINERS_CONF says otherwise.
+# Run podman for the test containers as root, with the configuration of the project unless CONTAINERS_CONF is set.
 set -euo pipefail
 CONTAINERS_CONF=${CONTAINERS_CONF:-$(dirname "$(realpath "$0")")/containers.conf}
 PATH=$PATH:/usr/sbin:/sbin # netavark calls iptables

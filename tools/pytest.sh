@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs pytest on the given tests against the *installed* collection, never the checkout.
+# Run pytest on the given tests against the *installed* collection, never the checkout.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH=$PWD/.venv/collections PYTHONDONTWRITEBYTECODE=1
-# One worker more than there are processors: tests wait for nginx, for deadlines and for processes that they started.
-# Each begins with a stretch of neighbouring tests, so that what a file sets up is set up once, and takes from others in the end.
+# There is one worker more than processors, because tests wait for nginx, for deadlines and for processes.
+# Each worker begins with neighbouring tests, so that fixtures of a file are set up once, and takes tests of other workers at the end.
 exec .venv/bin/python -m pytest -n $(($(nproc) + 1)) --dist worksteal "$@"

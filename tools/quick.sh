@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Run the checks of a minute: style, types, language, layers, golden files, and the unit tests of changed packages.
+# Run the checks that take a minute: style, types, language, layers, golden files, and the unit tests of changed packages.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# The tests of what differs from the branch that this work started from; without such a branch, from the last commit.
+# The script tests the packages that differ from the base branch, or from the last commit without such a branch.
 changed_tests() {
     local base path
     base=$(git merge-base HEAD origin/main 2>/dev/null || git rev-parse HEAD)

@@ -2,9 +2,9 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes roles/*/README.md from the roles' argument specs; with --check only compares.
+"""Write roles/*/README.md from the argument specs of the roles. With --check only compare them.
 
-A role's ``meta/readme.md``, where there is one, stands between the description and the variables: an example, what to know.
+The text of ``meta/readme.md`` of a role, if it exists, comes between the description and the variables.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _entries(options: dict[str, dict[str, Any]], depth: int = 0) -> Iterator[str
 
 
 def readme(role: Role) -> str:
-    """The text of the role's README.md."""
+    """Return the text of README.md of a role."""
     hand_written = role.path / "meta" / "readme.md"
     parts = [
         f"# Role quietdoor.mtls.{role.name}",
@@ -82,7 +82,7 @@ def readme(role: Role) -> str:
 
 
 def main() -> int:
-    """Write the READMEs, or with --check name those that are not what would be written."""
+    """Write the READMEs, or with --check print the outdated ones. Return 1 if there is one."""
     stale = []
     for role in all_roles():
         path = role.path / "README.md"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the tools read of a role: its argument specs and its defaults."""
+"""Read the argument specs and defaults of roles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Role:
-    """One role of the collection.
+    """A role of the collection.
 
     :param entry: the entry point ``main`` of its argument specs.
     :param defaults: the variables of ``defaults/main.yml``.
@@ -40,7 +40,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def all_roles(root: Path = ROOT) -> list[Role]:
-    """Every role, by name. Raises :class:`FileNotFoundError` for a role without argument specs."""
+    """Return every role by name. Raise :class:`FileNotFoundError` for a role without argument specs."""
     roles = []
     for path in sorted((root / "roles").iterdir()):
         if not path.is_dir():

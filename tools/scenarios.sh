@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs scenarios of molecule, two at a time: they wait for systemd, apt and ssh more than they compute.
-# All of them run, whatever fails; what a failed one said comes last. Logs are in .cache/molecule/SCENARIO.log.
+# Run scenarios of molecule, two at a time, because they mostly wait for systemd, apt and ssh.
+# A failure does not stop the others. The output of failed scenarios comes last. Logs are in .cache/molecule/SCENARIO.log.
 # Usage: scenarios.sh "SCENARIO..." [ARGUMENTS of molecule test...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,7 +10,7 @@ shift
 mkdir -p "$logs"
 for scenario in "${scenarios[@]}"; do rm -f "$logs/$scenario.log" "$logs/$scenario.log.result"; done
 
-# shellcheck disable=SC2016  # expanded by the shell that xargs starts
+# shellcheck disable=SC2016  # the shell of xargs expands it
 printf '%s\0' "${scenarios[@]}" | xargs -0 -P 2 -I '{}' bash -c '
     scenario=$1 log=$2/$1.log start=$SECONDS
     shift 2

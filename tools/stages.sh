@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs make targets, keeps a log of each, and sums up. A failed one does not stop the others.
-# Two lanes run at the same time. Each takes the next target of the list when it has ended one, so the longest come first, and
-# one that waits most of its time beside one that computes. Targets that use the same directory are joined by a +: one lane runs
-# them one after the other.
+# Run make targets, write a log of each, and print a summary. A failed target does not stop the others.
+# Two lanes run at the same time. A lane takes the next target of the list when it has finished one. So the longest targets come first,
+# and a target that mostly waits runs at the same time as one that computes. Targets that use the same directory are joined by a +, and
+# one lane runs them one after the other.
 # Usage: stages.sh TARGET[+TARGET...]...
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,7 +12,7 @@ mkdir -p "$logs"
 groups=("$@")
 read -ra stages <<<"${*//+/ }"
 
-next() { # prints the next group; fails if there is none
+next() { # print the next group, or fail if no group is left
     local number
     {
         flock 9
@@ -37,23 +37,23 @@ run() { # TARGET
     result=FAILED
     ! make "$stage" >"$logs/$stage.log" 2>&1 </dev/null || result=passed
     printf '%-18s %-6s %5d s\n' "$stage" "$result" $((SECONDS - start)) >"$logs/$stage.result"
-    { # In one piece, also if the other lane has something to say at that moment.
+    { # The output is written at once, so that it does not mix with that of the other lane.
         flock 9
         cat "$logs/$stage.result"
         if [ "$result" = FAILED ]; then
             tail -n 60 "$logs/$stage.log" | sed 's/^/    /'
-            echo "    -> all of it: $logs/$stage.log"
+            echo "    -> whole log: $logs/$stage.log"
         fi
     } 9>"$logs/lock"
 }
 
-echo "Each says so when it ends; until then its log grows in $logs/."
+echo "Each target is reported when it ends. Until then its log is in $logs/."
 
-# What every target needs is made first: two lanes would make it at the same time, each under the other's feet. If that fails,
-# so does every target, and says why.
+# The common requirements are made first, because two lanes would make them at the same time. If that fails, every target fails
+# with the reason.
 make venv install >"$logs/install.log" 2>&1 </dev/null || true
 
-# In a process group of its own, so that it ends with this script, and on Ctrl-C.
+# A separate process group ends with this script and on Ctrl-C.
 set -m
 echo 0 >"$logs/next"
 lane &
@@ -66,8 +66,8 @@ trap - EXIT
 
 passed=0 failed=0 summary=
 for stage in "${stages[@]}"; do
-    # One that left no result has not passed.
-    line=$(cat "$logs/$stage.result" || echo "$stage left no result")
+    # A target without a result counts as failed.
+    line=$(cat "$logs/$stage.result" || echo "$stage has no result")
     if [[ $line == *' passed '* ]]; then
         passed=$((passed + 1))
     else

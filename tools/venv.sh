@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Brings .venv to what requirements/WHICH.txt pins (runtime or dev). Made anew where the runtime pins or the Python changed.
+# Install the pins of requirements/WHICH.txt (runtime or dev) into .venv. It is created again if the runtime pins or Python changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 which=$1
