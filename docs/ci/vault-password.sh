@@ -1,3 +1,3 @@
 #!/bin/sh
-# ci/vault-password.sh: hands ansible-vault the password that the CI system keeps as a secret. It opens what is encrypted with the id "web".
+# ci/vault-password.sh: prints the password of vault id "web", a secret of the CI system, for ansible-vault.
 printf '%s\n' "${QUIETDOOR_WEB_VAULT_PASSWORD:?is not set}"
