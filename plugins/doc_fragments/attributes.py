@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every module of this collection promises."""
+"""Document the attributes and requirements of every module."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ class ModuleDocFragment:
 
     DOCUMENTATION = r"""
 options: {}
+requirements:
+  - Python 3.9 or later on the host on which the module runs
 attributes:
   check_mode:
     support: full
@@ -25,6 +27,8 @@ attributes:
 
     INFO = r"""
 options: {}
+requirements:
+  - Python 3.9 or later on the host on which the module runs
 attributes:
   check_mode:
     support: full
