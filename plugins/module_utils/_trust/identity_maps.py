@@ -31,7 +31,7 @@ _ANY_TEXT = '"~^"'
 
 
 def render_maps(publication: Publication, revoked: Iterable[str] = ()) -> str:
-    """Return the maps of the variables that a gate uses, as listed in docs/architecture.md.
+    """Return the maps of the variables that a gate uses, as listed in docs/architecture/trust.md.
 
     String keys of a map ignore case, so an issuer's name is matched by a regular expression.
 

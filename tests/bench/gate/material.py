@@ -53,7 +53,7 @@ class Material:
         return Person(*write_pair(self.root / name, made, key), made.serial_number)
 
     def publication(self, identities: int, revoked: int) -> dict[str, str]:
-        """Return the files of a publication as docs/architecture.md has them, newer than all before.
+        """Return the files of a publication as docs/architecture/trust.md has them, newer than all before.
 
         One of the identities is somebody real; so is one of the revoked, if there are any.
         """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make certificates, and a CA whose publication is written as docs/architecture.md says."""
+"""Make certificates, and a CA whose publication is written as docs/architecture/trust.md says."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def subject_of(pair: Pair) -> str:
 
 @dataclass
 class Authority:
-    """A CA whose publication is written as docs/architecture.md says."""
+    """A CA whose publication is written as docs/architecture/trust.md says."""
 
     path: Path
     ca: Pair

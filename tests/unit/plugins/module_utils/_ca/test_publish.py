@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The publication: exactly the format of docs/architecture.md, and a generation that rises with every change and only then."""
+"""Test the publication: exactly the format of docs/architecture/trust.md, and a generation that rises only with a change."""
 
 from __future__ import annotations
 
