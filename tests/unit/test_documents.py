@@ -95,6 +95,20 @@ def test_every_place_names_the_same_least_ansible_core() -> None:
         assert yaml.safe_load(meta.read_text(encoding="utf-8"))["galaxy_info"]["min_ansible_version"] == least
 
 
+def test_help_describes_every_target() -> None:
+    makefile = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
+    targets = {name for line in re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE) for name in line.split()}
+    assert targets - set(re.findall(r"^([a-z0-9-]+):.*## \S", makefile, re.MULTILINE)) == set()
+
+
+def test_documents_name_targets_that_exist() -> None:
+    makefile = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z0-9-]+):", makefile, re.MULTILINE))
+    for document in DOCUMENTS:
+        named = re.findall(r"(?:`|\$ )make ([a-z][a-z-]*)", document.read_text(encoding="utf-8"))
+        assert set(named) <= targets, document
+
+
 def test_what_does_not_exist_is_found() -> None:
     text = "`_deploy/none.py`, plugins/modules/ca.py, roles/NAME/tasks and `tests/unit/test_documents.py::test_none`"
     assert paths_in(text) == [
