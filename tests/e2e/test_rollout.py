@@ -128,7 +128,9 @@ def test_site_does_not_close_what_a_rollout_opened(lab: Lab) -> None:
     lab.sites[0].entry["stage"] = "enforce"
     done = lab.play()
     assert done.code != 0
-    assert "the live gate admits clients without a certificate, and the new one would refuse them" in " ".join(done.output.split())
+    assert "the live gate admits clients without a certificate, and the new one would refuse them" in " ".join(
+        done.output.split()
+    )
     assert status(lab) == 200
 
 
