@@ -14,8 +14,9 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-_INTEGER, _BITS, _OID, _SEQUENCE, _SET, _VERSION = 0x02, 0x03, 0x06, 0x30, 0x31, 0xA0
-_UTF8_STRING, _PRINTABLE_STRING, _IA5_STRING = 0x0C, 0x13, 0x16
+from .asn1 import BITS, IA5_STRING, INTEGER, OID, PRINTABLE_STRING, SEQUENCE, SET, UTF8_STRING, expect, read_value
+
+_VERSION = 0xA0
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
 
 
@@ -38,23 +39,23 @@ def read_certificate(der: bytes) -> Certificate:
 
     :raises ValueError: if ``der`` is not the DER encoding of a certificate.
     """
-    tbs, after = _expect(der, 0, len(der), _SEQUENCE)
+    tbs, after = expect(der, 0, len(der), SEQUENCE)
     _require(after == len(der))
-    fields, after_fields = _expect(der, tbs, after, _SEQUENCE)
-    _signature, at = _expect(der, after_fields, after, _SEQUENCE)
-    _bits, at = _expect(der, at, after, _BITS)
+    fields, after_fields = expect(der, tbs, after, SEQUENCE)
+    _signature, at = expect(der, after_fields, after, SEQUENCE)
+    _bits, at = expect(der, at, after, BITS)
     _require(at == after)
     at = fields
     if der[at] == _VERSION:
-        inner, at = _expect(der, at, after_fields, _VERSION)
-        _number, end = _expect(der, inner, at, _INTEGER)
+        inner, at = expect(der, at, after_fields, _VERSION)
+        _number, end = expect(der, inner, at, INTEGER)
         _require(end == at)
-    number, at_signature = _expect(der, at, after_fields, _INTEGER)
-    _algorithm, at_issuer = _expect(der, at_signature, after_fields, _SEQUENCE)
-    _names, at_validity = _expect(der, at_issuer, after_fields, _SEQUENCE)
-    _dates, at_subject = _expect(der, at_validity, after_fields, _SEQUENCE)
-    _names, at_key = _expect(der, at_subject, after_fields, _SEQUENCE)
-    _expect(der, at_key, after_fields, _SEQUENCE)
+    number, at_signature = expect(der, at, after_fields, INTEGER)
+    _algorithm, at_issuer = expect(der, at_signature, after_fields, SEQUENCE)
+    _names, at_validity = expect(der, at_issuer, after_fields, SEQUENCE)
+    _dates, at_subject = expect(der, at_validity, after_fields, SEQUENCE)
+    _names, at_key = expect(der, at_subject, after_fields, SEQUENCE)
+    expect(der, at_key, after_fields, SEQUENCE)
     return Certificate(_format_serial(der[number:at_signature]), der[at_issuer:at_validity], der[at_subject:at_key])
 
 
@@ -85,10 +86,10 @@ def same_name(one: bytes, other: bytes) -> bool:
 
 def _read_attributes(name: bytes) -> list[list[tuple[bytes, int, bytes]]]:
     found = []
-    at, end = _expect(name, 0, len(name), _SEQUENCE)
+    at, end = expect(name, 0, len(name), SEQUENCE)
     _require(end == len(name))
     while at < end:
-        inner, at = _expect(name, at, end, _SET)
+        inner, at = expect(name, at, end, SET)
         found.append(_read_attribute_set(name, inner, at))
     return found
 
@@ -96,11 +97,11 @@ def _read_attributes(name: bytes) -> list[list[tuple[bytes, int, bytes]]]:
 def _read_attribute_set(name: bytes, at: int, end: int) -> list[tuple[bytes, int, bytes]]:
     found = []
     while at < end:
-        inner, at = _expect(name, at, end, _SEQUENCE)
-        kind, after_kind = _expect(name, inner, at, _OID)
-        value, last = _read_value(name, after_kind, at)
+        inner, at = expect(name, at, end, SEQUENCE)
+        kind, after_kind = expect(name, inner, at, OID)
+        value, last = read_value(name, after_kind, at)
         _require(last == at)
-        tag = _UTF8_STRING if name[after_kind] in (_PRINTABLE_STRING, _IA5_STRING) else name[after_kind]
+        tag = UTF8_STRING if name[after_kind] in (PRINTABLE_STRING, IA5_STRING) else name[after_kind]
         found.append((name[kind:after_kind], tag, name[value:last]))
     return sorted(found)
 
@@ -115,26 +116,6 @@ def _format_serial(contents: bytes) -> str:
         _require(contents[1] >= 0x80)
         contents = contents[1:]
     return contents.hex().upper()
-
-
-def _expect(data: bytes, start: int, end: int, tag: int) -> tuple[int, int]:
-    """Return start and end of the contents of the value at ``start``, which must have this tag and end by ``end``."""
-    _require(start < end and data[start] == tag)
-    return _read_value(data, start, end)
-
-
-def _read_value(data: bytes, start: int, end: int) -> tuple[int, int]:
-    _require(start + 2 <= end and data[start] & 0x1F != 0x1F)
-    size, contents = data[start + 1], start + 2
-    if size >= 0x80:
-        # X.690 section 10.1: the definite form, in as few bytes as possible.
-        count = size & 0x7F
-        _require(0 < count <= 4 and contents + count <= end)
-        size = int.from_bytes(data[contents : contents + count], "big")
-        _require(size >= 0x80 and size >> (8 * (count - 1)) > 0)
-        contents += count
-    _require(contents + size <= end)
-    return contents, contents + size
 
 
 def _require(valid: bool) -> None:

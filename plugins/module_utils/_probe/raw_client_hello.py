@@ -14,6 +14,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
+from .._common import asn1
 from .messages import CLOSED, HTTP, NO_ANSWER, NOT_TLS, REJECTED, TIMED_OUT, Answer, Target
 
 if TYPE_CHECKING:
@@ -110,15 +111,7 @@ def subject_of(certificate: bytes) -> bytes:
 
 def _elements(data: bytes) -> list[tuple[bytes, bytes]]:
     """Return the elements of a DER value, each as its encoding and its content (X.690 section 8.1)."""
-    found, at = [], 0
-    while at < len(data):
-        length, start = data[at + 1], at + 2
-        if length & 0x80:
-            start += length & 0x7F
-            length = int.from_bytes(data[at + 2 : start], "big")
-        found.append((data[at : start + length], data[start : start + length]))
-        at = start + length
-    return found
+    return [(data[start:end], data[contents:end]) for start, contents, end in asn1.values(data, 0, len(data))]
 
 
 def _offer(target: Target, hello: bytes) -> Answer:

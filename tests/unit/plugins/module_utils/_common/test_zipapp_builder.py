@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MEMBERS = {
     ("_trust", "pull_program"): [
         "_common/__init__.py",
+        "_common/asn1.py",
         "_common/certificate_fields.py",
         "_common/commands.py",
         "_common/durations.py",
