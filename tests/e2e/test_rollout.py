@@ -42,7 +42,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 def test_a_jump_is_refused_by_name(lab: Lab) -> None:
     done = rollout(lab, "enforce")
     assert done.code != 0
-    assert "that leaves out observe and fallback" in " ".join(done.output.split())
+    assert "that skips observe and fallback" in " ".join(done.output.split())
     assert status(lab) == 0
 
 
@@ -73,7 +73,7 @@ def test_enforce_waits_for_people(lab: Lab) -> None:
     done = rollout(lab, "enforce", "-e", "rollout_confirmations=2")
     words = " ".join(done.output.split())
     assert done.code != 0
-    assert "1 of the 2 people who have to get in with a certificate first did" in words
+    assert "1 of at least 2 people got in with a certificate" in words
     assert lab.roster[1]["name"] in words
     assert status(lab) == 200
 
@@ -93,7 +93,7 @@ def test_enforce_waits_until_the_window_is_quiet(lab: Lab) -> None:
     assert status(lab) == 200
     done = rollout(lab, "enforce", rollout_quiet_period="1h")
     assert done.code != 0
-    assert "somebody came in without a good certificate through the window in the last 1h" in " ".join(
+    assert "clients without a valid certificate got in through the window in the last 1h" in " ".join(
         done.output.split()
     )
 
@@ -120,7 +120,7 @@ def test_rollback_opens_the_window_again(lab: Lab) -> None:
 def test_a_second_rollback_is_no_way_forward(lab: Lab) -> None:
     done = lab.play(playbook="quietdoor.mtls.rollback")
     assert (done.code, done.changed) == (0, 0), done.output
-    assert "it went back before" in " ".join(done.output.split())
+    assert "is already a rollback to" in " ".join(done.output.split())
     assert status(lab) == 200
 
 
@@ -173,7 +173,7 @@ def test_what_staging_went_back_from_does_not_reach_production(lab: Lab) -> None
     # Whoever has to go back does, wherever the receipts are.
     back = lab.play(playbook="quietdoor.mtls.rollback", **staging, rollout_receipts_path="/etc/hostname")
     said = " ".join(back.output.split())
-    assert "it is generation" in said
+    assert "they are generation" in said
     assert "were not withdrawn" in said
     assert back.code == 2, "so that nothing goes on to production on the strength of it"
 

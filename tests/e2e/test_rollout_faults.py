@@ -317,7 +317,7 @@ class TestNginx:
         other.write_text("oops;\n")
         try:
             assert run.go().ends() != 0
-            assert "It could not be taken back at once" in run.words
+            assert "It could not be reverted at once" in run.words
             assert "the host does that itself at" in run.words
             assert door.transaction["phase"] == "reverting"
         finally:
@@ -385,11 +385,11 @@ class TestTrust:
 
     def test_of_another_ca(self, door: Door, put: Callable[[bytes], None]) -> None:
         put(make_crl(*make_certificate("Another CA", is_ca=True), days=30))
-        door.is_refused("Nothing was moved", "contains a CRL of CN=Another CA")
+        door.is_refused("Nothing was changed", "contains a CRL of CN=Another CA")
 
     def test_expired(self, door: Door, put: Callable[[bytes], None]) -> None:
         put(expired_crl(door.lab))
-        door.is_refused("Nothing was moved", "nginx would reject every client")
+        door.is_refused("Nothing was changed", "nginx would reject every client")
 
     def test_expired_since_it_was_looked_at(self, door: Door, put: Callable[[bytes], None]) -> None:
         """A fleet takes its time: what was good when the run began may not be so any more when it comes to a host."""
@@ -425,7 +425,7 @@ def test_the_certificate_of_another_server(door: Door) -> None:
         for one, end in (("certificate", "crt"), ("certificate_key", "key"))
     }
     door.site.entry.update(wrong)
-    door.is_refused(f"is not for {door.site.server_name}", "Nothing was moved")
+    door.is_refused(f"is not for {door.site.server_name}", "Nothing was changed")
 
 
 def test_a_server_certificate_that_has_ended(door: Door) -> None:
@@ -434,7 +434,7 @@ def test_a_server_certificate_that_has_ended(door: Door) -> None:
     pair = make_certificate(name, eku=ExtendedKeyUsageOID.SERVER_AUTH, dns=(name,), expired=True)
     certificate, key = write_pair(door.lab.root / "tls" / "ended", *pair)
     door.site.entry.update(certificate=str(certificate), certificate_key=str(key))
-    door.is_refused("ended.crt has ended", "Nothing was moved")
+    door.is_refused("ended.crt has ended", "Nothing was changed")
 
 
 def test_two_operators(door: Door) -> None:

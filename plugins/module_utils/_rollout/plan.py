@@ -34,7 +34,7 @@ _AGAIN = "run playbook quietdoor.mtls.rollout again"
 class ChangePlan:
     """The stage changes of one host.
 
-    :param differs: whether the candidate is not what the host serves.
+    :param differs: whether the candidate differs from the live gate.
     """
 
     changes: tuple[StageChange, ...]
@@ -71,11 +71,11 @@ class LogFile:
 
 @dataclass(frozen=True)
 class ProbeClient:
-    """The probe client, and what is known of its files.
+    """The probe client, and the state of its files.
 
     :param host: the host from which the gates are probed.
     :param found: whether the certificate and the key exist there, in this order.
-    :param serial: of the certificate, as nginx writes it.
+    :param serial: the serial of the certificate in the format of nginx.
     """
 
     name: str
@@ -113,13 +113,13 @@ class SiteReadiness:
         return self.readiness.site
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, with a table for people."""
+        """Return plain data, with a table for the terminal."""
         return {**self.readiness.as_dict(), "admitted": list(self.admitted)}
 
 
 @dataclass(frozen=True)
 class Receipts:
-    """Where receipts are stored, and which environment has to have one before this one changes.
+    """The storage of receipts, and the environment that must have one before this one changes.
 
     :param directory: empty if it is not known.
     :param previous: the environment before this one; empty if there is none.
@@ -133,11 +133,11 @@ class Receipts:
 
 @dataclass(frozen=True)
 class RolloutPlan:
-    """What a rollout of one host does, and what stands against it.
+    """The plan of a rollout of one host, and its refusal.
 
     :param messages: for the operator, in this order.
     :param required: the receipts of the previous environment that have to exist.
-    :param provable: what this host has once it is rolled out.
+    :param provable: the sites of this host once it is rolled out.
     :param refusal: why the rollout is refused; None if it is not.
     """
 
@@ -157,7 +157,7 @@ def plan_changes(
 ) -> ChangePlan:
     """Return the stage changes of one host.
 
-    :param manifest: that of the live gate; empty without a gate, None if it cannot be read.
+    :param manifest: the manifest of the live gate; empty without a gate, None if it cannot be read.
     :param test: the result of module gate_transaction, step ``test``.
     :raises MtlsError: if the candidate could not be tested, or if a change is refused.
     """
@@ -176,7 +176,7 @@ def plan_changes(
 def log_files(sites: Iterable[Site], manifest: object, directory: str) -> tuple[LogFile, ...]:
     """Return the access log of every site.
 
-    :param manifest: that of the live gate. Without a readable one no log is expected.
+    :param manifest: the manifest of the live gate. Without a readable one no log is expected.
     """
     try:
         stages = live_stages(manifest)
@@ -200,10 +200,10 @@ def readiness_of(
     rules: Rules,
     now: datetime,
 ) -> tuple[SiteReadiness, ...]:
-    """Return what the logs of all hosts show about each site that has a gate.
+    """Return the evidence of the logs of all hosts about each site that has a gate.
 
     :param logs: each with ``site``, ``host`` and ``log``, the last None where a log is missing.
-    :param people: who holds a good certificate, as module trust_info returns it.
+    :param people: the clients with a valid certificate, as module trust_info returns them.
     """
     found = []
     for site in present(sites):
@@ -218,7 +218,7 @@ def readiness_of(
 
 
 def merge_readiness(found: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return each site once, of what several hosts say about it the one that stands against enforcing it.
+    """Return each site once; of the results of several hosts, one that does not allow enforcing it.
 
     :param found: :meth:`SiteReadiness.as_dict` of every site of every host.
     """
@@ -230,12 +230,12 @@ def merge_readiness(found: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any
 
 
 def refusing_endpoints(sites: Iterable[Site]) -> list[dict[str, Any]]:
-    """Return where the gates listen that refuse clients without a certificate."""
+    """Return the endpoints of the gates that refuse clients without a certificate."""
     return [asdict(endpoint) for site in sites if site.stage in REFUSING for endpoint in endpoints_of(site)]
 
 
 def trust_problems(trust: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with the installed trust.
+    """Return the problems of the installed trust.
 
     :param trust: the result of module trust_info, which may have failed.
     """
@@ -255,7 +255,8 @@ def check_trust(sites: Iterable[Site], trust: Mapping[str, Any], client: ProbeCl
     problems = trust_problems(trust)
     if problems:
         raise MtlsError(
-            f"Nothing was moved: {'; '.join(problems).rstrip('.')}", "Run playbook quietdoor.mtls.trust, and look again"
+            f"Nothing was changed: {'; '.join(problems).rstrip('.')}",
+            f"Run playbook quietdoor.mtls.trust, and {_AGAIN}",
         )
     if needs_probe_client(guarded):
         _check_probe_client(trust["people"], client, host)
@@ -274,7 +275,7 @@ def check_server_certificates(certificates: Iterable[ServerCertificate]) -> None
     wrong = [one for one in certificates if one.problem]
     if wrong:
         raise MtlsError(
-            f"Nothing was moved: {'; '.join(_certificate_problem(one) for one in wrong)}",
+            f"Nothing was changed: {'; '.join(_certificate_problem(one) for one in wrong)}",
             f"Install the right certificate, and {_AGAIN}",
         )
 
@@ -293,7 +294,7 @@ def plan_rollout(
     host: str,
     force: bool,
 ) -> RolloutPlan:
-    """Return what a rollout of one host does, and what stands against it.
+    """Return the plan of a rollout of one host, with its refusal if a condition does not hold.
 
     :param unread: the web hosts whose access logs were not read in this run.
     :param digests: one for each site of this host.
@@ -326,7 +327,7 @@ def default_receipts(given: str, authority_path: str) -> str:
 
 
 def with_default_files(client: ProbeClient, authority_path: str) -> ProbeClient:
-    """Return the probe client, with files that were not given where role authority keeps them."""
+    """Return the probe client; files that were not given are those of role authority."""
     authority = authority_path.rstrip("/")
     if not authority:
         return client
@@ -335,7 +336,7 @@ def with_default_files(client: ProbeClient, authority_path: str) -> ProbeClient:
 
 
 def _answers_itself(site: Site) -> bool:
-    """Whether a request of an authorized client may be answered without an upstream. A server of the operator may do so, too."""
+    """Return whether requests of authorized clients may be answered without an upstream, as by the operator's server."""
     handlers = handlers_of(site)
     kinds = [handler["kind"] for handler in handlers if handler["identity"]]
     return site.manage == "snippets" or "static" in kinds
@@ -347,7 +348,9 @@ def _trust_messages(sites: Sequence[Site], trust: Mapping[str, Any], *, only_bac
     found = []
     problems = trust_problems(trust)
     if only_back and problems:
-        found.append(f"The installed trust has problems, which do not stop a step back: {'; '.join(problems)}")
+        found.append(
+            f"The installed trust has problems, which do not stop a change to an earlier stage: {'; '.join(problems)}"
+        )
     if trust.get("unverifiable"):
         names = ", ".join(trust["unverifiable"])
         found.append(f"The certificates of these clients are not published as a whole and were not verified: {names}")
@@ -410,8 +413,8 @@ def _check_ready(shown: Iterable[SiteReadiness]) -> None:
         reasons = ". ".join(f"{one.site}: {'; '.join(one.readiness.reasons)}" for one in early)
         raise MtlsError(
             f"Not yet. {reasons}",
-            f"See playbook quietdoor.mtls.confirm, and {_AGAIN} when they have got in; or set rollout_force=true, which "
-            "refuses them",
+            f"See playbook quietdoor.mtls.confirm, and {_AGAIN} when these clients have got in; or set rollout_force=true, "
+            "which refuses them",
         )
 
 
@@ -420,7 +423,7 @@ def _required_receipts(
 ) -> tuple[RolledOutSite, ...]:
     if not _ENVIRONMENT.fullmatch(receipts.environment):
         raise MtlsError(
-            f"rollout_environment: {receipts.environment!r} cannot be the name of an environment",
+            f"rollout_environment: {receipts.environment!r} is not a valid name of an environment",
             "Use lower-case letters, digits and _, at most 32, a letter first, for example staging",
         )
     if not changes.differs or force or receipts.previous in ("", receipts.environment):
@@ -439,9 +442,9 @@ def _required_receipts(
 
 @dataclass(frozen=True)
 class RollbackPlan:
-    """Where a host goes back to.
+    """The plan of a rollback of one host.
 
-    :param generation: the kept generation, 0 for no gate; None if nothing is to be done.
+    :param generation: the kept generation, 0 for no gate; None if there is nothing to do.
     :param messages: for the operator.
     """
 
@@ -452,10 +455,10 @@ class RollbackPlan:
 def plan_rollback(
     status: Mapping[str, Any], wanted: str, *, reverted: bool, host: str, force: bool, check_mode: bool
 ) -> RollbackPlan:
-    """Return where a host goes back to.
+    """Return the plan of a rollback of one host.
 
     :param status: the result of module gate_transaction, step ``status``.
-    :param wanted: the generation that the operator asked for; empty for the one before.
+    :param wanted: the generation that the operator requested; empty for the one before.
     :param reverted: whether an armed transaction has just been reverted, which is a rollback already.
     :raises MtlsError: if no generation fits, or if that generation would refuse clients whom the live one admits.
     """
@@ -478,5 +481,5 @@ def rollback_summary(host: str, target: int, generation: int | None, *, check_mo
     :param generation: the generation that is live now, None without a gate.
     """
     if check_mode:
-        return f"{host} would go back to what generation {target} was"
-    return f"{host} is back at what generation {target} was; it is generation {generation or 'none'} now"
+        return f"{host} would go back to the files of generation {target}"
+    return f"{host} is back at the files of generation {target}; they are generation {generation or 'none'} now"

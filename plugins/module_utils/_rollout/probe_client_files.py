@@ -18,7 +18,7 @@ _FIRST = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", 
 
 
 def read_probe_client_files(certificate: str, key: str) -> dict[str, Any]:
-    """Return ``certificate_found``, ``key_found`` and ``serial``, as nginx writes it. The key is not read.
+    """Return ``certificate_found``, ``key_found`` and ``serial`` in the format of nginx. The key is not read.
 
     :param certificate: the path of the certificate with its chain; empty if it is not known.
     :raises MtlsError: if the file does not begin with a certificate.

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the gates of a host are asked from outside, and what they are expected to do, read from their manifest."""
+"""Read the probe targets of a host, and their expected behaviour, from the gate's manifest."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ProbeTarget:
-    """One question.
+    """One probe target.
 
     :param first: whether it is the first one of its site and port; the others differ in server name or path.
-    :param address: where to connect, ``host:port``.
-    :param stage: that of the site.
-    :param side_door: whether somebody outside the window is asked for a password.
-    :param edge: whether visitors come through a proxy that terminates TLS, so that no certificate opens it directly.
+    :param address: the address to connect to, ``host:port``.
+    :param stage: the stage of the site.
+    :param side_door: whether a client outside the window is asked for a password (fallback basic auth).
+    :param edge: whether clients connect through a TLS-terminating proxy, so that no certificate opens it directly.
     """
 
     site: str
@@ -42,30 +42,32 @@ class ProbeTarget:
 def probe_targets_from(
     manifest: Mapping[str, Any], address: str, ports: Mapping[str, Any], *, skip: Collection[str] = ()
 ) -> tuple[ProbeTarget, ...]:
-    """Return one question for each port, server name and guarded path of every site. A port of several addresses is asked at one.
+    """Return one target for each port, server name and guarded path of every site. A port on several addresses is probed once.
 
-    :param manifest: the manifest.json of a gate, read; empty if there is none.
-    :param address: where the host is reached; empty if that is the address that a site listens on, as on the host itself.
-    :param ports: port of the site -> port to connect to, where they are translated on the way.
+    :param manifest: the parsed manifest.json of a gate; empty if there is none.
+    :param address: the address of the host; empty for the addresses that the sites listen on, as on the host itself.
+    :param ports: port of the site -> port to connect to, where ports are translated.
     :param skip: sites that nothing guards yet.
-    :raises MtlsError: if it is no such manifest.
+    :raises MtlsError: if the manifest is not valid.
     """
     if not manifest:
         return ()
     found = manifest_from(manifest)
     if found.damaged or not found.sites or not all(map(_is_located, found.sites)):
         raise MtlsError(
-            "The manifest of the gate does not say where its sites are",
-            "Look at quietdoor/gate/manifest.json on that host",
+            "The manifest of the gate does not contain the stage and addresses of every site",
+            "Check quietdoor/gate/manifest.json on that host",
         )
-    return tuple(knock for site in found.sites if site.name not in skip for knock in _knocks(site, address, ports))
+    return tuple(
+        target for site in found.sites if site.name not in skip for target in _targets_of(site, address, ports)
+    )
 
 
 def _is_located(site: ManifestSite) -> bool:
     return bool(site.stage and site.server_names and site.listen)
 
 
-def _knocks(site: ManifestSite, address: str, ports: Mapping[str, Any]) -> Iterator[ProbeTarget]:
+def _targets_of(site: ManifestSite, address: str, ports: Mapping[str, Any]) -> Iterator[ProbeTarget]:
     paths = [f"{path}/" for path in site.paths]
     asked = [(server_name, page) for server_name in site.server_names for page in paths or ["/"]]
     listens: dict[int, str] = {}
@@ -77,7 +79,7 @@ def _knocks(site: ManifestSite, address: str, ports: Mapping[str, Any]) -> Itera
                 site=site.name,
                 url=f"https://{server_name}{'' if port == 443 else f':{port}'}{page}",
                 server_name=server_name,
-                address=_joined(address or _here(here), int(ports.get(str(port), port))),
+                address=_join_host_port(address or _local_address(here), int(ports.get(str(port), port))),
                 stage=site.stage,
                 side_door=site.basic_auth,
                 edge=site.edge,
@@ -86,10 +88,10 @@ def _knocks(site: ManifestSite, address: str, ports: Mapping[str, Any]) -> Itera
             )
 
 
-def _here(address: str) -> str:
+def _local_address(address: str) -> str:
     return {"*": "127.0.0.1", "::": "::1"}.get(address, address)
 
 
-def _joined(host: str, port: int) -> str:
+def _join_host_port(host: str, port: int) -> str:
     bare = host.strip("[]")
     return f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from .plan import ProbeClient
     from .probe_targets import ProbeTarget
 
-# They belong to every probe, whatever rollout_probe_checks holds.
+# These belong to every probe, with any value of rollout_probe_checks.
 _ALWAYS = ("generation", "valid")
 
 
 @dataclass(frozen=True)
 class ProbePolicy:
-    """What the gates of a host are probed for.
+    """The scope of the probes of a host.
 
     :param checks: ``rollout_probe_checks``.
-    :param generation_only: whether nothing but the generation counts, as for a gate that was reverted.
+    :param generation_only: whether only the generation counts, as for a gate that was reverted.
     :param only_back: whether this is a rollback. It is not stopped by a probe client without its files: such probes ask for the
         generation alone.
     """
@@ -36,7 +36,7 @@ class ProbePolicy:
 
 
 def probe_address(given: str, connection: str, ansible_host: str) -> str:
-    """Return where a host is reached; empty for the addresses that its sites listen on.
+    """Return the address of a host; empty for the addresses that its sites listen on.
 
     :param given: ``rollout_probe_address``.
     :param connection: the connection plugin of Ansible.
@@ -55,7 +55,7 @@ def plan_probes(
 ) -> list[dict[str, Any]]:
     """Return the options of module gate_probe for each gate, with ``site`` and ``label`` for the task.
 
-    :param manifest: that of the gate that is live.
+    :param manifest: the manifest of the live gate.
     :param ports: port of a site -> port to connect to.
     :param skip: the sites that no server includes yet.
     :raises MtlsError: if the manifest does not name the sites.
@@ -82,7 +82,7 @@ def _options(target: ProbeTarget, client: ProbeClient, policy: ProbePolicy) -> d
 
 
 def _checks(target: ProbeTarget, policy: ProbePolicy) -> list[str]:
-    """All checks once for each port; for its other names and paths only those that belong to every probe."""
+    """Return all checks once for each port; for its other names and paths only those that belong to every probe."""
     return list(dict.fromkeys((*_ALWAYS, *policy.checks))) if target.first else list(_ALWAYS)
 
 

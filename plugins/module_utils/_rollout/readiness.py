@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a site may be closed: who has got in with a certificate, who never has, and who still comes without one.
+"""Judge from the logs whether a site may be enforced: the clients that got in with a certificate.
 
-It is about a whole fleet. A person who got in at one host has a certificate that works; somebody who still comes without one at
-any host would be shut out.
+It covers a whole fleet. A client that got in at one host has a certificate that works; a client that still comes without one at
+any host would be refused.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 _REHEARSAL = "-staging"
 _SHOWN = 20
-_FORMER = "a certificate that is not good any more"
+_FORMER = "a certificate that is not valid any more"
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What it takes.
+    """The conditions.
 
-    :param confirmations: how many different people have to have got in.
-    :param quiet_for: how long nobody may have come in through the window.
-    :param exclude: names of clients that are no people.
+    :param confirmations: how many different people must have got in.
+    :param quiet_for: how long no client may have got in through the fallback window.
+    :param exclude: names of clients that are not people.
     """
 
     confirmations: int
@@ -41,9 +41,9 @@ class Rules:
 
 @dataclass(frozen=True)
 class Seen:
-    """Somebody, or some address, and how often and when (RFC 3339, UTC).
+    """A client or an address, with the number of requests, and the first and last time (RFC 3339, UTC).
 
-    :param verdict: of who came without a good certificate, ``fallback`` or ``would-deny``.
+    :param verdict: for requests without a valid certificate, ``fallback`` or ``would-deny``.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Seen:
     last: str = ""
 
     def joined(self, other: Seen) -> Seen:
-        """Both sightings as one."""
+        """Return the sum of both."""
         moments = [moment for moment in (self.first, other.first) if moment]
         return Seen(
             self.name,
@@ -70,14 +70,14 @@ class Seen:
 
 @dataclass(frozen=True)
 class Readiness:
-    """What is known about one site.
+    """The evidence about one site.
 
-    :param ready: people with a certificate that is good today who got in with it, the latest first.
-    :param former: those who have one and got in only with another, which ended, was revoked or is not known here.
-    :param never: those who never got in.
-    :param strangers: people who got in and hold no good certificate any more.
-    :param without: addresses that came in without a good certificate, the latest first.
-    :param reasons: what stands against closing the site; nothing does if there is none.
+    :param ready: people that got in with a certificate that is valid today, the latest first.
+    :param former: people with a valid one that got in only with another, which ended, was revoked or is not known here.
+    :param never: people that never got in.
+    :param strangers: people that got in and hold no valid certificate any more.
+    :param without: addresses that got in without a valid certificate, the latest first.
+    :param reasons: why the site may not be enforced; empty if it may.
     """
 
     site: str
@@ -89,7 +89,7 @@ class Readiness:
     reasons: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, with a table for people."""
+        """Return plain data, with a table for the terminal."""
         return {
             "site": self.site,
             "ready": [{"name": one.name, **_times(one)} for one in self.ready],
@@ -106,21 +106,21 @@ class Readiness:
         }
 
     def table(self) -> list[str]:
-        """Lines for a terminal."""
-        lines = [f"site {self.site}: who got in with a certificate"]
+        """Return lines for a terminal."""
+        lines = [f"site {self.site}: clients that got in with a certificate"]
         lines += [f"  ready  {one.name:<24} {one.last:<21} {_requests(one)}" for one in self.ready]
         lines += [
             f"  former {one.name:<24} {one.last:<21} {_requests(one)}, got in with {_FORMER}" for one in self.former
         ]
         lines += [f"  never  {name}" for name in self.never]
         if self.without:
-            lines.append("  came in without one:")
+            lines.append("  got in without one:")
             lines += [
-                f"         {one.address:<24} {one.last:<21} {_requests(one)}, {one.verdict}: {one.reason}{_whose(one)}"
+                f"         {one.address:<24} {one.last:<21} {_requests(one)}, {one.verdict}: {one.reason}{_name_suffix(one)}"
                 for one in self.without[:_SHOWN]
             ]
             rest = len(self.without) - _SHOWN
-            lines += [f"         and {rest} addresses more"] if rest > 0 else []
+            lines += [f"         and {rest} more addresses"] if rest > 0 else []
         lines += [f"  not yet: {reason}" for reason in self.reasons] or ["  it can be enforced"]
         return lines
 
@@ -132,36 +132,36 @@ def judge(
     rules: Rules,
     now: datetime,
 ) -> Readiness:
-    """Return what the logs of all hosts show about one site.
+    """Return the evidence of the logs of all hosts about one site.
 
-    :param logs: ``host`` and ``log``, what module gate_log_info returned there, or None where a log should be and is not; of
-        every host, and also of the port where the gate is tried.
-    :param people: those who may come in and hold a good certificate today: name -> the serials of these certificates.
+    :param logs: ``host`` and ``log``, the result of module gate_log_info there, or None where a log is missing; of every host,
+        and also of the staging port.
+    :param people: the admitted clients with a certificate that is valid today: name -> the serials of these certificates.
     """
     rows = list(logs)
     read = [row["log"] for row in rows if row["log"] is not None]
-    good, other = _people_in(read, people, rules.exclude)
-    ready = _latest_first(good.values())
-    former = _latest_first(one for one in other.values() if one.name in people and one.name not in good)
+    valid, other = _people_in(read, people, rules.exclude)
+    ready = _latest_first(valid.values())
+    former = _latest_first(one for one in other.values() if one.name in people and one.name not in valid)
     strangers = tuple(one for one in other.values() if one.name and one.name not in people)
-    never = tuple(sorted(set(people) - rules.exclude - good.keys() - other.keys()))
+    never = tuple(sorted(set(people) - rules.exclude - valid.keys() - other.keys()))
     sources = _latest_first(_without(read))
-    lately = _lately(sources, rules, now)
+    lately = _recent(sources, rules, now)
     beyond = sum(int(log.get("beyond", 0)) for log in read)
     reasons = (
         *_too_few(ready, former, never, rules),
         *_not_quiet(lately, rules),
-        *_known_without(lately, people, rules),
-        *_flooded(beyond),
-        *_unknown(rows),
+        *_known_clients(lately, people, rules),
+        *_too_many_addresses(beyond),
+        *_missing_logs(rows),
     )
     return Readiness(site, ready, former, never, strangers, sources, reasons)
 
 
 def people_of(identities: Iterable[Mapping[str, Any]], allow: Allow) -> dict[str, frozenset[str]]:
-    """Return those whom a site lets in: name -> the serials of their good certificates.
+    """Return the clients that a site admits: name -> the serials of their valid certificates.
 
-    :param identities: who holds a good certificate, each with ``name``, ``email``, ``roles`` and ``serials``.
+    :param identities: the clients with a valid certificate, each with ``name``, ``email``, ``roles`` and ``serials``.
     """
     return {
         str(one["name"]): frozenset(one["serials"])
@@ -174,29 +174,29 @@ def people_of(identities: Iterable[Mapping[str, Any]], allow: Allow) -> dict[str
 
 
 def rehearsal_of(site: str) -> str:
-    """Return what a site is called on the port where its gate is tried."""
+    """Return the name of a site on its staging port."""
     return f"{site}{_REHEARSAL}"
 
 
 def _people_in(
     logs: Iterable[Mapping[str, Any]], people: Mapping[str, Collection[str]], exclude: Collection[str]
 ) -> tuple[dict[str, Seen], dict[str, Seen]]:
-    """Who got in with a certificate that is good today, and who with another, by name."""
+    """Return the clients that got in with a certificate that is valid today, and those with another, by name."""
     numbers = {name: {_number(serial) for serial in serials} for name, serials in people.items()}
-    good: dict[str, Seen] = {}
+    valid: dict[str, Seen] = {}
     other: dict[str, Seen] = {}
     for row in (row for log in logs for row in log["people"]):
         seen = _seen(row)
         if seen.name in exclude:
             continue
         used = {_number(serial) for serial in row.get("serials", ())}
-        found = good if used & numbers.get(seen.name, set()) else other
+        found = valid if used & numbers.get(seen.name, set()) else other
         found[seen.name] = found[seen.name].joined(seen) if seen.name in found else seen
-    return good, other
+    return valid, other
 
 
 def _number(serial: str) -> str:
-    """A serial, however its hexadecimal digits are written."""
+    """Return a serial in one spelling of its hexadecimal digits."""
     return serial.replace(":", "").upper().lstrip("0")
 
 
@@ -230,15 +230,13 @@ def _seen(row: Mapping[str, Any], verdict: str = "") -> Seen:
 def _too_few(ready: Sequence[Seen], former: Sequence[Seen], never: Sequence[str], rules: Rules) -> list[str]:
     if len(ready) >= rules.confirmations:
         return []
-    names = ", ".join(one.name for one in ready) or "nobody"
-    rest = f"; only with {_FORMER}: {_few([one.name for one in former])}" if former else ""
-    rest += f"; never seen: {_few(never)}" if never else ""
-    return [
-        f"{len(ready)} of the {rules.confirmations} people who have to get in with a certificate first did ({names}{rest})"
-    ]
+    names = ", ".join(one.name for one in ready) or "none"
+    rest = f"; only with {_FORMER}: {_join_few([one.name for one in former])}" if former else ""
+    rest += f"; never seen: {_join_few(never)}" if never else ""
+    return [f"{len(ready)} of at least {rules.confirmations} people got in with a certificate ({names}{rest})"]
 
 
-def _lately(sources: Sequence[Seen], rules: Rules, now: datetime) -> list[Seen]:
+def _recent(sources: Sequence[Seen], rules: Rules, now: datetime) -> list[Seen]:
     since = _iso(now - rules.quiet_for)
     return [one for one in sources if rules.quiet_for and one.last > since]
 
@@ -247,49 +245,49 @@ def _not_quiet(lately: Sequence[Seen], rules: Rules) -> list[str]:
     found = [one for one in lately if one.verdict == "fallback"]
     if not found:
         return []
-    shown = _few([f"{one.address} at {one.last} ({one.reason}{_whose(one)})" for one in found])
+    shown = _join_few([f"{one.address} at {one.last} ({one.reason}{_name_suffix(one)})" for one in found])
     return [
-        f"somebody came in without a good certificate through the window in the last {_words(rules.quiet_for)}: {shown}"
+        f"clients without a valid certificate got in through the window in the last {_words(rules.quiet_for)}: {shown}"
     ]
 
 
-def _known_without(lately: Sequence[Seen], people: Collection[str], rules: Rules) -> list[str]:
-    """Who came in while the panel was public (would-deny) may be anybody at all, and keeps nothing back unless he is known."""
+def _known_clients(lately: Sequence[Seen], people: Collection[str], rules: Rules) -> list[str]:
+    """Return a reason for known clients only: while the application is public (would-deny), requests may be of anyone."""
     found = [one for one in lately if one.verdict == "would-deny" and one.name in set(people) - rules.exclude]
     if not found:
         return []
-    shown = _few([f"{one.name} at {one.last} ({one.reason})" for one in found])
+    shown = _join_few([f"{one.name} at {one.last} ({one.reason})" for one in found])
+    return [f"admitted people presented an invalid certificate in the last {_words(rules.quiet_for)}: {shown}"]
+
+
+def _too_many_addresses(beyond: int) -> list[str]:
+    if not beyond:
+        return []
     return [
-        f"people who may come in showed a certificate that does not open in the last {_words(rules.quiet_for)}: {shown}"
+        f"{beyond} requests came from more addresses than are tracked, so the clients that would be refused are unknown"
     ]
 
 
-def _flooded(beyond: int) -> list[str]:
-    if not beyond:
-        return []
-    return [f"{beyond} requests came from more addresses than are told apart, so it is not known who would be shut out"]
-
-
-def _unknown(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """A log that is not there, or that nobody here can read, shows nothing; that nobody came is not known."""
+def _missing_logs(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return a reason for each log that is missing or unreadable, because its clients are unknown."""
     found = []
     for row in rows:
         host, log = row.get("host") or "a host", row["log"]
         if log is None:
             found.append(f"{host} has no log of this site")
         elif log.get("unread"):
-            found.append(f"{host} has rotated logs that could not be read ({_few(log['unread'])})")
+            found.append(f"{host} has rotated logs that could not be read ({_join_few(log['unread'])})")
         elif log.get("lines") and log["damaged"] == log["lines"]:
-            found.append(f"not one line of the log of {host} says anything of a gate")
-    return [f"{what}, so it is not known who came in there" for what in found]
+            found.append(f"the log of {host} has no valid line of a gate")
+    return [f"{what}, so the clients that got in there are unknown" for what in found]
 
 
-def _few(texts: Sequence[str]) -> str:
+def _join_few(texts: Sequence[str]) -> str:
     rest = f" and {len(texts) - 5} more" if len(texts) > 5 else ""
     return f"{', '.join(texts[:5])}{rest}"
 
 
-def _whose(one: Seen) -> str:
+def _name_suffix(one: Seen) -> str:
     return f", {one.name}" if one.name else ""
 
 
@@ -315,11 +313,11 @@ def _words(length: timedelta) -> str:
 def rules_from(confirmations: object, quiet_for: timedelta, exclude: Collection[str]) -> Rules:
     """Return the rules.
 
-    :raises MtlsError: if ``confirmations`` is no number of people.
+    :raises MtlsError: if ``confirmations`` is not a valid number of people.
     """
     if not isinstance(confirmations, int) or isinstance(confirmations, bool) or confirmations < 1:
         raise MtlsError(
-            f"rollout_confirmations is {confirmations!r}, which is no number of people",
-            "Write how many different people have to have got in with a certificate, 1 at least",
+            f"rollout_confirmations: {confirmations!r} is not a valid number of people",
+            "Write how many different people must have got in with a certificate, at least 1",
         )
     return Rules(confirmations, quiet_for, frozenset(exclude))

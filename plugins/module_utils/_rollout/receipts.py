@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Receipts: what has been rolled out somewhere, so that it may be rolled out somewhere else.
+"""Read, write and withdraw receipts: records that a site was rolled out to an environment.
 
-A receipt is one small file whose name says it all: the environment, the site, and a digest over the version of this collection
-and the settings of the site. It holds no secret.
+A receipt is a small file whose name contains everything: the environment, the site, and a digest over the version of this
+collection and the settings of the site. It contains no secret.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _ENVIRONMENT = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _SITE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FILE = re.compile(r"(?P<environment>[a-z0-9_]+)\.(?P<site>[a-z0-9_-]+)\.(?P<digest>[0-9a-f]{64})\.json")
-# Of one site in one environment so many are kept, the newest: enough for every stage of some dozens of versions.
+# The number of receipts to keep for one site in one environment: enough for every stage of some dozens of versions.
 _KEPT = 100
 
 
 @dataclass(frozen=True)
 class RolledOutSite:
-    """What was, or is to be, rolled out: a site in a stage, with these settings, by this version of the collection."""
+    """A site in a stage, with a digest of its settings and of the version of this collection."""
 
     site: str
     stage: str
@@ -41,11 +41,11 @@ class RolledOutSite:
 
 
 def missing(directory: str, environment: str, things: Iterable[RolledOutSite]) -> tuple[RolledOutSite, ...]:
-    """Return those of which there is no receipt from ``environment``.
+    """Return the sites without a receipt of ``environment``.
 
     :raises MtlsError: if the directory cannot be read.
     """
-    _checked(environment)
+    _check_environment(environment)
     there = _names(directory)
     return tuple(thing for thing in things if _name(environment, thing) not in there)
 
@@ -53,14 +53,14 @@ def missing(directory: str, environment: str, things: Iterable[RolledOutSite]) -
 def write(
     directory: str, environment: str, things: Sequence[RolledOutSite], when: str, *, check_mode: bool
 ) -> tuple[RolledOutSite, ...]:
-    """Write the receipts that are not there yet, and return what they are about.
+    """Write the receipts that do not exist yet, and return their sites.
 
-    :param when: the moment, as RFC 3339 writes it.
+    :param when: the time in RFC 3339.
     """
     new = missing(directory, environment, things)
     if check_mode or not new:
         return new
-    # Every host has moved by now: this is no moment to ask for directories.
+    # Every host has changed by now, so a missing parent directory must not stop this.
     os.makedirs(os.path.dirname(directory), PUBLIC_DIR, exist_ok=True)
     make_directory(directory, PUBLIC_DIR)
     for thing in new:
@@ -73,11 +73,11 @@ def write(
 
 
 def withdraw(directory: str, environment: str, sites: Collection[str], *, check_mode: bool) -> tuple[str, ...]:
-    """Remove the receipts of sites from ``environment``, in whatever stage and with whatever settings, and return those sites.
+    """Remove the receipts of sites from ``environment``, of every stage and digest, and return those sites.
 
     :raises MtlsError: if the directory cannot be read.
     """
-    _checked(environment)
+    _check_environment(environment)
     found = [match for name in _names(directory) if (match := _FILE.fullmatch(name))]
     gone = [match for match in found if match["environment"] == environment and match["site"] in sites]
     if gone and not check_mode:
@@ -89,14 +89,16 @@ def withdraw(directory: str, environment: str, sites: Collection[str], *, check_
 
 
 def rolled_out_site_from(item: object) -> RolledOutSite:
-    """Return what a dictionary of ``site``, ``stage`` and ``digest`` says.
+    """Parse a dictionary of ``site``, ``stage`` and ``digest``.
 
-    :raises MtlsError: if it is none that :func:`things_of` makes.
+    :raises MtlsError: if it is not one that :func:`.site_digests.digests_of_sites` returns.
     """
     values = item if isinstance(item, dict) else {}
     site, stage, digest = (str(values.get(key, "")) for key in ("site", "stage", "digest"))
     if not (_SITE.fullmatch(site) and stage and _DIGEST.fullmatch(digest)):
-        raise MtlsError(f"{item!r} is nothing that a receipt can be about", "Take it from action rollout_plan")
+        raise MtlsError(
+            f"invalid receipt entry {item!r}: expected site, stage and digest", "Use the result of action rollout_plan"
+        )
     return RolledOutSite(site, stage, digest)
 
 
@@ -119,9 +121,9 @@ def _prune(directory: str, environment: str, site: str) -> None:
         os.unlink(path)
 
 
-def _checked(environment: str) -> None:
+def _check_environment(environment: str) -> None:
     if not _ENVIRONMENT.fullmatch(environment):
         raise MtlsError(
-            f"{environment!r} cannot be the name of an environment",
+            f"{environment!r} is not a valid name of an environment",
             "Use lower-case letters, digits and _, at most 32, a letter first, for example staging",
         )

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 def digests_of_sites(raw_sites: object, version: str) -> tuple[RolledOutSite, ...]:
-    """Return what a list ``gate_sites`` amounts to, where it runs and who may come in left aside.
+    """Return the digests of a list ``gate_sites``, without the settings that belong to one environment.
 
-    Names, addresses, certificates, applications, networks, deadlines and people have to differ from one environment to the next;
-    all else has to be the same.
+    Names, addresses, certificates, applications, networks, deadlines and people differ from one environment to the next; all
+    other settings have to be the same.
 
-    :param version: of this collection.
-    :raises MtlsError: if the list is wrong.
+    :param version: the version of this collection.
+    :raises MtlsError: if the list is not valid.
     """
     return tuple(
         RolledOutSite(site.name, site.stage, _digest(site, version))
@@ -42,7 +42,7 @@ def _digest(site: Site, version: str) -> str:
 
 
 def _settings(site: Site) -> dict[str, Any]:
-    """What has to be the same everywhere."""
+    """Return the settings that have to be the same in every environment."""
     neutral = replace(
         site,
         server_names=(),
@@ -50,8 +50,8 @@ def _settings(site: Site) -> dict[str, Any]:
         staging_listen=(),
         certificate="",
         certificate_key="",
-        upstream=_nowhere(site.upstream),
-        paths=tuple(replace(path, upstream=_nowhere(path.upstream)) for path in site.paths),
+        upstream=_without_address(site.upstream),
+        paths=tuple(replace(path, upstream=_without_address(path.upstream)) for path in site.paths),
         allow=Allow((), (), ()),
         window=Window((), 0, site.window.basic_auth),
         auth_request="somewhere" if site.auth_request else "",
@@ -60,13 +60,13 @@ def _settings(site: Site) -> dict[str, Any]:
     return {**asdict(neutral), "restricted": site.allow.restricted, "edge": _edge(site)}
 
 
-def _nowhere(upstream: Upstream) -> Upstream:
-    """An application of the same kind, without its address."""
+def _without_address(upstream: Upstream) -> Upstream:
+    """Return an application of the same kind, without its address."""
     return replace(upstream, address="", name="", ca="given" if upstream.ca else "")
 
 
 def _edge(site: Site) -> dict[str, Any]:
-    """How an edge speaks; its addresses and certificates are its own."""
+    """Return the headers of an edge, without its addresses and certificates."""
     if site.edge is None:
         return {}
     own = ("networks", "certificate_authority", "crl", "fingerprints", "subjects")

@@ -1,7 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From which stage to which a site moves, and whether it may: one step at a time towards ``enforce``, any way back at once."""
+"""Plan stage changes and reject invalid ones.
+
+Sites advance one stage at a time towards `enforce`; they may go back any number of stages.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +26,15 @@ STAY, FORWARD, BACK, JUMP = "stay", "forward", "back", "jump"
 
 @dataclass(frozen=True)
 class StageChange:
-    """What becomes of one site.
+    """The stage change of one site.
 
     :param now: the stage of the live gate; ``absent`` if it has none.
-    :param wanted: the stage to come.
-    :param kind: ``stay``, ``forward``, ``back`` or ``jump``, which is a move forward that leaves a stage out.
-    :param objection: why it may not be made, empty if it may.
-    :param mend: what to do instead.
-    :param rehearsal: whether it is about a second port on which a gate is tried.
-    :param touched: whether anything of the site changes.
+    :param wanted: the wanted stage.
+    :param kind: ``stay``, ``forward``, ``back`` or ``jump``, which is a change forward that skips a stage.
+    :param objection: why it is refused, empty if it is not.
+    :param hint: the remedy.
+    :param rehearsal: whether it belongs to a staging port.
+    :param touched: whether any file of the site changes.
     """
 
     site: str
@@ -45,7 +48,7 @@ class StageChange:
 
     @property
     def shuts(self) -> bool:
-        """Whether people who get in today without a certificate will not any more, for good."""
+        """Whether clients that get in today without a certificate are refused from then on."""
         return self.wanted == ENFORCE and self.kind in (FORWARD, JUMP) and self.now != ABSENT and not self.rehearsal
 
     def __str__(self) -> str:
@@ -55,12 +58,12 @@ class StageChange:
 def live_stages(manifest: object) -> dict[str, str]:
     """Return the stage of every site of a live gate.
 
-    :param manifest: its manifest.json, read; empty if no gate is live.
-    :raises MtlsError: if it is no such manifest.
+    :param manifest: its parsed manifest.json; empty if no gate is live.
+    :raises MtlsError: if the manifest is not valid.
     """
     found = manifest_from(manifest)
     if found.damaged or not all(site.stage in STAGES for site in found.sites):
-        raise _strange()
+        raise _invalid_manifest()
     return {site.name: site.stage for site in found.sites}
 
 
@@ -72,14 +75,14 @@ def plan_stage_changes(
     *,
     force: bool = False,
 ) -> tuple[StageChange, ...]:
-    """Return the move of every site that is, or is to be, behind a gate.
+    """Return the stage change of every site that is, or is to be, behind a gate.
 
-    :param sites: what is wanted, sites in stage ``absent`` included.
-    :param manifest: that of the live gate, empty if there is none.
-    :param open_elsewhere: the sites whose panel can be reached without the gate.
-    :param differing: the paths of the files of the gate that would change, None if that is not known.
-    :param force: whether a manifest that does not say in which stages the sites are counts as one with all in ``enforce``.
-    :raises MtlsError: if it is no manifest, without ``force``.
+    :param sites: the wanted sites, those in stage ``absent`` included.
+    :param manifest: the manifest of the live gate, empty if there is none.
+    :param open_elsewhere: the sites whose application can be reached without the gate.
+    :param differing: the paths of the files of the gate that would change, None if unknown.
+    :param force: whether an invalid manifest counts as one with all sites in ``enforce``.
+    :raises MtlsError: if the manifest is not valid, without ``force``.
     """
     try:
         now = live_stages(manifest)
@@ -87,57 +90,57 @@ def plan_stage_changes(
         if not force:
             raise
         now = {site.name: ENFORCE for site in sites}
-    moves = [
-        replace(_move(site, now.get(site.name, ABSENT), open_elsewhere), touched=_touched(site.name, differing))
+    changes = [
+        replace(_plan_change(site, now.get(site.name, ABSENT), open_elsewhere), touched=_touched(site.name, differing))
         for site in sites
     ]
     named = {site.name for site in sites}
     gone = [StageChange(name, stage, ABSENT, BACK) for name, stage in sorted(now.items()) if name not in named]
-    return (*(move for move in moves if (move.now, move.wanted) != (ABSENT, ABSENT)), *gone)
+    return (*(change for change in changes if (change.now, change.wanted) != (ABSENT, ABSENT)), *gone)
 
 
-def refuse_stage_changes(moves: Sequence[StageChange]) -> None:
-    """Fail if a move may not be made.
+def refuse_stage_changes(changes: Sequence[StageChange]) -> None:
+    """Fail if a stage change is refused.
 
-    :raises MtlsError: that names every such move, and what to do instead.
+    :raises MtlsError: if so; it names every such change, and the remedy.
     """
-    refused = [move for move in moves if move.objection]
+    refused = [change for change in changes if change.objection]
     if refused:
         raise MtlsError(
-            "; ".join(f"site {move}: {move.objection}" for move in refused),
-            "; ".join(dict.fromkeys(move.hint for move in refused)),
+            "; ".join(f"site {change}: {change.objection}" for change in refused),
+            "; ".join(dict.fromkeys(change.hint for change in refused)),
         )
 
 
-def as_dicts(moves: Sequence[StageChange]) -> list[dict[str, Any]]:
-    """Return moves as plain data."""
+def as_dicts(changes: Sequence[StageChange]) -> list[dict[str, Any]]:
+    """Return stage changes as plain data."""
     return [
         {
-            "site": move.site,
-            "told": str(move),
-            "now": move.now,
-            "wanted": move.wanted,
-            "kind": move.kind,
-            "shuts": move.shuts,
-            "rehearsal": move.rehearsal,
-            "touched": move.touched or move.kind != STAY,
+            "site": change.site,
+            "told": str(change),
+            "now": change.now,
+            "wanted": change.wanted,
+            "kind": change.kind,
+            "shuts": change.shuts,
+            "rehearsal": change.rehearsal,
+            "touched": change.touched or change.kind != STAY,
         }
-        for move in moves
+        for change in changes
     ]
 
 
-def _move(site: Site, now: str, open_elsewhere: Collection[str]) -> StageChange:
+def _plan_change(site: Site, now: str, open_elsewhere: Collection[str]) -> StageChange:
     wanted = site.stage
     kind = _kind(site, now, wanted)
     if site.rehearsal:
-        # Whoever has no certificate has the other port.
+        # Clients without a certificate use the other port.
         return StageChange(site.name, now, wanted, FORWARD if kind == JUMP else kind, rehearsal=True)
-    # A server of somebody else's was open before the gate came.
+    # A server of the operator was open before it included the gate.
     if (now, wanted) == (ABSENT, OBSERVE) and site.manage == "vhost" and site.name not in open_elsewhere:
         return StageChange(site.name, now, wanted, kind, *_would_publish(site))
     if kind == JUMP:
         return StageChange(
-            site.name, now, wanted, kind, *_leaves_out(site, now, wanted, is_open=site.name in open_elsewhere)
+            site.name, now, wanted, kind, *_skips_stages(site, now, wanted, is_open=site.name in open_elsewhere)
         )
     return StageChange(site.name, now, wanted, kind)
 
@@ -145,7 +148,7 @@ def _move(site: Site, now: str, open_elsewhere: Collection[str]) -> StageChange:
 def _touched(site: str, differing: Collection[str] | None) -> bool:
     if differing is None:
         return True
-    # A snippet of panel-x may be taken for one of panel: too much is touched then, never too little.
+    # A snippet of site panel-x may count as one of site panel: that may report too many changes, never too few.
     return any(path.endswith(f"/sites/{site}.conf") or f"/snippets/{site}-" in path for path in differing)
 
 
@@ -153,7 +156,7 @@ def _kind(site: Site, now: str, wanted: str) -> str:
     steps = STAGES.index(wanted) - STAGES.index(now)
     if steps <= 0:
         return BACK if steps else STAY
-    # observe publishes a panel; where nobody could reach it yesterday, fallback is the first stage.
+    # observe publishes the application; if no other server did so before, fallback is the first stage.
     first = (now, wanted) == (ABSENT, FALLBACK)
     return JUMP if _between(site, now, wanted) and not first else FORWARD
 
@@ -163,32 +166,32 @@ def _between(site: Site, now: str, wanted: str) -> list[str]:
 
 
 def _would_publish(site: Site) -> tuple[str, str]:
-    what = "no other server of this nginx opens the panel today, and stage observe would open it to everybody"
+    what = "no other server of this nginx publishes the application today, and stage observe would publish it"
     if site.edge:
         return (
             what,
-            f"If the edge leads people to site {site.name} already, say -e rollout_force=true; if nobody comes there yet, "
-            "say it with stage: enforce",
+            f"Set -e rollout_force=true if the edge leads clients to site {site.name} already; if it does not yet, set it with "
+            "stage: enforce",
         )
     return (
         what,
-        f"Begin site {site.name} with stage: fallback; or say -e rollout_force=true if the panel is public in another way",
+        f"Begin site {site.name} with stage: fallback; or set -e rollout_force=true if the application is public in another way",
     )
 
 
-def _leaves_out(site: Site, now: str, wanted: str, *, is_open: bool) -> tuple[str, str]:
+def _skips_stages(site: Site, now: str, wanted: str, *, is_open: bool) -> tuple[str, str]:
     between = _between(site, now, wanted)
     first = FALLBACK if now == ABSENT and not is_open and FALLBACK in between else between[0]
     return (
-        f"that leaves out {' and '.join(between)}",
-        f"Set stage: {first} for site {site.name} first; or say -e rollout_force=true if you know that nobody is shut out",
+        f"that skips {' and '.join(between)}",
+        f"Set stage: {first} for site {site.name} first; or set -e rollout_force=true if no client would be refused",
     )
 
 
-def _strange() -> MtlsError:
+def _invalid_manifest() -> MtlsError:
     return MtlsError(
-        "The manifest of the live gate does not say in which stages its sites are",
-        "Look at quietdoor/gate/manifest.json on that host. Go back to a generation that does, with playbook "
-        "quietdoor.mtls.rollback; or, if you know that nobody is shut out, say -e rollout_force=true, which takes every site "
-        "for enforced and writes the manifest anew",
+        "The manifest of the live gate does not contain the stages of its sites",
+        "Check quietdoor/gate/manifest.json on that host. Go back to a generation with a valid one, with playbook "
+        "quietdoor.mtls.rollback; or, if no client would be refused, set -e rollout_force=true, which counts every site as "
+        "enforced and writes the manifest again",
     )

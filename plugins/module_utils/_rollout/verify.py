@@ -18,9 +18,9 @@ _BACK = ("reverted", "unchanged")
 
 @dataclass(frozen=True)
 class ProbeVerdict:
-    """What the probes of one host mean.
+    """The verdict on the probes of one host.
 
-    :param messages: what deviates, for the operator.
+    :param messages: the deviations, for the operator.
     :param down: the sites whose application does not respond.
     :param failure: why the gate has to be reverted; empty if it may stay.
     """
@@ -39,11 +39,11 @@ def judge_probes(
     only_back: bool,
     force: bool,
 ) -> ProbeVerdict:
-    """Return what the probes of one host mean.
+    """Return the verdict on the probes of one host.
 
-    A rollback is judged by the generation alone: what else deviates may be the reason for it, and where no probe was possible
-    nginx has reported its generation on the host itself. An application that does not respond did not respond before either
-    where the gate has had the same upstreams; anything else may be a gate with a wrong upstream.
+    During a rollback only the generation is checked: other deviations may be the reason for it, and where no probe was possible
+    nginx has reported its generation on the host itself. If the upstreams are the same as before, an application that does not
+    respond did not respond before either; otherwise the gate may have a wrong upstream.
 
     :param sites: the site of each result.
     :param results: of module gate_probe. Without ``deviations`` the gate could not be probed.
@@ -63,7 +63,7 @@ def judge_probes(
 
 
 def returned_messages(results: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return what the probes of a gate that was reverted found wrong."""
+    """Return the deviations that the probes of a reverted gate found."""
     return [_deviation(result) for result in results if _deviates(result)]
 
 
@@ -74,7 +74,7 @@ def failure_text(
     reverted: Mapping[str, Any] | None,
     returned: Sequence[Mapping[str, Any]],
 ) -> str:
-    """Return why the rollout of a host failed, and in what state the host is now.
+    """Return why the rollout of a host failed, and the state of the host.
 
     :param task: the name of the task that failed, for a result without a message.
     :param result: the result of that task.
@@ -91,13 +91,13 @@ def failure_text(
 def has_finished(variables: Mapping[str, Any]) -> bool:
     """Return whether the rollout of a host has ended with a gate that stays.
 
-    :param variables: of that host.
+    :param variables: the variables of that host.
     """
     return _succeeded(variables.get("rollout__committed")) and not variables.get("rollout__failure")
 
 
 def unfinished(hosts: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return the hosts on which the rollout began and did not come to its end.
+    """Return the hosts on which the rollout began and did not finish.
 
     :param hosts: the variables of each host.
     """
@@ -109,9 +109,9 @@ def unfinished(hosts: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
 def provable(
     digests: Iterable[RolledOutSite], unguarded: Collection[str], down: Collection[str]
 ) -> tuple[RolledOutSite, ...]:
-    """Return what a receipt may be written of.
+    """Return the sites for which a receipt may be written.
 
-    A site that no server includes yet, or whose application did not respond, has not been seen at work.
+    A site that no server includes yet, or whose application did not respond, has not been proven.
     """
     return tuple(one for one in digests if one.site not in unguarded and one.site not in down)
 
@@ -121,8 +121,8 @@ def rolled_back_sites(
 ) -> tuple[str, ...]:
     """Return the sites that a rollback has changed, so that their receipts are withdrawn.
 
-    A generation that is only written again, because its files were edited, is not another one. What all sites share is part of
-    each site.
+    A generation that is only written again, because its files were edited, is not another one. Files that all sites share belong
+    to each site.
 
     :param before: the generation before the rollback, None without a gate.
     :param begun: the result of module gate_transaction, step ``rollback``.
@@ -168,14 +168,14 @@ def _state(
     if begun is None or not begun.get("armed"):
         # A module that failed to begin reports itself what it reverted, and what it could not revert.
         return "" if begun is not None and begun.get("failed") else "Nothing was changed on this host."
-    told = reverted or {}
-    if told.get("action") not in _BACK:
-        why = told.get("msg") or "no answer"
-        return f"It could not be taken back at once ({why}); the host does that itself at {begun.get('deadline', '')}."
+    result = reverted or {}
+    if result.get("action") not in _BACK:
+        why = result.get("msg") or "no answer"
+        return f"It could not be reverted at once ({why}); the host does that itself at {begun.get('deadline', '')}."
     # Otherwise this very run has reverted it.
-    meanwhile = f"Meanwhile {told.get('reason', '')}. " if told["action"] == "unchanged" else ""
+    meanwhile = f"Meanwhile {result.get('reason', '')}. " if result["action"] == "unchanged" else ""
     wrong = returned_messages(returned)
-    seen = f" But from outside: {'; '.join(wrong)}." if wrong else ""
+    seen = f" But the probes found: {'; '.join(wrong)}." if wrong else ""
     return f"{meanwhile}The gate is back as it was before.{seen}"
 
 

@@ -181,7 +181,7 @@ def parse_identity_headers(entry: FieldReader) -> tuple[tuple[str, str, str], ..
 def header_name(part: FieldReader, key: str, default: str | None) -> str:
     """Read the name of a header that describes the client.
 
-    :raises MtlsError: if it is not a valid header name, is reserved, or is missing and there is no default.
+    :raises MtlsError: if it is not a valid header name, is reserved, or is missing without a default.
     """
     hint = "Write letters, digits and single hyphens, a letter first, at most 40 characters"
     name = part.text(key, hint, default=default)
@@ -225,7 +225,7 @@ def _max_age(part: FieldReader) -> timedelta:
 
 
 def parse_rate_limit(entry: FieldReader) -> RateLimit | None:
-    """Read ``rate_limit``. Return None if there is no limit.
+    """Read ``rate_limit``. Return None without a limit.
 
     :raises MtlsError: if nginx would not accept it.
     """
@@ -243,7 +243,7 @@ def parse_rate_limit(entry: FieldReader) -> RateLimit | None:
 
 
 def larger_than(size: str) -> str:
-    """Return a key for ``map $http_content_length``: every whole number above a size, empty if there is no limit.
+    """Return a key for ``map $http_content_length``: every whole number above a size, empty without a limit.
 
     :param size: as nginx writes sizes, as in ``20m``.
     """

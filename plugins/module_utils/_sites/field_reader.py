@@ -39,7 +39,7 @@ class FieldReader:
     def text(self, key: str, hint: str, default: str | None = None) -> str:
         """Return the string of ``key``.
 
-        :raises MtlsError: if it is missing and there is no default, or if it is not a string.
+        :raises MtlsError: if it is missing without a default, or if it is not a string.
         """
         if not self.given(key):
             if default is None:
@@ -66,7 +66,7 @@ class FieldReader:
         """Return the string of ``key``, which is one of ``choices``.
 
         :param what: the predicate of the error about any other value.
-        :raises MtlsError: if it is missing and there is no default, or if it is not one of them.
+        :raises MtlsError: if it is missing without a default, or if it is not one of them.
         """
         hint = f"Write one of: {', '.join(choices)}"
         text = self.text(key, hint, default)

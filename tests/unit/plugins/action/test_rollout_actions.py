@@ -82,9 +82,9 @@ class TestPlan:
 
     def test_a_refused_change_is_one_sentence(self, run: Any) -> None:
         result = run(rollout_plan, self.options(step="changes"))
-        assert (result["failed"], result["msg"][:54]) == (
+        assert (result["failed"], result["msg"][:49]) == (
             True,
-            "site panel: observe -> enforce: that leaves out fallba",
+            "site panel: observe -> enforce: that skips fallba",
         )
 
     def test_changes(self, run: Any) -> None:
@@ -147,7 +147,10 @@ class TestPlan:
         assert not any("no log" in reason for reason in result["sites"][0]["reasons"])
 
     def test_bad_confirmations(self, run: Any) -> None:
-        assert "rollout_confirmations is 0" in self.rollout(run, {"web1": read()}, confirmations=0)["msg"]
+        assert (
+            "rollout_confirmations: 0 is not a valid number"
+            in self.rollout(run, {"web1": read()}, confirmations=0)["msg"]
+        )
 
     def test_summary(self, run: Any) -> None:
         site = {"site": "panel", "allowed": True, "table": ["x"]}
@@ -215,7 +218,7 @@ class TestVerify:
         good = run(rollout_verify, {**options, "results": [{"deviations": 0}]})
         assert (good["proven"], good["summary"]) == (
             [THING],
-            "web1 is back at what generation 5 was; it is generation 7 now",
+            "web1 is back at the files of generation 5; they are generation 7 now",
         )
         bad = run(rollout_verify, {**options, "results": [{"deviations": 1, "msg": "open"}]})
         assert (bad["failed"], bad["msg"]) == (True, "panel: open")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plan of a rollout: stage changes, and what must hold before they begin."""
+"""Test the plan of a rollout: stage changes and their conditions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EDGE = {"source": "edge", "edge": {"profile": "nginx", "networks": ["192.0.2.7"]
 
 
 def raw(stage: str, **more: Any) -> dict[str, Any]:
-    """An entry of gate_sites."""
+    """Return an entry of gate_sites."""
     return {
         "name": "panel",
         "stage": stage,
@@ -42,24 +42,24 @@ def raw(stage: str, **more: Any) -> dict[str, Any]:
 
 
 def manifest(stage: str) -> dict[str, Any]:
-    """That of a live gate."""
+    """Return the manifest of a live gate."""
     return {"format": 1, "sites": {"panel": {"stage": stage}}}
 
 
 def candidate_test(*differing: str, **more: Any) -> dict[str, Any]:
-    """The result of a test of the candidate."""
+    """Return the result of a test of the candidate."""
     action = "applied" if differing else "unchanged"
     return {"action": action, "tested": True, "open_elsewhere": [], "differing": list(differing), **more}
 
 
 def changes(before: dict[str, Any], *sites: dict[str, Any], force: bool = False, **more: Any) -> plan.ChangePlan:
-    """The plan for a host whose live gate is ``before``."""
+    """Return the plan for a host with the live gate ``before``."""
     test = candidate_test("quietdoor/gate/sites/panel.conf", **more)
     return plan.plan_changes(parse_sites(list(sites)), before, test, host="web1", force=force)
 
 
 def log(name: str, site: str = "panel") -> dict[str, Any]:
-    """What was read on a host where one client was admitted."""
+    """Return the results of a host where one client was admitted."""
     row = {"name": name, "email": "", "count": 1, "serials": [SERIALS[name]]}
     row |= {"first_seen": "2026-11-28T10:00:00Z", "last_seen": "2026-11-28T10:00:00Z"}
     found = {"people": [row], "would_deny": [], "fallback": [], "beyond": 0, "lines": 1, "damaged": 0, "unread": []}
@@ -69,7 +69,7 @@ def log(name: str, site: str = "panel") -> dict[str, Any]:
 def planned(
     before: dict[str, Any], entry: dict[str, Any], logs: list[dict[str, Any]] | None = None, **given: Any
 ) -> plan.RolloutPlan:
-    """The plan of a rollout of one site."""
+    """Return the plan of a rollout of one site."""
     sites = parse_sites([entry])
     force = given.get("force", False)
     found = plan.readiness_of(sites, [log("alex")] if logs is None else logs, PEOPLE, RULES, NOW)
@@ -81,23 +81,23 @@ def planned(
 
 
 def refusal(*given: Any, **more: Any) -> str:
-    """Why a rollout is refused."""
+    """Return why a rollout is refused."""
     found = planned(*given, **more).refusal
     return str(found) if found else ""
 
 
 class TestChanges:
-    """From stage to stage."""
+    """Stage changes."""
 
     def test_a_stage_that_is_left_out_is_refused(self) -> None:
-        with pytest.raises(MtlsError, match="leaves out observe and fallback"):
+        with pytest.raises(MtlsError, match="skips observe and fallback"):
             changes({}, raw("enforce"))
 
     def test_with_force_it_is_not(self) -> None:
         assert [one.kind for one in changes({}, raw("enforce"), force=True).changes] == ["jump"]
 
     def test_an_unreadable_manifest_is_refused(self) -> None:
-        with pytest.raises(MtlsError, match="does not say in which stages"):
+        with pytest.raises(MtlsError, match="does not contain the stages"):
             plan.plan_changes(parse_sites([raw("enforce")]), None, candidate_test("x"), host="web1", force=False)
 
     def test_a_candidate_that_was_not_tested_is_refused(self) -> None:
@@ -127,7 +127,7 @@ class TestChanges:
 
 
 class TestLogs:
-    """Which access logs are read."""
+    """The access logs to read."""
 
     def test_a_log_is_expected_where_the_live_gate_admits_clients_without_a_certificate(self) -> None:
         sites = parse_sites([raw("enforce")])
@@ -151,7 +151,7 @@ class TestLogs:
 
 
 class TestReadiness:
-    """What the access logs prove."""
+    """The evidence of the access logs."""
 
     def found(self, sites: list[dict[str, Any]], logs: list[dict[str, Any]], rules: Rules = RULES) -> list[Any]:
         return [one.as_dict() for one in plan.readiness_of(parse_sites(sites), logs, PEOPLE, rules, NOW)]
@@ -171,7 +171,7 @@ class TestReadiness:
         logs = [log("alex"), log("bea"), {"site": "panel", "host": "web2", "log": None}]
         [site] = self.found([raw("enforce")], logs, replace(RULES, confirmations=2, exclude=frozenset({"bea"})))
         assert [one["name"] for one in site["ready"]] == ["alex"]
-        assert [reason[:8] for reason in site["reasons"]] == ["1 of the", "web2 has"]
+        assert [reason[:8] for reason in site["reasons"]] == ["1 of at ", "web2 has"]
 
     def test_a_site_without_a_gate_is_not_judged(self) -> None:
         assert self.found([raw("absent")], []) == []
@@ -183,7 +183,7 @@ class TestReadiness:
 
 
 class TestRefusals:
-    """What stands against a rollout."""
+    """The conditions of a rollout."""
 
     def test_nothing(self) -> None:
         found = planned(manifest("fallback"), raw("enforce"))
@@ -193,7 +193,7 @@ class TestRefusals:
 
     def test_clients_that_have_not_got_in(self) -> None:
         found = planned(manifest("fallback"), raw("enforce"), [])
-        assert "Not yet. panel: 0 of the 1 people" in str(found.refusal)
+        assert "Not yet. panel: 0 of at least 1 people" in str(found.refusal)
         assert "site panel: who got in with a certificate" in found.messages
 
     def test_force_does_not_wait_for_them(self) -> None:
@@ -209,7 +209,7 @@ class TestRefusals:
     def test_a_problem_of_the_installed_trust(self) -> None:
         trust = {**TRUST, "problems": ["the CRL of CN=CA has ended."]}
         assert refusal(manifest("observe"), raw("fallback"), trust=trust).startswith(
-            "Nothing was moved: the CRL of CN=CA has ended. Run playbook quietdoor.mtls.trust"
+            "Nothing was changed: the CRL of CN=CA has ended. Run playbook quietdoor.mtls.trust"
         )
 
     def test_an_installed_trust_that_cannot_be_read(self) -> None:
@@ -221,7 +221,7 @@ class TestRefusals:
         found = planned(manifest("enforce"), raw("fallback"), trust={"msg": "crl.pem is cut off"})
         assert found.refusal is None
         assert found.messages[0] == (
-            "The installed trust has problems, which do not stop a step back: crl.pem is cut off"
+            "The installed trust has problems, which do not stop a change to an earlier stage: crl.pem is cut off"
         )
 
     def test_without_a_site_the_trust_does_not_count(self) -> None:
@@ -273,7 +273,7 @@ class TestRefusals:
 
 
 class TestReceipts:
-    """What the environment before has to have had."""
+    """The receipts that the previous environment must have."""
 
     def test_a_change_needs_a_receipt(self) -> None:
         found = planned(manifest("observe"), raw("fallback"))
@@ -313,7 +313,7 @@ class TestReceipts:
     @pytest.mark.parametrize("name", ["", "Production", "a-b", "7th", "x" * 33])
     def test_the_name_of_an_environment(self, name: str) -> None:
         words = refusal(manifest("enforce"), raw("fallback"), receipts=replace(RECEIPTS, environment=name))
-        assert "cannot be the name of an environment" in words
+        assert "is not a valid name of an environment" in words
 
     def test_defaults(self) -> None:
         assert plan.default_receipts("", "/srv/ca/") == "/srv/ca-receipts"
@@ -330,7 +330,7 @@ class TestReceipts:
 
 
 class TestRollback:
-    """Where a host goes back to."""
+    """The plan of a rollback."""
 
     STATUS = {  # noqa: RUF012
         "generation": 3,
@@ -380,7 +380,7 @@ class TestRollback:
         status = {**self.STATUS, "snapshots": [done, self.STATUS["snapshots"][1]]}
         found = plan.plan_rollback(status, "", reverted=False, host="web1", force=False, check_mode=False)
         assert found.generation is None
-        assert found.messages[0].startswith("web1: generation 3 is what generation 1 was")
+        assert found.messages[0].startswith("web1: generation 3 is already a rollback to generation 1")
 
     def test_a_window_that_has_ended_is_named(self) -> None:
         ended = {**self.STATUS["snapshots"][1], "closed": ["panel"]}
@@ -393,10 +393,10 @@ class TestRollback:
 
     def test_the_summary(self) -> None:
         assert plan.rollback_summary("web1", 2, 4, check_mode=False) == (
-            "web1 is back at what generation 2 was; it is generation 4 now"
+            "web1 is back at the files of generation 2; they are generation 4 now"
         )
-        assert plan.rollback_summary("web1", 0, None, check_mode=False).endswith("it is generation none now")
-        assert plan.rollback_summary("web1", 2, 4, check_mode=True) == "web1 would go back to what generation 2 was"
+        assert plan.rollback_summary("web1", 0, None, check_mode=False).endswith("they are generation none now")
+        assert plan.rollback_summary("web1", 2, 4, check_mode=True) == "web1 would go back to the files of generation 2"
 
 
 def test_digests_are_named_by_site() -> None:

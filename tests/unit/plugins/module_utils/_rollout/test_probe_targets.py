@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where gates are asked from outside."""
+"""Test the probe targets of a host."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.probe_targ
 
 
 def manifest(**more: Any) -> dict[str, Any]:
-    """That of a gate with one site."""
+    """Return the manifest of a gate with one site."""
     listen = [{"address": "*", "port": 443, "token": "443"}, {"address": "::", "port": 443, "token": "[::]:443"}]
     site = {"stage": "enforce", "server_names": ["panel.example"], "listen": listen, **more}
     return {"format": 1, "sites": {"panel": site}}
@@ -25,7 +25,7 @@ def test_one_question_for_each_port() -> None:
 
 
 def test_one_question_for_each_name_too() -> None:
-    """A name whose certificate or DNS is another one is a way of its own. Of each site and port one is the first."""
+    """Every name is a target, because its certificate or DNS may differ. Of each site and port one is the first."""
     listen = [{"address": "*", "port": 443}, {"address": "::", "port": 443}, {"address": "*", "port": 8443}]
     found = probe_targets_from(manifest(server_names=["panel.example", "other.example"], listen=listen), "h", {})
     assert [(knock.server_name, knock.url, knock.address, knock.first) for knock in found] == [
@@ -83,5 +83,5 @@ def test_nothing_is_asked_where_no_gate_is() -> None:
     ],
 )
 def test_a_strange_manifest(strange: object) -> None:
-    with pytest.raises(MtlsError, match="does not say where its sites are"):
+    with pytest.raises(MtlsError, match="does not contain the stage and addresses"):
         probe_targets_from(strange, "", {})

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The probes of a rollout."""
+"""Test the probes of a rollout."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ WHOLE = ProbePolicy(CHECKS)
 
 
 def manifest(**more: Any) -> dict[str, Any]:
-    """That of a gate with one site and two names."""
+    """Return the manifest of a gate with one site and two names."""
     site = {"stage": "enforce", "server_names": ["a.example", "b.example"], "listen": [{"address": "*", "port": 443}]}
     return {"format": 1, "sites": {"panel": {**site, **more}}}
 
 
 def planned(policy: ProbePolicy = WHOLE, client: ProbeClient = CLIENT, **more: Any) -> list[dict[str, Any]]:
-    """The probes of one host."""
+    """Return the probes of one host."""
     return plan_probes(manifest(**more), "192.0.2.7", {443: 8443}, client, policy)
 
 
@@ -78,7 +78,7 @@ def test_sites_that_are_not_included_yet_are_skipped() -> None:
 
 
 def test_a_manifest_without_sites_is_refused() -> None:
-    with pytest.raises(MtlsError, match="does not say where"):
+    with pytest.raises(MtlsError, match="does not contain the stage and addresses"):
         plan_probes({"sites": 7}, "h", {}, CLIENT, ProbePolicy(CHECKS))
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Receipts: what has to be the same in two environments, and what may differ."""
+"""Test receipts: which settings must be the same in two environments, and which may differ."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WHEN = "2026-11-28T12:00:00Z"
 
 
 def digest(**changes: Any) -> str:
-    """The digest of the site, with some keys changed."""
+    """Return the digest of the site, with some keys changed."""
     [thing] = site_digests.digests_of_sites([{**SITE, **changes}], "1.2.3")
     return thing.digest
 
@@ -115,7 +115,7 @@ def test_all_of_a_site_in_one_environment_are_withdrawn(tmp_path: Path) -> None:
 
 def test_nothing_is_withdrawn_where_there_is_nothing(tmp_path: Path) -> None:
     assert receipts.withdraw(str(tmp_path / "none"), "staging", ["panel"], check_mode=False) == ()
-    with pytest.raises(MtlsError, match="cannot be the name of an environment"):
+    with pytest.raises(MtlsError, match="is not a valid name of an environment"):
         receipts.withdraw(str(tmp_path), "../staging", ["panel"], check_mode=False)
 
 
@@ -135,7 +135,7 @@ def test_the_newest_hundred_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("environment", ["", "Staging", "../x", "a b", "x" * 33, "a.b"])
 def test_a_strange_environment(tmp_path: Path, environment: str) -> None:
-    with pytest.raises(MtlsError, match="cannot be the name of an environment"):
+    with pytest.raises(MtlsError, match="is not a valid name of an environment"):
         receipts.missing(str(tmp_path), environment, ())
 
 
@@ -149,12 +149,12 @@ def test_a_strange_environment(tmp_path: Path, environment: str) -> None:
     ],
 )
 def test_what_no_receipt_can_be_about(item: object) -> None:
-    with pytest.raises(MtlsError, match="nothing that a receipt can be about"):
+    with pytest.raises(MtlsError, match="expected site, stage and digest"):
         receipts.rolled_out_site_from(item)
 
 
 def test_directories_above_are_made(tmp_path: Path) -> None:
-    """Nobody has to make them before the first rollout."""
+    """The operator does not have to make them before the first rollout."""
     directory = str(tmp_path / "quietdoor" / "receipts")
     things = site_digests.digests_of_sites([SITE], "1.2.3")
     assert receipts.write(directory, "staging", things, WHEN, check_mode=False) == tuple(things)

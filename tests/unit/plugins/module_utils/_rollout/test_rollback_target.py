@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""To which generation a host goes back."""
+"""Test the choice of the generation to roll back to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.rollback_t
 
 
 def kept(number: int, stage: str, restores: int | None = None, **more: Any) -> dict[str, Any]:
-    """A snapshot as gate_transaction returns it."""
+    """Return a snapshot in the format of gate_transaction."""
     return {
         "generation": number,
         "stages": {"panel": stage},
@@ -32,14 +32,14 @@ def test_the_one_before() -> None:
 
 
 def test_going_back_twice_is_going_back_once() -> None:
-    """Else a playbook that is run again, because one host was away, would enforce what was just opened."""
+    """Otherwise a playbook that is run again, because one host was away, would enforce a gate that was just opened."""
     found = choose_rollback_target([kept(4, "fallback", 2), ENFORCE, FALLBACK, OBSERVE], 4, "", force=False)
     assert found.generation == 4
-    assert "generation 4 is what generation 2 was" in found.reason
+    assert "generation 4 is already a rollback to generation 2" in found.reason
 
 
 def test_what_was_rolled_out_once_more_can_be_gone_back_from_once_more() -> None:
-    """The same as generation 3, but somebody wanted it again."""
+    """The same as generation 3, but rolled out again on purpose."""
     again = choose_rollback_target(
         [kept(5, "enforce"), kept(4, "fallback", 2), ENFORCE, FALLBACK, OBSERVE], 5, "", force=False
     )
@@ -61,7 +61,7 @@ def test_a_site_that_had_no_gate_stays_without() -> None:
 
 def test_a_window_that_has_closed_is_no_way_out() -> None:
     closed = kept(2, "fallback", closed=["panel"])
-    with pytest.raises(MtlsError, match=r"has a window that has closed meanwhile .panel."):
+    with pytest.raises(MtlsError, match=r"has closed meanwhile .panel."):
         choose_rollback_target([ENFORCE, closed, OBSERVE], 3, "", force=False)
     assert choose_rollback_target([ENFORCE, closed, OBSERVE], 3, "2", force=False).closed == ("panel",)
     assert choose_rollback_target([ENFORCE, closed, OBSERVE], 3, "1", force=False).generation == 1
@@ -80,7 +80,7 @@ def test_what_was_changed_by_hand_is_not_gone_back_to() -> None:
 
 @pytest.mark.parametrize("asked", ["9", "-1", "x", "1.5", " "])
 def test_what_is_not_kept(asked: str) -> None:
-    with pytest.raises(MtlsError, match=r"is not kept on this host .kept are: 3."):
+    with pytest.raises(MtlsError, match=r"is not kept on this host .kept: 3."):
         choose_rollback_target([ENFORCE], 3, asked, force=False)
 
 

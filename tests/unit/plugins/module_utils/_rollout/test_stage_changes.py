@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which moves of a site may be made."""
+"""Test which stage changes of a site are allowed."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ SNIPPETS = {"name": "panel", "server_names": ["panel.example"], "upstream": "htt
 
 
 def site(stage: str, **more: Any) -> tuple[Any, ...]:
-    """The list of one site."""
+    """Return the list of one site."""
     window = {"window": {"networks": ["192.0.2.0/24"]}} if stage == "fallback" else {}
     return parse_sites([{**SITE, "stage": stage, **window, **more}])
 
 
 def manifest(stage: str) -> dict[str, Any]:
-    """That of a live gate; of none for absent."""
+    """Return the manifest of a live gate; without the site for stage absent."""
     return {} if stage == "absent" else {"format": 1, "sites": {"panel": {"stage": stage}}}
 
 
@@ -60,9 +60,9 @@ ALLOWED = {
     ("enforce", "enforce"): "stay",
 }
 REFUSED = {
-    ("absent", "observe"): "no other server of this nginx opens the panel today",
-    ("absent", "enforce"): "that leaves out observe and fallback",
-    ("observe", "enforce"): "that leaves out fallback",
+    ("absent", "observe"): "no other server of this nginx publishes the application today",
+    ("absent", "enforce"): "that skips observe and fallback",
+    ("observe", "enforce"): "that skips fallback",
 }
 
 
@@ -135,7 +135,7 @@ def test_where_a_gate_is_tried_nobody_is_shut_out() -> None:
 def test_where_there_is_no_window_observe_is_the_only_stage_between(entry: dict[str, Any]) -> None:
     [move] = plan_stage_changes(parse_sites([{**entry, "stage": "enforce"}]), manifest("observe"))
     assert (move.kind, move.shuts, move.objection) == ("forward", True, "")
-    with pytest.raises(MtlsError, match=r"that leaves out observe\. Set stage: observe for site panel first"):
+    with pytest.raises(MtlsError, match=r"that skips observe\. Set stage: observe for site panel first"):
         refuse_stage_changes(plan_stage_changes(parse_sites([{**entry, "stage": "enforce"}]), {}))
 
 
@@ -151,7 +151,7 @@ def test_a_site_that_had_a_window_and_has_none_any_more_can_be_closed() -> None:
 
 def test_a_server_behind_an_edge_may_be_public_through_that_and_only_the_operator_knows() -> None:
     sites = parse_sites([{**BEHIND_AN_EDGE, "stage": "observe"}])
-    with pytest.raises(MtlsError, match="If the edge leads people to site panel already"):
+    with pytest.raises(MtlsError, match="if the edge leads clients to site panel already"):
         refuse_stage_changes(plan_stage_changes(sites, {}))
     refuse_stage_changes(plan_stage_changes(sites, {}, ["panel"]))
 
@@ -168,7 +168,7 @@ STRANGE = [
 
 @pytest.mark.parametrize("strange", [None, *STRANGE])
 def test_a_manifest_that_says_nothing_is_refused(strange: object) -> None:
-    with pytest.raises(MtlsError, match="does not say in which stages"):
+    with pytest.raises(MtlsError, match="does not contain the stages"):
         live_stages(strange)
 
 
@@ -187,7 +187,7 @@ def test_what_is_touched() -> None:
 @pytest.mark.parametrize("strange", STRANGE)
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_manifest_that_says_nothing_shuts_nobody_out_who_goes_on_all_the_same(strange: object, stage: str) -> None:
-    """Everything is taken for shut: nothing shuts further, and any way back is open."""
+    """Every site counts as enforced: no change closes one further, and every earlier stage is allowed."""
     with pytest.raises(MtlsError, match=r"playbook quietdoor\.mtls\.rollback.*rollout_force=true"):
         plan_stage_changes(site(stage), strange)
     moves = plan_stage_changes(site(stage), strange, force=True)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The verdicts on a rollout."""
+"""Test the verdicts on a rollout."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ BEGUN = {"armed": True, "deadline": "2026-11-29T12:05:00Z"}
 
 
 def site(upstream: str) -> dict[str, Any]:
-    """A manifest of one site."""
+    """Return a manifest of one site."""
     return {"sites": {"panel": {"stage": "enforce", "upstreams": [upstream]}}}
 
 
 def judged(*results: dict[str, Any], **given: Any) -> verify.ProbeVerdict:
-    """The verdict on the probes of one site."""
+    """Return the verdict on the probes of one site."""
     options = {"former": site("a"), "present": site("a"), "only_back": False, "force": False}
     return verify.judge_probes(["panel"] * len(results), results, **{**options, **given})
 
 
 class TestProbes:
-    """What probe results mean."""
+    """The verdict on probe results."""
 
     def test_a_gate_that_does_what_it_should_stays(self) -> None:
         assert judged(GOOD, GOOD) == verify.ProbeVerdict((), (), "")
@@ -76,7 +76,7 @@ class TestProbes:
 
 
 class TestFailure:
-    """What is reported of a failed rollout."""
+    """The report of a failed rollout."""
 
     def text(self, begun: Any = None, reverted: Any = None, returned: Any = (), result: Any = None) -> str:
         failed = result or {"failed": True, "msg": "It broke."}
@@ -101,12 +101,12 @@ class TestFailure:
 
     def test_what_came_back_deviates(self) -> None:
         words = self.text(BEGUN, {"action": "reverted"}, [GOOD, OLD, AWAY])
-        assert words.endswith("as it was before. But from outside: old generation; no route to host.")
+        assert words.endswith("as it was before. But the probes found: old generation; no route to host.")
 
     @pytest.mark.parametrize("reverted", [{"failed": False, "msg": "nginx refuses"}, {}, None])
     def test_it_could_not_be_reverted(self, reverted: Any) -> None:
         words = self.text(BEGUN, reverted)
-        assert "It could not be taken back at once" in words
+        assert "It could not be reverted at once" in words
         assert words.endswith("the host does that itself at 2026-11-29T12:05:00Z.")
 
     def test_of_a_loop_only_what_failed_is_reported(self) -> None:
@@ -115,7 +115,7 @@ class TestFailure:
 
 
 class TestHosts:
-    """Which hosts have finished."""
+    """The hosts that have finished."""
 
     STARTED, COMMITTED = {"rollout__started": {"changed": False}}, {"rollout__committed": {"skipped": True}}
 
@@ -144,7 +144,7 @@ class TestHosts:
 
 
 class TestReceipts:
-    """What a receipt is written or withdrawn of."""
+    """The sites whose receipts are written or withdrawn."""
 
     def test_only_of_what_was_seen_at_work(self) -> None:
         things = [RolledOutSite(name, "enforce", "0" * 64) for name in ("a", "b", "c")]
