@@ -82,7 +82,7 @@ default_servers:
     - C(reasons) is a list with one sentence for each address, which says what was decided and why.
   returned: success
   type: dict
-  sample: {"owned": ["443"], "http2": ["443"], "reasons": ["443: the default server is ours and rejects unknown names"]}
+  sample: {"owned": ["443"], "http2": ["443"], "reasons": ["443: the gate owns the default server and rejects unknown names"]}
 bypasses:
   description:
     - One sentence for each application behind a guarded path that a public part of the same or of another site passes requests to

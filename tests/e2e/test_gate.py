@@ -497,11 +497,11 @@ def test_the_combined_log_begins_as_everywhere(world: World, restored: None) -> 
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"name": 'a; }"\n'}, "cannot be the name of a site"),
+        ({"name": 'a; }"\n'}, "is not a valid site name"),
         ({"hst": True}, "hst"),
         ({"allow": {"names": []}}, "site panel: allow: admits no client"),
         ({"mode": "path", "paths": ["/adm in"]}, "is not a valid guarded path"),
-        ({"identity_headers": {"name": "X-A;\n"}}, "cannot be the name of a header"),
+        ({"identity_headers": {"name": "X-A;\n"}}, "is not a valid header name"),
         ({"stage": False}, "site panel: stage: False is a boolean"),
         ({"server_names": ["wiki.test"]}, "site wiki-2: server_names: wiki.test on port"),
         ({"certificate": "/nowhere/at/all.pem"}, "/nowhere/at/all.pem"),
