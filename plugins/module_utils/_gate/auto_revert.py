@@ -244,7 +244,7 @@ def _deadline(settings: Mapping[str, Any], found: Mapping[str, Any] | None) -> D
     except (MtlsError, OSError):
         return deadline_from(settings["deadline"])  # fire() reports it
     if transaction is not None and transaction.id == settings["id"]:
-        # Where a killed run has ended it, the leftovers of that run are removed at the deadline.
+        # If a killed run has ended it, the leftovers of that run are removed at the deadline.
         return None if transaction.over and not kept else transaction.deadline
     return deadline_from(settings["deadline"]) if kept else None
 

@@ -26,7 +26,7 @@ class RollbackTarget:
     """The target of a rollback.
 
     :param generation: 0 for no gate.
-    :param reason: why there is nothing to do; empty if there is.
+    :param reason: why no generation is restored; empty if one is.
     :param closed: the sites whose fallback window has closed meanwhile, so that it admits no client any more.
     """
 
@@ -44,7 +44,7 @@ def choose_rollback_target(
     :param live: the live generation, None if there is no gate.
     :param asked: the requested generation; empty for the one before.
     :param force: whether it may be stricter than the live one.
-    :raises MtlsError: if there is none, or if it would refuse clients that get in today.
+    :raises MtlsError: if none is kept, or if it would refuse clients that get in today.
     """
     kept = {int(one["generation"]): one for one in snapshots}
     now = kept.get(live or 0, {"generation": 0, "stages": {}})

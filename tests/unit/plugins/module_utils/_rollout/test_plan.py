@@ -194,7 +194,7 @@ class TestRefusals:
     def test_clients_that_have_not_got_in(self) -> None:
         found = planned(manifest("fallback"), raw("enforce"), [])
         assert "Not yet. panel: 0 of at least 1 people" in str(found.refusal)
-        assert "site panel: who got in with a certificate" in found.messages
+        assert "site panel: clients that got in with a certificate" in found.messages
 
     def test_force_does_not_wait_for_them(self) -> None:
         assert refusal(manifest("fallback"), raw("enforce"), [], force=True) == ""
