@@ -209,10 +209,10 @@ def _crls(
             )
         for above, copy in zip(authority.chain[1:], issuer_crls.copies(authority.layout, authority.chain)):
             find_ca(cas, above).offer(copy.crl)
-    own = {find_ca(cas, authority.certificate).id for authority in authorities}
+    own_ids = {find_ca(cas, authority.certificate).id for authority in authorities}
     for ca in cas:
         reason = issuer_crls.why_unfit(ca.crl, min_remaining, now)
-        if reason and ca.id not in own:
+        if reason and ca.id not in own_ids:
             unfit[ca.id] = MtlsError(
                 f"The CRL of {rfc2253(ca.certificate.subject)} cannot be published: {reason}", issuer_crls.HINT
             )

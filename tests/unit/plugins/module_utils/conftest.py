@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Provide what tests of the authority share: an authority on disk, a roster, and the real openssl command as a judge."""
+"""Provide fixtures for the tests of authorities: an authority on disk, a roster, the openssl command."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def openssl(*arguments: str, fails: bool = False, **environment: str) -> str:
 
 
 def command(*arguments: str, fails: bool = False, directory: Path | None = None, **environment: str) -> str:
-    """The same of any command, in a directory."""
+    """Return the output of any command, run in a directory."""
     done = subprocess.run(
         arguments,
         cwd=directory,
@@ -70,12 +70,12 @@ class Door:
         return self.enrolment(*clients, check_mode=check_mode).results
 
     def enrolment(self, *clients: Client, check_mode: bool = False) -> enrol.Enrolment:
-        """The same, with all that is returned."""
+        """Bring the clients to their desired state and return the whole result."""
         act = enrol.predict if check_mode else enrol.bring_to_desired_state
         return act(self.path, list(clients), self.rules, self.passphrase, self.now)
 
     def actions(self, *clients: Client, check_mode: bool = False) -> list[str]:
-        """The actions of enrol()."""
+        """Return the actions of enrol()."""
         return [result.action for result in self.enrol(*clients, check_mode=check_mode)]
 
     def revoke(self, reason: str = "unspecified", *, check_mode: bool = False, **target: str) -> list[revoke.Revoked]:
@@ -96,12 +96,12 @@ class Door:
         return replace(self, now=self.now + timedelta(**delta))
 
     def file(self, *parts: str) -> Path:
-        """A file of the authority."""
+        """Return the path of a file of the authority."""
         return Path(self.path, *parts)
 
     @property
     def authority(self) -> Authority:
-        """The authority as it is on disk."""
+        """Return the authority in its state on disk."""
         return open_authority(self.path)
 
     def openssl_ca(self, *arguments: str, fails: bool = False) -> str:
@@ -119,11 +119,11 @@ class Door:
         return adoption.adopt(self.path, told, self.passphrase, self.now, check_mode=check_mode).changes
 
     def listed(self) -> dict[str, dict[str, Any]]:
-        """What module certs_info returns, by serial."""
+        """Return the result of module certs_info, by serial."""
         return {entry["serial"]: entry for entry in listing.listing(self.path, self.now)}
 
     def digest(self) -> dict[str, str]:
-        """Every file with its mode and contents, but the lock, to compare two moments."""
+        """Return every file except the lock with its mode and contents, for comparisons."""
         return tree(Path(self.path))
 
 
@@ -188,7 +188,7 @@ keyUsage = cRLSign, keyCertSign
 
 @dataclass
 class ByHand:
-    """An authority as people make it with the openssl command, and how they go on with it."""
+    """An authority made by hand with the openssl command."""
 
     path: Path
     certificate: str = "certs/ca.cert.pem"
@@ -221,7 +221,7 @@ class ByHand:
         return self
 
     def configuration(self, directory: str) -> str:
-        """Their openssl.cnf, with the directory that it names."""
+        """Return an operator's openssl.cnf for this directory."""
         unique = f"unique_subject = {self.unique_subject}" if self.unique_subject else ""
         number = "crlnumber = $dir/crlnumber" if self.crl_number else ""
         values = {**vars(self), "directory": directory, "unique_subject": unique, "crl_number": number}
@@ -254,7 +254,7 @@ class ByHand:
         return (*cipher, f"-pass{'' if way == 'out' else way}", f"pass:{self.passphrase}") if self.passphrase else ()
 
     def run(self, what: str, *arguments: str, fails: bool = False) -> str:
-        """Run one of openssl's commands in the directory, with a configuration of theirs that openssl understands."""
+        """Run one of openssl's commands in the directory, with the operator's configuration."""
         configuration = self.path.with_name(f"{self.path.name}.cnf")
         configuration.write_text(self.configuration("."))
         argv = ("openssl", what, "-config", str(configuration), *self._pass("in"), *arguments)
@@ -275,11 +275,11 @@ class ByHand:
         self.run("ca", "-revoke", self.file(serial), *(reason and ("-crl_reason", *reason)))
 
     def file(self, serial: str) -> str:
-        """A certificate as issued."""
+        """Return the path of an issued certificate."""
         return str(self.path / self.new_certificates / f"{serial}.pem")
 
     def updatedb(self) -> None:
-        """Mark what expired."""
+        """Mark expired certificates."""
         self.run("ca", "-updatedb")
 
     def gencrl(self, name: str = "crl.pem") -> x509.CertificateRevocationList:
@@ -290,7 +290,7 @@ class ByHand:
 
 @dataclass
 class EasyRsa:
-    """An authority made with easy-rsa 3, and how people go on with it."""
+    """An authority made with easy-rsa 3."""
 
     path: Path
 
@@ -316,13 +316,13 @@ class EasyRsa:
         self.run("revoke", name, *reason)
 
     def gencrl(self) -> x509.CertificateRevocationList:
-        """Make their CRL."""
+        """Write a CRL with easy-rsa."""
         self.run("gen-crl")
         return x509.load_pem_x509_crl((self.path / "crl.pem").read_bytes())
 
 
 def tree(directory: Path) -> dict[str, str]:
-    """Every file below a directory with its mode and a digest of its contents; locks aside."""
+    """Return every file below a directory, except locks, with its mode and a digest of its contents."""
     found = {}
     for path in sorted(directory.rglob("*")):
         if path.name == ".lock":
@@ -335,7 +335,7 @@ def tree(directory: Path) -> dict[str, str]:
 
 
 def client(name: str = "alex", **changes: Any) -> Client:
-    """A client on the roster."""
+    """Return a client of the roster."""
     defaults: dict[str, Any] = {
         "common_name": name.title(),
         "organization": None,
@@ -352,7 +352,7 @@ def client(name: str = "alex", **changes: Any) -> Client:
 
 @pytest.fixture
 def door(tmp_path: Path) -> Door:
-    """An authority of its own for one test, with an unencrypted P-256 key."""
+    """Return an authority for one test, with an unencrypted P-256 key."""
     made = Door(str(tmp_path / "ca"))
     made.create()
     return made
@@ -360,41 +360,41 @@ def door(tmp_path: Path) -> Door:
 
 @pytest.fixture
 def empty_door(tmp_path: Path) -> Door:
-    """A place for an authority, with nothing there yet."""
+    """Return the place of an authority that does not exist yet."""
     return Door(str(tmp_path / "ca"))
 
 
 @pytest.fixture(name="client")
 def client_fixture() -> Any:
-    """The function that makes a client."""
+    """Return the function that makes a client."""
     return client
 
 
 @pytest.fixture(name="openssl")
 def openssl_fixture() -> Any:
-    """The function that runs openssl."""
+    """Return the function that runs openssl."""
     return openssl
 
 
 @pytest.fixture(name="command")
 def command_fixture() -> Any:
-    """The function that runs any command."""
+    """Return the function that runs any command."""
     return command
 
 
 @pytest.fixture(name="tree")
 def tree_fixture() -> Any:
-    """The function that digests a directory."""
+    """Return the function that digests a directory."""
     return tree
 
 
 @pytest.fixture
 def by_hand(tmp_path: Path) -> Any:
-    """The function that makes an authority with the openssl command."""
+    """Return a function that makes an authority with the openssl command."""
     return lambda **options: ByHand(options.pop("path", tmp_path / "theirs"), **options).make()
 
 
 @pytest.fixture
 def easy_rsa(tmp_path: Path) -> Any:
-    """The function that makes an authority with easy-rsa."""
+    """Return a function that makes an authority with easy-rsa."""
     return lambda path=tmp_path / "pki": EasyRsa(path).make()

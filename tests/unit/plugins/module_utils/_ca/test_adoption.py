@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Authorities made by hand and by easy-rsa are taken over as they are; all of them are made by the real tools."""
+"""Test the adoption of authorities made by the openssl command and by easy-rsa."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MAKES = {
 
 @pytest.fixture(params=MAKES)
 def theirs(request: Any, by_hand: Any) -> Any:
-    """An authority made by hand, with three certificates, of which one is revoked."""
+    """Return an authority made by hand, with three certificates, one of them revoked."""
     made = by_hand(**MAKES[request.param])
     for name in ("alex", "bea", "carl"):
         made.sign(f"/O=Example/CN={name}/emailAddress=team@example.org", "team@example.org")
@@ -43,7 +43,7 @@ def theirs(request: Any, by_hand: Any) -> Any:
 
 
 def opened(door: Any, theirs: Any) -> Any:
-    """The same directory, worked on by us, from now on."""
+    """Return the same directory for work with this collection, at the present time."""
     door.path = str(theirs.path)
     door.now = type(door)("").now
     door.passphrase = theirs.passphrase.encode() if getattr(theirs, "passphrase", None) else None
@@ -51,13 +51,13 @@ def opened(door: Any, theirs: Any) -> Any:
 
 
 def expected(theirs: Any, *others: str) -> set[str]:
-    """The files that an adoption may add or change."""
+    """Return the files that an adoption may add or change."""
     ours = {"quietdoor.cnf", "quietdoor.json", "index.txt.attr", "crl", "clients", *others}
     return ours if (theirs.path / "crlnumber").exists() else {*ours, "crlnumber"}
 
 
 def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
-    """The files that differ."""
+    """Return the files that differ."""
     return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
 
 
@@ -173,7 +173,7 @@ def test_nothing_is_touched_unless_adoption_is_asked_for(by_hand: Any, empty_doo
             work()
     assert door.digest() == before
     assert not (theirs.path / ".lock").exists()
-    # Check mode, which runs before the adoption too, says what would be.
+    # Check mode works before the adoption too.
     assert door.actions(client(), check_mode=True) == ["issued"]
     assert door.crl(check_mode=True).changed
 
@@ -197,7 +197,7 @@ def test_a_run_killed_in_an_adoption_is_completed(
         left -= 1
         carry_out(change)
 
-    # Every run does one step more than the one before.
+    # Every run completes one step more than the run before.
     monkeypatch.setattr(adoption, "_carry_out", dies)
     for done in range(len(said) - 1):
         left = 1
@@ -478,7 +478,7 @@ def test_the_certificate_of_the_ca_itself_has_a_row_and_cannot_be_revoked(
     assert [row.serial for row in door.authority.rows] == ["1000", "1001"]
 
 
-# --- whose the certificates are -------------------------------------------------------------------------------------
+# --- owners of certificates -----------------------------------------------------------------------------------------
 
 
 def test_a_name_that_means_one_subject_revokes_it_and_one_that_means_two_is_refused(
@@ -531,7 +531,7 @@ def test_a_clear_predecessor_is_succeeded_and_superseded_after_the_overlap(
     assert [(entry["serial"], entry["roles"]) for entry in identities] == [
         (row.serial, ["admin"]) for row in door.authority.rows
     ]
-    # The tie is remembered, whatever the roster says later.
+    # The owner is stored, so later changes of the roster do not matter.
     later = door.later(days=15)
     (result,) = later.enrol(client("alex", common_name="Alexandra", email=("a@example.org",)))
     assert result.step.revoke == (serial,)
@@ -542,7 +542,7 @@ def test_a_clear_predecessor_is_succeeded_and_superseded_after_the_overlap(
 def test_two_devices_of_one_person_both_live_until_ours_has_had_its_overlap(
     by_hand: Any, empty_door: Any, client: Any
 ) -> None:
-    """Nobody needs a new certificate on the day of the adoption, however long ago the second device got its own."""
+    """No client needs a new certificate on the day of the adoption, however old the second device's certificate is."""
     theirs = by_hand(unique_subject="no")
     (theirs.path / "index.txt.attr").write_text("unique_subject = no\n")
     for _device in range(2):
@@ -578,7 +578,7 @@ def test_an_unclear_predecessor_is_named_and_left_alone(by_hand: Any, empty_door
     assert "1000 ('/CN=Alex/emailAddress=team@example.org'); revoke by serial" in result.reason
     assert door.later(days=20).actions(client("alex")) == ["unchanged"]
     assert not door.authority.rows[0].is_revoked
-    # By the name of a person who leaves, everything that the name means without doubt is revoked.
+    # If a client leaves, all certificates of its name with one subject are revoked.
     (result,) = door.enrol(client("alex", present=False))
     assert set(result.step.revoke) == {serial, door.authority.rows[1].serial}
     assert door.actions(client("alex", present=False)) == ["unchanged"]
@@ -645,7 +645,7 @@ def reason(entry: Any) -> str | None:
 
 
 def request(theirs: Any, subject: str) -> None:
-    """Sign a subject in the string type that the authority's configuration asks for."""
+    """Sign a subject in the string type of the authority's configuration."""
     base = f"{theirs.path}-{len(os.listdir(theirs.path / 'newcerts'))}"
     theirs.run("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-utf8", "-subj", subject,
                "-keyout", f"{base}.key", "-out", f"{base}.csr")  # fmt: skip
@@ -667,7 +667,7 @@ def test_what_openssl_marked_as_expired_stays_so(by_hand: Any, empty_door: Any) 
     assert door.crl().after.serials == {gone}
     assert (theirs.path / "index.txt").read_bytes() == text
     door.revoke(client="bea")
-    # One CRL has told of the revocation after the certificate's end (RFC 5280 section 3.3).
+    # One CRL after the certificate's end had the entry (RFC 5280 section 3.3).
     assert door.crl().after.serials == {late}
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Random sequences of their operations and ours on adopted authorities, against a model that is a dict."""
+"""Test random sequences of openssl's and the collection's operations on adopted authorities."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SETTINGS = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def entries(crl: x509.CertificateRevocationList) -> dict[str, str]:
-    """Serials and reasons of a CRL; a reason that is left out is unspecified (RFC 5280 section 5.3.1)."""
+    """Return serials and reasons of a CRL; a missing reason is unspecified (RFC 5280 section 5.3.1)."""
     return {
         index_database.serial_hex(entry.serial_number): next(
             (item.value.reason.value for item in entry.extensions if isinstance(item.value, x509.CRLReason)),
@@ -39,25 +39,25 @@ def entries(crl: x509.CertificateRevocationList) -> dict[str, str]:
 
 
 class Shared(RuleBasedStateMachine):
-    """What holds of every adopted authority; ``theirs``, ``door``, ``client`` and ``openssl`` are set by the test."""
+    """Rules and invariants of adopted authorities; the test sets ``theirs``, ``door``, ``client`` and ``openssl``."""
 
     def started(self, theirs: Any, door: Any) -> None:
-        """Remember what is there at the adoption."""
+        """Store the state at the adoption."""
         self.theirs, self.door = theirs, door
         self.issued: dict[str, str] = {}
         self.revoked: dict[str, str] = {}
         self.number = 0
 
     def sign(self, name: str) -> None:
-        """Let their side sign."""
+        """Sign with the original tool."""
         raise NotImplementedError
 
     def revoke_theirs(self, serial: str, reason: str) -> None:
-        """Let their side revoke."""
+        """Revoke with the original tool."""
         raise NotImplementedError
 
     def found(self, serial: str) -> bool:
-        """Tell whether their side can revoke this certificate."""
+        """Return whether the original tool can revoke this certificate."""
         raise NotImplementedError
 
     @rule(name=NAMES)
@@ -93,7 +93,7 @@ class Shared(RuleBasedStateMachine):
         self.verify()
 
     def verify(self) -> None:
-        """Ask openssl about the certificates that are there, with our CRL."""
+        """Verify the existing certificates with openssl and the collection's CRL."""
         layout = self.door.authority.layout
         for serial in self.issued:
             path = Path(layout.new_certificate(serial))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Making an authority and keeping it: what is refused, what is mended, and what is never touched."""
+"""Test the creation and repair of an authority, and what is refused."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_a_lost_serial_is_made_again(door: Any, client: Any) -> None:
 
 
 def test_a_lost_crl_number_is_not_made_again(door: Any) -> None:
-    """Module crl takes it from the CRL, or asks a person."""
+    """Module crl restores it from the CRL, or asks the operator for it."""
     door.crl()
     door.file("crlnumber").unlink()
     assert door.create().changes == []
@@ -249,13 +249,13 @@ def test_a_certificate_that_a_killed_run_signed_comes_into_the_database(door: An
 
 
 def announce(door: Any, name: str) -> None:
-    """Let a client's record say what it says while its certificate is being signed."""
+    """Set a client's record to its state while a certificate is being signed."""
     path = door.file("clients", name, "client.json")
     path.write_text(path.read_text().replace('"issuing": false', '"issuing": true'))
 
 
 def test_a_database_that_lost_rows_is_not_filled_with_valid_ones(door: Any, client: Any, tmp_path: Path) -> None:
-    """Nobody knows whether they were revoked. Only certificates that were announced are taken in."""
+    """Only announced certificates get a row, because the others may have been revoked."""
     door.enrol(client("alex"), client("bea"), client("carl"))
     announce(door, "carl")
     door.revoke(client="alex")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The CRL: what is on it, when it is written, and what must never happen to it."""
+"""Test the entries of the CRL, when it is written, and that revocations are never lost."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def serials(door: Any) -> set[str]:
 
 
 def kept(door: Any, **options: Any) -> Any:
-    """Predict, then write; the next run has nothing to do."""
+    """Write the CRL and return the outcome, which check mode predicts; the next run changes nothing."""
     before = door.digest()
     predicted = door.crl(**options, check_mode=True)
     assert door.digest() == before
@@ -96,7 +96,7 @@ def test_a_revocation_is_on_the_next_crl_with_date_and_reason(
     (entry,) = loaded(door)
     assert entry.serial_number == int(door.authority.rows[0].serial, 16)
     assert entry.revocation_date_utc == later.now
-    # RFC 5280 section 5.3.1: unspecified is told by leaving the extension out.
+    # RFC 5280 section 5.3.1: unspecified is expressed by the absence of the extension.
     reasons = [extension.value.reason for extension in entry.extensions]
     assert reasons == ([flag] if flag else [])
 
@@ -133,7 +133,7 @@ def test_a_crl_from_a_clock_that_was_ahead_is_replaced_with_a_higher_number(door
 
 
 def test_a_clock_that_was_ahead_drops_no_certificate_that_is_still_valid(door: Any, client: Any) -> None:
-    """The CRL in place says that it was issued after the certificate's end; but it was not."""
+    """The time of the current CRL is after the certificate's end, but the CRL was issued before."""
     door.enrol(client("alex", valid_for=timedelta(days=20)), client("bea", valid_for=timedelta(days=20)))
     door.revoke(client="alex")
     for _time in range(2):
@@ -284,7 +284,7 @@ def test_invalidity_dates_of_openssl_stay_on_every_further_crl(
 
 
 def replace_status(text: str, serial: str, revoked: str) -> str:
-    """The database with one certificate revoked, as openssl would write it."""
+    """Return the database with one certificate revoked in openssl's format."""
     lines = [line.split("\t") for line in text.splitlines()]
     return "".join(
         "\t".join(["R", line[1], revoked, *line[3:]] if line[3] == serial else line) + "\n" for line in lines
@@ -397,7 +397,7 @@ def test_a_crl_of_another_authority_is_replaced(key: KeySpec, door: Any, tmp_pat
 
 
 def test_a_database_older_than_the_crl_is_refused_not_obeyed(door: Any, client: Any, tmp_path: Any) -> None:
-    """Restoring an old index.txt, or deleting a row, would silently let a revoked certificate in again."""
+    """An old index.txt or a deleted row would silently admit a revoked certificate again."""
     door.enrol(client())
     old = door.file("index.txt").read_bytes()
     door.revoke(client="alex")
@@ -427,11 +427,11 @@ def test_a_crl_can_be_written_in_the_cas_last_days(empty_door: Any, client: Any)
 
 @pytest.mark.parametrize("lacks", ["crl_extensions = crl\n", "crlnumber = $dir/crlnumber\n"])
 def test_a_crl_that_lacks_what_rfc_5280_asks_for_is_replaced(lacks: str, door: Any) -> None:
-    """Sections 5.2.1 and 5.2.3: authority key identifier and number must be there; appliances refuse a CRL without."""
+    """Sections 5.2.1 and 5.2.3: authority key identifier and number are required; appliances refuse a CRL without them."""
     configuration = door.file("openssl.cnf")
     configuration.write_text(configuration.read_text().replace(lacks, ""))
     door.openssl_ca("-gencrl", "-out", str(door.file("crl", "ca.crl.pem")))
-    # openssl writes the time of now, which is later than when the door was made.
+    # openssl writes the present time, which is later than the time of the fixture.
     assert kept(door.later(minutes=1)).reason == "it lacks the number or the authority key identifier"
 
 

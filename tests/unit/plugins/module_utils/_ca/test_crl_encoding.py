@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The entries of a CRL, byte for byte as cryptography writes them."""
+"""Test that encoded CRL entries are byte for byte those of cryptography."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The end of a CA: renewed with the same key, or succeeded by another one while its last certificates live."""
+"""Test the end of a CA: renewal with the same key, or a successor with another key."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_chain_and_bundle_of_a_client_follow_a_renewed_ca(door: Any, client: Any
 
 
 def test_a_certificate_that_names_its_issuer_by_serial_forbids_it(door: Any, tmp_path: Path, openssl: Any) -> None:
-    """As easy-rsa and many an openssl.cnf issue them: authorityKeyIdentifier = keyid,issuer:always."""
+    """Certificates of easy-rsa and common configurations: authorityKeyIdentifier = keyid,issuer:always."""
     configuration, request = door.file("openssl.cnf"), tmp_path / "request.pem"
     text = configuration.read_text()
     configuration.write_text(text.replace("= keyid:always", "= keyid:always,issuer:always"))
@@ -350,7 +350,7 @@ def test_two_issuing_cas_below_one_root_share_it(door: Any, client: Any, tmp_pat
 def test_a_predecessor_that_is_away_keeps_no_revocation_back(
     unmounted: bool, door: Any, successor: Any, client: Any, tmp_path: Path
 ) -> None:
-    """What was published of it stays: its CA, its CRL, who holds its certificates and which of them are denied."""
+    """Its former publication stays: its CA, its CRL, its identities and its denied certificates."""
     public = tmp_path / "public"
     door.enrol(client("alex"), client("bea"))
     door.revoke(client="bea")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Disks that fill up, directories that cannot be written to, clocks that jump, files that are damaged, gone or something else.
+"""Test full disks, read-only directories, jumping clocks, and damaged or missing files.
 
 Every time: an error that names the file and the mend, nothing lost, and a next run that completes once it is mended.
 """
@@ -36,13 +36,13 @@ CALLS = ("open", "fsync", "fchmod", "chmod", "rename", "symlink", "unlink", "mkd
 
 @pytest.fixture(autouse=True)
 def cheap_bundles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These tests need no strong bundles."""
+    """Make the encryption of bundles cheap."""
     monkeypatch.setattr(pkcs12, "KDF_ROUNDS", 1)
 
 
 @pytest.fixture(autouse=True)
 def no_hanging() -> Iterator[None]:
-    """Who waits for a pipe is ended."""
+    """End a test that waits for a pipe."""
 
     def late(*_arguments: object) -> None:
         raise AssertionError("it hangs")
@@ -56,7 +56,7 @@ def no_hanging() -> Iterator[None]:
 
 @pytest.fixture
 def full(door: Any, client: Any) -> Any:
-    """An authority with clients, a CRL and a revocation that is not on it yet."""
+    """Return an authority with clients, a CRL, and a revocation that is not on the CRL yet."""
     door.enrol(client("alex", bundle_profiles=("modern",)), client("bea"), client("carl"))
     door.crl()
     door.revoke(client="carl")
@@ -64,7 +64,7 @@ def full(door: Any, client: Any) -> Any:
 
 
 def acts(door: Any, client: Any, public: Path) -> dict[str, Any]:
-    """All that a playbook does with an authority, in its order."""
+    """Do all the work of a playbook on an authority, in its order."""
     return {
         "ca": door.create,
         "client_certs": lambda: door.enrol(
@@ -77,7 +77,7 @@ def acts(door: Any, client: Any, public: Path) -> dict[str, Any]:
 
 
 def in_a_process(prepare: Callable[[], None], act: Callable[[], object]) -> str:
-    """Run ``act`` in a process of its own and return what a module would say: nothing, or the message."""
+    """Run ``act`` in a process of its own and return the message of a module, or nothing."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -104,7 +104,7 @@ def in_a_process(prepare: Callable[[], None], act: Callable[[], object]) -> str:
 
 
 def give_up_privileges() -> None:
-    """Give up root's right to ignore the modes of files (capabilities 1 and 2). For anybody else there is nothing to give up."""
+    """Give up root's right to ignore the modes of files (capabilities 1 and 2). Other users do not have it."""
     version, pid, ignoring = 0x20080522, 0, 0b110
     header = (ctypes.c_uint32 * 2)(version, pid)
     sets = (ctypes.c_uint32 * 6)()
@@ -118,7 +118,7 @@ def give_up_privileges() -> None:
 @pytest.mark.parametrize("what", ["ca", "client_certs", "revocation", "crl", "publication"])
 @pytest.mark.parametrize("where", [".", "private", "newcerts", "clients", "crl"])
 def test_a_directory_that_cannot_be_written_to(where: str, what: str, full: Any, client: Any, tmp_path: Path) -> None:
-    """The run says so before it changes anything."""
+    """The run fails before it changes anything."""
     full.crl()
     act = acts(full, client, tmp_path / "public")[what]
     if what == "publication":
@@ -306,7 +306,7 @@ FILES = [
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_file(name: str, damage: Callable[[Path], None], full: Any, client: Any, tmp_path: Path) -> None:
-    """Whatever stands there: a module mends it, does without it, or names it; it never hangs, and no revocation is undone."""
+    """A module repairs, ignores or names any damaged file; it never hangs, and no revocation is undone."""
     alex = full.authority.rows[0]
     path = full.file(*name.replace("SERIAL", alex.serial).replace("STEM", Path(alex.file).stem).split("/"))
     saved, revoked = tmp_path / "saved", full.authority.rows[2]
@@ -363,7 +363,7 @@ def test_the_key_of_another_client_is_seen_before_anything_is_changed(full: Any,
 
 
 def test_a_clock_that_jumped_ahead_and_came_back(door: Any, client: Any, openssl: Any, tmp_path: Path) -> None:
-    """What was made in the future is made again; openssl agrees that it is valid now; no number is used twice."""
+    """Objects from the future are made again; openssl accepts them now; no number is repeated."""
     ahead = door.later(days=200)
     ahead.enrol(client())
     ahead.crl()
@@ -383,7 +383,7 @@ def test_a_clock_that_jumped_ahead_and_came_back(door: Any, client: Any, openssl
 
 @pytest.mark.parametrize("days", [-3, 3651])
 def test_a_clock_outside_the_life_of_the_authority(days: int, full: Any, client: Any) -> None:
-    """Nothing is signed that no door would believe, and nothing of what there is is given up."""
+    """Nothing is signed that web hosts would reject, and no existing file is lost."""
     door, before = full.later(days=days), full.digest()
     for act in (lambda: door.enrol(client("new")), door.crl, door.create):
         with pytest.raises(
@@ -405,7 +405,7 @@ def test_a_clock_that_was_never_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_files_of_others_are_left_alone(full: Any, client: Any) -> None:
-    """Temporary files of editors, of openssl and of backups are nobody's business here."""
+    """Temporary files of editors, of openssl and of backups are ignored."""
     foreign = ["index.txt.old", "index.txt.new", "crlnumber.old", ".index.txt.swp", "newcerts/.nfs0001", "newcerts/notes.txt",
                "clients/README", "clients/alex/notes~", "clients/alex/alex-old.key", "private/.quietdoor"]  # fmt: skip
     for name in foreign:
@@ -417,7 +417,7 @@ def test_files_of_others_are_left_alone(full: Any, client: Any) -> None:
 
 
 def test_signals_interrupt_no_run(full: Any, client: Any) -> None:
-    """System calls that a timer interrupts all the time are made again (EINTR, PEP 475)."""
+    """Interrupted system calls are repeated (EINTR, PEP 475)."""
 
     def interrupt() -> None:
         signal.signal(signal.SIGVTALRM, lambda *_arguments: None)

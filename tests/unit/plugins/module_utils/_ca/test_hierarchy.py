@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A root and the issuing CA below it: what is signed, what is refused, what works while the root is away."""
+"""Test a root CA and an issuing CA, also while the root CA is away."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_what_is_published_is_all_that_openssl_needs(
     assert {one["issuer"] for one in identities["identities"]} == {1}
     assert (public / "ca.pem").read_bytes() == below.file("certs", "chain.pem").read_bytes()
     assert (public / "crl.pem").read_bytes() == below.file("crl", "chain.crl.pem").read_bytes()
-    # nginx and openssl want the CRL of the root, too.
+    # nginx and openssl need the CRL of the root CA too.
     (public / "crl.pem").write_bytes(below.file("crl", "ca.crl.pem").read_bytes())
     assert "unable to get certificate CRL" in verified(
         openssl, public, below.file("clients", "alex", "alex.crt"), fails=True
@@ -290,7 +290,7 @@ def test_a_root_crl_that_is_missing_or_ends_is_not_published(
 def test_a_revocation_does_not_wait_for_the_crl_of_another_ca(
     predecessor: bool, empty_door: Any, client: Any, tmp_path: Path
 ) -> None:
-    """It is published with the CRL that is there, which is said; what is only about that CRL is not."""
+    """A revocation is published with the existing CRL and a warning; a change of that CRL alone is not."""
     other, door = type(empty_door)(str(tmp_path / "other")), type(empty_door)(str(tmp_path / "here"))
     other.create("Other", path_length=1)
     other.crl(Rules(timedelta(days=30), timedelta(days=15), timedelta(days=7)))
@@ -311,7 +311,7 @@ def test_a_revocation_does_not_wait_for_the_crl_of_another_ca(
     assert [f"it ends at {door.now + timedelta(days=30):%Y-%m-%d}" in one for one in outcome.lapsing] == [True]
     again = later.publish(public, *former)
     assert (again.changes, again.lapsing) == ([], outcome.lapsing)
-    # One with three days more is no news that could not wait for a good one.
+    # A CRL with three more days is not urgent: it can wait for a good one.
     more = other.later(days=20)
     more.crl(Rules(timedelta(days=11), timedelta(days=10), timedelta(days=1)))
     copied(later, other)

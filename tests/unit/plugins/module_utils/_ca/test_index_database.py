@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""index.txt, compared with what openssl writes and reads."""
+"""Compare the parsed and written index.txt with openssl's."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_a_damaged_database_is_refused_with_the_place(damage: str, says: str) ->
 
 
 def test_openssl_would_lose_the_last_row_of_a_file_that_is_cut_off(door: Any, client: Any) -> None:
-    """Why a file without an end of line is refused: openssl drops the row, and with it a revocation."""
+    """openssl drops a last row without an end of line, and its revocation, so such a file is refused."""
     door.enrol(client())
     door.revoke(client="alex")
     index = door.file("index.txt")

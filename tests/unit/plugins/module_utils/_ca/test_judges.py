@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Strict judges who know nothing of us: openssl verify, and pkilint's linters for RFC 5280."""
+"""Check certificates and CRLs with openssl verify and with pkilint's linters for RFC 5280."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NO_FAULT = {"pkix.subject_key_identifier_method_1_identified"}
 
 
 def findings(linter: str, *arguments: str) -> list[str]:
-    """What pkilint finds, from INFO upwards."""
+    """Return the findings of pkilint, from INFO upwards."""
     command = [str(Path(sys.executable).with_name(linter)), "lint", "-s", "INFO", "-f", "JSON", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     results = json.loads(done.stdout or f'"{done.stderr}"')["results"]
@@ -38,7 +38,7 @@ def findings(linter: str, *arguments: str) -> list[str]:
 
 
 def brought(client: Any, name: str, key: Any) -> Any:
-    """A client with a CSR."""
+    """Return a client with a CSR."""
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
     spec, public_key = csr.requested_key(request.public_bytes(Encoding.PEM).decode(), name)
     return client(name, key=spec, public_key=public_key)
@@ -46,7 +46,7 @@ def brought(client: Any, name: str, key: Any) -> Any:
 
 @pytest.fixture(params=[P256, P384, RSA], ids=str)
 def judged(request: Any, empty_door: Any, client: Any) -> Any:
-    """An authority of each kind with clients of each kind, and a CRL with every kind of entry."""
+    """Return an authority with clients of each kind, and a CRL with every kind of entry."""
     door = empty_door
     door.create('Zoë, "Ops" + CA', key=request.param)
     revoked = [client(f"r{number}") for number in range(5)]
@@ -110,7 +110,7 @@ def test_pkilint_finds_nothing_in_the_crl(judged: Any) -> None:
 
 
 def test_the_judges_do_find_faults(tmp_path: Path, openssl: Any) -> None:
-    """A judge that never finds anything would judge nothing."""
+    """The checks must find faults in a faulty certificate."""
     ca, crl = str(tmp_path / "ca.pem"), str(tmp_path / "crl.pem")
     openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
             "-subj", "/CN=bad", "-addext", "basicConstraints=CA:true", "-keyout", f"{ca}.key", "-out", ca)  # fmt: skip

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""kill -9 at every system call that changes a file, then a plain second run; and two runs at once."""
+"""Test kill -9 at every system call that changes a file, the next run, and concurrent runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kill loses nothing that was written, so these tests need not wait for disks, nor for strong bundles."""
+    """Skip syncs and strong encryption: a kill loses no written data."""
     monkeypatch.setattr(os, "fsync", lambda _handle: None)
     monkeypatch.setattr(os, "sync", lambda: None)
     monkeypatch.setattr(bundle, "KDF_ROUNDS", 1)
@@ -55,7 +55,7 @@ def arm(moment: int) -> None:
 
     def deadly(name: str, call: Any, *arguments: Any, **options: Any) -> Any:
         reads = name == "open" and not (arguments[1] if len(arguments) > 1 else 0) & (os.O_CREAT | os.O_WRONLY)
-        # A worker changes nothing; what its death does is tested below.
+        # A worker changes nothing; its death is tested below.
         if not reads and os.getpid() == process and next(counter) == moment:
             os.kill(process, signal.SIGKILL)
         return call(*arguments, **options)
@@ -109,7 +109,7 @@ def kill_everywhere(
 
 
 def check_whole(door: Any, *clients: Any) -> None:
-    """Judge a directory: nothing lost, nothing half, nothing twice, and nothing left to do."""
+    """Check that a directory has no lost, partial or repeated data, and that no work is left."""
     before = door.digest()
     assert {result.action for result in door.enrol(*clients)} <= {"unchanged"}
     assert door.digest() == before
@@ -154,7 +154,7 @@ def test_killing_the_making_of_an_authority(empty_door: Any) -> None:
 
 @pytest.fixture
 def pair_of_authorities(empty_door: Any, tmp_path: Path) -> tuple[Any, Any]:
-    """A root, and a place for the issuing CA below it, in one directory."""
+    """Return a root CA and a directory for its issuing CA."""
     (tmp_path / "both").mkdir()
     root, below = (type(empty_door)(str(tmp_path / "both" / name), now=empty_door.now) for name in ("root", "below"))
     root.create("Root", path_length=1)
@@ -162,7 +162,7 @@ def pair_of_authorities(empty_door: Any, tmp_path: Path) -> tuple[Any, Any]:
 
 
 def check_pair(root: Any, below: Any, certificates: int, act: Callable[[], Any]) -> None:
-    """Judge the two: what the root signed is what the authority below has, and nothing is left to do."""
+    """Check that the issuing CA has the certificate that the root CA signed, and that no work is left."""
     before = root.digest(), below.digest()
     assert act().changes == []
     assert (root.digest(), below.digest()) == before
@@ -255,7 +255,7 @@ def test_killing_issuing_renewing_and_revoking_in_one_run(door: Any, client: Any
 
 @pytest.fixture
 def in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ways of a long roster, for a short one: several batches, several processes, whole file systems synced."""
+    """Use batches, worker processes and whole syncs, as for a long roster."""
     monkeypatch.setattr(enrol, "_BATCH", 2)
     monkeypatch.setattr(process_pool, "_SHARE", 1)
     monkeypatch.setattr(process_pool, "processors", lambda: 2)
@@ -309,7 +309,7 @@ def test_the_death_of_a_worker_is_told_and_mended_by_the_next_run(
 
 @pytest.mark.parametrize("known", [True, False])
 def test_killing_an_issue_to_somebody_who_leaves_before_the_next_run(known: bool, door: Any, client: Any) -> None:
-    """No temporary file, no key that was never signed, and no word of a certificate that is not there."""
+    """There are no temporary files, no unsigned keys, and no records of missing certificates."""
     if known:
         door.enrol(client())
     directory = door.file("clients", "alex")
@@ -329,7 +329,7 @@ def test_killing_an_issue_to_somebody_who_leaves_before_the_next_run(known: bool
 
 
 def test_killing_a_run_beside_whose_clients_the_next_one_passes_by(door: Any, client: Any) -> None:
-    """Temporary files are cleared also where the client is no longer on the roster, and by whoever comes next."""
+    """The next run of any module removes temporary files, also of clients missing on the roster."""
 
     def check() -> None:
         assert not [name for name in door.digest() if ".quietdoor-tmp-" in name]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plain openssl command and this collection on one directory: each sees the other's work, in any order."""
+"""Test that the openssl command and this collection can share one directory."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PATHS = [
 
 @pytest.fixture(params=PATHS)
 def odd(request: Any, empty_door: Any, tmp_path: Path) -> Any:
-    """An authority with an encrypted key, in a directory with an odd name."""
+    """Return an authority with an encrypted key, in a directory with special characters in its name."""
     empty_door.path = str(tmp_path / request.param / "ca")
     empty_door.passphrase = b"se cr\xc3\xa9t$"
     empty_door.create()
@@ -61,7 +61,7 @@ def status(door: Any, serial: str) -> str:
 
 
 def by_openssl(door: Any) -> Any:
-    """The CRL that openssl makes, put where ours lies."""
+    """Replace the CRL by one that openssl makes."""
     door.openssl_ca("-gencrl", "-out", str(door.file("crl", "ca.crl.pem")))
     return load_pem_x509_crl(door.file("crl", "ca.crl.pem").read_bytes())
 
@@ -91,7 +91,7 @@ def test_both_work_on_a_directory_of_any_name(odd: Any, client: Any, openssl: An
     second = by_openssl(odd)
     assert number(second) == first.after.number + 1
     assert len(second) == 2
-    # It is as good as ours: only the DER file is brought after it.
+    # The CRL is good, so only the DER file is written again.
     followed = odd.later(minutes=1).crl()
     assert followed.after == followed.before
     assert followed.after.number == number(second)
@@ -161,7 +161,7 @@ def test_openssl_carries_the_tie_to_the_client_along(door: Any, client: Any) -> 
 def test_any_sequence_of_ours_and_theirs_ends_in_one_truth(
     tmp_path_factory: pytest.TempPathFactory, openssl: Any, client: Any, door: Any
 ) -> None:
-    """Random sequences of both sides' operations, against a model that is a dict."""
+    """Compare random sequences of both tools' operations with a model."""
 
     class Both(RuleBasedStateMachine):
         @initialize()

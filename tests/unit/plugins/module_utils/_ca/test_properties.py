@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Any text is refused in one sentence, or comes back exactly from wherever it was written to."""
+"""Test that any text is either refused with a short message or stored unchanged."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SUBJECT = st.text(st.sampled_from(list("aZ9 ,+\"\\<>;=#/éß漢😀$&{}'`|~%")),
 
 
 def check_words(problem: MtlsError) -> None:
-    """One sentence and its mend, that a terminal can show."""
+    """Check that a message is short and printable."""
     assert str(problem).isprintable()
     assert len(str(problem)) < 400
 
@@ -124,7 +124,7 @@ def test_any_text_is_refused_in_one_sentence_or_taken_as_it_is(option: str, text
 @example(("a,O=b", "c"), ("a", "b"))
 @example(("a", "A"), ("a", "a"))
 def test_two_names_never_look_alike_to_nginx(one: tuple[str, str], other: tuple[str, str]) -> None:
-    """Its maps match the text of RFC 2253 as it stands, so that two subjects must never be written in one way."""
+    """Its maps compare the RFC 2253 text, so two subjects must never have the same text."""
     assume(one != other)
     assert names.rfc2253(names.build_name(*one)) != names.rfc2253(names.build_name(*other))
 

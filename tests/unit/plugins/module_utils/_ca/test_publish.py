@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Test the publication: exactly the format of docs/architecture/trust.md, and a generation that rises only with a change."""
+"""Test the format of the publication (docs/architecture/trust.md) and its generation."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_the_files_are_what_the_architecture_says(door: Any, client: Any, public
 
 
 def test_a_file_that_holds_another_certificate_says_nothing_of_this_one(door: Any, client: Any, public: Path) -> None:
-    """Who is known by a fingerprint has to be who has the serial: by that he can be revoked."""
+    """A fingerprint must belong to the certificate with the serial, by which it can be revoked."""
     door.enrol(client("alex"), client("bea"))
     door.crl()
     alex, bea = (Path(door.authority.layout.new_certificate(row.serial)) for row in door.authority.rows)
@@ -201,7 +201,7 @@ def test_a_crl_that_is_missing_behind_or_ends_too_soon_is_not_published(door: An
 
 
 def test_check_mode_takes_a_crl_that_is_due_for_written(door: Any, client: Any, public: Path) -> None:
-    """In a play in check mode, module crl said that it would write it, and did not."""
+    """In check mode, module crl only predicted the CRL."""
     ready(door, client()).publish(public)
     assert door.later(days=24).publish(public, check_mode=True).changes == ["crl.pem"]
 

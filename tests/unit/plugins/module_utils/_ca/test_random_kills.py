@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""kill -9 at a random moment of a random year in the life of an authority, then plain runs that bring it to the end.
+"""Test kill -9 at random moments of a random year of an authority, and the runs after it.
 
 A year is a list of steps that ends with what the roster wants. A process of its own goes through it and tells what every
 step returned: that was promised, and has to hold whatever happens afterwards. The process is killed; what runs next may be
@@ -44,7 +44,7 @@ PASSPHRASE = b"Correct-Horse-Battery-1"
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kill loses nothing that was written, so these tests need not wait for disks, nor for costly passphrases."""
+    """Skip syncs and strong encryption: a kill loses no written data."""
     monkeypatch.setattr(os, "fsync", lambda _handle: None)
     monkeypatch.setattr(bundle, "KDF_ROUNDS", 1)
     monkeypatch.setattr(keys, "KDF_ROUNDS", 1)
@@ -52,7 +52,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class Year:
-    """A year: steps, each with the day it happens on; the roster at its end; and where all of it lies."""
+    """A year: steps with their days, the roster at its end, and its directory."""
 
     door: Any
     public: Path
@@ -135,7 +135,7 @@ def event(draw: random.Random, day: int, people: dict[str, Any], client: Any) ->
 
 @dataclass
 class Promises:
-    """What finished steps returned, and what was seen on disk after a kill: all of it has to stay true."""
+    """The results of finished steps and the state on disk after a kill, which must remain true."""
 
     authority: str | None = None
     issued: set[str] = field(default_factory=set)
@@ -181,7 +181,7 @@ class Promises:
 
 
 def check_modes(root: Path) -> None:
-    """Whatever the moment: no directory is open, no secret is readable to anybody else."""
+    """Check that no directory or secret is readable for other users."""
     for path in [root, *root.rglob("*")]:
         mode = path.lstat().st_mode & 0o777
         if path.is_symlink():
@@ -197,7 +197,7 @@ def check_modes(root: Path) -> None:
 def in_a_process(work: Callable[[Callable[[Any], None]], object], delay: float | None) -> tuple[list[Any], int, float]:
     """Run ``work`` in a process group of its own, killed after ``delay`` seconds; return what it told, its status, its time.
 
-    Half of the kills hit the process alone, as kill -9 does; the others whatever it started too, as a power cut does.
+    Half of the kills hit the process alone, as kill -9 does; the others its child processes too, as a power cut does.
     """
     reading, writing = os.pipe()
     began = time.monotonic()
@@ -258,7 +258,7 @@ def test_a_year_with_kills(number: int, door: Any, client: Any, tmp_path: Path, 
 
 
 def live_through(year: Year, draw: random.Random, usual: float, kills: Counter[bool]) -> float:
-    """Kill the year, and then, one time in two, the run that mends it; then let it be mended.
+    """Kill the year, then in half of the rounds the repairing run too, and let a run complete it.
 
     :param usual: how long a year takes, in seconds. On a machine that is busy now and then, what is returned is nearer to it.
     """
@@ -329,7 +329,7 @@ def check_client(end: Any, client: Any, serials: set[str], issued: dict[str, x50
 
 
 def check_crl(year: Year, openssl: Any) -> None:
-    """What openssl says of the last certificate: it is good if and only if the database says so."""
+    """Check that openssl accepts the last certificate if and only if the database does."""
     end = year.end
     found = x509.load_pem_x509_crl((year.public / "crl.pem").read_bytes())
     revoked = {row.serial for row in end.authority.rows if row.is_revoked and row.not_after > end.now}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nothing is published with which somebody who should get in would not: judged here, and by openssl on the same bytes."""
+"""Test that a publication which rejects a valid client is refused, and compare with openssl."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 @pytest.fixture
 def shop(door: Any, client: Any) -> Any:
-    """An authority with two clients and a CRL on which a third one is."""
+    """Return an authority with two clients, and a third one on the CRL."""
     door.enrol(client("alex"), client("bea"), client("carl"))
     door.revoke(client="carl")
     door.crl()
@@ -119,7 +119,7 @@ def test_a_leaf_is_no_ca(shop: Any) -> None:
 
 
 def test_publishing_asks_it(shop: Any, tmp_path: Path, client: Any, empty_door: Any) -> None:
-    """A file of newcerts/ that was exchanged: the database says it is valid, the door would not think so."""
+    """A file of newcerts/ that was exchanged: it is valid in the database, but web hosts would reject it."""
     other = replace(empty_door, path=str(tmp_path / "other"))
     other.create()
     other.enrol(client("alex"))
