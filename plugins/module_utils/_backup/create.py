@@ -42,7 +42,7 @@ class Secrets:
 class Backup:
     """A backup: its contents, its size in bytes, and the reason to write it (empty if it was there already).
 
-    ``manifest`` and ``findings`` are None in check mode where there is no authority yet.
+    ``manifest`` and ``findings`` are None in check mode before the authority exists.
     """
 
     reason: str
@@ -63,7 +63,7 @@ def create(path: str, target: str, secrets: Secrets, now: datetime, *, check_mod
     refuse_open_work_tree(target)
     if check_mode and not os.path.exists(layout.certificate):
         refuse_other_contents(layout)
-        return Backup("there is no archive", None, None, None)
+        return Backup("the archive does not exist", None, None, None)
     require_authority(path)
     _require_directory(target)
     with ExitStack() as locks:
@@ -182,7 +182,7 @@ def _contents(layout: Layout, now: datetime) -> Contents:
 def _why(target: str, passphrase: bytes, contents: Contents) -> str:
     """Return why a backup has to be written, or an empty text if the archive holds this state already."""
     if not os.path.lexists(target):
-        return "there is no archive"
+        return "the archive does not exist"
     with open_archive(target) as file:
         found = encrypted_container.unseal(target, file, passphrase)
     if found.public.owner != found.keys.tag(public_key_of(contents)):

@@ -249,7 +249,7 @@ def why_due(authority: Authority, state: State | None, renew_before: timedelta, 
     :raises MtlsError: if a certificate on the current CRL is not revoked in the database: then revocations were lost.
     """
     if state is None:
-        return "there is no CRL signed by this authority"
+        return "no CRL signed by this authority exists"
     revoked = {row.serial: row for row in authority.rows if row.is_revoked}
     _refuse_lost(authority, sorted(state.serials - revoked.keys()))
     issued = _issued(state, now)
@@ -359,7 +359,7 @@ def _next_number(authority: Authority, before: State | None) -> int:
         if before is None:
             # With a lower number, hosts that have a CRL with a higher one would ignore every CRL from now on.
             raise MtlsError(
-                f"{path} is missing, and there is no CRL with its number",
+                f"{path} is missing, and no CRL has its number",
                 "Restore it from the backup, or write a hexadecimal number into it, higher than the last CRL's",
             ) from None
         return 1

@@ -232,7 +232,7 @@ def require_authority(path: str) -> Layout:
 
 
 def is_away(path: str) -> bool:
-    """Return whether there is no directory at ``path``, or an empty one, the mount point of a removable medium."""
+    """Return whether the directory ``path`` is missing, or empty as the mount point of a removable medium."""
     root = check_path(path).root
     return not os.path.lexists(root) or (os.path.isdir(root) and not os.listdir(root))
 

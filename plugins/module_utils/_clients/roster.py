@@ -306,7 +306,7 @@ def _need(client: Client, record: Record, rows: list[Row], situation: Situation,
     if row.revocation is not None:
         return "issued", f"{row.serial} was revoked ({row.revocation.reason or 'unspecified'})"
     if latest is None or latest.serial != row.serial:
-        return "issued", f"there is no record of its certificate {row.serial}"
+        return "issued", f"its certificate {row.serial} has no record"
     if row.not_after <= now:
         return "renewed", f"{row.serial} expired at {iso(row.not_after)}"
     if not latest.stem:

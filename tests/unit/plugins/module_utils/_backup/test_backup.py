@@ -84,7 +84,7 @@ def setup(empty_door: Any, client: Any, tmp_path: Path) -> BackupSetup:
 
 def test_a_backup_is_made_once_and_again_when_the_authority_changed(setup: BackupSetup, client: Any, tree: Any) -> None:
     before = setup.door.digest()
-    for reason in ("there is no archive", "the authority changed"):
+    for reason in ("the archive does not exist", "the authority changed"):
         assert setup.create(check_mode=True).reason == reason
         made = setup.create()
         assert (made.reason, made.size) == (reason, setup.archive.stat().st_size)
@@ -643,7 +643,7 @@ def test_what_a_killed_restore_left_is_cleared(setup: BackupSetup, tmp_path: Pat
 def test_in_check_mode_there_may_be_no_authority_yet(empty_door: Any, tmp_path: Path) -> None:
     setup = BackupSetup(empty_door, tmp_path / "not there")
     made = setup.create(check_mode=True)
-    assert (made.reason, made.manifest, made.findings) == ("there is no archive", None, None)
+    assert (made.reason, made.manifest, made.findings) == ("the archive does not exist", None, None)
     with pytest.raises(MtlsError, match="is not an authority"):
         setup.create()
     assert list(tmp_path.iterdir()) == []

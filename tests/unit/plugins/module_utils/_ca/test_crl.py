@@ -231,7 +231,7 @@ def test_a_number_that_nothing_tells_is_not_guessed(door: Any) -> None:
     door.file("crl", "ca.crl.pem").unlink()
     door.file("crlnumber").unlink()
     before = door.digest()
-    with pytest.raises(MtlsError, match=r"crlnumber is missing, and there is no CRL .* higher than the last CRL's"):
+    with pytest.raises(MtlsError, match=r"crlnumber is missing, and no CRL .* higher than the last CRL's"):
         door.crl()
     assert door.digest() == before
     assert door.create().changes == [], "module ca does not guess it either"
@@ -326,7 +326,7 @@ def test_the_number_rises_whatever_becomes_of_the_file(door: Any) -> None:
 def test_the_number_rises_when_the_crl_is_lost(door: Any) -> None:
     door.crl()
     door.file("crl", "ca.crl.pem").unlink()
-    assert kept(door).reason == "there is no CRL signed by this authority"
+    assert kept(door).reason == "no CRL signed by this authority exists"
     assert number(door) == 2
 
 
@@ -374,7 +374,7 @@ def test_a_crl_that_was_changed_is_not_ours_any_more(part: str, key: KeySpec, em
     der[places[part]] ^= 1
     text = base64.encodebytes(bytes(der)).decode()
     path.write_text(f"-----BEGIN X509 CRL-----\n{text}-----END X509 CRL-----\n")
-    assert kept(empty_door).reason == "there is no CRL signed by this authority"
+    assert kept(empty_door).reason == "no CRL signed by this authority exists"
 
 
 def test_a_crl_that_openssl_signed_with_pss_is_ours_too(empty_door: Any, openssl: Any) -> None:
@@ -393,7 +393,7 @@ def test_a_crl_of_another_authority_is_replaced(key: KeySpec, door: Any, tmp_pat
     other.crl()
     door.crl()
     shutil.copy(other.file("crl", "ca.crl.pem"), door.file("crl", "ca.crl.pem"))
-    assert kept(door).reason == "there is no CRL signed by this authority"
+    assert kept(door).reason == "no CRL signed by this authority exists"
 
 
 def test_a_database_older_than_the_crl_is_refused_not_obeyed(door: Any, client: Any, tmp_path: Any) -> None:

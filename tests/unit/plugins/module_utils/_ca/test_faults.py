@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Test full disks, read-only directories, jumping clocks, and damaged or missing files.
 
-Every time: an error that names the file and the mend, nothing lost, and a next run that completes once it is mended.
+Check that the error names the file and a hint, that no data is lost, and that the next run completes.
 """
 
 from __future__ import annotations

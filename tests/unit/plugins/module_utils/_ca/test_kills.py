@@ -83,11 +83,11 @@ def ended(child: int) -> int:
 
 
 def kill_everywhere(
-    original: Path, act: Callable[[], object], check: Callable[[], None], hint: Callable[[], object] | None = None
+    original: Path, act: Callable[[], object], check: Callable[[], None], repair: Callable[[], object] | None = None
 ) -> int:
     """Kill ``act`` at its first, second, ... call, each time on a fresh copy of a directory; return how many calls there are.
 
-    What runs next is ``mend``, or ``act`` again.
+    The next run is ``repair``, or ``act`` again.
     """
     saved = original.with_name("saved")
     if original.exists():
@@ -98,7 +98,7 @@ def kill_everywhere(
             shutil.copytree(saved, original, symlinks=True)
         status = ended(start(act, moment))
         assert status in (0, -signal.SIGKILL), f"failed before call {moment}"
-        (hint or act)()
+        (repair or act)()
         try:
             check()
         except Exception as error:
@@ -325,7 +325,7 @@ def test_killing_an_issue_to_somebody_who_leaves_before_the_next_run(known: bool
     def act() -> None:
         door.enrol(client(roles=("dev",), bundle_profiles=("modern",)))
 
-    assert kill_everywhere(Path(door.path), act, check, hint=lambda: door.enrol(client(present=False))) > 30
+    assert kill_everywhere(Path(door.path), act, check, repair=lambda: door.enrol(client(present=False))) > 30
 
 
 def test_killing_a_run_beside_whose_clients_the_next_one_passes_by(door: Any, client: Any) -> None:
@@ -338,7 +338,7 @@ def test_killing_a_run_beside_whose_clients_the_next_one_passes_by(door: Any, cl
     def act() -> None:
         door.enrol(client(bundle_profiles=("modern",)))
 
-    assert kill_everywhere(Path(door.path), act, check, hint=door.crl) > 30
+    assert kill_everywhere(Path(door.path), act, check, repair=door.crl) > 30
 
 
 def test_killing_the_run_that_mends_after_a_kill(door: Any, client: Any) -> None:

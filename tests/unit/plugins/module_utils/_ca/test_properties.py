@@ -82,7 +82,7 @@ def test_a_client_comes_back_exactly(
         number = maps["$quietdoor_known"][issued.fingerprint(hashes.SHA1()).hex()]
         told = [maps[f"$quietdoor_{what}"][number] for what in ("name", "email", "roles", "serial")]
         assert told == [name, email, role, row.serial]
-        # Where it holds what nginx cannot write, nginx prints it. crossplane leaves a backslash as nginx needs it.
+        # If nginx cannot write a character, nginx prints it. crossplane leaves a backslash as nginx needs it.
         printed = "$ssl_client_s_dn" if "$" in common_name else names.rfc2253(issued.subject).replace("\\", "\\\\")
         assert maps["$quietdoor_subject_dn"][number] == printed
 

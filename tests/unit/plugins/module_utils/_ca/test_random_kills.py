@@ -264,7 +264,7 @@ def live_through(year: Year, draw: random.Random, usual: float, kills: Counter[b
     """
     promises = Promises()
 
-    def hint(_tell: Callable[[Any], None]) -> object:
+    def repair(_tell: Callable[[Any], None]) -> object:
         return year.finish()
 
     work: Callable[[Callable[[Any], None]], object] = year.live
@@ -276,7 +276,7 @@ def live_through(year: Year, draw: random.Random, usual: float, kills: Counter[b
         for one in told:
             promises.add(one)
         promises.see(year.door)
-        work = hint
+        work = repair
     year.finish()
     promises.see(year.door)
     after = year.door.digest()
