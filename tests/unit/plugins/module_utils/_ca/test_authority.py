@@ -152,7 +152,7 @@ def test_check_mode_does_not_promise_what_the_run_cannot_do(empty_door: Any, cli
         lambda: empty_door.crl(check_mode=True),
         lambda: empty_door.publish(tmp_path / "public", check_mode=True),
     ):
-        with pytest.raises(MtlsError, match="neither empty nor an authority of ours"):
+        with pytest.raises(MtlsError, match="neither empty nor an authority of this collection"):
             act()
 
 
