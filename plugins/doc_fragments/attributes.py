@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """The attributes and notes that modules share."""
+    """The attributes of modules that change a host, and of those that only read."""
 
     DOCUMENTATION = r"""
 options: {}

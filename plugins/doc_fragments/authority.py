@@ -1,13 +1,13 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options that all modules of an authority share."""
+"""Document the options that all modules of an authority share."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Options path and passphrase, and what they need."""
+    """Options path and passphrase with their requirements."""
 
     DOCUMENTATION = r"""
 options:
@@ -33,7 +33,7 @@ options:
   passphrase:
     description:
       - The passphrase of the authority's private key, one line of text. Keep it in a vault.
-      - It is needed where something is to be signed, in check mode too.
-      - Left out, the key is not encrypted, and M(quietdoor.mtls.ca) warns. An empty one is refused.
+      - It is needed for signing, in check mode too.
+      - Without it the key is not encrypted, and M(quietdoor.mtls.ca) warns. An empty passphrase is refused.
     type: str
 """

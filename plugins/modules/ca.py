@@ -2,34 +2,33 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Create and keep a certificate authority."""
+"""Create and maintain a certificate authority."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ca
-short_description: Create and keep a certificate authority
+short_description: Create and maintain a certificate authority
 version_added: 0.1.0
 description:
-  - Creates an authority in a directory of its own, and keeps the files of an existing one in order.
-  - It is self-signed, or with O(issuer) signed by another one. A root that signs an issuing CA can be taken off the host
-    as long as it has nothing to sign, because the issuing one keeps public copies of what stands above it,
+  - Creates an authority in a separate directory, and maintains the files of an existing one.
+  - It is self-signed, or with O(issuer) signed by another one. A root CA that signs an issuing CA can be removed from the host
+    while it has nothing to sign, because the issuing CA keeps public copies of the certificates and CRLs of the CAs above it,
     C(certs/chain.pem) and C(crl/issuers.crl.pem).
-  - The directory has the layout of C(openssl ca), with an C(openssl.cnf) in it with which the plain openssl command
-    revokes and makes CRLs
-    beside this collection; each sees the other's work.
-  - A key that exists is never made again, and a CA certificate only with O(renew). When an option asks for something
-    else, the module says what differs and fails.
+  - The directory has the layout of C(openssl ca). It contains an C(openssl.cnf) for the plain openssl command, which can revoke
+    and create CRLs beside this collection; both use the same database.
+  - An existing key is never created again, and a CA certificate only with O(renew). If an option differs from the existing
+    authority, the module fails and names the difference.
   - An authority is refused inside a git work tree that does not ignore it.
-  - With O(adopt), an authority that was made by hand with C(openssl ca), or by easy-rsa 3, is taken over as it is. Its keys,
-    certificates, rows and configuration stay byte for byte; check mode lists what is written beside them.
+  - With O(adopt), an authority that was created with C(openssl ca), or by easy-rsa 3, is adopted unchanged. Its keys,
+    certificates, rows and configuration stay byte for byte; check mode lists the files that are added.
   - With O(passphrase), the key is stored as PKCS#8, encrypted with AES-256 under PBKDF2 (HMAC-SHA-256, 600,000 rounds).
 author:
   - quietdoor.mtls authors (@quietdoor)
 options:
   common_name:
     description:
-      - The authority's common name, as people will see it in their certificate stores.
+      - The authority's common name, which certificate stores display.
       - Required unless O(adopt) is set.
     type: str
   organization:
@@ -42,8 +41,8 @@ options:
     type: str
   key:
     description:
-      - The kind of the authority's key.
-      - It is used when the authority is created; for an existing one it is compared.
+      - The type of the authority's key.
+      - It is used when the authority is created; the key of an existing one is compared with it.
     type: dict
     default:
       type: rsa
@@ -69,24 +68,24 @@ options:
         choices: [P-256, P-384]
   valid_for:
     description:
-      - How long the CA certificate is valid, as V(3650d). With O(issuer) it ends with the issuer's at the latest.
+      - The validity of the CA certificate, as V(3650d). With O(issuer) it ends with the issuer's at the latest.
     type: str
     default: 3650d
   path_length:
     description:
-      - How many CAs may stand below this one. V(0) signs clients only; a root that signs an issuing CA needs V(1).
-      - Left out, a new authority gets V(0), and what an existing one has is accepted.
+      - The number of CAs below this one. V(0) signs clients only; a root that signs an issuing CA needs V(1).
+      - By default a new authority gets V(0), and an existing one keeps its value.
     type: int
     choices: [0, 1]
   issuer:
     description:
-      - The authority that signs this one. Its directory is needed only while something has to be signed.
-      - The issuing CA signs clients only. A row of it is in the issuer's C(index.txt), where it can be revoked.
+      - The authority that signs this one. Its directory is needed only for signing.
+      - The issuing CA signs clients only. The issuer's C(index.txt) has a row for it, so that it can be revoked.
     type: dict
     suboptions:
       path:
         description:
-          - The issuer's directory. The two must not lie one inside the other.
+          - The issuer's directory. Neither directory may contain the other.
         type: path
         required: true
       passphrase:
@@ -95,54 +94,54 @@ options:
         type: str
   predecessors:
     description:
-      - Directories of authorities that this one succeeds. It must not have the name of one of them.
+      - Directories of authorities that this one succeeds. Its name must differ from theirs.
     type: list
     elements: path
     default: []
   renew:
     description:
-      - V(same_key) renews the CA certificate with the key and the name that it has when it is about to end, or when
-        O(valid_for) or O(path_length) changed. All certificates that were issued before still verify.
+      - V(same_key) renews the CA certificate with the same key and name before it expires, or if O(valid_for) or O(path_length)
+        changed. All certificates that were issued before still verify.
       - The former certificate is kept as C(certs/ca-SERIAL.cert.pem).
-      - A certificate that names its issuer by serial, as other software issues them, would not verify any more. As
-        long as there is a valid one, a renewal is refused.
+      - A certificate that names its issuer by serial, as other software issues them, would not verify any more. A renewal is
+        refused while such a certificate is valid.
       - A new key needs an authority with another name in another directory, see C(docs/ca-end-of-life.md).
     type: str
     choices: [never, same_key]
     default: never
   renew_before:
     description:
-      - How long before its end the CA certificate is renewed with O(renew=same_key), at most a third of O(valid_for).
+      - The time before its expiry at which the CA certificate is renewed with O(renew=same_key), at most a third of
+        O(valid_for).
       - With O(renew=never), the module warns from then on.
     type: str
     default: 365d
   adopt:
     description:
-      - Whether the authority in O(path) was made by somebody else and is to be taken over; for easy-rsa, O(path) is its C(pki)
-        directory. Leave it set afterwards.
-      - The directory has to hold an C(index.txt), and the certificate and key of a self-signed authority that openssl accepts.
-      - What is changed is C(unique_subject = no) in C(index.txt.attr), and the key's permissions where others can read it.
-      - What is added, where it is missing, is C(crlnumber), the directories C(newcerts), C(crl) and C(clients), a configuration
-        C(quietdoor.cnf), and C(quietdoor.json), which remembers where the files lie.
+      - Whether to adopt an authority in O(path) that another tool created; for easy-rsa, O(path) is its C(pki) directory. Keep it
+        set afterwards.
+      - The directory must contain an C(index.txt), and the certificate and key of a self-signed authority that openssl accepts.
+      - Only C(unique_subject = no) in C(index.txt.attr) is changed, and the permissions of a key that other users can read.
+      - If missing, C(crlnumber), the directories C(newcerts), C(crl) and C(clients), a configuration C(quietdoor.cnf), and
+        C(quietdoor.json), which records the locations of the files, are added.
       - O(common_name), O(organization) and O(country) are compared with the certificate if they are given. O(key),
-        O(valid_for), O(path_length), O(issuer) and O(renew) play no part.
+        O(valid_for), O(path_length), O(issuer) and O(renew) have no effect.
     type: bool
     default: false
   certificate_file:
     description:
-      - With O(adopt), the CA certificate's path relative to O(path), where it has none of the usual names.
+      - With O(adopt), the CA certificate's path relative to O(path), if it has none of the usual names.
     type: str
   key_file:
     description:
-      - With O(adopt), the private key's path relative to O(path), where it has none of the usual names.
+      - With O(adopt), the private key's path relative to O(path), if it has none of the usual names.
     type: str
   previous_passphrase:
     description:
-      - The passphrase that the key has had so far, when O(passphrase) is a new one. The same key is then encrypted anew,
-        as PKCS#8, however it was encrypted before.
-      - For a key that has not been encrypted so far it may be empty.
-      - A key that opens with O(passphrase) already stays as it is, so this may stay set until every backup with the old
-        passphrase is gone.
+      - The former passphrase of the key, if O(passphrase) is a new one. The same key is then encrypted again, always as PKCS#8.
+      - For a key that was not encrypted before it may be empty.
+      - A key that opens with O(passphrase) already is not changed, so this option may stay set until every backup with the old
+        passphrase is deleted.
     type: str
 extends_documentation_fragment:
   - quietdoor.mtls.authority
@@ -166,7 +165,7 @@ EXAMPLES = r"""
     common_name: Example Ops Client CA
     organization: Example
 
-- name: Create one with a small key
+- name: Create an authority with a small key
   quietdoor.mtls.ca:
     path: /srv/quietdoor/lab
     passphrase: "{{ vault_lab_passphrase }}"
@@ -175,7 +174,7 @@ EXAMPLES = r"""
       type: ecdsa
       curve: P-256
 
-- name: Create a root
+- name: Create a root CA
   quietdoor.mtls.ca:
     path: /media/offline/authority
     passphrase: "{{ vault_root_passphrase }}"
@@ -183,7 +182,7 @@ EXAMPLES = r"""
     path_length: 1
     valid_for: 7300d
 
-- name: Create the issuing CA below it, and renew it when it is about to end
+- name: Create the issuing CA below the root CA, and renew it before it expires
   quietdoor.mtls.ca:
     path: /srv/quietdoor/authority
     passphrase: "{{ vault_authority_passphrase }}"
@@ -192,7 +191,8 @@ EXAMPLES = r"""
       path: /media/offline/authority
       passphrase: "{{ vault_root_passphrase }}"
     renew: same_key
-- name: Take over what easy-rsa made
+
+- name: Adopt an authority of easy-rsa
   quietdoor.mtls.ca:
     path: /srv/easy-rsa/pki
     passphrase: "{{ vault_authority_passphrase }}"
@@ -201,7 +201,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was done, or in check mode would be done.
+  description: The changes that were made, or in check mode would be made.
   returned: success
   type: list
   elements: str
@@ -217,12 +217,12 @@ certificate:
   type: str
   sample: /srv/quietdoor/authority/certs/ca.cert.pem
 chain:
-  description: Path of the CA certificate and those of all CAs above it, PEM. Of a self-signed authority, RV(certificate).
+  description: Path of the CA certificate with those of all CAs above it, PEM. For a self-signed authority, RV(certificate).
   returned: success
   type: str
   sample: /srv/quietdoor/authority/certs/chain.pem
 passphrase_changed:
-  description: Whether the key was, or in check mode would be, encrypted anew with another passphrase.
+  description: Whether the key was, or in check mode would be, encrypted with another passphrase.
   returned: success
   type: bool
   sample: false
@@ -232,12 +232,12 @@ subject:
   type: str
   sample: CN=Example Ops Client CA,O=Example
 not_after:
-  description: When the CA certificate ends.
+  description: The expiry of the CA certificate.
   returned: when the authority exists
   type: str
   sample: "2036-11-20T11:39:07Z"
 days_left:
-  description: How many days the CA certificate is still valid.
+  description: The number of days that the CA certificate is still valid.
   returned: when the authority exists
   type: int
   sample: 3649
@@ -284,7 +284,7 @@ def _spec(params: dict[str, Any]) -> AuthoritySpec:
     key = keys.complete_spec(**params["key"], default_size=4096)
     issuer = params["issuer"]
     if issuer and params["path_length"]:
-        raise MtlsError("path_length: an issuing CA signs clients only", "Leave it out where there is an issuer")
+        raise MtlsError("path_length: an issuing CA signs clients only", "Omit it if there is an issuer")
     return AuthoritySpec(
         subject,
         key,
@@ -297,7 +297,7 @@ def _spec(params: dict[str, Any]) -> AuthoritySpec:
 
 
 def _ending(params: dict[str, Any], certificate: x509.Certificate, at: datetime) -> str | None:
-    """Return what to tell of a CA certificate that is about to end; no client's can outlive it."""
+    """Return the warning for a CA certificate that is about to expire, because no client certificate can outlive it."""
     adopted = check_path(params["path"]).adopted
     renews = params["renew"] == "same_key" and not adopted
     left = certificate.not_valid_after_utc - at
@@ -328,7 +328,7 @@ def _adopt(params: dict[str, Any], passphrase: bytes | None, *, check_mode: bool
     if params["previous_passphrase"] is not None:
         raise MtlsError(
             "previous_passphrase: the key of an adopted authority stays as it is",
-            "Encrypt it anew with openssl pkcs8 -topk8, then give passphrase alone",
+            "Encrypt it with openssl pkcs8 -topk8, then set only passphrase",
         )
     claim = Claim(**{name: params[name] for name in _CLAIM})
     return adopt(params["path"], claim, passphrase, now(), check_mode=check_mode)

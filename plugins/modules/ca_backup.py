@@ -2,26 +2,26 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Back an authority up, encrypted; verify and restore such a backup."""
+"""Create, verify and restore encrypted backups of an authority."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ca_backup
-short_description: Back an authority up, encrypted; verify and restore such a backup
+short_description: Create, verify and restore encrypted backups of an authority
 version_added: 0.1.0
 description:
-  - With O(state=created), writes all of an authority's directory, as it stands at one moment, to one encrypted file.
-  - With O(state=verified), reads such a file to its end, compares the digest of every file in it, and looks
-    whether the authority in it is sound. Nothing is written.
-  - With O(state=restored), brings it back into a directory that is missing or empty. Nothing is ever overwritten. A link to an
-    empty directory will do; a mount point will not, because what is restored appears in one step.
+  - With O(state=created), writes the whole directory of an authority, as a consistent snapshot, to one encrypted file.
+  - With O(state=verified), reads such a file completely, compares the digest of every file in it, and checks that the authority
+    in it is intact. Nothing is written.
+  - With O(state=restored), restores the authority into a directory that is missing or empty. Nothing is ever overwritten. A link
+    to an empty directory is accepted; a mount point is not, because the restored directory is put in place in one step.
   - The archive is encrypted with AES-256-GCM under a key that scrypt (N = 2^17, r = 8, p = 1; 128 MiB of memory)
-    makes of O(archive_passphrase). What was changed in it, cut off or added is noticed.
-  - A backup is made of a sound authority only, so that a bad state never replaces a good backup. Sound is one whose
-    key is there and belongs to its certificate (an encrypted key is opened only with O(passphrase)), whose database
-    parses and has a file in C(newcerts) for every valid certificate, and whose CRL, if there is one, is its own and
-    revokes nothing that the database does not. Of an adopted authority the files of certificates may be missing, see RV(missing).
+    derives from O(archive_passphrase). Changed, truncated or added data is detected.
+  - Only an intact authority is backed up, so that a bad state never replaces a good backup. An authority is intact if its key
+    exists and belongs to its certificate (an encrypted key is opened only with O(passphrase)), if its database
+    parses and has a file in C(newcerts) for every valid certificate, and if its CRL, if there is one, is its own and
+    revokes nothing that the database does not. The files of certificates of an adopted authority may be missing, see RV(missing).
 author:
   - quietdoor.mtls authors (@quietdoor)
 options:
@@ -29,13 +29,13 @@ options:
     description:
       - The authority's directory. Required for O(state=created) and O(state=restored); not used for
         O(state=verified).
-      - For O(state=restored) it is refused inside a git work tree that does not ignore it and its neighbour
+      - For O(state=restored) it is refused inside a git work tree that does not ignore it and the directory beside it,
         C(.NAME.restoring), in which the tree is built.
     type: path
   archive:
     description:
-      - The backup, a file outside the authority. Its directory has to be there; it is never made, so that a backup
-        does not end on the wrong disk when one is not mounted.
+      - The backup, a file outside the authority. Its directory must exist; it is never created, so that a backup
+        is not written to the wrong disk if a disk is not mounted.
       - It is refused inside a git work tree that does not ignore it.
       - With O(state=created), it is replaced only if it is a backup of the same authority that opens with the same
         passphrase.
@@ -44,31 +44,31 @@ options:
   archive_passphrase:
     description:
       - The passphrase of the archive, from a vault. For a new archive at least 12 characters.
-      - Without it a backup is worth nothing. Keep a copy where it survives this host.
+      - Without it a backup is useless. Keep a copy outside this host.
     type: str
     required: true
   passphrase:
     description:
-      - The passphrase of the authority's private key. It stays encrypted in the archive; with this option it is
-        opened to see that it belongs to the certificate. An encrypted key is otherwise taken as it is.
+      - The passphrase of the authority's private key. The key stays encrypted in the archive; with this option it is
+        opened to verify that it belongs to the certificate. Without it an encrypted key is not verified.
     type: str
   state:
     description:
-      - What is to be.
-      - V(created) is unchanged when O(archive) holds exactly the present state. It compares a keyed digest in the
-        archive's header and the archive's length; V(verified) reads all of it.
+      - The desired state.
+      - V(created) is unchanged if O(archive) contains exactly the present state. It compares a keyed digest in the
+        archive's header and the archive's length; V(verified) reads the whole archive.
     type: str
     choices: [created, verified, restored]
     default: created
 notes:
-  - A restored authority stands as it did when the backup was made. What it did since is unknown to it, which the
-    module warns of. Before you let it write a CRL, copy the newest CRL that was published (C(crl.pem) of a web host
-    or of the publication, only this authority's part of it) to C(crl/ca.crl.pem). M(quietdoor.mtls.crl) then goes
-    on with a higher number, and refuses to lose a revocation. Without one, write a number into C(crlnumber) that is
-    certainly higher than the last one published, in hex.
-  - For a certificate that was issued since, put its file into C(newcerts) as C(SERIAL.pem), upper-case hex; the
-    next run takes it into the database, and it can be revoked. Where no copy of it is left but its serial is known
-    (from a CRL, or the gate's log), add a line to C(index.txt) with V(R), its end, when it was revoked, the serial,
+  - A restored authority has the state of the backup. Later certificates and revocations are missing in it, and the module warns
+    about that. Before it writes a CRL, copy the newest published CRL (C(crl.pem) of a web host
+    or of the publication, only this authority's part of it) to C(crl/ca.crl.pem). M(quietdoor.mtls.crl) then continues
+    with a higher number, and refuses to lose a revocation. Without such a CRL, write a number into C(crlnumber) that is
+    certainly higher than the last published one, in hex.
+  - For a certificate that was issued after the backup, copy its file to C(newcerts) as C(SERIAL.pem), upper-case hex; the
+    next run adds it to the database, and it can be revoked. If no copy exists but its serial is known
+    (from a CRL, or the gate's log), add a line to C(index.txt) with V(R), its expiry, the time of revocation, the serial,
     V(unknown) and a subject, separated by tabs.
 extends_documentation_fragment:
   - quietdoor.mtls.attributes
@@ -86,14 +86,14 @@ EXAMPLES = r"""
     archive: /mnt/backup/authority.quietdoor
     archive_passphrase: "{{ vault_backup_passphrase }}"
 
-- name: See that the backup is good
+- name: Verify the backup
   quietdoor.mtls.ca_backup:
     archive: /mnt/backup/authority.quietdoor
     archive_passphrase: "{{ vault_backup_passphrase }}"
     passphrase: "{{ vault_authority_passphrase }}"
     state: verified
 
-- name: Bring it back on a new machine
+- name: Restore the authority on a new machine
   quietdoor.mtls.ca_backup:
     path: /srv/quietdoor/authority
     archive: /mnt/backup/authority.quietdoor
@@ -108,12 +108,12 @@ archive:
   type: str
   sample: /mnt/backup/authority.quietdoor
 reason:
-  description: Why an archive was, or in check mode would be, written; empty if none was.
+  description: The reason why an archive was, or in check mode would be, written; empty if none was.
   returned: with O(state=created)
   type: str
   sample: the authority changed
 changes:
-  description: What was done, or in check mode would be done.
+  description: The changes that were made, or in check mode would be made.
   returned: with O(state=restored)
   type: list
   elements: str
@@ -125,13 +125,13 @@ size:
   sample: 48303
 created_at:
   description:
-    - When the state was read that the archive holds.
-    - With O(state=created) and an archive that is unchanged, when it was compared.
+    - The time at which the state in the archive was read.
+    - With O(state=created) and an unchanged archive, the time of the comparison.
   returned: when there is an authority
   type: str
   sample: "2026-11-23T11:39:07Z"
 files:
-  description: How many files are in it.
+  description: The number of files in it.
   returned: when there is an authority
   type: int
   sample: 31
@@ -141,12 +141,12 @@ subject:
   type: str
   sample: CN=Example Ops Client CA,O=Example
 certificates:
-  description: How many certificates are in its database.
+  description: The number of certificates in its database.
   returned: when there is an authority
   type: int
   sample: 4
 revoked:
-  description: How many of them are revoked.
+  description: The number of revoked certificates among them.
   returned: when there is an authority
   type: int
   sample: 1
@@ -162,8 +162,8 @@ key_opened:
   sample: true
 missing:
   description:
-    - The serials of valid certificates whose file is not there, each told in a warning. Only of an adopted authority, as after
-      C(easyrsa renew), which takes the file of the former certificate away; of any other authority that is an error.
+    - The serials of valid certificates whose file is missing, each with a warning. This occurs only in an adopted authority, as
+      after C(easyrsa renew), which removes the file of the former certificate; in any other authority it is an error.
   returned: when there is an authority
   type: list
   elements: str
@@ -221,8 +221,8 @@ def _restored(module: AnsibleModule, secrets: Secrets) -> dict[str, Any]:
 def _warn(module: AnsibleModule, backup: Backup) -> None:
     for serial in backup.findings.missing if backup.findings else []:
         module.warn(
-            f"The file of the certificate {serial}, which is valid, is not there: it was moved away, as easyrsa renew does. "
-            "Whoever has the certificate gets in until its end, or until that serial is revoked with module revocation."
+            f"The file of the valid certificate {serial} is missing: it was moved, as easyrsa renew does. "
+            "The holder of the certificate gets in until it expires, or until that serial is revoked with module revocation."
         )
 
 

@@ -2,17 +2,17 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""List what an authority issued."""
+"""List the certificates that an authority issued."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: certs_info
-short_description: List what an authority issued
+short_description: List the certificates that an authority issued
 version_added: 0.1.0
 description:
-  - Lists every certificate in the authority's database, also those that the plain openssl command issued or revoked.
-  - In check mode, where M(quietdoor.mtls.ca) has yet to make the authority, the list is empty.
+  - Lists every certificate in the authority's database, including those that the plain openssl command issued or revoked.
+  - In check mode the list is empty if M(quietdoor.mtls.ca) has not created the authority yet.
 author:
   - quietdoor.mtls authors (@quietdoor)
 options:
@@ -27,7 +27,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Who has a certificate that ends within a month?
+- name: List the clients whose certificate expires within a month
   quietdoor.mtls.certs_info:
     path: /srv/quietdoor/authority
     query: "[?status=='valid' && current && days_left < `30`].{name: name, ends: not_after}"
@@ -36,7 +36,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 path:
-  description: The authority's directory, with everything that stands for something else in O(path) put in full.
+  description: The authority's directory, O(path) with links and variables resolved.
   returned: success
   type: str
   sample: /srv/quietdoor/authority
@@ -52,9 +52,8 @@ certificates:
       sample: 2B6C0DE1
     name:
       description:
-        - The client it belongs to; null for one that was not made from a roster.
-        - In an adopted authority, of a certificate from before the adoption, its common name as it stands, else its e-mail
-          address.
+        - The client of the certificate; null for one that was not issued from a roster.
+        - For a certificate from before the adoption of an authority, its unchanged common name, or else its e-mail address.
       type: str
       sample: alex
     subject:
@@ -76,31 +75,31 @@ certificates:
       type: str
       sample: valid
     current:
-      description: Whether this is its client's latest certificate.
+      description: Whether this is the latest certificate of its client.
       type: bool
       sample: true
     issued_at:
-      description: When it was issued, if that is known.
+      description: The time of issue, if known.
       type: str
       sample: "2026-11-23T11:39:07Z"
     not_after:
-      description: When it ends.
+      description: The expiry of the certificate.
       type: str
       sample: "2027-11-23T11:39:07Z"
     days_left:
-      description: Whole days until then; negative afterwards.
+      description: Whole days until it expires; negative afterwards.
       type: int
       sample: 364
     revoked_at:
-      description: When it was revoked, or null.
+      description: The time of revocation, or null.
       type: str
       sample: null
     revocation_reason:
-      description: Why it was revoked, or null.
+      description: The reason of the revocation, or null.
       type: str
       sample: null
     files:
-      description: Paths of the files that exist for it.
+      description: Paths of the existing files of the certificate.
       type: dict
       sample: {certificate: /srv/quietdoor/authority/clients/alex/alex-20271123-2B6C0DE1.crt}
 result:

@@ -2,38 +2,35 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bring a whole roster of clients to its desired state."""
+"""Issue, renew and revoke the certificates of a whole roster of clients."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: client_certs
-short_description: Bring a whole roster of clients to its desired state
+short_description: Issue, renew and revoke the certificates of a whole roster of clients
 version_added: 0.1.0
 description:
-  - Issues, renews, reissues and revokes client certificates so that everyone on the roster holds what the roster
-    says, in one call.
-  - Every certificate has a key of its own (O(clients[].csr) aside), CA:FALSE, the extended key usage clientAuth, and the
-    client's own e-mail addresses.
-  - The files of a client lie in C(clients/NAME/) of the authority's directory, named after person, end of validity
-    and serial, with stable
-    links such as C(NAME.p12) to the current ones.
-  - A certificate is renewed before its end. Its predecessor stays valid for O(overlap), so that there is time to hand
-    over the new bundle, and is
-    then revoked as superseded by the next run.
-  - Once a bundle has been handed over, the private key, the bundles and the file with their passphrase may be taken
-    away; they are not missed until the certificate is renewed. Where the key is gone, a changed passphrase is not seen.
-  - The database ties every certificate to its client. Someone whose files are lost can still be revoked; someone who is
-    V(present) on the roster then gets a new certificate, and the old one ends after O(overlap).
-  - Revocations count at the doors only when a CRL with them has been written (M(quietdoor.mtls.crl)) and shipped.
+  - Issues, renews, reissues and revokes client certificates in one call, so that every client has the certificate that the
+    roster requires.
+  - Every certificate has a different key (except with O(clients[].csr)), CA:FALSE, the extended key usage clientAuth, and the
+    e-mail addresses of the client.
+  - The files of a client are stored in C(clients/NAME/) of the authority's directory, named after client, end of validity
+    and serial, with stable links such as C(NAME.p12) to the current ones.
+  - A certificate is renewed before it expires. Its predecessor stays valid for O(overlap), so that there is time to hand
+    over the new bundle, and is then revoked as superseded by the next run.
+  - After a bundle has been handed over, the private key, the bundles and the file with their passphrase may be removed;
+    they are not needed until the certificate is renewed. Without the key, a changed passphrase is not detected.
+  - The database assigns every certificate to its client. A client whose files are lost can still be revoked; a client that is
+    V(present) on the roster then gets a new certificate, and the old one is revoked after O(overlap).
+  - Gates apply a revocation only after a CRL with it has been written (M(quietdoor.mtls.crl)) and shipped.
 author:
   - quietdoor.mtls authors (@quietdoor)
 options:
   clients:
     description:
       - The roster. Names that differ only in case are refused.
-      - A client that is not on it is left as it is, and a warning names it as long as it holds a valid certificate. See
-        O(purge).
+      - A client that is not on it is not changed, and a warning names it while it has a valid certificate. See O(purge).
     type: list
     elements: dict
     required: true
@@ -45,7 +42,7 @@ options:
         required: true
       common_name:
         description:
-          - What the person or machine is called in the certificate, at most 64 bytes of visible text in UTF-8.
+          - The name of the person or machine in the certificate, at most 64 bytes of visible text in UTF-8.
           - The default is O(clients[].name).
         type: str
       email:
@@ -66,12 +63,12 @@ options:
         type: str
       valid_for:
         description:
-          - How long this client's certificates are valid, as V(30d).
+          - The validity of this client's certificates, as V(30d).
           - The default is the module's O(valid_for).
         type: str
       key:
         description:
-          - The kind of this client's keys.
+          - The type of this client's keys.
           - The default is the module's O(key).
         type: dict
         suboptions:
@@ -96,18 +93,18 @@ options:
       csr:
         description:
           - A certificate signing request (PKCS#10) in PEM, or the full path of a file with it on the host where the module
-            runs, for a client that makes its key itself and keeps it. Then no key and no bundle are made here.
-          - Only its public key is used, and its signature is checked, as proof that the sender has the private key. Whatever
-            else it asks for is ignored; the roster says what stands in the certificate.
-          - The key has to be P-256, or RSA of 2048 to 4096 bits. Ed25519 is refused, because browsers do not use it for client
+            runs, for a client that creates its own key. Then no key and no bundle are created here.
+          - Only its public key is used. Its signature is verified, as proof that the sender has the private key. All other
+            fields are ignored; the roster defines the content of the certificate.
+          - The key must be P-256, or RSA of 2048 to 4096 bits. Ed25519 is refused, because browsers do not use it for client
             certificates; so are RSA keys with a bad exponent, with factors that are small or close to each other, or with the
-            ROCA fault.
-          - A key that the CA or another client holds or ever held is refused, also where a CA in O(predecessors) knows of it.
-          - A client whose own key was revoked is left without a new certificate, with a warning, until it hands in a CSR with
-            another one. Everybody else on the roster is served.
+            ROCA vulnerability.
+          - A key that the CA or another client has or ever had is refused, including keys known to a CA in O(predecessors).
+          - A client whose own key was revoked gets no new certificate until the roster has a CSR with another key; a warning
+            names it. All other clients on the roster are processed.
           - A CSR with another key reissues the certificate. With the same CSR, a renewal keeps the key.
-          - Not with O(clients[].key), O(clients[].bundle_profiles) or O(clients[].bundle_passphrase). It is not looked at for
-            O(clients[].state=revoked).
+          - It cannot be combined with O(clients[].key), O(clients[].bundle_profiles) or O(clients[].bundle_passphrase). It is
+            ignored for O(clients[].state=revoked).
         type: str
       bundle_profiles:
         description:
@@ -119,69 +116,68 @@ options:
         choices: [modern, compat]
       bundle_passphrase:
         description:
-          - The passphrase of this client's bundles. Changing it rewrites them.
-          - Without it one is generated and left in C(NAME.passphrase), which only its owner can read.
-          - Java (keytool and what is built on it) opens no bundle whose passphrase has other characters than those of ASCII.
-            Where a bundle is for Java, choose one of ASCII; those that are generated are.
+          - The passphrase of this client's bundles. A change rewrites them.
+          - By default one is generated and stored in C(NAME.passphrase), which only its owner can read.
+          - Java (keytool and programs built on it) cannot open a bundle whose passphrase has non-ASCII characters.
+            Choose an ASCII passphrase for such a bundle; generated ones are ASCII.
         type: str
       state:
         description:
-          - V(present) is a client that holds a valid certificate; V(revoked) one whose certificates are all revoked.
+          - With V(present) the client has a valid certificate; with V(revoked) all its certificates are revoked.
         type: str
         choices: [present, revoked]
         default: present
       reason:
         description:
-          - Why the client is revoked (RFC 5280 section 5.3.1), for O(clients[].state=revoked).
+          - The reason of the revocation (RFC 5280 section 5.3.1), for O(clients[].state=revoked).
         type: str
         choices: [unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation]
         default: cessationOfOperation
   purge:
     description:
-      - Revoke (cessationOfOperation) all certificates of clients that are not on the roster. Certificates that belong to no
-        client, such as those of CAs and those signed by hand, are left as they are.
-      - At an adopted authority in O(predecessors), those that were signed by hand count by their common name (without one, by
-        their e-mail address), if all certificates of the name have one subject.
-      - With an empty roster it is refused.
+      - Whether to revoke (cessationOfOperation) all certificates of clients that are not on the roster. Certificates that belong
+        to no client, such as those of CAs and those signed by hand, are not changed.
+      - In an adopted authority in O(predecessors), certificates that were signed by hand are assigned by their common name (or
+        else by their e-mail address), if all certificates of that name have the same subject.
+      - It is refused with an empty roster.
     type: bool
     default: false
   purge_limit:
     description:
-      - How many clients O(purge) may revoke in one run. When it would be more, nothing at all is changed and the module
-        fails, naming them.
+      - The number of clients that O(purge) may revoke in one run. If there are more, nothing is changed, and the module fails
+        with their names.
     type: int
     default: 3
   valid_for:
     description:
-      - How long certificates are valid. None outlives the CA certificate.
+      - The validity of certificates. No certificate outlives the CA certificate.
     type: str
     default: 365d
   renew_before:
     description:
-      - How long before its end a certificate is renewed; at most a third of its validity, whatever is asked for.
+      - The time before its expiry at which a certificate is renewed, limited to a third of its validity.
     type: str
     default: 30d
   overlap:
     description:
-      - How long a predecessor stays valid beside its successor. It is revoked by the first run after that.
+      - The time for which a predecessor stays valid beside its successor. The first run after that revokes it.
     type: str
     default: 14d
   predecessors:
     description:
-      - Directories of authorities that came before O(path) and whose certificates are still good, see
-        C(docs/ca-end-of-life.md).
-      - A client gets its certificate here. What it holds of a predecessor is revoked there as superseded by the first run
-        after O(overlap), and at once when the client is V(revoked).
-      - Who holds a valid certificate of a predecessor and is not on the roster is named in a warning.
-      - Of an adopted authority, certificates from before the adoption are a client's by the rules in C(docs/adoption.md). What is
-        not certainly a client's is left alone, and a warning names it with its serial.
+      - Directories of the authorities before O(path) whose certificates are still valid, see C(docs/ca-end-of-life.md).
+      - A client gets its certificate from O(path). Its certificates of a predecessor are revoked there as superseded by the
+        first run after O(overlap), and at once if the client is V(revoked).
+      - A warning names each client that has a valid certificate of a predecessor and is not on the roster.
+      - In an adopted authority, certificates from before the adoption are assigned to clients by the rules in
+        C(docs/adoption.md). A certificate without a certain client is not changed, and a warning names its serial.
       - The predecessors' keys are not needed for that; M(quietdoor.mtls.crl) needs them.
     type: list
     elements: path
     default: []
   key:
     description:
-      - The kind of clients' keys.
+      - The type of the clients' keys.
     type: dict
     default:
       type: ecdsa
@@ -219,7 +215,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Give everybody on the roster a certificate
+- name: Issue a certificate to every client on the roster
   quietdoor.mtls.client_certs:
     path: /srv/quietdoor/authority
     passphrase: "{{ vault_authority_passphrase }}"
@@ -238,7 +234,7 @@ EXAMPLES = r"""
       - name: door-probe
         csr: /srv/quietdoor/requests/door-probe.csr
 
-- name: Take the certificates of everybody who is no longer on the roster
+- name: Revoke the certificates of all clients that are not on the roster
   quietdoor.mtls.client_certs:
     path: /srv/quietdoor/authority
     passphrase: "{{ vault_authority_passphrase }}"
@@ -250,8 +246,8 @@ EXAMPLES = r"""
 RETURN = r"""
 clients:
   description:
-    - What happened, or in check mode would happen, to each client, in the roster's order.
-    - Clients that were purged follow.
+    - The action for each client, or in check mode the predicted action, in the order of the roster.
+    - Purged clients follow.
   returned: success
   type: list
   elements: dict
@@ -262,12 +258,12 @@ clients:
       sample: alex
     action:
       description:
-        - V(issued), V(renewed), V(reissued), V(revoked), V(unchanged), or V(updated) if only files were made or
+        - V(issued), V(renewed), V(reissued), V(revoked), V(unchanged), or V(updated) if only files were written or
           predecessors revoked.
       type: str
       sample: issued
     reason:
-      description: Why.
+      description: The reason of the action.
       type: str
       sample: it has no certificate
     serial:
@@ -275,7 +271,7 @@ clients:
       type: str
       sample: 2B6C0DE1
     not_after:
-      description: When the current certificate ends.
+      description: The expiry of the current certificate.
       type: str
       sample: "2027-11-23T11:39:07Z"
     revoked_serials:
@@ -284,7 +280,7 @@ clients:
       elements: str
       sample: []
     directory:
-      description: Where the client's files lie.
+      description: The directory of the client's files.
       type: str
       sample: /srv/quietdoor/authority/clients/alex
 retired:
@@ -306,11 +302,11 @@ retired:
       type: str
       sample: 2B6C0DE1
     reason:
-      description: Why it was revoked.
+      description: The reason of the revocation.
       type: str
       sample: superseded
 unlisted:
-  description: Clients that hold a valid certificate, are not on the roster and were not purged.
+  description: Clients that have a valid certificate, are not on the roster and were not purged.
   returned: success
   type: list
   elements: str
@@ -382,8 +378,8 @@ def _refuse_companions(entry: dict[str, Any]) -> None:
     for option in ("key", "bundle_profiles", "bundle_passphrase"):
         if entry[option]:
             raise MtlsError(
-                f"client {entry['name']}: csr and {option} do not go together, because the private key is not here",
-                "Leave out one of them; with a csr, the client makes its bundle itself",
+                f"client {entry['name']}: csr and {option} cannot be combined, because only the client has the private key",
+                "Remove one of them; with a csr, the client creates its own bundle",
             )
 
 
@@ -411,7 +407,7 @@ def _diff(results: list[Result], retired: list[Retired]) -> dict[str, Any]:
 
 def _rules(params: dict[str, Any]) -> Rules:
     if params["purge_limit"] < 0:
-        raise MtlsError(f"purge_limit: {params['purge_limit']} is negative", "Give the number of clients, 0 or more")
+        raise MtlsError(f"purge_limit: {params['purge_limit']} is negative", "Set it to a number of clients, 0 or more")
     return Rules(
         renew_before=parse_duration(params["renew_before"], "renew_before"),
         overlap=parse_duration(params["overlap"], "overlap"),
@@ -429,7 +425,7 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     if former and not module.check_mode:
         require_authority(layout.root)
     if former or module.check_mode:
-        # What cannot be done here must be known before a predecessor is changed.
+        # A failure here must be known before a predecessor is changed.
         done = predict(layout.root, clients, rules, passphrase, at, elsewhere)
     purged = [result.step.client for result in done.results[len(clients) :]] if former else []
     before = retire(layout.root, former, [*clients, *purged], rules.overlap, at, check_mode=module.check_mode)
@@ -438,7 +434,7 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     if done.unlisted:
         module.warn(
             f"Not on the roster, but with a valid certificate: {enumerated(done.unlisted)}. "
-            "They get in until it ends. Give them the state revoked, or set purge."
+            "They get in until it expires. Set their state to revoked, or set purge (authority_purge of role authority)."
         )
     for doubt in before.doubts:
         module.warn(doubt)

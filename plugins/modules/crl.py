@@ -2,68 +2,68 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep the CRL of an authority fresh and complete."""
+"""Maintain the CRL of an authority."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: crl
-short_description: Keep the CRL of an authority fresh and complete
+short_description: Maintain the CRL of an authority
 version_added: 0.1.0
 description:
   - Writes the authority's certificate revocation list (X.509 version 2, numbered, with authority key identifier) to
-    C(crl/ca.crl.pem), and as DER to C(crl/ca.crl.der), when it is missing, lacks a revocation, or is due.
-  - A certificate that was revoked stays on it until one CRL was issued after its end (RFC 5280 section 3.3).
-  - For an issuing CA it also keeps copies of the CRLs of the CAs above (C(crl/issuers.crl.pem)), because whoever checks
-    a certificate needs the CRL of every CA up to the root, and writes all of them into C(crl/chain.crl.pem), its own
+    C(crl/ca.crl.pem), and as DER to C(crl/ca.crl.der), if it is missing, lacks a revocation, or is due.
+  - A revoked certificate stays on it until one CRL was issued after its expiry (RFC 5280 section 3.3).
+  - For an issuing CA it also maintains copies of the CRLs of the CAs above (C(crl/issuers.crl.pem)), because the verification of
+    a certificate needs the CRL of every CA up to the root. It writes all of them into C(crl/chain.crl.pem), its own
     first, for C(openssl verify -crl_check_all) or for nginx.
-    The root's directory may be away; O(issuer) and O(issuer_crl) bring a fresh CRL of it.
-  - An expired CRL makes nginx refuse everybody. Run this on a schedule well inside O(renew_before).
+    The directory of the root may be unavailable; O(issuer) and O(issuer_crl) provide a new CRL of it.
+  - With an expired CRL nginx refuses every client. Run this module on a schedule well inside O(renew_before).
 author:
   - quietdoor.mtls authors (@quietdoor)
 options:
   valid_for:
     description:
-      - How long a CRL is valid.
+      - The validity of a CRL.
     type: str
     default: 30d
   renew_before:
     description:
-      - How long before its end a CRL is replaced.
+      - The time before its expiry at which a CRL is replaced.
     type: str
     default: 15d
   min_remaining:
     description:
-      - A CRL is never left in place that lives shorter than this. Must not be longer than O(renew_before).
-      - Where it cannot be replaced, as when the key does not open, the module fails and says how long it still lives.
+      - A CRL that expires sooner than this is never left in place. Must not be longer than O(renew_before).
+      - If it cannot be replaced, for example because the key does not open, the module fails with the remaining validity.
     type: str
     default: 7d
   issuer:
     description:
-      - The authority above an issuing CA. While its directory is there, its current CRL is taken over.
-      - It is verified first. One that is damaged, ended or has a lower number than the copy is not taken, with a warning.
+      - The authority above an issuing CA. While its directory is available, its current CRL is copied.
+      - It is verified first. A CRL that is damaged, expired or has a lower number than the copy is not copied, with a warning.
     type: dict
     suboptions:
       path:
         description:
-          - The issuer's directory. It may be away.
+          - The issuer's directory. It may be unavailable.
         type: path
         required: true
   issuer_crl:
     description:
-      - A file on this host with a fresh CRL of a CA above, PEM or DER, that was made where the root is.
-      - It is verified first. What cannot be taken over is refused.
+      - A file on this host with a new CRL of a CA above, PEM or DER, that was created on the host of the root.
+      - It is verified first. An unusable CRL is refused.
     type: path
   predecessor:
     description:
-      - Whether this is an authority that came before another one, the one that issues now.
-      - Once the CA certificate of a predecessor has ended, nothing is done, with a warning. For any other authority that is an
+      - Whether this is a predecessor of the authority that issues now.
+      - If the CA certificate of a predecessor has expired, nothing is done, with a warning. For any other authority that is an
         error.
     type: bool
     default: false
   warn_before:
     description:
-      - A CRL of a CA above with less time left than this is warned about.
+      - The module warns about a CRL of a CA above that expires sooner than this.
     type: str
     default: 30d
 extends_documentation_fragment:
@@ -73,21 +73,21 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Keep the CRL fresh
+- name: Maintain the CRL
   quietdoor.mtls.crl:
     path: /srv/quietdoor/authority
     passphrase: "{{ vault_authority_passphrase }}"
     valid_for: 30d
     renew_before: 15d
 
-- name: Keep the CRL of an offline root, on the host where the root is
+- name: Maintain the CRL of an offline root, on the host of the root
   quietdoor.mtls.crl:
     path: /media/offline/authority
     passphrase: "{{ vault_root_passphrase }}"
     valid_for: 365d
     renew_before: 180d
 
-- name: Take it over by hand
+- name: Copy the CRL of the offline root to the issuing CA
   quietdoor.mtls.crl:
     path: /srv/quietdoor/authority
     passphrase: "{{ vault_authority_passphrase }}"
@@ -101,12 +101,12 @@ crl:
   type: str
   sample: /srv/quietdoor/authority/crl/ca.crl.pem
 chain_crl:
-  description: Path of the CRLs of all CAs of the chain. Of a self-signed authority, RV(crl).
+  description: Path of the CRLs of all CAs of the chain. For a self-signed authority, RV(crl).
   returned: success
   type: str
   sample: /srv/quietdoor/authority/crl/chain.crl.pem
 changes:
-  description: What was, or in check mode would be, done with the CRLs of the CAs above.
+  description: The changes to the CRLs of the CAs above that were, or in check mode would be, made.
   returned: success
   type: list
   elements: str
@@ -122,15 +122,15 @@ chain:
       type: str
       sample: CN=Example Root CA
     number:
-      description: The CRL's number; none if there is no CRL.
+      description: The number of the CRL; none if the CRL does not exist.
       type: int
       sample: 3
     next_update:
-      description: When it ends; none if there is no CRL.
+      description: The expiry of the CRL; none if the CRL does not exist.
       type: str
       sample: "2027-11-23T11:39:07Z"
     days_left:
-      description: How many days it lives still; none if there is no CRL.
+      description: The days until it expires; none if the CRL does not exist.
       type: int
       sample: 364
 der:
@@ -139,7 +139,7 @@ der:
   type: str
   sample: /srv/quietdoor/authority/crl/ca.crl.der
 reason:
-  description: Why a new CRL was, or in check mode would be, written.
+  description: The reason why a new CRL was, or in check mode would be, written.
   returned: success
   type: str
   sample: "revoked since: 2B6C0DE1"
@@ -149,17 +149,17 @@ number:
   type: int
   sample: 7
 last_update:
-  description: From when on the current CRL is valid.
+  description: The beginning of the validity of the current CRL.
   returned: when there is one
   type: str
   sample: "2026-11-23T11:29:07Z"
 next_update:
-  description: When the current CRL ends.
+  description: The expiry of the current CRL.
   returned: when there is one
   type: str
   sample: "2026-12-23T11:39:07Z"
 entries:
-  description: How many certificates are on it.
+  description: The number of certificates on it.
   returned: when there is one
   type: int
   sample: 1
@@ -216,7 +216,9 @@ def _warn(module: AnsibleModule, outcome: issuer_crls.Outcome, at: datetime) -> 
     for copy in outcome.copies:
         unfit = issuer_crls.why_unfit(copy.crl, least, at)
         if unfit:
-            module.warn(f"The CRL of {copy.issuer}: {unfit}. Without one nobody gets in. {issuer_crls.HINT}.")
+            module.warn(
+                f"The CRL of {copy.issuer}: {unfit}. Without a valid CRL no client gets in. {issuer_crls.HINT}."
+            )
 
 
 def _work(module: AnsibleModule) -> dict[str, Any]:
@@ -229,8 +231,8 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     exists = os.path.exists(layout.certificate)
     if exists and params["predecessor"] and has_ended(params["path"], at):
         module.warn(
-            f"The CA certificate of the predecessor {layout.root} has ended, and with it all that it issued: nothing was done "
-            "with its CRL. Take it out of the list of predecessors."
+            f"The CA certificate of the predecessor {layout.root} has expired, and with it all certificates that it issued: its "
+            "CRL was not renewed. Remove it from authority_predecessors."
         )
         return {"changed": False, "reason": "", "crl": layout.crl, "der": layout.crl_der, **result}
     if exists:

@@ -7,24 +7,24 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: gate_log_info
-short_description: Who got through a gate with a certificate, and who came without
+short_description: Summarize from the access log of a gate which clients were admitted or refused
 version_added: 0.1.0
 description:
-  - Reads the log of a site behind a gate, with its rotated and compressed files, and returns what it shows about people and
+  - Reads the log of a site behind a gate, with its rotated and compressed files, and returns the evidence about clients and
     addresses. Changes nothing.
-  - It reads line by line, so a large log costs time and no memory.
+  - It reads line by line, so a large log costs time but no memory.
 extends_documentation_fragment:
   - quietdoor.mtls.attributes.info
 options:
   path:
     description:
-      - The log, as role P(quietdoor.mtls.gate#role) has it, C(quietdoor-NAME.log) in C(gate_nginx_log_path). Rotated files beside
-        it, whose names begin with this one and a dot or a hyphen, are read too; C(.gz), C(.bz2) and C(.xz) are unpacked.
+      - The log that role P(quietdoor.mtls.gate#role) configures, C(quietdoor-NAME.log) in C(gate_nginx_log_path). Rotated files
+        beside it, whose names begin with this one and a dot or a hyphen, are read too; C(.gz), C(.bz2) and C(.xz) are unpacked.
       - Exactly one of O(path) and O(logs) is required.
     type: path
   logs:
     description:
-      - The logs of several sites, read in one call. The result of each is in RV(logs), and there is no other.
+      - The logs of several sites, read in one call. RV(logs) contains the result of each, and no other value is returned.
     type: list
     elements: dict
     suboptions:
@@ -37,34 +37,34 @@ options:
         type: path
         required: true
       from_files:
-        description: As O(from_files).
+        description: The same as O(from_files) for this log.
         type: bool
         default: false
       expected:
-        description: Whether the log has to exist, which is returned as it is given.
+        description: Whether the log must exist. The value is only returned.
         type: bool
         default: false
   since:
     description:
-      - How far to look back, a duration as in V(7d), the longest if there are several. Everything that is there unless given.
+      - The period to read, a duration as in V(7d), the longest if there are several. By default the whole log.
     type: list
     elements: str
   exclude:
     description:
-      - Names of clients that are no people, which are counted apart.
+      - Names of clients that are not people, which are counted separately.
     type: list
     elements: str
     default: [door-probe]
   from_files:
     description:
-      - Whether nginx itself answers, with files from a directory. Otherwise an answer for which nginx asked no application, whose
-        C(upstream_status) is empty, such as a redirect, is not counted as one of the application.
+      - Whether nginx itself serves the site, with files from a directory. Otherwise an answer with an empty C(upstream_status),
+        such as a redirect, does not count as one of the application.
     type: bool
     default: false
 notes:
-  - What a log says about people rests on certificates that were verified. Addresses are the peers of the connections; behind an
-    edge, which that would always be, what it says of the visitor.
-  - The clock is that of this host. Lines from a time to come are counted like others.
+  - Clients are counted only by verified certificates. Addresses are the peers of the connections; behind an edge they are the
+    visitor addresses that the edge reports.
+  - Times are compared with the clock of this host. Lines with a future time are counted like others.
 seealso:
   - module: quietdoor.mtls.gate_transaction
   - module: quietdoor.mtls.gate_probe
@@ -73,13 +73,13 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Read what the last week shows
+- name: Read the log of the last week
   quietdoor.mtls.gate_log_info:
     path: /var/log/nginx/quietdoor-panel.log
     since: 7d
   register: evidence
 
-- name: Say who has got in with a certificate
+- name: Show the clients that were admitted with a certificate
   ansible.builtin.debug:
     msg: "{{ evidence.people | map(attribute='name') }}"
 """
@@ -87,11 +87,10 @@ EXAMPLES = r"""
 RETURN = r"""
 people:
   description:
-    - Whose certificates opened the gate, with an answer of the application, the latest first. Status 5xx is none, nor is what
-      the gate itself says at C(/.well-known/quietdoor), nor, without O(from_files), what nginx says without having asked the
-      application.
-    - C(serials) are those of the certificates, in upper-case hexadecimal digits, the latest 16 of a person, the last one at the
-      end.
+    - The clients that were admitted with a certificate and got an answer of the application, the latest first. Status 5xx does
+      not count, nor does an answer of the gate at C(/.well-known/quietdoor), nor, without O(from_files), an answer of nginx
+      without a request to the application.
+    - C(serials) are the latest 16 serials of the client's certificates, in upper-case hexadecimal digits, the latest at the end.
   returned: O(path) is given
   type: list
   elements: dict
@@ -103,19 +102,19 @@ people:
       last_seen: "2026-11-24T16:40:31Z"
       serials: [0A1B2C3D]
 unanswered:
-  description: The same, where the application did not answer.
+  description: The same for admitted clients without an answer of the application.
   returned: O(path) is given
   type: list
   elements: dict
 excluded:
-  description: The same of the clients in O(exclude).
+  description: The same for the clients in O(exclude).
   returned: O(path) is given
   type: list
   elements: dict
 would_deny:
   description:
-    - Who was let in in stage C(observe) and would not be in stage C(enforce), the most frequent first. C(name) is that of the
-      certificate, if there was one that verified.
+    - The requests that stage C(observe) let in and stage C(enforce) would refuse, by address, the most frequent first. C(name)
+      is the name in the certificate, if a certificate was verified.
   returned: O(path) is given
   type: list
   elements: dict
@@ -127,55 +126,55 @@ would_deny:
       first_seen: "2026-11-23T08:12:09Z"
       last_seen: "2026-11-24T16:40:31Z"
 fallback:
-  description: Who came in through the window of stage C(fallback), likewise.
+  description: The requests that the window of stage C(fallback) let in, likewise.
   returned: O(path) is given
   type: list
   elements: dict
 denied:
-  description: Who was refused, likewise.
+  description: The refused requests, likewise.
   returned: O(path) is given
   type: list
   elements: dict
 probed:
   description:
-    - How many requests without a good certificate were those of M(quietdoor.mtls.gate_probe), by their C(User-Agent). They count
-      as nobody.
+    - The number of requests without a valid certificate that came from M(quietdoor.mtls.gate_probe), by their C(User-Agent). They
+      are not counted elsewhere.
   returned: O(path) is given
   type: int
   sample: 18
 last_fallback:
-  description: When somebody last came in through the window; none if nobody did.
+  description: The time of the last request that the window let in; none if there was none.
   returned: O(path) is given
   type: str
   sample: "2026-11-24T16:40:31Z"
 last_would_deny:
-  description: When somebody was last let in who would not be in stage C(enforce); none if nobody was.
+  description: The time of the last request that stage C(enforce) would refuse; none if there was none.
   returned: O(path) is given
   type: str
 beyond:
   description:
-    - How many requests of people, and through the window, came from more people or addresses than are told apart, which is
-      10,000 of each kind. An address with the certificate of somebody who is known always is.
+    - The number of requests of clients, and through the window, beyond the 10,000 clients or addresses of each kind that are
+      counted separately. An address with the certificate of a known client is always counted separately.
   returned: O(path) is given
   type: int
   sample: 0
 files:
-  description: How many files were read.
+  description: The number of files that were read.
   returned: O(path) is given
   type: int
   sample: 8
 lines:
-  description: How many lines they had.
+  description: The number of lines in them.
   returned: O(path) is given
   type: int
   sample: 120455
 damaged:
-  description: How many of them say nothing of a gate, because they are cut off or of another format.
+  description: The number of lines that are not of a gate, because they are truncated or have another format.
   returned: O(path) is given
   type: int
   sample: 0
 unread:
-  description: Rotated files whose compression is not known here.
+  description: Rotated files with an unsupported compression.
   returned: O(path) is given
   type: list
   elements: str
@@ -236,9 +235,9 @@ def work(module: Any) -> dict[str, Any]:
 
 
 def read_log(module: Any, path: str, *, from_files: bool) -> dict[str, Any]:
-    """Return what one log shows, as plain data.
+    """Return the evidence in one log as plain data.
 
-    :raises MtlsError: if it cannot be read.
+    :raises MtlsError: if the log cannot be read.
     """
     reading = Reading()
     evidence = summarize(
@@ -248,10 +247,10 @@ def read_log(module: Any, path: str, *, from_files: bool) -> dict[str, Any]:
         from_files=from_files,
     )
     for name in reading.unread:
-        module.warn(f"{name} was not read, because its compression is not known here")
+        module.warn(f"{name} was not read, because its compression is not supported")
     if reading.damaged:
-        module.warn(f"{reading.damaged} of {reading.lines} lines of {path} say nothing of a gate")
-    return {**told(evidence), **_about(reading)}
+        module.warn(f"{reading.damaged} of {reading.lines} lines of {path} are not log lines of a gate")
+    return {**evidence_as_dict(evidence), **_about(reading)}
 
 
 def _read_if_found(module: Any, log: dict[str, Any]) -> dict[str, Any]:
@@ -261,16 +260,16 @@ def _read_if_found(module: Any, log: dict[str, Any]) -> dict[str, Any]:
 
 
 def beginning(since: Sequence[str], now: datetime) -> datetime | None:
-    """Return from when on requests count: the longest duration ago, None if all of them do.
+    """Return the time from which requests count: the longest duration ago, None for all requests.
 
-    :raises MtlsError: if one is no duration.
+    :raises MtlsError: if one is not a duration.
     """
     if not since or not all(since):
         return None
     return now - max(parse_duration(one, "since") for one in since)
 
 
-def told(evidence: Evidence) -> dict[str, Any]:
+def evidence_as_dict(evidence: Evidence) -> dict[str, Any]:
     """Return evidence as plain data."""
     tallies = {"would_deny": evidence.would_deny, "fallback": evidence.fallback, "denied": evidence.denied}
     people = {"people": evidence.people, "unanswered": evidence.unanswered, "excluded": evidence.excluded}
@@ -280,7 +279,7 @@ def told(evidence: Evidence) -> dict[str, Any]:
         "probed": evidence.probed,
         "last_fallback": _last(evidence.fallback),
         "last_would_deny": _last(evidence.would_deny),
-        # Strangers of whom nothing depends, denied or let in by nobody's leave, may be as many as they like.
+        # The number of unauthenticated clients that were denied or observed is not limited by this: no decision uses it.
         "beyond": sum(tally.beyond for tally in (evidence.fallback, *people.values())),
     }
 
@@ -295,9 +294,9 @@ def _about(reading: Reading) -> dict[str, Any]:
 
 
 def _listed(
-    tally: BoundedCounter, who: Callable[[Any, Occurrences], dict[str, Any]], *, by_time: bool
+    tally: BoundedCounter, describe: Callable[[Any, Occurrences], dict[str, Any]], *, by_time: bool
 ) -> list[dict[str, Any]]:
-    rows = [{**who(key, sighting), **_sighting(sighting)} for key, sighting in tally.seen.items()]
+    rows = [{**describe(key, sighting), **_sighting(sighting)} for key, sighting in tally.seen.items()]
     return sorted(rows, key=lambda row: row["last_seen"] if by_time else row["count"], reverse=True)
 
 
@@ -324,7 +323,7 @@ def _iso(moment: datetime | None) -> str:
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the module."""
     one_of = [("path", "logs")]
     module = AnsibleModule(
         argument_spec=ARGUMENTS, mutually_exclusive=one_of, required_one_of=one_of, supports_check_mode=True

@@ -2,34 +2,33 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask a gate from outside, as real clients do, and judge the answers."""
+"""Probe a gate from outside as real clients do, and judge the answers."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: gate_probe
-short_description: Ask a gate from outside, as real clients do, and judge the answers
+short_description: Probe a gate from outside as real clients do, and judge the answers
 version_added: 0.1.0
 description:
-  - Opens real TLS connections to a gate, with and without certificates, and holds every answer against what was expected.
-  - A certificate was let in only if the gate says so at C(/.well-known/quietdoor) and the page itself is answered by the
-    application (but see O(expect_application)). A refusal counts only if it is the gate's own (its header
-    C(X-Quietdoor-Verdict)), never a time-out or an answer of the application. A gate that cannot be reached at all is an error,
-    not a refusal.
-  - Needs no library. The checks that show false certificates make them on the spot with the C(openssl) command.
+  - Opens real TLS connections to a gate, with and without certificates, and compares every answer with the expected one.
+  - A certificate counts as let in only if the gate confirms it at C(/.well-known/quietdoor) and the application answers the page
+    (but see O(expect_application)). A refusal counts only if it comes from the gate (its header C(X-Quietdoor-Verdict)), never
+    if it is a time-out or an answer of the application. A gate that cannot be reached at all is an error, not a refusal.
+  - Needs no library. The checks that present forged certificates create them with the C(openssl) command.
   - Run it where the clients are, for example on the control node with C(delegate_to).
 author:
   - quietdoor.mtls authors (@quietdoor)
 options:
   url:
     description:
-      - The https URL of a page behind the gate. Choose one that the application answers, not one that it does not have.
+      - The https URL of a page behind the gate. Choose a page that the application has.
     type: str
     required: true
   address:
     description:
       - Connect here instead of to the host in O(url); C(host), C(host:port) or C([IPv6]:port).
-      - If a name has several addresses, the first one that takes a connection is asked; RV(address) says which.
+      - If a name has several addresses, the first one that accepts a connection is used and returned as RV(address).
     type: str
   server_name:
     description:
@@ -37,8 +36,8 @@ options:
     type: str
   other_server_name:
     description:
-      - The name of another site at the same address, for check V(sni_other). Default is a name beside the gate's that nobody
-        has, C(quietdoor-probe) in the same domain.
+      - The name of another site at the same address, for check V(sni_other). Default is an unused name beside the gate's,
+        C(quietdoor-probe) in the same domain.
     type: str
   server_ca:
     description:
@@ -50,14 +49,14 @@ options:
     type: path
   clients:
     description:
-      - Certificates to show, and what the gate should make of each.
+      - Certificates to present, and the expected verdict for each.
     type: list
     elements: dict
     default: []
     suboptions:
       name:
         description:
-          - What the report calls this client.
+          - The name of this client in the report.
         type: str
         required: true
       certificate:
@@ -68,63 +67,63 @@ options:
       key:
         description:
           - Path of the private key, PEM, without a passphrase. It never leaves the host that this module runs on.
-          - A path is no secret, so it is not hidden in logs.
+          - A path is not secret, so it is not hidden in logs.
         type: path
         required: true
       expect:
         description:
           - Whether the gate should let this certificate in (V(cert)) or refuse it (V(deny)), the latter as far as its O(stage)
-            refuses anybody.
+            refuses clients.
         type: str
         choices: [cert, deny]
         default: cert
       kind:
         description:
-          - What sort of certificate it is. It says which check asks as this client when it is to be refused, V(valid) being
-            one that is sound and still not allowed. V(server_auth) is one for servers only.
-          - One that was ever revoked is V(revoked), whatever else is the matter with it. With V(other) the window of
+          - The kind of the certificate. It selects the check that presents a certificate with O(clients[].expect=deny).
+            V(valid) is a valid certificate that is not allowed. V(server_auth) is one for servers only.
+          - A certificate that was ever revoked is V(revoked), even if it has other faults. With V(other) the window of
             O(stage=fallback) may open to it or not.
           - Default is V(valid) with O(clients[].expect=cert), else V(other).
         type: str
         choices: [valid, revoked, expired, server_auth, foreign, other]
       reason:
         description:
-          - Why this is expected; it stands in the report when the gate deviates.
+          - The reason of the expectation; the report contains it if the gate deviates.
         type: str
   echo_path:
     description:
-      - A path where the application echoes the request as a JSON object with the members C(method), C(path) and C(headers), the
-        last an object of names and values.
-      - Check V(identity_headers) needs it, and all checks recognise the application by it if it is there.
+      - A path at which the application echoes the request as a JSON object with the members C(method), C(path) and C(headers),
+        the last an object of names and values.
+      - Check V(identity_headers) needs it. If it is given, all checks recognise the application by it.
     type: str
   contact:
     description:
-      - A text that the refusal page has to name, for example the address of whom to ask.
+      - A text that the refusal page must contain, for example the address to ask for a certificate.
     type: str
   generation:
     description:
-      - The generations that the running gate has to tell. What is not given has to be told, but may be any.
+      - The generations that the running gate must report. It must report both, but a generation that is not given may be any.
     type: dict
     suboptions:
       gate:
         description:
-          - Of the gate's configuration.
+          - The generation of the gate's configuration.
         type: int
       trust:
         description:
-          - Of the trust files.
+          - The generation of the trust files.
         type: int
   plain_ports:
     description:
-      - Ports of the same address where plain HTTP may be spoken, for example V(80). Check V(plain_ports) asks there for the
-        application; a redirect is fine, and so is a port that does not answer.
+      - Ports of the same address that may serve plain HTTP, for example V(80). Check V(plain_ports) requests the application
+        there; a redirect is accepted, and so is a port that does not answer.
     type: list
     elements: int
     default: []
   guarded_paths:
     description:
-      - The guarded paths of the site, as in C(gate_sites) of role C(gate). Check V(spellings) asks for each of them in two
-        dozen ways.
+      - The guarded paths of the site, as in C(gate_sites) of role C(gate). Check V(spellings) requests each of them in two
+        dozen spellings.
       - Default is the path of O(url).
     type: list
     elements: str
@@ -138,84 +137,87 @@ options:
     default: strict
   public_path:
     description:
-      - A page of the same site that is public, where only some paths are guarded. Check V(public_part) asks for it with every
+      - A public page of the same site, if only some paths are guarded. Check V(public_part) requests it with every
         kind of certificate. Default is O(public_echo_path).
     type: str
   public_echo_path:
     description:
-      - A public path where the application echoes the request as for O(echo_path). Check V(public_headers) needs it.
+      - A public path at which the application echoes the request as for O(echo_path). Check V(public_headers) needs it.
     type: str
   websocket_path:
     description:
-      - Where the application takes WebSockets. Check V(websocket) needs it.
+      - The path at which the application accepts WebSockets. Check V(websocket) needs it.
     type: str
   expect_hsts:
     description:
-      - Whether C(Strict-Transport-Security) has to be there, refusals included (V(present), and V(preload) with that directive),
-        or must not be (V(absent)). Only reported if not given.
+      - Whether answers must have C(Strict-Transport-Security), refusals included (V(present), and V(preload) with that
+        directive), or must not have it (V(absent)). Only reported if not given.
     type: str
     choices: [absent, present, preload]
   rate_limit_burst:
     description:
-      - How many refusals one address gets at once before the gate limits them, C(burst) in C(rate_limit) of
-        C(gate_sites). Check V(rate_limit) sends ten more than that. The address that asks is limited for a while after it.
+      - The number of refusals that one address gets at once before the gate limits them, C(burst) in C(rate_limit) of
+        C(gate_sites). Check V(rate_limit) sends ten more than that. The address of the probe stays limited for a while after it.
     type: int
   stage:
     description:
-      - The stage of the gate, as in C(gate_sites) of role C(gate); what it is expected to do with clients that have no good
-        certificate. Those with a good one get in at every stage.
-      - V(enforce) refuses them. V(observe) lets them in, with verdict C(would-deny) at C(/.well-known/quietdoor), and tells the
-        application of no identity. V(fallback) goes by O(window) and O(side_door), but never lets in a certificate of
+      - The stage of the gate, as in C(gate_sites) of role C(gate). It decides what the gate does with unauthenticated clients.
+        Clients with a valid certificate get in at every stage.
+      - V(enforce) refuses them. V(observe) lets them in, with verdict C(would-deny) at C(/.well-known/quietdoor), and hands no
+        identity to the application. V(fallback) depends on O(window) and O(side_door), but never lets in a certificate of
         O(clients[].kind=revoked).
-      - What only makes sense where somebody is refused is asked as a revoked client where nobody else is; without one it is
-        left out, and RV(left_out) says so.
+      - Checks that need a refusal are made as a revoked client if the stage refuses no other client. Without a revoked client
+        they are left out and listed in RV(left_out).
     type: str
     choices: [observe, fallback, enforce]
     default: enforce
   window:
     description:
-      - Only looked at with O(stage=fallback). Whether the address that asks is in the networks of the site's window while that
-        is open (V(listed)), so that everybody gets in who was never revoked, with verdict C(fallback); or it is not, or the
-        window is closed (V(outside)), so that only a good certificate opens.
-      - With V(unknown) either counts, as long as status location and page agree, and RV(checks[].seen) says which it was.
+      - Only used with O(stage=fallback). V(listed) means that the window is open and its networks contain the address of the
+        probe, so that every client gets in that was never revoked, with verdict C(fallback). V(outside) means that they do not,
+        or that the window is closed, so that only clients with a valid certificate get in.
+      - With V(unknown) both are accepted, as long as status location and page agree, and RV(checks[].seen) shows the result.
     type: str
     choices: [listed, outside, unknown]
     default: unknown
   side_door:
     description:
-      - Only looked at with O(stage=fallback). Whether somebody from outside the window is asked for a password (401, with the
-        headers of the gate) instead of being refused. No password is tried.
+      - Only used with O(stage=fallback). Whether clients outside the window get a password prompt (401, with the headers of the
+        gate) instead of a refusal. No password is tried.
     type: bool
     default: false
   expect_application:
     description:
-      - Whether the application behind the gate has to answer.
-      - With V(false) a certificate was let in if the gate says so at C(/.well-known/quietdoor), and an answer 502, 503 or 504
-        from behind the gate is no deviation, if the first client that gets in has such an answer too. It is said in
-        RV(checks[].seen) and in RV(application_down). Who gets it where that client reaches the application was not let in.
-      - The same goes for no answer within O(timeout), where the gate itself answers. That takes its time.
+      - Whether the application behind the gate must answer.
+      - With V(false) a certificate counts as let in if the gate confirms it at C(/.well-known/quietdoor). An answer 502, 503 or
+        504 from behind the gate is not a deviation if the first authorized client gets such an answer too. It is reported in
+        RV(checks[].seen) and in RV(application_down). If that client reaches the application, a client with such an answer was
+        not let in.
+      - The same applies to no answer within O(timeout) if the gate itself answers. The check then waits for O(timeout).
     type: bool
     default: true
   expect_http2:
     description:
-      - Whether HTTP/2 has to be offered or must not be. Only reported if absent.
+      - Whether the gate must offer HTTP/2 or must not. Only reported if not given.
     type: bool
   checks:
     description:
-      - The checks to make. Default is all that can be made with what is given; RV(left_out) names the others.
-      - Each one that is named here has to be possible, else the module fails.
-      - V(no_certificate), V(valid), V(foreign) (another CA, the serial of a valid client), V(look_alike) (a CA that only has the
-        real one's name), V(self_signed), V(expired), V(revoked), V(server_auth_only), V(not_allowed), V(other) say who gets in.
-      - V(header_spoofing) sends forged identity headers without a good certificate, V(identity_headers) with one. Where others
-        get in too, because of O(stage), the former needs O(echo_path).
+      - The checks to make. Default is all checks whose inputs are given; RV(left_out) lists the others.
+      - The module fails if a check that is named here lacks an input.
+      - V(no_certificate), V(valid), V(foreign) (another CA, the serial of a valid client), V(look_alike) (a CA that copies the
+        name of the real one), V(self_signed), V(expired), V(revoked), V(server_auth_only), V(not_allowed) and V(other) check
+        the verdict for each kind of certificate.
+      - V(header_spoofing) sends forged identity headers without a valid certificate, V(identity_headers) with one. The former
+        needs O(echo_path) if O(stage) lets in unauthenticated clients.
       - V(sni_none), V(sni_unknown) and V(sni_other) send server names and C(Host) headers that do not belong together. A gate
-        with O(stage=observe) may let these through, if the application is told of nobody then.
-      - V(spellings) asks for guarded paths in other spellings, V(public_part) and V(public_headers) for what is public, and
-        V(internal_locations) for what only nginx itself may ask.
+        with O(stage=observe) may let these through if the application receives no identity.
+      - V(spellings) requests guarded paths in other spellings, V(public_part) and V(public_headers) the public part, and
+        V(internal_locations) the locations that only nginx itself may request.
       - V(plain_http_on_tls_port), V(plain_ports), V(tls_versions), V(ciphers), V(ca_names), V(resumption),
-        V(resumption_elsewhere) and V(http2) look below HTTP, V(http2_requests) asks the same by HTTP/2.
-      - V(generation), V(friendly_page), V(unlisted_page) and V(hsts) look at what the gate tells and at its page, V(websocket) at
-        WebSockets, V(hostile_requests) and V(smuggling) at odd requests. V(rate_limit) comes last, because it uses the limit up.
+        V(resumption_elsewhere) and V(http2) check TLS and plain HTTP, V(http2_requests) sends the same requests by HTTP/2.
+      - V(generation), V(friendly_page), V(unlisted_page) and V(hsts) check the reported generation, the refusal page and its
+        headers, V(websocket) WebSockets, V(hostile_requests) and V(smuggling) malformed requests. V(rate_limit) runs last,
+        because it uses the limit up.
     type: list
     elements: str
     default: []
@@ -258,12 +260,12 @@ options:
       - rate_limit
   timeout:
     description:
-      - Seconds for one question, from the connection to the last byte.
+      - Seconds for one request, from the connection to the last byte.
     type: float
     default: 5
   fail_on_deviation:
     description:
-      - Whether the module fails when a check does. With V(false) look at RV(deviations).
+      - Whether the module fails if a check fails. With V(false) evaluate RV(deviations).
     type: bool
     default: true
 extends_documentation_fragment:
@@ -271,7 +273,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: The gate lets the canary in, and nobody else
+- name: Fail unless the gate lets in the probe client and refuses all others
   quietdoor.mtls.gate_probe:
     url: https://admin.example.org/
     server_ca: /srv/quietdoor/web-ca.pem
@@ -289,7 +291,7 @@ EXAMPLES = r"""
         reason: left the company
   delegate_to: localhost
 
-- name: One host of several, by its address, and only what a reload changes
+- name: Probe one host by its address, with the checks that a reload concerns
   quietdoor.mtls.gate_probe:
     url: https://admin.example.org/
     address: 192.0.2.7
@@ -299,34 +301,34 @@ EXAMPLES = r"""
       trust: 1732362000
   delegate_to: localhost
 
-- name: A gate that refuses nobody yet, before an application that need not run
+- name: Probe a gate in stage observe whose application may be down
   quietdoor.mtls.gate_probe:
     url: https://admin.example.org/
     stage: observe
     expect_application: false
   delegate_to: localhost
 
-- name: A report that does not stop the play
+- name: Probe a gate without failing the play
   quietdoor.mtls.gate_probe:
     url: https://admin.example.org/
     fail_on_deviation: false
   register: probe
   delegate_to: localhost
 
-- name: Show it
+- name: Show the report
   ansible.builtin.debug:
     msg: "{{ probe.table.splitlines() }}"
 """
 
 RETURN = r"""
 msg:
-  description: The outcome in a few lines; every check that deviates is named.
+  description: The outcome in a few lines, with the name of every check that deviates.
   returned: always
   type: str
   sample: The gate did as expected in all 41 cases.
 checks:
   description: One entry per check and client, in the order of the catalogue.
-  returned: when the gate could be asked
+  returned: when the gate could be reached
   type: list
   elements: dict
   contains:
@@ -335,46 +337,46 @@ checks:
       type: str
       sample: revoked
     client:
-      description: Name of the client, or of the false certificate, or V(no certificate).
+      description: Name of the client, or of the forged certificate, or V(no certificate).
       type: str
       sample: carl
     expected:
-      description: What should have been seen.
+      description: The expected answer.
       type: str
       sample: 403 deny
     seen:
-      description: What was seen.
+      description: The answer that was seen.
       type: str
       sample: 403 deny
     ok:
-      description: Whether that is as expected.
+      description: Whether the answer is as expected.
       type: bool
       sample: true
     detail:
-      description: What deviates, request by request; empty if nothing does.
+      description: The deviation of each request; empty if there is none.
       type: str
       sample: ""
 passed:
   description: Number of entries that are as expected.
-  returned: when the gate could be asked
+  returned: when the gate could be reached
   type: int
   sample: 41
 deviations:
   description: Number of entries that deviate. The module fails for them unless O(fail_on_deviation=false).
-  returned: when the gate could be asked
+  returned: when the gate could be reached
   type: int
   sample: 0
 application_down:
   description:
-    - The questions to which the answer was that the application does not run, each with check, client and what was seen; empty if
-      there were none. Whether that is a deviation is up to O(expect_application).
-  returned: when the gate could be asked
+    - The requests whose answer shows that the application does not run, each with check, client and answer; empty if there were
+      none. O(expect_application) decides whether that is a deviation.
+  returned: when the gate could be reached
   type: list
   elements: str
   sample: ["valid (alex): GET /: 502, the application is down"]
 left_out:
-  description: The checks that could not be made, and what would have to be given for each.
-  returned: when the gate could be asked
+  description: The checks that could not be made, and the missing input of each.
+  returned: when the gate could be reached
   type: list
   elements: dict
   contains:
@@ -383,17 +385,17 @@ left_out:
       type: str
       sample: identity_headers
     missing:
-      description: What is missing.
+      description: The missing input.
       type: str
       sample: echo_path was not given
 table:
-  description: All of that as text of fixed width, to be printed.
-  returned: when the gate could be asked
+  description: The whole report as a fixed-width table, to be printed.
+  returned: when the gate could be reached
   type: str
   sample: "      check           client          expected  seen\nok    no_certificate  no certificate  403 deny  403 deny"
 generation:
-  description: The generations that the running gate told at the beginning; each is null if it was not told.
-  returned: when the gate could be asked
+  description: The generations that the running gate reported at the beginning; each is null if it was not reported.
+  returned: when the gate could be reached
   type: dict
   contains:
     gate:
@@ -405,8 +407,8 @@ generation:
       type: int
       sample: 1732362000
 address:
-  description: The address and port that were asked.
-  returned: when the gate could be asked
+  description: The address and port that were probed.
+  returned: when the gate could be reached
   type: str
   sample: 192.0.2.7 port 443
 """

@@ -29,8 +29,8 @@ options:
     default: json
   default_server:
     description:
-      - V(auto) takes the default server of an address where no other server listens, V(always) fails where that is not possible,
-        V(never) takes none.
+      - V(auto) adds a default server to each address on which no other server listens, V(always) fails if that is not possible,
+        V(never) adds none.
     type: str
     choices: [auto, always, never]
     default: auto
@@ -38,7 +38,7 @@ extends_documentation_fragment:
   - quietdoor.mtls.nginx
   - quietdoor.mtls.attributes.info
 notes:
-  - An action of the same name does the work on the control node. It runs module M(quietdoor.mtls.nginx_info) on the host.
+  - An action of the same name runs on the control node. It runs module M(quietdoor.mtls.nginx_info) on the host.
 seealso:
   - module: quietdoor.mtls.gate_transaction
   - module: quietdoor.mtls.nginx_info
@@ -65,7 +65,7 @@ candidate:
   type: dict
   sample: {"http.conf": "...", "manifest.json": "...", "sites/admin.conf": "..."}
 endpoints:
-  description: The addresses at which the host itself can ask the sites, as module M(quietdoor.mtls.gate_transaction) takes them.
+  description: The addresses at which the host itself can reach the sites, for module M(quietdoor.mtls.gate_transaction).
   returned: success
   type: list
   elements: dict
@@ -79,14 +79,14 @@ default_servers:
   description:
     - C(owned) is the list of addresses whose default server belongs to the gate, each as the directive C(listen) takes it.
     - C(http2) is the list of addresses where C(listen ... http2) changes no other server, likewise.
-    - C(reasons) is a list with one sentence for each address, which says what was decided and why.
+    - C(reasons) is a list with the decision and its reason for each address.
   returned: success
   type: dict
   sample: {"owned": ["443"], "http2": ["443"], "reasons": ["443: the gate owns the default server and rejects unknown names"]}
 bypasses:
   description:
     - One sentence for each application behind a guarded path that a public part of the same or of another site passes requests to
-      as well. Only the list of sites is looked at.
+      as well. Only the list of sites is checked.
   returned: success
   type: list
   elements: str
@@ -118,7 +118,7 @@ def work(_module: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the module."""
     run(AnsibleModule(argument_spec={**NGINX, **RENDER}, supports_check_mode=True), work)
 
 

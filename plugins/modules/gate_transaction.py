@@ -7,56 +7,57 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: gate_transaction
-short_description: Make a gate's configuration what nginx serves, or change nothing
+short_description: Make a rendered gate live in nginx as a transaction
 version_added: 0.1.0
 description:
   - Takes a candidate, the rendered configuration of all gates of this host, and makes it live as a transaction.
   - The candidate is tested in a scratch copy of the whole nginx configuration. Then a new generation is written beside the live
-    one, one symbolic link is switched, nginx is tested and reloaded, and every endpoint is asked on fresh connections until the
-    I(running) nginx tells the new generation. If anything fails, the link goes back, nginx is reloaded, and the old generation is
-    proven in the same way.
-  - With O(step=apply) that is all, in one call. With O(step=begin) the way back is armed before anything moves, and the gate goes
-    back by itself unless O(step=commit) follows within O(revert_after). In between somebody can knock from outside. Whoever loses
-    the control node, the network or the way in has only to wait.
-  - What takes the gate back is a unit and a timer of systemd, which survive a reboot, or a process of its own where systemd does
-    not run. It needs nothing but python3 and nginx. It never touches trust, so a revocation stays.
-  - Commit, revert and the armed revert are decided by one step under one lock. Exactly one of them wins, and the others say so.
-    After the deadline nothing is committed any more.
+    one, one symbolic link is switched, nginx is tested and reloaded, and every endpoint is requested on new connections until
+    the I(running) nginx reports the new generation. If anything fails, the link is switched back, nginx is reloaded, and the old
+    generation is proven in the same way.
+  - With O(step=apply) that is all, in one call. With O(step=begin) a revert is armed before anything changes, and the gate
+    reverts by itself unless O(step=commit) follows within O(revert_after). In between the gate can be probed from outside. If
+    the control node, the network or the access is lost, the gate is back after the deadline.
+  - The armed revert is a unit and a timer of systemd, which survive a reboot, or a separate process where systemd does not run.
+    It needs only python3 and nginx. It never changes trust, so a revocation stays.
+  - Commit, revert and the armed revert are decided by one step under one lock. Exactly one of them wins, and the others report
+    it. After the deadline no commit is possible.
   - While a transaction is armed, every other change of the gate on this host is refused. It holds the host until its deadline,
-    dead or alive.
-  - What the candidate's C(manifest.json) says of the sites is compared with the effective configuration. The snippets of a site
-    (C(manage) is V(snippets)) have to be included in the operator's server, nothing there may undo them, and no other server may
-    open the panel. Snippets that no server includes yet are put in place with a warning; once they were included, they have to
-    stay. A snippet that is still included is not removed.
-  - The exit code of a reload proves nothing. With a port that is taken, nginx keeps its old configuration without a word.
+    even if the process that began it has ended.
+  - The sites in the candidate's C(manifest.json) are compared with the effective configuration. The snippets of a site
+    (C(manage) is V(snippets)) must be included in the operator's server, no directive there may undo them, and no other server
+    may open a bypass to the application. Snippets that no server includes yet are put in place with a warning; once they were
+    included, they must stay. A snippet that is still included is not removed.
+  - The exit code of a reload proves nothing. If a port is in use, nginx keeps its old configuration without a message.
   - A run that was killed at any moment is finished or undone by the next one, or by the armed revert.
 options:
   step:
     description:
-      - What to do.
-      - V(apply) makes the candidate live, and commits it as soon as it is proven. Work by hand in the live gate is overwritten.
-      - V(test) does what check mode does of V(begin), whether in check mode or not. It changes nothing; C(changed) says whether
-        V(begin) would. It also checks the server certificates that the candidate uses, see RV(server_certificates).
-      - V(begin) refuses where somebody changed the live gate by hand, arms the way back, and makes the candidate live. Where
-        nothing differs, nothing is armed.
-      - V(commit) disarms; the gate stays. It fails if the gate went back, and if nginx serves anything else.
-      - V(revert) takes the gate back now, and proves it.
-      - V(rollback) is V(begin) with the kept generation O(generation) in place of a candidate; it wants a V(commit), too.
-      - V(status) looks, and changes nothing.
+      - The step of the transaction.
+      - V(apply) makes the candidate live, and commits it as soon as it is proven. Manual changes of the live gate are lost.
+      - V(test) does the same as V(begin) in check mode, whether in check mode or not. It changes nothing; C(changed) reports
+        whether V(begin) would. It also checks the server certificates that the candidate uses, see RV(server_certificates).
+      - V(begin) fails if the live gate was changed by hand. Otherwise it arms the revert and makes the candidate live. If nothing
+        differs, nothing is armed.
+      - V(commit) disarms the revert; the gate stays. It fails if the gate was reverted, or if nginx serves anything else.
+      - V(revert) reverts the gate now, and proves the former generation.
+      - V(rollback) is V(begin) with the kept generation O(generation) in place of a candidate; it needs a V(commit), too.
+      - V(status) reports the state, and changes nothing.
     type: str
     choices: [apply, test, begin, commit, revert, rollback, status]
     default: apply
   candidate:
     description:
       - The files of the gate, path relative to C(quietdoor/gate/) to text. C(http.conf) and C(manifest.json) are required.
-      - C(http.conf) has to include C(quietdoor/gate/generation.conf), which this module writes; it sets
+      - C(http.conf) must include C(quietdoor/gate/generation.conf), which this module writes; it sets
         C($quietdoor_gate_generation).
       - Empty to remove the gate from nginx.
       - Required for O(step=apply), O(step=test) and O(step=begin).
     type: dict
   endpoints:
     description:
-      - Where the running nginx tells its generation, at C(/.well-known/quietdoor) in the header C(X-Quietdoor-Generation).
+      - The endpoints at which the running nginx reports its generation, at C(/.well-known/quietdoor) in the header
+        C(X-Quietdoor-Generation).
       - The same as C(endpoints) in the candidate's C(manifest.json). Required unless O(candidate) is empty.
     type: list
     elements: dict
@@ -67,7 +68,7 @@ options:
         type: str
         required: true
       address:
-        description: An IP address that nginx listens on. V(*) and V(::) are asked on the loopback address.
+        description: An IP address that nginx listens on. V(*) and V(::) are requested on the loopback address.
         type: str
         required: true
       port:
@@ -75,46 +76,46 @@ options:
         type: int
         required: true
       server_name:
-        description: The name to ask for, in SNI and in the header C(Host).
+        description: The name to request, in SNI and in the header C(Host).
         type: str
         required: true
   on_bypass:
     description:
-      - What to do where the panel of a site is open through another server of this nginx, which hands requests on to the same
-        application, serves the same files, or has the same name on the same address.
-      - V(fail) fails and changes nothing, V(warn) only says so.
+      - The reaction to a bypass, which is another server of this nginx that passes requests to the same application, serves the
+        same files, or has the same name on the same address.
+      - V(fail) fails and changes nothing, V(warn) only warns.
     type: str
     choices: [fail, warn]
     default: fail
   transaction:
     description:
       - The id that O(step=begin) or O(step=rollback) returned as RV(transaction). Required for O(step=commit).
-      - For O(step=revert) empty means whichever transaction holds this host.
+      - For O(step=revert) empty means the transaction that holds this host.
     type: str
     default: ""
   generation:
-    description: The kept generation to go back to, one of RV(snapshots); V(0) for no gate. Required for O(step=rollback).
+    description: The kept generation to restore, one of RV(snapshots); V(0) for no gate. Required for O(step=rollback).
     type: int
   revert_after:
     description:
-      - How long after O(step=begin) or O(step=rollback) the gate goes back by itself, as in V(5m); from V(10s) to V(1h).
-      - It has to be long enough for the probes from outside, and short enough to wait for when locked out.
+      - The time from O(step=begin) or O(step=rollback) until the gate reverts by itself, as in V(5m); from V(10s) to V(1h).
+      - It must be long enough for the probes from outside, and short enough to wait for after a lockout.
     type: str
     default: 5m
   revert_mechanism:
     description:
-      - What takes the gate back. V(systemd) is a unit and a timer, and survives a reboot. V(process) is a process of its own, and
-        does not; after a reboot the next run of this module brings it to its end.
-      - V(auto) is V(systemd) where it runs.
+      - The mechanism of the armed revert. V(systemd) is a unit and a timer, and survives a reboot. V(process) is a separate
+        process and does not; after a reboot the next run of this module ends the transaction.
+      - V(auto) is V(systemd) where systemd runs.
     type: str
     choices: [auto, systemd, process]
     default: auto
   operator:
-    description: Who does this, for those who find the host held. By default the user on the host.
+    description: The name of the operator, reported while the transaction holds the host. By default the user on the host.
     type: str
     default: ""
   force:
-    description: Overwrite what somebody changed in the live gate by hand.
+    description: Whether to overwrite manual changes of the live gate.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -123,7 +124,7 @@ extends_documentation_fragment:
   - quietdoor.mtls.attributes
 notes:
   - Check mode does everything up to the test in the scratch copy and leaves no trace. Nothing is armed in check mode.
-  - The candidate is public, its text is shown in diff mode. Never put a secret into it.
+  - The candidate is public, and its text is shown in diff mode. Never put a secret into it.
 seealso:
   - module: quietdoor.mtls.trust_install
   - module: quietdoor.mtls.nginx_info
@@ -142,7 +143,7 @@ EXAMPLES = r"""
     candidate: "{{ rendered.candidate }}"
     endpoints: "{{ rendered.endpoints }}"
 
-- name: Bring it, armed
+- name: Begin an armed transaction
   quietdoor.mtls.gate_transaction:
     step: begin
     candidate: "{{ my_candidate }}"
@@ -151,29 +152,29 @@ EXAMPLES = r"""
     operator: kim@laptop
   register: begun
 
-# ... here the control node knocks as a client does; if that fails, step revert, or nothing at all ...
+# ... here the control node probes the gate as a client does; if that fails, run step revert, or wait for the armed revert ...
 
-- name: Let it stay
+- name: Commit the transaction
   quietdoor.mtls.gate_transaction:
     step: commit
     transaction: "{{ begun.transaction }}"
   when: begun.armed
 
-- name: Look what is kept
+- name: List the kept generations
   quietdoor.mtls.gate_transaction:
     step: status
   register: status
 
-- name: Go back to the generation before
+- name: Roll back to the previous generation
   quietdoor.mtls.gate_transaction:
     step: rollback
     generation: "{{ status.snapshots[1].generation }}"
 
-- name: Take the gate out of nginx
+- name: Remove the gate from nginx
   quietdoor.mtls.gate_transaction:
     candidate: {}
 
-- name: The same for an nginx of its own prefix
+- name: Make a gate live in an nginx with another prefix
   quietdoor.mtls.gate_transaction:
     conf_path: /opt/nginx/conf
     nginx_binary: /opt/nginx/sbin/nginx
@@ -185,25 +186,25 @@ EXAMPLES = r"""
 
 RETURN = r"""
 generation:
-  description: The generation that nginx serves now, or would after the change; none if there is no gate.
+  description: The generation that nginx serves now, or would serve after the change; none without a gate.
   returned: success
   type: int
   sample: 12
 previous_generation:
-  description: The generation that was last committed before, none if there was no gate.
+  description: The last committed generation before, none if there was no gate.
   returned: success
   type: int
   sample: 11
 action:
   description:
-    - V(applied) if the candidate is new, V(removed) if the gate is gone, V(unchanged) if nothing was to be done.
-    - V(resumed) if the files were there already but an earlier run had not brought them into the running nginx, or not proven it.
+    - V(applied) if the candidate is new, V(removed) if the gate was removed, V(unchanged) if there was no change.
+    - V(resumed) if the files existed already but an earlier run had not made them live in the running nginx, or not proven it.
     - V(committed) and V(reverted) after these steps.
   returned: success
   type: str
   sample: applied
 reason:
-  description: Why there was something to do; empty if there was not. Of a transaction that went back, why it did.
+  description: The reason of the change; empty if there was none. For a reverted transaction, the reason of the revert.
   returned: success
   type: str
   sample: quietdoor/gate/sites/admin.conf differs
@@ -218,7 +219,7 @@ transaction:
   type: str
   sample: 6b2f0c9d8e7a4153
 deadline:
-  description: When the gate goes back by itself, as RFC 3339 writes it; empty if nothing is armed.
+  description: The time at which the gate reverts by itself, in the format of RFC 3339; empty if nothing is armed.
   returned: success
   type: str
   sample: "2026-11-24T10:05:00Z"
@@ -229,34 +230,34 @@ tested:
   sample: true
 guarded:
   description:
-    - Whether every site of the candidate is guarded. V(false) if the snippets of a site are in place and no server includes them.
+    - Whether every site of the candidate is guarded. V(false) if no server includes the snippets of a site.
   returned: O(step) is V(apply), V(test), V(begin) or V(rollback)
   type: bool
   sample: true
 unguarded:
-  description: The names of the sites that nothing guards yet.
+  description: The names of the sites that are not guarded yet.
   returned: O(step) is V(apply), V(test), V(begin) or V(rollback)
   type: list
   elements: str
   sample: []
 differing:
-  description: The files that change, or would, relative to O(conf_path).
+  description: The files that were, or in check mode would be, changed, relative to O(conf_path).
   returned: O(step) is V(apply), V(test), V(begin) or V(rollback)
   type: list
   elements: str
   sample: [quietdoor/gate/sites/admin.conf]
 open_elsewhere:
   description:
-    - The names of the sites whose panel another server of this nginx opens, too. Nothing is shut as long as that is so, and in
-      stage C(observe) nothing is opened that was not open.
+    - The names of the sites with a bypass through another server of this nginx. Such an application stays open until the bypass
+      is removed.
   returned: O(step) is V(apply), V(test), V(begin) or V(rollback)
   type: list
   elements: str
   sample: []
 findings:
   description:
-    - What was found in the effective configuration beside the gate, those that open a panel first.
-    - Each has C(site), C(severity) (V(warning) here, because an error fails the module), C(file), C(line), C(what) and C(mend).
+    - The findings in the effective configuration beside the gate, bypasses first.
+    - Each has C(site), C(severity) (V(warning) here, because an error fails the module), C(file), C(line), C(what) and C(hint).
   returned: O(step) is V(apply), V(test), V(begin) or V(rollback)
   type: list
   elements: dict
@@ -265,8 +266,8 @@ findings:
       severity: warning
       file: /etc/nginx/sites-enabled/admin
       line: 3
-      what: this server listens without TLS too; nobody gets in there, and everybody sees the refusal
-      mend: Make a server of its own for plain HTTP that redirects
+      what: this server also listens without TLS, where every request is refused
+      hint: Add a separate server for plain HTTP that redirects
 sites:
   description: The names of the sites of the candidate.
   returned: O(step) is V(apply), V(test), V(begin) or V(rollback)
@@ -275,7 +276,7 @@ sites:
   sample: [admin]
 manifest:
   description:
-    - The C(manifest.json) of the gate that is live when the module ends, read. An empty dictionary without a gate, none if the
+    - The parsed C(manifest.json) of the gate that is live when the module ends. An empty dictionary without a gate, none if the
       file is not valid JSON.
   returned: O(step) is not V(status)
   type: dict
@@ -283,7 +284,7 @@ manifest:
 server_certificates:
   description:
     - The server certificates that the candidate uses, each with C(file), C(server_name), C(problem) and C(detail).
-    - C(problem) is V(name) if the certificate is not for this name, V(end) if it has ended, V(unreadable) if C(openssl) cannot
+    - C(problem) is V(name) if the certificate is not for this name, V(end) if it has expired, V(unreadable) if C(openssl) cannot
       read it, and empty if browsers accept it.
   returned: O(step=test)
   type: list
@@ -295,10 +296,10 @@ server_certificates:
       detail: ""
 snapshots:
   description:
-    - The generations that are kept, the newest first.
+    - The kept generations, the newest first.
     - Each has C(generation), C(live), C(stages) (site to stage), C(written) (RFC 3339), C(sha256) of its files as they were
-      written, C(closed), the sites whose window has closed, C(intact), whether the files still are as they were written, and
-      C(restores), the generation that it brought back, null if it was a new one.
+      written, C(closed), the sites whose window has closed, C(intact), whether the files are still as they were written, and
+      C(restores), the generation that it restored, null if it was a new one.
   returned: O(step=status)
   type: list
   elements: dict
@@ -313,14 +314,15 @@ snapshots:
       restores: 10
 drift:
   description:
-    - The files of the live gate that are not as the last transaction left them, relative to O(conf_path).
-    - Where they are what made the module fail, the difference is part of its message.
-  returned: O(step=status), or on failure because of them
+    - The files of the live gate that differ from those of the last transaction, relative to O(conf_path).
+    - If the module fails because of them, the difference is part of its message.
+  returned: O(step=status), or if the module fails because of them
   type: list
   elements: str
   sample: [quietdoor/gate/sites/admin.conf]
 told:
-  description: What the running nginx tells at each endpoint, with C(generation) none and a C(failure) where it tells nothing.
+  description:
+    - The generation that the running nginx reports at each endpoint, with C(generation) none and a C(failure) if it reports none.
   returned: O(step=status)
   type: list
   elements: dict
@@ -333,8 +335,8 @@ held_by:
   description:
     - The transaction that holds this host, or the last one that did; empty if there was none.
     - It has C(id), C(phase) (V(armed), V(committing), V(committed), V(reverting) or V(reverted)), C(operator), C(since),
-      C(deadline), C(base) and C(target) (generations), C(why) (it went back), C(revert_mechanism), and C(triggered), whether what
-      takes it back is there.
+      C(deadline), C(base) and C(target) (generations), C(why) (the reason of a revert), C(revert_mechanism), and C(triggered),
+      whether the mechanism of the revert is in place.
   returned: O(step=status)
   type: dict
   sample: {}
@@ -377,7 +379,7 @@ _SHOWN_LINES = 200
 
 
 def work(module: Any) -> dict[str, Any]:
-    """Do the step."""
+    """Run the step."""
     step = module.params["step"]
     try:
         if step == "status":
@@ -406,7 +408,7 @@ def change(module: Any, step: str) -> dict[str, Any]:
         module.warn(f"{finding}. {finding.hint}.")
     checked = check_server_certificates(module.params["candidate"], nginx.conf_path) if step == "test" else None
     return {
-        **told(outcome),
+        **outcome_as_dict(outcome),
         "manifest": live_manifest(nginx.conf_path),
         **({} if checked is None else {"server_certificates": [asdict(one) for one in checked]}),
     }
@@ -422,13 +424,18 @@ def live_manifest(conf_path: str) -> Any:
 
 
 def request_from(params: dict[str, Any], conf_path: str, step: str) -> Request:
-    """Return what shall be live."""
+    """Return the request for the candidate or the kept generation.
+
+    :raises MtlsError: if the candidate is null.
+    """
     if step == "rollback":
         candidate, endpoints = operations.candidate_of(conf_path, params["generation"])
     else:
         candidate, endpoints = params["candidate"], endpoints_from(params["endpoints"], "endpoints")
     if candidate is None:
-        raise MtlsError("candidate is null", "Give the files of the gate, or an empty dictionary to remove it")
+        raise MtlsError(
+            "candidate is null", "Set it to the files of the gate, or to an empty dictionary to remove the gate"
+        )
     return Request(
         candidate=candidate,
         endpoints=endpoints,
@@ -440,7 +447,7 @@ def request_from(params: dict[str, Any], conf_path: str, step: str) -> Request:
 
 
 def arming_from(params: dict[str, Any]) -> Arming:
-    """Return how to arm."""
+    """Return the parameters of the armed revert."""
     return Arming(
         operator=operator_from(params),
         term=term_from(params["revert_after"], "revert_after"),
@@ -452,16 +459,16 @@ def arming_from(params: dict[str, Any]) -> Arming:
 
 
 def operator_from(params: dict[str, Any]) -> str:
-    """Return who does this."""
+    """Return the name of the operator."""
     try:
         user = os.environ.get("SUDO_USER") or getpass.getuser()
-    except (KeyError, OSError):  # a user that no database knows
+    except (KeyError, OSError):  # a user without an entry in the user database
         user = str(os.getuid())
     return str(params["operator"] or user)
 
 
-def told(outcome: Outcome) -> dict[str, Any]:
-    """Return what came of a change."""
+def outcome_as_dict(outcome: Outcome) -> dict[str, Any]:
+    """Return the outcome of a change as plain data."""
     transaction = outcome.armed
     return {
         "changed": outcome.result.action != "unchanged",
@@ -484,7 +491,7 @@ def told(outcome: Outcome) -> dict[str, Any]:
 
 
 def end(module: Any, step: str) -> dict[str, Any]:
-    """Commit a transaction, or take it back."""
+    """Commit or revert a transaction."""
     params = module.params
     nginx, now = nginx_from(params), read_clocks()
     rules = Rules(seconds(params, "prove_timeout"), kept(params))
@@ -509,7 +516,7 @@ def end(module: Any, step: str) -> dict[str, Any]:
 
 
 def status(module: Any) -> dict[str, Any]:
-    """Look."""
+    """Return the state of the gate and of its transaction."""
     nginx = nginx_from(module.params)
     nginx.check()
     seen = operations.status(nginx)
@@ -561,7 +568,7 @@ def transaction_as_dict(seen: operations.Status) -> dict[str, Any]:
 
 
 def in_text(differences: list[dict[str, str]]) -> str:
-    """Return files as the last transaction left them, and as they are, for a message."""
+    """Return the difference between the files of the last transaction and the present ones, for a message."""
     lines: list[str] = []
     for one in differences:
         texts = (one["before"].splitlines(), one["after"].splitlines())
@@ -572,7 +579,7 @@ def in_text(differences: list[dict[str, str]]) -> str:
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the module."""
     spec = {
         **NGINX,
         **CHANGE,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nginx_info
-short_description: What the nginx on a host is, can do, and listens on
+short_description: Report the version, capabilities and listening addresses of the nginx on a host
 version_added: 0.1.0
 description:
   - Reads the version, the build and the effective configuration of nginx. Changes nothing.
@@ -23,11 +23,11 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Look at nginx
+- name: Read the facts about nginx
   quietdoor.mtls.nginx_info:
   register: my_nginx
 
-- name: Say who listens on port 443
+- name: Show the servers that listen on port 443
   ansible.builtin.debug:
     msg: "{{ my_nginx.listens | selectattr('port', 'equalto', 443) }}"
 """
@@ -44,12 +44,12 @@ product:
   type: str
   sample: nginx
 tls_library:
-  description: The TLS library that nginx was built with, and the one that it runs with; both none without TLS.
+  description: The TLS library that nginx was built with, and the one that it uses; both none without TLS.
   returned: success
   type: dict
   sample: {"built": "OpenSSL 3.0.11 19 Sep 2023", "running": "OpenSSL 3.0.19 27 Jan 2026"}
 configure_arguments:
-  description: What nginx was built with.
+  description: The arguments that nginx was configured with at build time.
   returned: success
   type: list
   elements: str
@@ -59,7 +59,7 @@ modules:
   type: dict
   sample: {"static": ["http_realip_module", "http_ssl_module"], "dynamic": ["http_geoip_module"]}
 capabilities:
-  description: What a gate may use here, each true or false.
+  description: The features of this nginx that a gate may use, each true or false.
   returned: success
   type: dict
   sample:
@@ -75,11 +75,11 @@ capabilities:
     limit_req: true
     regex: true
 configuration_error:
-  description: Why nginx refuses its configuration, none if it does not. If it does, RV(includes) and RV(listens) are empty.
+  description: The error of nginx in its configuration, none if it is valid. With one, RV(includes) and RV(listens) are empty.
   returned: success
   type: str
 includes:
-  description: Every C(include) with the files that it brings.
+  description: Every C(include) with the files that it includes.
   returned: success
   type: list
   elements: dict
@@ -88,7 +88,7 @@ listens:
   description:
     - Every address that a server listens on.
     - C(address) is V(*) for every IPv4 address and V(::) for every IPv6 one; C(port) is none for a unix socket; C(default_server)
-      says whether the C(listen) says so; C(protocol) is V(http), V(stream) or V(mail).
+      is whether the C(listen) has that parameter; C(protocol) is V(http), V(stream) or V(mail).
   returned: success
   type: list
   elements: dict
@@ -111,7 +111,7 @@ gate_manifest:
   type: dict
   sample: {"format": 1, "endpoints": [], "sites": {}}
 running:
-  description: Whether a master process runs with this configuration, as its pid file says.
+  description: Whether a master process runs with this configuration, according to its pid file.
   returned: success
   type: bool
   sample: true
@@ -131,7 +131,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config_model
 
 
 def work(module: Any) -> dict[str, Any]:
-    """Look at nginx."""
+    """Return the facts about nginx."""
     nginx = nginx_from(module.params)
     build = nginx.build
     nginx.check()
@@ -157,7 +157,7 @@ def work(module: Any) -> dict[str, Any]:
 
 
 def live_manifest(conf_path: str) -> Any:
-    """Return the manifest of the live gate, empty without a gate, None if it cannot be read: that is not the same as none."""
+    """Return the manifest of the live gate, empty without a gate, None if it cannot be read."""
     text = read_text(os.path.join(conf_path, "quietdoor", "gate", "manifest.json"))
     try:
         return {} if text is None else json.loads(text.encode())
@@ -166,7 +166,7 @@ def live_manifest(conf_path: str) -> Any:
 
 
 def includes(configuration: Configuration) -> list[dict[str, Any]]:
-    """Return every include with what it brings."""
+    """Return every include with its files."""
     return [
         {"pattern": directive.args[0], "file": directive.file, "line": directive.line, "files": files}
         for directive, files in configuration.includes()
@@ -183,7 +183,7 @@ def listens(configuration: Configuration) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the module."""
     run(AnsibleModule(argument_spec=NGINX, supports_check_mode=True), work)
 
 

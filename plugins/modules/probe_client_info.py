@@ -10,17 +10,17 @@ module: probe_client_info
 short_description: Report whether a host has the certificate and key of the probe client
 version_added: 0.1.0
 description:
-  - Looks for the certificate and the private key with which gates are probed, and reads the serial of the certificate. Changes
+  - Checks whether the certificate and the private key of the probe client exist, and reads the serial of the certificate. Changes
     nothing, and does not read the key.
-  - A file that does not exist is no error, because a rollback does not need them.
+  - A missing file is not an error, because a rollback does not need them.
   - Needs no library.
 options:
   certificate:
-    description: Path of the certificate, PEM, followed by its chain. Empty if it is not known.
+    description: Path of the certificate, PEM, followed by its chain. Empty if unknown.
     type: str
     required: true
   key:
-    description: Path of the private key. Empty if it is not known.
+    description: Path of the private key. Empty if unknown.
     type: str
     required: true
 extends_documentation_fragment:
@@ -65,13 +65,13 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.probe_clie
 
 
 def work(module: Any) -> dict[str, Any]:
-    """Report on the files."""
+    """Return the state of the files."""
     return {"changed": False, **read_probe_client_files(module.params["certificate"], module.params["key"])}
 
 
 def main() -> None:
-    """Entry point."""
-    # Paths are no secret.
+    """Run the module."""
+    # Paths are not secret.
     spec = {"certificate": {"type": "str", "required": True}, "key": {"type": "str", "required": True, "no_log": False}}
     run(AnsibleModule(argument_spec=spec, supports_check_mode=True), work)
 

@@ -2,51 +2,50 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Publish what web hosts have to know of an authority."""
+"""Publish the public data of an authority for web hosts."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: publication
-short_description: Publish what web hosts have to know of an authority
+short_description: Publish the public data of an authority for web hosts
 version_added: 0.1.0
 description:
-  - Writes the authority's chain, its CRL, who holds which certificate, and every serial that was ever revoked into a
-    directory of public data.
-    Web hosts take it over with M(quietdoor.mtls.trust_install).
-  - The chain has every CA up to the root, and every one has its CRL there. What stands above an issuing CA is published
-    from the copies in its own directory; the root's may be away.
-  - Whatever changes is published only if every active certificate of a client verifies against exactly that chain and that CRL;
-    a client who would be turned away is named.
-  - A revocation waits for nothing that is only about others. Where a serial is denied that was not before, a client who would be
-    turned away is left out of C(identities.json) with a warning, and the CRL of another CA, one above or a predecessor, that is
-    still valid but ends too soon or lacks a revocation is published all the same, see RV(lapsing).
-  - Nothing secret is in it. The private key is not needed.
-  - Each change raises the generation, a number that every web host tells once it has taken the change over.
+  - Writes the authority's chain, its CRL, the certificates of all clients, and every serial that was ever revoked into a
+    directory of public data. Web hosts install it with M(quietdoor.mtls.trust_install).
+  - The chain contains every CA up to the root, and the publication has a CRL of each. The data of the CAs above an issuing CA
+    comes from the copies in its directory; the root's directory may be unavailable.
+  - A change is published only if every active certificate of a client verifies against exactly that chain and that CRL;
+    otherwise the module fails with the names of the clients that would be refused.
+  - A revocation never waits for other clients or CAs. If the change denies a new serial, a client that would be refused is left
+    out of C(identities.json) with a warning. The CRL of another CA, one above or a predecessor, that is still valid but expires
+    too soon or lacks a revocation is published anyway, see RV(lapsing).
+  - The publication contains no secret. The private key is not needed.
+  - Each change raises the generation, a number that every web host reports after it has installed the change.
 author:
   - quietdoor.mtls authors (@quietdoor)
 options:
   publish_path:
     description:
-      - The directory to publish into, made if it is missing. It must neither lie inside the authority's nor around it.
+      - The directory to publish into, created if missing. Neither this nor the authority's directory may contain the other.
     type: path
     required: true
   min_remaining:
     description:
-      - A CRL with less time left than this is not published, except for one of another CA than that of O(path) that is still
-        valid, and either is published already or must not keep a revocation back. See RV(lapsing).
-      - In check mode a CRL that is due is taken for written, as M(quietdoor.mtls.crl) would have done before in the
+      - A CRL that expires sooner than this is not published. The exception is a still valid CRL of another CA than that of
+        O(path) that is published already or must not delay a revocation. See RV(lapsing).
+      - In check mode a CRL that is due counts as written, because M(quietdoor.mtls.crl) would have written it before in the
         play.
     type: str
     default: 7d
   predecessors:
     description:
-      - Directories of authorities that came before O(path) and whose certificates are still good. Both are trusted, with
-        CRL, identities and revoked serials of both.
-      - When the last certificate of one has ended or is revoked, the module warns that it can be taken out of the list.
-        One whose CA certificate has ended is left out.
-      - Of one whose directory is missing or empty, as when its medium is not mounted, everything that was published before stays,
-        and is published anew only with a revocation; see RV(lapsing).
+      - Directories of the authorities before O(path) whose certificates are still valid. All are trusted, and CRL, identities and
+        revoked serials of all are published.
+      - If the last certificate of a predecessor has expired or is revoked, the module warns that it can be removed from the list.
+        A predecessor whose CA certificate has expired is left out.
+      - If the directory of a predecessor is missing or empty, for example because its medium is not mounted, its published data
+        stays. It is published again only with a revocation; see RV(lapsing).
     type: list
     elements: path
     default: []
@@ -56,12 +55,12 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Publish
+- name: Publish the authority
   quietdoor.mtls.publication:
     path: /srv/quietdoor/authority
     publish_path: /srv/quietdoor/publication
 
-- name: Publish while the certificates of the former authority are still good
+- name: Publish while the certificates of the former authority are still valid
   quietdoor.mtls.publication:
     path: /srv/quietdoor/authority-2036
     predecessors: [/srv/quietdoor/authority]
@@ -87,9 +86,9 @@ changes:
   sample: [crl.pem, denied.json]
 lapsing:
   description:
-    - What is wrong with CRLs of other CAs that are, or in check mode would be, published although they end too soon or lack a
-      revocation, and which predecessors are not here.
-    - Each is a warning, too. Once such a CRL has ended, nobody gets in, so a play should fail at its end if there are any.
+    - The faults of CRLs of other CAs that are, or in check mode would be, published although they expire too soon or lack a
+      revocation, and the unavailable predecessors.
+    - Each is a warning, too. After such a CRL expires, no client gets in, so a play should fail at its end if there are any.
   returned: success
   type: list
   elements: str
@@ -113,7 +112,7 @@ def _diff(name: str, before: str, after: str) -> dict[str, str]:
 
 
 def _shown(name: str, text: str) -> str:
-    # PEM tells a reader nothing; that it changed does. So it is with certificates in JSON, whose digests stand beside them.
+    # A digest shows that a PEM file changed, its text is not readable. Certificates in JSON have their digests beside them.
     if name.endswith(".pem") and text:
         return f"sha256 {hashlib.sha256(text.encode()).hexdigest()}\n"
     return "".join(line for line in text.splitlines(keepends=True) if not line.lstrip().startswith('"der": '))

@@ -10,7 +10,7 @@ module: renamed_variables
 short_description: Fail if the inventory uses a former name of a variable
 version_added: 0.1.0
 description:
-  - Looks at the variables of every host in groups C(mtls_ca) and C(mtls_web) and of every host of the play.
+  - Checks the variables of every host in groups C(mtls_ca) and C(mtls_web) and of every host of the play.
   - Fails with each former name or value, the present one, and the hosts that have it. There are no aliases, so a variable with a
     former name would have no effect.
   - The playbooks of this collection and its roles C(gate), C(rollout) and C(trust) begin with it.

@@ -12,13 +12,12 @@ short_description: Revoke certificates by client name, serial, fingerprint or fi
 version_added: 0.1.0
 description:
   - Marks certificates as revoked in the authority's database. Exactly one of O(client), O(serial), O(fingerprint) and
-    O(certificate) says which.
-  - A client's name stands for all serials it ever had, old ones too.
-  - A certificate that was revoked before stays as it was, its date and reason included. A row is never removed from
+    O(certificate) selects them.
+  - A client's name selects all serials that it ever had, including old ones.
+  - A certificate that was revoked before is not changed, its date and reason included. A row is never removed from
     the database.
-  - Neither the authority's private key nor its passphrase is needed. Doors see the revocation when a CRL with it has
-    been written
-    (M(quietdoor.mtls.crl)), published and shipped.
+  - Neither the authority's private key nor its passphrase is needed. Gates apply the revocation after a CRL with it has
+    been written (M(quietdoor.mtls.crl)), published and shipped.
   - As long as a client is V(present) on the roster, M(quietdoor.mtls.client_certs) gives it a new certificate with a
     new key.
 author:
@@ -27,8 +26,8 @@ options:
   client:
     description:
       - Name of a client that certificates were issued to, whether or not it is still on the roster.
-      - In an adopted authority it also stands for the certificates from before the adoption with that common name, if they all
-        have one subject; otherwise they are named and left alone. So it does in an adopted one of O(predecessors).
+      - In an adopted authority, O(predecessors) included, it also selects the certificates from before the adoption with that
+        common name if they all have the same subject; otherwise a warning names them and they are not revoked.
     type: str
   serial:
     description:
@@ -44,17 +43,17 @@ options:
     type: path
   predecessors:
     description:
-      - Directories of authorities that came before O(path) and whose certificates are still good. What is named is
-        revoked there too.
-      - One whose directory is missing or empty, as when its medium is not mounted, keeps no revocation back. It is told in a
-        warning.
+      - Directories of the authorities before O(path) whose certificates are still valid. The selected certificates are revoked
+        there too.
+      - A predecessor whose directory is missing or empty, for example because its medium is not mounted, does not delay a
+        revocation. A warning names it.
     type: list
     elements: path
     default: []
   reason:
     description:
-      - Why (RFC 5280 section 5.3.1).
-      - There is no hold, because it could not be lifted again.
+      - The reason of the revocation (RFC 5280 section 5.3.1).
+      - The reason certificateHold is not available, because a revocation cannot be undone.
     type: str
     choices: [unspecified, keyCompromise, CACompromise, affiliationChanged, superseded, cessationOfOperation]
     default: unspecified
@@ -64,13 +63,13 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: A laptop was stolen
+- name: Revoke all certificates of a client whose laptop was stolen
   quietdoor.mtls.revocation:
     path: /srv/quietdoor/authority
     client: carl
     reason: keyCompromise
 
-- name: One certificate, from the gate's log
+- name: Revoke one certificate, by its serial from the gate's log
   quietdoor.mtls.revocation:
     path: /srv/quietdoor/authority
     serial: 2B6C0DE1
@@ -78,13 +77,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 revoked:
-  description: All certificates that were named, also those that were revoked before.
+  description: All selected certificates, including those that were revoked before.
   returned: success
   type: list
   elements: dict
   contains:
     serial:
-      description: Its serial.
+      description: The serial of the certificate.
       type: str
       sample: 2B6C0DE1
     name:
@@ -100,11 +99,11 @@ revoked:
       type: bool
       sample: true
     revoked_at:
-      description: When it was revoked.
+      description: The time of revocation.
       type: str
       sample: "2026-11-23T11:39:07Z"
     reason:
-      description: Why it was revoked.
+      description: The reason of the revocation.
       type: str
       sample: keyCompromise
 """
@@ -145,7 +144,9 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     target = Target(**{name: params[name] for name in _TARGETS})
     away = [path for path in params["predecessors"] if is_away(path)]
     for path in away:
-        module.warn(f"The predecessor {path} is not here: nothing is revoked there. Revoke again once it is back.")
+        module.warn(
+            f"The predecessor {path} is unavailable: nothing is revoked there. Revoke again when it is available."
+        )
     former = check_predecessors(params["path"], [path for path in params["predecessors"] if path not in away])
     revoked = revoke_everywhere(params["path"], former, target, params["reason"], now(), check_mode=module.check_mode)
     newly = [one for _path, one in revoked if one.newly]

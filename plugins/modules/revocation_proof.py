@@ -2,7 +2,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prove from outside that revoked certificates are refused, on connections from before the revocation too."""
+"""Prove from outside that gates refuse revoked certificates, on earlier connections too."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ module: revocation_proof
 short_description: Prove from outside that revoked certificates are refused
 version_added: 0.1.0
 description:
-  - Opens at every gate, with every certificate whose private key is at hand, what a browser may have open, namely TLS sessions
-    that could be resumed (a TLS 1.2 session id, a TLS 1.2 ticket, a TLS 1.3 ticket), a connection that is kept alive, and a
-    WebSocket. Then it waits while the certificates are revoked and the web hosts take that over, and tries all of it again.
-  - Runs where the keys are, on the CA host, and asynchronously (C(async)), as playbook C(quietdoor.mtls.revoke) does it. It
-    writes the file C(ready) into O(rendezvous) when everything is open, and goes on when the file C(go) is there.
-  - Of a certificate without a key (its owner made it) it proves that every gate serves the published trust, that its serial is
-    among the denied ones there, and that the openssl command refuses it with exactly the published CRLs.
+  - Opens at every gate, with every certificate whose private key is available, the connections that a browser may have open.
+    These are TLS sessions that could be resumed (a TLS 1.2 session id, a TLS 1.2 ticket, a TLS 1.3 ticket), a kept-alive
+    connection, and a WebSocket. It waits while the certificates are revoked and the web hosts install the new trust, and then
+    tries all connections again.
+  - Runs on the CA host, where the keys are, and asynchronously (C(async)), as in playbook C(quietdoor.mtls.revoke). It
+    writes the file C(ready) into O(rendezvous) when everything is open, and continues when the file C(go) exists.
+  - For a certificate without a key (its owner created it) it proves that every gate serves the published trust, that its serial
+    is among the denied ones there, and that the openssl command refuses it with exactly the published CRLs.
   - No private key leaves this host, and none is used for anything but TLS handshakes with the gates.
 options:
   certificates:
@@ -27,11 +28,11 @@ options:
     elements: dict
     suboptions:
       name:
-        description: What to call it in the result.
+        description: The name of the certificate in the result.
         type: str
         required: true
       serial:
-        description: Its serial, upper-case hex.
+        description: The serial of the certificate, upper-case hex.
         type: str
         required: true
       certificate:
@@ -39,12 +40,13 @@ options:
         type: path
         required: true
       key:
-        description: The PEM file of its private key, if that is at hand.
+        description: The PEM file of its private key, if available.
         type: path
   revoked:
     description:
-      - In place of O(certificates), what is about to be revoked, as RV(quietdoor.mtls.revocation#module:revoked).
-      - Certificates that have ended are left out.
+      - The certificates that are about to be revoked, as RV(quietdoor.mtls.revocation#module:revoked), instead of
+        O(certificates).
+      - Expired certificates are left out.
     type: list
     elements: dict
   issued:
@@ -63,24 +65,24 @@ options:
         type: str
         required: true
       endpoints:
-        description: Its gates, a list of C(site), C(address), C(port) and C(server_name).
+        description: The gates of the host, a list of C(site), C(address), C(port) and C(server_name).
         type: list
         elements: dict
         required: true
       address:
-        description: Where to connect instead of the gates' own addresses, a host or host:port.
+        description: The address to connect to instead of the gates' own addresses, a host or host:port.
         type: str
         default: ""
       ports:
-        description: For each port of a gate the one to connect to, where ports are translated on the way.
+        description: The port to connect to for each port of a gate, if ports are translated in between.
         type: dict
         default: {}
       server_ca:
-        description: PEM file of the CA that signed the web servers' certificates, by default the CAs that this system knows.
+        description: PEM file of the CA that signed the web servers' certificates, by default the CAs of this system.
         type: path
         default: ""
       websocket_path:
-        description: A path on which the application takes WebSockets. Without it no WebSocket is tried.
+        description: A path at which the application accepts WebSockets. Without it no WebSocket is tried.
         type: str
         default: ""
       cut_after:
@@ -88,21 +90,21 @@ options:
         type: str
         default: ""
   publish_path:
-    description: The directory of the publication, read when the file C(go) is there.
+    description: The directory of the publication, read when the file C(go) exists.
     type: path
     required: true
   rendezvous:
     description:
       - A private directory on this host, for the files C(ready) and C(go).
-      - C(go) is a JSON object that says of each host by name what went wrong there, an empty string if nothing did.
+      - C(go) is a JSON object that maps the name of each host to its failure, an empty string if there was none.
     type: path
     required: true
   patience:
-    description: How long to wait for the file C(go).
+    description: The time to wait for the file C(go).
     type: str
     default: 15m
   timeout:
-    description: Seconds for each single question.
+    description: Seconds for each request.
     type: float
     default: 5
 extends_documentation_fragment:
@@ -110,13 +112,13 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: none
-    description: Nothing is revoked in check mode that could be proven.
+    description: Check mode revokes nothing, so there is nothing to prove.
 author:
   - quietdoor.mtls authors (@quietdoor)
 """
 
 EXAMPLES = r"""
-- name: Be in before the revocation
+- name: Open connections before the revocation
   quietdoor.mtls.revocation_proof:
     certificates:
       - name: carl
@@ -137,31 +139,31 @@ EXAMPLES = r"""
 
 RETURN = r"""
 unproven:
-  description: The hosts on which it is not proven that the certificates are refused.
+  description: The hosts without proof that they refuse the certificates.
   returned: success
   type: list
   elements: str
   sample: [web2]
 unlisted:
-  description: The directories of authorities in O(revoked) that could not be listed, so that nothing is proven of them.
+  description: The directories of authorities in O(revoked) that could not be listed, so that nothing is proven for them.
   returned: success
   type: list
   elements: str
   sample: []
 failures:
-  description: What went wrong, one sentence a host.
+  description: The failures, one sentence for each host.
   returned: success
   type: list
   elements: str
   sample: ["web2: could not be reached"]
 proofs:
-  description: Everything that was tried.
+  description: All attempts.
   returned: success
   type: list
   elements: dict
   contains:
     host:
-      description: The host; empty for what concerns the publication.
+      description: The host; empty for a proof from the publication.
       type: str
       sample: web1
     gate:
@@ -173,19 +175,19 @@ proofs:
       type: str
       sample: carl 2B6C0DE1
     tried:
-      description: What was tried.
+      description: The attempt.
       type: str
       sample: connection kept alive
     seen:
-      description: What was seen.
+      description: The result of the attempt.
       type: str
       sample: closed by nginx
     ok:
-      description: Whether it proves the refusal; null if it proves nothing and has to be known.
+      description: Whether it proves the refusal; null if it proves nothing but must be reported.
       type: bool
       sample: true
 kind:
-  description: Which kind of proof was made, in words.
+  description: The kind of proof, in words.
   returned: success
   type: str
   sample: "With the private key, from outside: carl 2B6C0DE1."
@@ -196,7 +198,7 @@ table:
   elements: str
   sample: ["ok    web1  panel on 192.0.2.7 port 443  carl 2B6C0DE1  connection kept alive: closed by nginx"]
 generation:
-  description: The generation of trust with which they have to be refused.
+  description: The trust generation with which the certificates must be refused.
   returned: success
   type: int
   sample: 1763897947
@@ -250,12 +252,12 @@ _SPEC = {
 def _work(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     patience = parse_duration(params["patience"], "patience").total_seconds()
-    testimony = ProofReport(certificates_from(params), params["hosts"], params["timeout"])
-    testimony.open()
+    proof_report = ProofReport(certificates_from(params), params["hosts"], params["timeout"])
+    proof_report.open()
     write_atomic(os.path.join(params["rendezvous"], "ready"), b"", PRIVATE_FILE)
     failures = _wait_for(os.path.join(params["rendezvous"], "go"), patience)
     unlisted = unlisted_authorities(params["revoked"] or (), params["issued"] or ())
-    return {"changed": False, "unlisted": list(unlisted), **testimony.judge(params["publish_path"], failures)}
+    return {"changed": False, "unlisted": list(unlisted), **proof_report.judge(params["publish_path"], failures)}
 
 
 def certificates_from(params: dict[str, Any]) -> list[Certificate]:
@@ -277,7 +279,7 @@ def _wait_for(path: str, patience: float) -> dict[str, str]:
             time.sleep(_PAUSE)
     raise MtlsError(
         f"{path} did not appear in {patience:g} s, so nothing was proven",
-        "Run the playbook again: what is revoked already stays so, and is proven then",
+        "Run the playbook again: revoked certificates stay revoked, and are proven then",
     )
 
 

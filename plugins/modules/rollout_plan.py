@@ -11,23 +11,23 @@ short_description: Plan the rollout or rollback of a host
 version_added: 0.1.0
 description:
   - Decides what a rollout of role P(quietdoor.mtls.rollout#role) does on a host, from the results of other modules and from the
-    variables of all hosts of the run. Fails with the reason where the rollout is refused.
+    variables of all hosts of the run. Fails with the reason if the rollout is refused.
   - It is an action. It runs on the control node, connects to no host, and changes nothing.
   - The tasks of role P(quietdoor.mtls.rollout#role) use it. Its options are theirs, and may change with any release.
 options:
   step:
     description:
-      - What to decide.
-      - V(changes) returns the stage changes of the host and what has to be read before they are judged.
-      - V(enforced) returns only the sites that would refuse clients whom they admit today.
+      - The decision to make.
+      - V(changes) returns the stage changes of the host and the data that must be read before they are judged.
+      - V(enforced) returns only the sites that would refuse clients that they admit today.
       - V(logs) returns only the access logs of the host.
-      - V(gates) returns where the gates are that refuse clients, for module M(quietdoor.mtls.revocation_proof).
-      - V(readiness) returns what the access logs of all hosts show about the sites of this host, and V(summary) merges that of
-        all hosts.
-      - V(rollout) returns messages, the receipts that are required, and what a receipt may be written of. Fails if the rollout
+      - V(gates) returns the endpoints of the gates that refuse clients, for module M(quietdoor.mtls.revocation_proof).
+      - V(readiness) returns the evidence in the access logs of all hosts about the sites of this host, and V(summary) merges that
+        of all hosts.
+      - V(rollout) returns messages, the required receipts, and the sites for which a receipt may be written. Fails if the rollout
         is refused.
       - V(probes) returns the options of module M(quietdoor.mtls.gate_probe) for each gate.
-      - V(rollback) returns the generation to go back to. Fails rather than refuse clients who are admitted today.
+      - V(rollback) returns the generation to restore. Fails if clients that are admitted today would be refused.
     type: str
     choices: [changes, enforced, gates, logs, readiness, rollout, probes, rollback, summary]
     required: true
@@ -117,7 +117,7 @@ options:
     type: str
     default: ssh
   ansible_host:
-    description: Where Ansible reaches the host. Its name in the inventory unless given.
+    description: The address at which Ansible reaches the host. Default is its name in the inventory.
     type: str
     default: ""
   probe_ports:
@@ -130,7 +130,7 @@ options:
     elements: str
     default: []
   generation_only:
-    description: Whether the gates are asked for their generation only.
+    description: Whether only the generation of the gates is checked.
     type: bool
     default: false
   only_back:
@@ -150,7 +150,7 @@ options:
     type: bool
     default: false
   generation:
-    description: The generation that the operator asked for. Empty for the one before, V(0) for no gate.
+    description: The generation that the operator requested. Empty for the previous one, V(0) for no gate.
     type: str
     default: ""
 extends_documentation_fragment:
@@ -180,16 +180,16 @@ changes:
   elements: dict
   sample: [{"site": "panel", "from": "observe", "to": "fallback", "kind": "forward"}]
 enforced:
-  description: The sites that refuse clients whom they admit without a certificate today.
+  description: The sites that will refuse clients that they admit without a certificate today.
   returned: O(step=changes) or O(step=enforced)
   type: list
   elements: str
 only_back:
-  description: Whether something changes, and every change goes back to an earlier stage.
+  description: Whether a stage changes, and every change goes back to an earlier stage.
   returned: O(step=changes)
   type: bool
 differs:
-  description: Whether the candidate is not what the host serves.
+  description: Whether the candidate differs from the gate that the host serves.
   returned: O(step=changes)
   type: bool
 guarded:
@@ -197,31 +197,31 @@ guarded:
   returned: O(step=changes)
   type: bool
 min_remaining:
-  description: For module M(quietdoor.mtls.trust_info).
+  description: The option of the same name for module M(quietdoor.mtls.trust_info).
   returned: O(step=changes)
   type: str
 read_probe_files:
-  description: Whether module M(quietdoor.mtls.probe_client_info) has to read the files of the probe client on another host.
+  description: Whether module M(quietdoor.mtls.probe_client_info) must read the files of the probe client on another host.
   returned: O(step=changes) or O(step=rollback)
   type: bool
 probe_files:
-  description: The same result, if they are on the control node; else empty.
+  description: The result of that module if the files are on the control node, else empty.
   returned: O(step=changes) or O(step=rollback)
   type: dict
 probe_certificate:
-  description: The certificate of the probe client, given or where role P(quietdoor.mtls.authority#role) keeps it.
+  description: The certificate of the probe client, as given or as role P(quietdoor.mtls.authority#role) stores it.
   returned: O(step=changes) or O(step=rollback)
   type: str
 probe_key:
-  description: Its private key, likewise.
+  description: The private key of the probe client, likewise.
   returned: O(step=changes) or O(step=rollback)
   type: str
 address:
-  description: Where the host is reached; empty for the addresses that its sites listen on.
+  description: The address at which the host is reached; empty for the addresses that its sites listen on.
   returned: O(step=gates)
   type: str
 endpoints:
-  description: Where the gates listen that refuse clients, a list of C(site), C(address), C(port) and C(server_name).
+  description: The endpoints of the gates that refuse clients, a list of C(site), C(address), C(port) and C(server_name).
   returned: O(step=gates)
   type: list
   elements: dict
@@ -248,22 +248,22 @@ table:
   type: list
   elements: str
 messages:
-  description: For the operator.
+  description: The messages for the operator.
   returned: O(step=rollout) or O(step=rollback)
   type: list
   elements: str
 required_receipts:
-  description: The receipts of the previous environment that have to exist, with C(site), C(stage) and C(digest).
+  description: The receipts of the previous environment that must exist, with C(site), C(stage) and C(digest).
   returned: O(step=rollout)
   type: list
   elements: dict
 provable:
-  description: What this host has once it is rolled out, likewise.
+  description: The sites for which receipts may be written after the rollout of this host, likewise.
   returned: O(step=rollout)
   type: list
   elements: dict
 receipts_path:
-  description: The directory of the receipts, empty if it is not known.
+  description: The directory of the receipts, empty if unknown.
   returned: O(step=rollout)
   type: str
 probes:
@@ -272,11 +272,11 @@ probes:
   type: list
   elements: dict
 needed:
-  description: Whether there is anything to go back to.
+  description: Whether a generation must be restored.
   returned: O(step=rollback)
   type: bool
 generation:
-  description: The generation to go back to, V(0) for no gate.
+  description: The generation to restore, V(0) for no gate.
   returned: O(step=rollback)
   type: int
 """

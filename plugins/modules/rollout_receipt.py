@@ -7,26 +7,26 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: rollout_receipt
-short_description: Note what was rolled out somewhere, make sure that it was, or take that back
+short_description: Write, require or withdraw receipts of rollouts
 version_added: 0.1.0
 description:
-  - Keeps receipts in a directory, one small file for a site in a stage, with the settings and the version of this collection with
-    which it was rolled out. Receipts hold no secret.
-  - With O(state=required) it fails unless there is a receipt for each thing, so that nothing reaches production that
-    staging has not had.
-  - With O(state=absent) it takes receipts back, because what they are about has turned out to be wrong.
+  - Stores receipts in a directory, one small file for each site, stage, settings and version of this collection that were rolled
+    out. Receipts contain no secret.
+  - With O(state=required) it fails unless each of O(things) has a receipt, so that a change reaches production only after
+    staging.
+  - With O(state=absent) it withdraws the receipts of a rollout that turned out to be wrong.
 options:
   path:
-    description: The directory of the receipts. It is made with the first one.
+    description: The directory of the receipts. It is created with the first receipt.
     type: path
     required: true
   environment:
-    description: From where the receipts are. Lower-case letters, digits and C(_), as in V(staging).
+    description: The environment of the receipts. Lower-case letters, digits and C(_), as in V(staging).
     type: str
     required: true
   things:
     description:
-      - What they are about, as action M(quietdoor.mtls.rollout_plan) returns them with C(step=rollout).
+      - The subjects of the receipts, as action M(quietdoor.mtls.rollout_plan) returns them with C(step=rollout).
       - Required for O(state=present) and O(state=required), and without effect in O(state=absent).
     type: list
     elements: dict
@@ -36,7 +36,7 @@ options:
         type: str
         required: true
       stage:
-        description: Its stage.
+        description: The stage of the site.
         type: str
         required: true
       digest:
@@ -44,13 +44,13 @@ options:
         type: str
         required: true
   sites:
-    description: The names of the sites whose receipts are taken back. Required for O(state=absent), and without effect in others.
+    description: The names of the sites whose receipts are withdrawn. Required for O(state=absent), and without effect in others.
     type: list
     elements: str
   state:
     description:
-      - V(present) writes those that are not there. Of one site in one environment the newest 100 are kept.
-      - V(required) fails and names the sites of which there is none.
+      - V(present) writes the missing receipts. The newest 100 of each site and environment are kept.
+      - V(required) fails and names the sites without a receipt.
       - V(absent) removes all of O(sites) from this environment, whatever the stage and the settings.
     type: str
     choices: [present, required, absent]
@@ -64,20 +64,20 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Make sure that staging has had it
+- name: Fail unless staging has a receipt
   quietdoor.mtls.rollout_receipt:
     path: /srv/quietdoor/receipts
     environment: staging
     state: required
     things: "{{ my_plan.required_receipts }}"
 
-- name: Note that production has it
+- name: Write receipts for production
   quietdoor.mtls.rollout_receipt:
     path: /srv/quietdoor/receipts
     environment: production
     things: "{{ my_plan.provable }}"
 
-- name: Let nothing follow what staging has gone back from
+- name: Withdraw the receipts of a site that staging rolled back
   quietdoor.mtls.rollout_receipt:
     path: /srv/quietdoor/receipts
     environment: staging
@@ -87,13 +87,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 written:
-  description: What there was no receipt for before, as C(site) and C(stage).
+  description: The subjects of new receipts, as C(site) and C(stage).
   returned: success
   type: list
   elements: dict
   sample: [{"site": "panel", "stage": "enforce"}]
 withdrawn:
-  description: The sites of which there were receipts that are taken back.
+  description: The sites whose receipts were withdrawn.
   returned: success
   type: list
   elements: str
@@ -113,13 +113,11 @@ _THING = {name: {"type": "str", "required": True} for name in ("site", "stage", 
 
 
 def work(module: Any) -> dict[str, Any]:
-    """Write, take back, or look."""
+    """Write, withdraw or require receipts."""
     params = module.params
     directory, environment = params["path"], params["environment"]
     if not os.path.isabs(directory or ""):
-        raise MtlsError(
-            f"path: {directory!r} is not an absolute path", "Give the whole path of the directory of the receipts"
-        )
+        raise MtlsError(f"path: {directory!r} is not an absolute path", "Set rollout_receipts_path to an absolute path")
     directory = os.path.normpath(directory)
     if params["state"] == "absent":
         gone = receipts.withdraw(directory, environment, params["sites"], check_mode=module.check_mode)
@@ -131,11 +129,11 @@ def work(module: Any) -> dict[str, Any]:
         return {"changed": False, "written": [], "withdrawn": []}
     when = f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
     new = receipts.write(directory, environment, things, when, check_mode=module.check_mode)
-    told = [{"site": thing.site, "stage": thing.stage} for thing in new]
+    written = [{"site": thing.site, "stage": thing.stage} for thing in new]
     shown = "".join(f"{environment}: {thing.site} in stage {thing.stage}\n" for thing in new)
     return {
         "changed": bool(new),
-        "written": told,
+        "written": written,
         "withdrawn": [],
         "diff": _diff(directory, "", shown),
     }
@@ -146,21 +144,21 @@ def _diff(directory: str, before: str, after: str) -> dict[str, str]:
 
 
 def refuse_missing(absent: tuple[receipts.RolledOutSite, ...], directory: str, environment: str) -> None:
-    """Fail if something is missing.
+    """Fail if a receipt is missing.
 
-    :raises MtlsError: that names it.
+    :raises MtlsError: naming the sites without a receipt.
     """
     if absent:
-        named = ", ".join(f"{thing.site} in stage {thing.stage}" for thing in absent)
+        names = ", ".join(f"{thing.site} in stage {thing.stage}" for thing in absent)
         raise MtlsError(
-            f"{environment} has not had this yet with the same settings and this version of the collection: {named} "
+            f"{environment} has not had this yet with the same settings and this version of the collection: {names} "
             f"(no receipt in {directory})",
             f"Roll it out in {environment} first, with the same settings; or say -e rollout_force=true",
         )
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the module."""
     spec = {
         "path": {"type": "path", "required": True},
         "environment": {"type": "str", "required": True},

@@ -10,19 +10,19 @@ module: rollout_verify
 short_description: Judge the results of a rollout or rollback
 version_added: 0.1.0
 description:
-  - Judges what a rollout of role P(quietdoor.mtls.rollout#role) has brought about on a host, from the results of other modules
-    and from the variables of all hosts of the run. Fails where the gate has to be reverted.
+  - Judges the result of a rollout of role P(quietdoor.mtls.rollout#role) on a host, from the results of other modules
+    and from the variables of all hosts of the run. Fails if the gate must be reverted.
   - It is an action. It runs on the control node, connects to no host, and changes nothing.
   - The tasks of role P(quietdoor.mtls.rollout#role) use it. Its options are theirs, and may change with any release.
 options:
   step:
     description:
-      - What to judge.
+      - The result to judge.
       - V(earlier_hosts) fails if the rollout of another host has begun and not finished.
       - V(trust) fails if the installed trust would refuse clients, or the probe client.
-      - V(probes) fails if the probe results deviate, so that the armed gate has to be reverted.
-      - V(failure) returns why the rollout of the host failed, and in what state it is.
-      - V(receipts) returns what receipts are written of, and V(withdrawals) the sites whose receipts are withdrawn.
+      - V(probes) fails if the probe results deviate, so that the armed gate must be reverted.
+      - V(failure) returns why the rollout of the host failed, and the state of the host.
+      - V(receipts) returns the subjects of the receipts to write, and V(withdrawals) the sites whose receipts are withdrawn.
       - V(unfinished) warns of the hosts whose rollout has not finished.
     type: str
     choices: [earlier_hosts, trust, probes, failure, receipts, withdrawals, unfinished]
@@ -45,7 +45,7 @@ options:
     type: str
     default: ""
   probe_key:
-    description: Its private key.
+    description: The private key of the probe client.
     type: str
     default: ""
   probe_files:
@@ -74,7 +74,7 @@ options:
     description: The manifest of the gate before the rollout.
     type: raw
   provable:
-    description: What a receipt may be written of, from M(quietdoor.mtls.rollout_plan).
+    description: The subjects for which receipts may be written, from M(quietdoor.mtls.rollout_plan).
     type: list
     elements: dict
     default: []
@@ -87,7 +87,7 @@ options:
     type: bool
     default: false
   target:
-    description: The generation that a rollback goes back to.
+    description: The generation that a rollback restores.
     type: int
   receipts_path:
     description: The variable C(rollout_receipts_path).
@@ -98,7 +98,7 @@ options:
     type: str
     default: ""
   revert_after:
-    description: When an armed gate reverts by itself, for a host whose variable C(rollout_revert_after) is not set.
+    description: The time after which an armed gate reverts by itself, for a host without variable C(rollout_revert_after).
     type: str
     default: 5m
 extends_documentation_fragment:
@@ -121,12 +121,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 messages:
-  description: What deviates, for the operator.
+  description: The deviations, as messages for the operator.
   returned: O(step=probes)
   type: list
   elements: str
 proven:
-  description: What a receipt may be written of, with C(site), C(stage) and C(digest).
+  description: The subjects for which receipts may be written, with C(site), C(stage) and C(digest).
   returned: O(step=probes)
   type: list
   elements: dict
@@ -135,11 +135,11 @@ summary:
   returned: O(step=probes) and O(target) is given
   type: str
 text:
-  description: Why the rollout of the host failed, and in what state it is.
+  description: The reason why the rollout of the host failed, and the state of the host.
   returned: O(step=failure)
   type: str
 things:
-  description: What receipts are written of. Empty unless every web host has finished.
+  description: The subjects of the receipts to write. Empty unless every web host has finished.
   returned: O(step=receipts)
   type: list
   elements: dict
@@ -149,7 +149,7 @@ sites:
   type: list
   elements: str
 path:
-  description: The directory of the receipts, empty if it is not known.
+  description: The directory of the receipts, empty if unknown.
   returned: O(step=receipts) or O(step=withdrawals)
   type: str
 """

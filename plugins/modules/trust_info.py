@@ -7,26 +7,26 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: trust_info
-short_description: What a web host believes today, and whom that would shut out
+short_description: Report the installed trust of a web host, and the clients that it would refuse
 version_added: 0.1.0
 description:
-  - Looks at the trust that is live on a web host with the clock of today. The chain, its CRLs with their signatures and dates,
-    and every certificate that is good according to C(identities.json), which C(openssl verify) has to take with exactly that
+  - Checks the live trust of a web host at the present time, which is the chain and its CRLs with their signatures and dates.
+    C(openssl verify) must accept every certificate that is valid according to C(identities.json) with exactly that
     chain and these CRLs. Changes nothing.
-  - A CRL that has ended, or that is not of this CA, makes the module fail, for nobody with a certificate gets in then.
+  - The module fails for a CRL that has expired, or that is not of this CA, because no client with a certificate gets in then.
 options:
   conf_path:
     description: The directory of C(nginx.conf).
     type: path
     default: /etc/nginx
   min_remaining:
-    description: A CRL that ends sooner than this is among RV(problems), a duration as in V(7d).
+    description: A CRL that expires sooner than this is among RV(problems), a duration as in V(7d).
     type: str
     default: 0s
 extends_documentation_fragment:
   - quietdoor.mtls.attributes.info
 notes:
-  - It needs the C(openssl) command and no library.
+  - It needs only the C(openssl) command.
 seealso:
   - module: quietdoor.mtls.trust_install
   - module: quietdoor.mtls.publication
@@ -35,11 +35,11 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Look at what this host believes
+- name: Read the trust of this host
   quietdoor.mtls.trust_info:
   register: trust
 
-- name: Stop where somebody would be shut out
+- name: Fail if a client would be refused
   ansible.builtin.assert:
     that: trust.problems == []
 """
@@ -52,8 +52,8 @@ generation:
   sample: 1732362000
 people:
   description:
-    - Who holds a certificate that has not ended, by name. C(not_after) is the end of the latest one, C(verified) says whether
-      one was verified, and C(serials) are those of all of them.
+    - The clients with a certificate that has not expired, by name. C(not_after) is the expiry of the latest one, C(verified) is
+      whether one was verified, and C(serials) are those of all of them.
   returned: success
   type: list
   elements: dict
@@ -75,13 +75,13 @@ crls:
       next_update: "2026-12-24T10:00:00Z"
       entries: 3
 problems:
-  description: What would shut people out, a sentence each.
+  description: The problems that would refuse clients, one sentence each.
   returned: success
   type: list
   elements: str
   sample: []
 unverifiable:
-  description: The names of people who have a certificate that is not published as a whole, so that it could not be verified.
+  description: The names of clients with a certificate that is not published completely, so that it could not be verified.
   returned: success
   type: list
   elements: str
@@ -100,15 +100,15 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.status impor
 
 
 def work(module: Any) -> dict[str, Any]:
-    """Look."""
+    """Return the state of the trust."""
     remaining = parse_duration(module.params["min_remaining"], "min_remaining")
-    belief = trust_status(os.path.normpath(module.params["conf_path"]), datetime.now(timezone.utc), remaining)
+    trust = trust_status(os.path.normpath(module.params["conf_path"]), datetime.now(timezone.utc), remaining)
     return {
         "changed": False,
-        "generation": belief.generation,
+        "generation": trust.generation,
         "people": [
             {**asdict(one), "email": list(one.email), "roles": list(one.roles), "serials": list(one.serials)}
-            for one in belief.people
+            for one in trust.people
         ],
         "crls": [
             {
@@ -117,15 +117,15 @@ def work(module: Any) -> dict[str, Any]:
                 "next_update": f"{crl.next_update:%Y-%m-%dT%H:%M:%SZ}",
                 "entries": crl.entries,
             }
-            for crl in belief.crls
+            for crl in trust.crls
         ],
-        "problems": list(belief.problems),
-        "unverifiable": list(belief.unverifiable),
+        "problems": list(trust.problems),
+        "unverifiable": list(trust.unverifiable),
     }
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the module."""
     spec = {
         "conf_path": {"type": "path", "default": "/etc/nginx"},
         "min_remaining": {"type": "str", "default": "0s"},

@@ -7,32 +7,32 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: trust_install
-short_description: Take over CA chain, CRLs and the maps of people from a publication
+short_description: Install CA chain, CRLs and identities from a publication
 version_added: 0.1.0
 description:
-  - Makes a publication of M(quietdoor.mtls.publication) what nginx on this host believes. If a gate is live, it is tested,
-    switched, reloaded and proven like a gate (see M(quietdoor.mtls.gate_transaction)), but on its own, so a revocation never
-    waits for one.
-  - Refuses what would lock people out or let people back in, namely a publication that is damaged or older than the installed
-    one, a chain that does not reach its root, a CRL that is missing for a CA of the chain, not signed by it, not valid yet,
-    ending too soon, or of a lower number than the installed one.
-  - Refuses a publication of another authority, namely one that has none of the installed trust anchors, unless
+  - Installs a publication of M(quietdoor.mtls.publication) as the trust of nginx on this host. If a gate is live, the trust is
+    tested, switched, reloaded and proven like a gate (see M(quietdoor.mtls.gate_transaction)), but separately, so that a
+    revocation never waits for a gate.
+  - Refuses a publication that would lock clients out or let revoked clients in. Such a publication is damaged or older than the
+    installed one, has a chain that does not reach its root, or a CRL that is missing for a CA of the chain, not signed by it,
+    not valid yet, about to expire, or of a lower number than the installed one.
+  - Refuses a publication of another authority, which has none of the installed trust anchors, unless
     O(replace_anchor) names its root. A trust anchor is the public key of a self-signed root. A root that was renewed with the
-    same key keeps it, and a successor is published beside its predecessor first.
-  - Needs nothing but python3 and the C(openssl) command on the host.
+    same key keeps its anchor, and a successor is published beside its predecessor first.
+  - Needs only python3 and the C(openssl) command on the host.
 options:
   publication:
     description:
       - The texts of the five files of a publication, by name, V(ca.pem) (the CA chain, root last), V(crl.pem) (a CRL of every
         CA of the chain), V(identities.json), V(denied.json) and V(trust.json).
-      - Take care that they arrive byte for byte. C(lookup('file', ...)) needs C(rstrip=false).
+      - The texts must be unchanged, byte for byte. C(lookup('file', ...)) needs C(rstrip=false).
     type: dict
     required: true
   min_remaining:
     description:
-      - A CRL that ends sooner is refused, also if it is installed already, so that it is seen in time. As in V(7d).
-      - A revocation does not wait for that. A publication that denies a serial that is not denied here yet is taken over as long
-        as its CRLs are valid, with a warning; see RV(lapsing).
+      - A CRL that expires sooner is refused, even if it is installed already, so that it is noticed in time. As in V(7d).
+      - A revocation does not wait for that. A publication that denies a serial that is not denied here yet is installed if its
+        CRLs are still valid, with a warning; see RV(lapsing).
     type: str
     default: 7d
   replace_anchor:
@@ -46,13 +46,13 @@ options:
     default: ""
   worker_shutdown_timeout:
     description:
-      - How long after a reload former workers of nginx may go on serving connections that are open, WebSockets above all, as in
-        V(10s). Without it they live on until either side closes them.
-      - It is nginx's directive C(worker_shutdown_timeout), which concerns every server of that nginx, and acts on reloads after
-        the one that brings it. Leaving this option out takes it away again.
+      - The time after a reload for which former workers of nginx may serve open connections, such as WebSockets, as in
+        V(10s). Without it such connections stay open until either side closes them.
+      - It sets nginx's directive C(worker_shutdown_timeout), which applies to every server of that nginx, from the second reload
+        on. The directive is removed if this option is omitted.
     type: str
   main_file:
-    description: The file for that directive, relative to O(conf_path). C(nginx.conf) has to include it at main level.
+    description: The file for that directive, relative to O(conf_path). C(nginx.conf) must include it at main level.
     type: str
     default: modules-enabled/quietdoor.conf
 extends_documentation_fragment:
@@ -70,7 +70,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Believe what the CA host published
+- name: Install the publication of the CA host
   quietdoor.mtls.trust_install:
     publication:
       ca.pem: "{{ lookup('ansible.builtin.file', my_publication ~ '/ca.pem', rstrip=false) }}"
@@ -88,7 +88,7 @@ generation:
   type: int
   sample: 1732362000
 previous_generation:
-  description: The generation that was last proven before, none if there was none.
+  description: The last proven generation before, none if there was none.
   returned: success
   type: int
   sample: 1732275600
@@ -98,7 +98,7 @@ action:
   type: str
   sample: applied
 reason:
-  description: Why there was something to do; empty if there was not.
+  description: The reason of the change; empty if there was none.
   returned: success
   type: str
   sample: "the publication is newer: crl.pem, denied.json"
@@ -118,21 +118,21 @@ crl:
       type: str
       sample: CN=Quiet Door CA,O=Example
     number:
-      description: The CRL number; none if it has none.
+      description: The CRL number; none if the CRL has none.
       type: int
       sample: 7
     next_update:
-      description: When it ends, UTC.
+      description: The expiry of the CRL, UTC.
       type: str
       sample: "2026-12-23T11:39:07Z"
     entries:
-      description: How many certificates it revokes.
+      description: The number of revoked certificates on it.
       type: int
       sample: 3
 lapsing:
   description:
-    - What there is to say of CRLs that end sooner than O(min_remaining) and were, or in check mode would be, taken over because a
-      revocation must not wait. Each is a warning, too.
+    - The CRLs that expire sooner than O(min_remaining) and were, or in check mode would be, installed because a
+      revocation must not wait, one sentence each. Each is a warning, too.
   returned: success
   type: list
   elements: str
@@ -164,7 +164,7 @@ _CUT = {
 
 
 def work(module: Any) -> dict[str, Any]:
-    """Take over the publication."""
+    """Install the publication."""
     params = module.params
     request = Request(
         publication=params["publication"],
@@ -175,10 +175,10 @@ def work(module: Any) -> dict[str, Any]:
     )
     nginx = nginx_from(params)
     now = datetime.now(timezone.utc)
-    # Before anything changes, the limit for connections included.
+    # A wrong anchor must fail before any change, the connection limit included.
     check_anchors(nginx.conf_path, request.publication.get("ca.pem"), request.replace_anchor, now)
     after = seconds(params, "worker_shutdown_timeout") if params["worker_shutdown_timeout"] else None
-    # Before the trust: a worker obeys what was in force when it started.
+    # The limit is set before the trust, because a worker uses the limit from the time of its start.
     cutting = set_worker_shutdown_timeout(
         nginx, params["main_file"], after, request.prove_timeout, check_mode=module.check_mode
     )
@@ -210,7 +210,7 @@ def described(crl: Crl) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the module."""
     spec = {
         **NGINX,
         **CHANGE,

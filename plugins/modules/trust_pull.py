@@ -10,49 +10,49 @@ module: trust_pull
 short_description: Install the program with which a web host pulls its trust
 version_added: 0.1.0
 description:
-  - Writes a program and its settings onto a web host. Each time the program is run, by a timer or by cron, it fetches the
-    publication of M(quietdoor.mtls.publication) and takes it over like M(quietdoor.mtls.trust_install), or says why not and
-    keeps what is live.
-  - The program is one file, an archive of the same Python files that M(quietdoor.mtls.trust_install) runs. It needs python3
+  - Writes a program and its settings to a web host. Each run of the program, by a timer or by cron, fetches the
+    publication of M(quietdoor.mtls.publication) and installs it like M(quietdoor.mtls.trust_install). If that fails, it reports
+    the reason and keeps the live trust.
+  - The program is one file, an archive of the same Python files that M(quietdoor.mtls.trust_install) uses. It needs python3
     and the C(openssl) command.
-  - It runs as C(python3 -I PROGRAM SETTINGS), prints one line and exits with 1 if it could not take anything. Run by hand it
-    does the same.
-  - A pulled publication is judged like a pushed one, and its root has to be known, either by O(roots) or because it is the root
-    of the trust that is installed. So nobody who gets hold of the server can bring a CA of their own.
+  - It runs as C(python3 -I PROGRAM SETTINGS), prints one line and exits with 1 if it could not install the publication. A
+    manual run does the same.
+  - A pulled publication is verified like a pushed one, and its root must be known, either by O(roots) or as the root
+    of the installed trust. An attacker who controls the server therefore cannot introduce another CA.
 options:
   program:
-    description: Where to write the program. Its directory is made if it is missing.
+    description: The path of the program. Its directory is created if missing.
     type: path
     default: /usr/local/lib/quietdoor/trust-pull.pyz
   settings:
-    description: Where to write its settings.
+    description: The path of its settings.
     type: path
     default: /usr/local/lib/quietdoor/trust-pull.json
   url:
     description:
-      - Where the files of the publication are, an https URL or an absolute path of a directory (a mounted share).
-      - Redirects are not followed. Plain http is refused, because the maps of people and roles are not signed.
+      - The location of the publication, an https URL or the absolute path of a directory (a mounted share).
+      - Redirects are not followed. Plain http is refused, because the identities and roles are not signed.
     type: str
     required: true
   url_ca:
-    description: PEM file on the host, of the CA that signed the server's certificate. By default those that the system knows.
+    description: PEM file on the host, of the CA that signed the server's certificate. By default the CAs of the system.
     type: str
     default: ""
   timeout:
-    description: How long one file may take.
+    description: The time limit for one file.
     type: str
     default: 30s
   roots:
     description:
-      - SHA-256 fingerprints of the root certificates to believe. By default only the one that is installed already, also if it
-        was renewed with the same key.
-      - A publication that has none of the installed roots is refused all the same; see
+      - SHA-256 fingerprints of the trusted root certificates. By default only the installed one, including its renewals with the
+        same key.
+      - A publication without any installed root is refused anyway; see
         O(quietdoor.mtls.trust_install#module:replace_anchor).
     type: list
     elements: str
     default: []
   min_remaining:
-    description: A CRL that ends sooner is refused, also if it is installed already, so that it is seen in time. As in V(7d).
+    description: A CRL that expires sooner is refused, even if installed already, so that it is noticed in time. As in V(7d).
     type: str
     default: 7d
   metrics_path:
@@ -79,7 +79,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Let the host pull
+- name: Install the pull program
   quietdoor.mtls.trust_pull:
     url: https://ca.example.org/quietdoor
     metrics_path: /var/lib/prometheus/node-exporter/quietdoor.prom
@@ -87,12 +87,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 program:
-  description: The program.
+  description: Path of the program.
   returned: success
   type: str
   sample: /usr/local/lib/quietdoor/trust-pull.pyz
 settings:
-  description: Its settings.
+  description: Path of its settings.
   returned: success
   type: str
   sample: /usr/local/lib/quietdoor/trust-pull.json
@@ -188,7 +188,7 @@ def _read(path: str) -> bytes:
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the module."""
     run(AnsibleModule(argument_spec={**_FILES, **_SETTINGS}, supports_check_mode=True), _work)
 
 

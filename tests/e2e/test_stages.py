@@ -23,7 +23,7 @@ import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.access_log import Reading, parse, requests
 from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.log_summary import summarize
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.fallback_window import before
-from ansible_collections.quietdoor.mtls.plugins.modules.gate_log_info import told
+from ansible_collections.quietdoor.mtls.plugins.modules.gate_log_info import evidence_as_dict
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from support.app import Application
@@ -510,10 +510,12 @@ def test_the_log_is_evidence_in_both_formats(world: StagesWorld, form: str) -> N
     world.ask("valid", "/status/503", host="open.test")
     eventually(lambda: log.read_text().count("\n") == 11)
     reading = Reading()
-    seen = told(summarize(requests(str(log), reading), NOW - DAY, ()))
+    seen = evidence_as_dict(summarize(requests(str(log), reading), NOW - DAY, ()))
     assert (reading.files, reading.damaged) == (2, 0)
     assert [(one["name"], one["email"]) for one in seen["people"]] == [("alex", "alex@example.org")]
-    now = told(summarize((one for one in requests(str(log), Reading()) if one.at >= _last_move(log)), None, ()))
+    now = evidence_as_dict(
+        summarize((one for one in requests(str(log), Reading()) if one.at >= _last_move(log)), None, ())
+    )
     counts = {
         kind: {(one["address"], one["reason"]): one["count"] for one in now[kind]} for kind in ("fallback", "denied")
     }

@@ -440,9 +440,9 @@ def test_a_csr_whose_key_was_revoked_is_warned_of_and_holds_up_nobody(made: Dire
         ({"csr": "x" * 10_000}, r"client alex: csr .*\(10000 characters\) is neither"),
         ({"csr": "/etc/hostname"}, "client alex: csr is not one CSR in PEM"),
         ({"csr": "-----BEGIN PRIVATE KEY-----"}, "client alex: csr has a private key in it"),
-        ({"csr": "/x", "key": {"type": "rsa"}}, "client alex: csr and key do not go together"),
-        ({"csr": "/x", "bundle_profiles": ["compat"]}, "client alex: csr and bundle_profiles do not go together"),
-        ({"csr": "/x", "bundle_passphrase": "y"}, "client alex: csr and bundle_passphrase do not go together"),
+        ({"csr": "/x", "key": {"type": "rsa"}}, "client alex: csr and key cannot be combined"),
+        ({"csr": "/x", "bundle_profiles": ["compat"]}, "client alex: csr and bundle_profiles cannot be combined"),
+        ({"csr": "/x", "bundle_passphrase": "y"}, "client alex: csr and bundle_passphrase cannot be combined"),
     ],
 )
 def test_a_bad_csr_changes_nothing(changes: dict[str, Any], says: str, made: Directory) -> None:

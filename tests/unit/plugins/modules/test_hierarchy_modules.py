@@ -67,7 +67,7 @@ def test_the_crl_of_a_predecessor_matters_no_more_once_its_ca_has_ended(
         told = run("crl", root, passphrase=SECRET, predecessor=True, _ansible_check_mode=check_mode)
         assert not told["changed"]
         assert told["crl"] == str(root / "crl" / "ca.crl.pem")
-        assert f"The CA certificate of the predecessor {root} has ended" in told["warned"][0]
+        assert f"The CA certificate of the predecessor {root} has expired" in told["warned"][0]
     assert (root / "crl" / "ca.crl.pem").read_bytes() == before
 
 
@@ -96,7 +96,7 @@ def test_the_crls_of_the_whole_chain_are_returned_and_warned_of(run: Run, root: 
     without = run("crl", path)
     assert [(one["issuer"], one["number"]) for one in without["chain"]] == [("CN=Issuing", 1), ("CN=Root", None)]
     assert without["chain"][1]["days_left"] is None
-    assert "The CRL of CN=Root: there is none. Without one nobody gets in. Bring its" in without["warned"][0]
+    assert "The CRL of CN=Root: there is none. Without a valid CRL no client gets in. Bring its" in without["warned"][0]
     shutil.copy(root / "crl" / "ca.crl.pem", tmp_path / "root.crl")
     shutil.move(root, tmp_path / "away")
     handed = run("crl", path, issuer_crl=str(tmp_path / "root.crl"), issuer={"path": str(root)})

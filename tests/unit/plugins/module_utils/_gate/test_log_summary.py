@@ -21,7 +21,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors impo
 from ansible_collections.quietdoor.mtls.plugins.module_utils._gate import access_log, log_summary
 from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.access_log import Reading, parse, requests
 from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.log_summary import Source, summarize
-from ansible_collections.quietdoor.mtls.plugins.modules.gate_log_info import beginning, told
+from ansible_collections.quietdoor.mtls.plugins.modules.gate_log_info import beginning, evidence_as_dict
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -199,7 +199,7 @@ def weighed(
 ) -> dict[str, Any]:
     """Return the summary of lines."""
     found = [parse(text) for text in lines]
-    return told(summarize([one for one in found if one], since, exclude, from_files=from_files))
+    return evidence_as_dict(summarize([one for one in found if one], since, exclude, from_files=from_files))
 
 
 def at(minutes: int) -> str:
