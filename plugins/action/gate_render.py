@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 
 class _SitesError(AnsibleActionFail):
-    """A mistake in the variables, shown once.
+    """A mistake in the variables, reported once.
 
-    With an exception in the result Ansible shows the sentence twice, and lines of the role, which are not at fault.
+    With an exception in the result, Ansible prints the sentence more than once, with unrelated lines of the role.
     """
 
     @property
     def omit_exception_key(self) -> bool:
-        """Leave the exception out of the result."""
+        """Return True, so that Ansible omits the exception from the result."""
         return True
 
 
 class ActionModule(ActionBase):
-    """The action."""
+    """Action gate_render."""
 
     _supports_check_mode = True
     _supports_diff = True
@@ -47,7 +47,7 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         options = self.validate_argument_spec(argument_spec={**NGINX, **RENDER})[1]
         try:
-            # Before anything is asked of the host: a mistake in the list needs no connection.
+            # The list is checked first, because a mistake in it needs no connection to the host.
             sites = parse_sites(options["sites"])
             nginx = self._nginx_info(task_vars)
             if nginx.get("failed"):
@@ -59,7 +59,7 @@ class ActionModule(ActionBase):
     def _nginx_info(self, task_vars: dict[str, Any] | None) -> dict[str, Any]:
         found: dict[str, Any] = self._execute_module(
             module_name="quietdoor.mtls.nginx_info",
-            # As they were written: a path means a path of the host.
+            # The options are passed as written, because a path is a path of the host.
             module_args={name: self._task.args[name] for name in NGINX if name in self._task.args},
             task_vars=task_vars,
         )
@@ -69,7 +69,7 @@ class ActionModule(ActionBase):
 def render(sites: tuple[Site, ...], nginx: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the result of the action.
 
-    :param nginx: what module nginx_info returned.
+    :param nginx: the result of module nginx_info.
     :raises MtlsError: if the sites cannot be rendered for this nginx.
     """
     manifest = nginx["gate_manifest"]

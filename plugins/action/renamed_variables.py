@@ -24,7 +24,7 @@ class ActionModule(ActionBase):
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Look at every host of the collection's groups and of the play, also those that ``--limit`` leaves out."""
+        """Check every host of the collection's groups and of the play, including those that ``--limit`` excludes."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         self.validate_argument_spec(argument_spec={})
         given = task_vars or {}
@@ -33,7 +33,7 @@ class ActionModule(ActionBase):
         hosts = {}
         for name in sorted({*play, *(str(host) for group in _GROUPS for host in groups.get(group, ()))}):
             try:
-                # Raw: a variable is found whatever it amounts to, and nothing is templated for it.
+                # Raw access finds a variable with any value, and templates nothing.
                 hosts[name] = given["hostvars"].raw_get(name)
             except AnsibleError as error:
                 # CI has no password for the vault of the CA host, and does not use the variables of that host.

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action rollout_plan: plan the rollout or rollback of a host, on the control node."""
+"""Plan the rollout or rollback of a host on the control node."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ _SPEC = {
 
 
 class ActionModule(ActionBase):
-    """The action."""
+    """Action rollout_plan."""
 
     _supports_check_mode = True
     _supports_diff = True
@@ -105,7 +105,7 @@ class _Step:
         self.check_mode = check_mode
 
     def changes(self) -> dict[str, Any]:
-        """Return the stage changes, and what has to be read before they are judged."""
+        """Return the stage changes, and the data that must be read before they are judged."""
         sites = parse_sites(self.options["sites"])
         changes = self._changes(sites)
         guarded = bool(plan.present(sites))
@@ -119,19 +119,19 @@ class _Step:
             "only_back": changes.only_back,
             "differs": changes.differs,
             "guarded": guarded,
-            # Once the fallback window is gone, nothing admits clients when a CRL ends.
+            # Without the fallback window no client is admitted after a CRL expires.
             "min_remaining": self.options["min_remaining"] if changes.enforced else "0s",
             **self._probe_client(client, needed=guarded and not changes.only_back and plan.needs_probe_client(sites)),
         }
 
     def enforced(self) -> dict[str, Any]:
-        """Return the sites that would refuse clients whom they admit without a certificate today."""
+        """Return the sites that would refuse clients that they admit without a certificate today."""
         options = self.options
         changes = plan_stage_changes(parse_sites(options["sites"]), options["manifest"], force=True)
         return {"enforced": [change.site for change in changes if change.shuts]}
 
     def gates(self) -> dict[str, Any]:
-        """Return where the gates of this host are that refuse clients, and which sites refuse none yet."""
+        """Return the endpoints of the gates of this host that refuse clients, and the sites that refuse none yet."""
         sites = parse_sites(self.options["sites"])
         return {
             "address": self._address(),
@@ -145,11 +145,11 @@ class _Step:
         return {"logs": [asdict(one) for one in plan.log_files(sites, manifest, self.options["log_path"])]}
 
     def readiness(self) -> dict[str, Any]:
-        """Return what the logs of all hosts show about the sites of this host."""
+        """Return the evidence in the logs of all hosts about the sites of this host."""
         return {"sites": [one.as_dict() for one in self._readiness(parse_sites(self.options["sites"]))]}
 
     def rollout(self) -> dict[str, Any]:
-        """Return what the rollout does, or fail with what stands against it."""
+        """Return the plan of the rollout, or fail with the reason why it is refused."""
         sites = parse_sites(self.options["sites"])
         changes = self._changes(sites)
         receipts = self._receipts()
@@ -189,7 +189,7 @@ class _Step:
         return {"probes": planned}
 
     def rollback(self) -> dict[str, Any]:
-        """Return the generation to go back to."""
+        """Return the generation to restore."""
         options, client = self.options, self._client()
         planned = plan.plan_rollback(
             options["status"],
@@ -231,7 +231,7 @@ class _Step:
         return plan.readiness_of(sites, rows, options["trust"].get("people", ()), rules, datetime.now(timezone.utc))
 
     def _logs(self) -> dict[str, list[dict[str, Any]]]:
-        """Return what was read of the logs of each host of this run. A host on which that failed is left out."""
+        """Return the results of the logs of each host of this run. A host on which reading failed is left out."""
         found = {}
         for host in self.variables["ansible_play_hosts_all"]:
             result = self.variables["hostvars"][host].get("rollout__logs") or {}
@@ -261,9 +261,9 @@ class _Step:
         return plan.with_default_files(client, options["authority_path"])
 
     def _probe_client(self, client: plan.ProbeClient, *, needed: bool, only_if_usable: bool = False) -> dict[str, Any]:
-        """Return where the files of the probe client are, and what is known of them if they are on the control node.
+        """Return the paths of the probe client's files, and their state if they are on the control node.
 
-        :param only_if_usable: whether files that cannot be read are no error.
+        :param only_if_usable: whether unreadable files are accepted.
         """
         found = {"probe_certificate": client.certificate, "probe_key": client.key}
         if not needed:
@@ -291,4 +291,6 @@ def _files_of(client: plan.ProbeClient, only_if_usable: bool) -> dict[str, Any]:
             return {"certificate_found": False, "key_found": False, "serial": ""}
         if isinstance(error, MtlsError):
             raise
-        raise MtlsError(f"{client.certificate} cannot be read: {error.strerror}", "Let this user read it") from None
+        raise MtlsError(
+            f"{client.certificate} cannot be read: {error.strerror}", "Allow this user to read it"
+        ) from None

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action rollout_verify: judge the results of a rollout or rollback, on the control node."""
+"""Judge the results of a rollout or rollback on the control node."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ _SPEC = {
 
 
 class ActionModule(ActionBase):
-    """The action."""
+    """Action rollout_verify."""
 
     _supports_check_mode = True
     _supports_diff = True
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Judge, or fail with what is wrong."""
+        """Judge the results, or fail with the deviation."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         options = self.validate_argument_spec(argument_spec=_SPEC)[1]
         step = _Step(options, task_vars or {}, check_mode=self._task.check_mode)
@@ -82,7 +82,7 @@ class _Step:
         self.check_mode = check_mode
 
     def earlier_hosts(self) -> dict[str, Any]:
-        """Fail if the rollout of an earlier host has not come to its end."""
+        """Fail if the rollout of an earlier host has not finished."""
         unfinished = verify.unfinished(self._hosts())
         if unfinished:
             raise MtlsError(
@@ -108,7 +108,7 @@ class _Step:
         return {}
 
     def probes(self) -> dict[str, Any]:
-        """Judge the probe results of a gate that is armed; fail if it has to be reverted."""
+        """Judge the probe results of an armed gate; fail if it must be reverted."""
         options = self.options
         begun = options["begun"]
         verdict = verify.judge_probes(
@@ -129,7 +129,7 @@ class _Step:
         return {**found, "failed": True, "msg": verdict.failure} if verdict.failure else found
 
     def failure(self) -> dict[str, Any]:
-        """Return why the rollout of this host failed, and in what state the host is."""
+        """Return why the rollout of this host failed, and the state of the host."""
         task, options = self.variables["ansible_failed_task"], self.options
         text = verify.failure_text(
             str(task["name"]),
@@ -141,7 +141,7 @@ class _Step:
         return {"text": f"{self.host}: {text}"}
 
     def receipts(self) -> dict[str, Any]:
-        """Return what receipts are written of: nothing unless every web host has finished."""
+        """Return the subjects of the receipts to write; there are none unless every web host has finished."""
         hosts = self._hosts()
         complete = bool(hosts) and all(verify.has_finished(found) for found in hosts.values())
         directory = self._receipts_path()
@@ -151,13 +151,13 @@ class _Step:
         return {"things": [asdict(one) for one in proven], "path": directory}
 
     def withdrawals(self) -> dict[str, Any]:
-        """Return the sites whose receipts are withdrawn, of all web hosts that went back."""
+        """Return the sites of all rolled back web hosts, whose receipts are withdrawn."""
         sites = {site for found in self._hosts().values() for site in self._rolled_back(found)}
         directory = self._receipts_path()
         return {"sites": sorted(sites) if directory else [], "path": directory}
 
     def unfinished(self) -> dict[str, Any]:
-        """Warn of the hosts that have not come to their end."""
+        """Return a warning with the hosts that have not finished."""
         unfinished = verify.unfinished(self._hosts())
         if not unfinished:
             return {}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter nginx_quote."""
+"""Quote text for nginx as a filter."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ version_added: 0.1.0
 author:
   - quietdoor.mtls authors (@quietdoor)
 description:
-  - Puts text between double quotes, with backslashes and double quotes escaped, so that nginx reads it as one word whatever it
-    holds.
-  - Fails on what nginx cannot carry in a word, which is control characters, the dollar sign (it starts a variable and cannot be
-    escaped) and text longer than 4094 bytes.
+  - Encloses text in double quotes, with backslashes and double quotes escaped, so that nginx always reads it as one word.
+  - Fails on text that nginx cannot represent in a word, which is control characters, the dollar sign (it starts a variable and
+    cannot be escaped) and text longer than 4094 bytes.
 positional: _input
 options:
   _input:
@@ -25,7 +24,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Show a path as nginx takes it
+- name: Quote a path for nginx
   ansible.builtin.debug:
     msg: "ssl_certificate {{ '/etc/ssl/my certificate.pem' | quietdoor.mtls.nginx_quote }};"
     # -> ssl_certificate "/etc/ssl/my certificate.pem";
@@ -48,9 +47,12 @@ if TYPE_CHECKING:
 
 
 def nginx_quote(value: object) -> str:
-    """Return ``value`` as one quoted token."""
+    """Return ``value`` as one quoted token.
+
+    :raises AnsibleFilterError: for text that cannot be quoted.
+    """
     if not isinstance(value, str):
-        raise AnsibleFilterError(f"nginx_quote: {value!r} is not a string. Give it text.")
+        raise AnsibleFilterError(f"nginx_quote: {value!r} is not a string. Pass it text.")
     try:
         return quote(value)
     except MtlsError as problem:
@@ -58,7 +60,7 @@ def nginx_quote(value: object) -> str:
 
 
 class FilterModule:
-    """Tells Ansible about the filter."""
+    """The filter for Ansible."""
 
     def filters(self) -> dict[str, Callable[..., object]]:
         return {"nginx_quote": nginx_quote}

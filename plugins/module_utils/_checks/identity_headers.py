@@ -65,7 +65,7 @@ def respellings(fields: list[tuple[str, str]]) -> list[tuple[str, tuple[tuple[st
 
 def _spoofing(session: ProbeSession) -> Iterator[Finding]:
     fields = forged("SUCCESS", _MARK)
-    # Where bad certificates are not refused, nginx hands their requests to the application as re-proxied requests.
+    # If bad certificates are not refused, nginx hands their requests to the application as re-proxied requests.
     others = [] if session.is_refused() else [session.forged_certificates.foreign, *session.refused_clients]
     for identity in (NOBODY, *others):
         expectation = expected_answer(session, identity, _WITHOUT_IDENTITY)

@@ -93,7 +93,7 @@ def _smuggling(session: ProbeSession) -> Iterator[Finding]:
 
 
 def _drop_closing(answers: list[Answer]) -> list[Answer]:
-    """Return the HTTP answers without the end of the connection, or only the end if there is no answer."""
+    """Return the HTTP answers without the end of the connection, or only the end without any answer."""
     return [answer for answer in answers if answer.outcome == HTTP] or answers
 
 

@@ -97,7 +97,7 @@ class Answer:
     """The result of one request.
 
     :param outcome: HTTP, REJECTED, UNTRUSTED or NO_ANSWER.
-    :param reason: why there is no HTTP answer; empty if there is one.
+    :param reason: why an HTTP answer is missing; empty if there is one.
     :param handshake: whether the TLS handshake was completed.
     :param resumed: whether the TLS session was resumed.
     :param down: whether it shows that the application behind the gate does not run (:meth:`ProbeSession.ask`).
