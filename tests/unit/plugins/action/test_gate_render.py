@@ -34,7 +34,7 @@ NGINX = {
 def run(
     monkeypatch: pytest.MonkeyPatch, sites: Any, found: dict[str, Any] = NGINX, **options: Any
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return the result, and how the module was run on the host."""
+    """Return the result, and the arguments with which the module was run on the host."""
     calls: list[dict[str, Any]] = []
     module = object.__new__(action.ActionModule)
     module._task = SimpleNamespace(args={"sites": sites, **options}, async_val=0)
@@ -73,7 +73,7 @@ def test_a_mistake_in_the_list_is_one_sentence_and_asks_nothing_of_the_host(monk
     with pytest.raises(AnsibleActionFail) as error:
         run(monkeypatch, [{**SITE, "stage": "of"}])
     assert str(error.value).startswith("gate_sites: site panel: stage: ")
-    # Without this Ansible shows the sentence twice, with lines of the role.
+    # Without this Ansible prints the sentence more than once, with lines of the role.
     assert error.value.omit_exception_key
     assert error.value.result_contribution == {"failed": True, "msg": str(error.value)}
     assert calls == []
@@ -97,7 +97,7 @@ def test_a_window_without_a_deadline_keeps_that_of_the_live_gate(monkeypatch: py
     live = {"sites": {"panel": {"stage": "fallback", "until": 1767225600}}}
     result, _calls = run(monkeypatch, [site], {**NGINX, "gate_manifest": live})
     assert result["sites"][0]["window"]["until"] == 1767225600
-    # Of a manifest that cannot be read no deadline is known.
+    # An unreadable manifest provides no deadline.
     with pytest.raises(AnsibleActionFail, match=r"window: until: 2026-01-01 00:00:00 UTC is in the past"):
         run(monkeypatch, [site], {**NGINX, "gate_manifest": None})
 

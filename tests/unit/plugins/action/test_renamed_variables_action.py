@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Test which hosts and variables action renamed_variables looks at."""
+"""Test which hosts and variables action renamed_variables checks."""
 
 from __future__ import annotations
 

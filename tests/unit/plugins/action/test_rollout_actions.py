@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The actions of a rollout: what they take from the variables of all hosts; the decisions are tested with module_utils."""
+"""Test the inputs of the rollout actions from the variables of all hosts."""
 
 from __future__ import annotations
 

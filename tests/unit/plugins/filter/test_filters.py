@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The filters as Ansible calls them; what they compute is tested with module_utils."""
+"""Test the filters as Ansible calls them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_gate_sites_completes_and_refuses() -> None:
 
 
 def test_deadlines_are_judged_only_with_the_manifest_of_the_live_gate() -> None:
-    """A revocation finds out where the gates are, and must not fail because a window has closed."""
+    """A revocation lists the endpoints of the gates, and must not fail because a window has closed."""
     site = {**SITE, "stage": "fallback", "window": {"networks": ["192.0.2.0/24"], "until": "2026-01-01T00:00:00Z"}}
     assert gate_sites.gate_sites([site])[0]["window"]["until"] == 1767225600
     with pytest.raises(AnsibleFilterError, match="window: until: 2026-01-01 00:00:00 UTC is in the past"):

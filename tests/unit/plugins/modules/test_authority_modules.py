@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The modules of the authority from outside: bad input changes nothing and is explained; secrets stay secret."""
+"""Test the modules of the authority: bad input fails with a clear error, and secrets stay secret."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BEA = {"name": "bea", "bundle_passphrase": BUNDLE_PASSPHRASE}
 
 
 class Directory:
-    """An authority on disk that is worked on through the modules only."""
+    """An authority on disk that only the modules change."""
 
     def __init__(self, root: Path, capture: pytest.CaptureFixture[str]) -> None:
         self.root = root
@@ -49,7 +49,7 @@ class Directory:
         arguments = {"path": self.path, "_ansible_check_mode": check_mode, "_ansible_diff": True, **options}
         told: list[str] = []
         with pytest.MonkeyPatch.context() as patch, patch_module_args(arguments):
-            # In one process Ansible says no warning twice, whichever test came first.
+            # In one process Ansible prints each warning only once, so another test may have printed it.
             patch.setattr(AnsibleModule, "warn", lambda _self, text: told.append(text))
             with pytest.raises(SystemExit):
                 module.main()
@@ -237,7 +237,7 @@ def test_a_link_to_nowhere_in_place_of_the_database_is_named(made: Directory) ->
 
 
 def test_a_full_disk_loses_nothing_and_the_next_run_completes(made: Directory) -> None:
-    """A limit on the size of files stands for the full disk: index.txt can no longer be written, as the last of many files."""
+    """A limit on the size of files simulates a full disk: index.txt, the last of many files, cannot be written."""
     index = Path(made.path, "index.txt")
     many = [{"name": f"client{number}", "bundle_profiles": []} for number in range(40)]
     assert made.sign(*many)["changed"]
@@ -261,7 +261,7 @@ def test_a_full_disk_loses_nothing_and_the_next_run_completes(made: Directory) -
 
 
 def test_check_mode_and_run_return_the_same(empty: Directory) -> None:
-    """What a client would get in check mode is what it gets, but for what only signing tells."""
+    """Check mode predicts the certificate of a client, except for the values that only signing provides."""
     empty.run("ca", **CA)
     for clients in ([ALEX], [ALEX, {"name": "bea"}], [ALEX | {"roles": ["x"]}], [ALEX | {"state": "revoked"}], [ALEX]):
         predicted = empty.run("client_certs", check_mode=True, clients=clients)
@@ -333,7 +333,7 @@ def test_a_backup_that_cannot_be_changes_nothing(
 
 
 def played(tmp_path: Path, play: Path, *options: str) -> str:
-    """Run a play on this machine, which has to succeed, and return what Ansible said."""
+    """Run a play on this machine, which must succeed, and return the output of Ansible."""
     command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local", *options]
     command += ["-e", f"ansible_python_interpreter={sys.executable}", str(play)]
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_HOME": str(tmp_path / "home")}
@@ -344,7 +344,7 @@ def played(tmp_path: Path, play: Path, *options: str) -> str:
 
 
 def test_no_module_says_a_secret_however_loud_ansible_is(tmp_path: Path) -> None:
-    """A real play with -vvv and --diff, first run and second: passphrases and keys are nowhere in the output."""
+    """Passphrases and keys are not in the output of a real play with -vvv and --diff, run more than once."""
     clients = [
         {**ALEX, "bundle_passphrase": BUNDLE_PASSPHRASE, "bundle_profiles": ["modern", "compat"]},
         {"name": "bea"},
@@ -396,7 +396,7 @@ def test_no_module_says_a_secret_however_loud_ansible_is(tmp_path: Path) -> None
 
 
 def request() -> str:
-    """A CSR from openssl, whose key nobody keeps."""
+    """Return a CSR from openssl, whose key is not kept."""
     command = ["openssl", "req", "-new", "-nodes", "-subj", "/CN=x", "-keyout", "/dev/null"]
     command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Modules ca and crl with a root and an issuing CA: what they return, warn of, and refuse."""
+"""Test results, warnings and errors of modules ca and crl with a root and an issuing CA."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class Authority:
         return False
 
     def holder(self) -> int | None:
-        """The module that holds the lock: a process id that a dead one left there may be anybody's."""
+        """Return the module that holds the lock; the process id of an ended module may have been reused."""
         try:
             holder = int((self.path / ".lock").read_text())
             command = Path(f"/proc/{holder}/cmdline").read_bytes()
@@ -79,7 +79,7 @@ class Authority:
         return holder if b"client_certs" in command else None
 
     def check(self) -> None:
-        """Nothing twice, nothing lost, nothing half; every client has one certificate."""
+        """Assert that no certificate is duplicated, lost or incomplete, and that every client has one."""
         rows = [line.split("\t") for line in (self.path / "index.txt").read_text().splitlines()]
         serials = Counter(row[3] for row in rows)
         assert set(serials.values()) == {1}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A path that is null, as from ``path: "{{ nothing }}"`` in YAML: every module of the authority says so and does nothing."""
+"""Test that every module of the authority fails for a path that is null, as from an empty template."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors impo
 
 ACTIONS = Path(modules.__path__[0]).with_name("action")
 VALUES: dict[str, Any] = {"str": "x", "path": "/nowhere/at/all", "list": [], "dict": {}}
-# What a module wants beside the options that are always required.
+# Options that a module needs beside those that are always required.
 BESIDE: dict[str, dict[str, Any]] = {
     "ca": {"common_name": "Test CA"},
     "revocation": {"serial": "01"},
