@@ -14,14 +14,21 @@ from .errors import MtlsError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_PYTHON = (3, 9)
 _MINIMUM = {"cryptography": (42,), "jmespath": (0,)}
 
 
 def require(names: Iterable[str]) -> None:
-    """Check that the libraries are installed, and recent enough.
+    """Check that Python and the libraries are recent enough, and that the libraries are installed.
 
     :raises MtlsError: if one is not, with the name of the interpreter.
     """
+    found_python = sys.version_info[:2]
+    if found_python < _PYTHON:
+        raise MtlsError(
+            f"{sys.executable} is Python {_dotted(found_python)}, but this module needs Python {_dotted(_PYTHON)} or later",
+            "Set ansible_python_interpreter to a newer Python of this host",
+        )
     for name in names:
         try:
             found = getattr(importlib.import_module(name), "__version__", "0")
@@ -32,8 +39,12 @@ def require(names: Iterable[str]) -> None:
 
 
 def _missing(name: str, why: str) -> MtlsError:
-    minimum = ".".join(str(part) for part in _MINIMUM[name])
+    minimum = _dotted(_MINIMUM[name])
     return MtlsError(
         f"The Python library {name} {why} for {sys.executable}",
         f"Install it there (pip install '{name}>={minimum}'), or set ansible_python_interpreter to a Python that has it",
     )
+
+
+def _dotted(version: Iterable[int]) -> str:
+    return ".".join(str(part) for part in version)

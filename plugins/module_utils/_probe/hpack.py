@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-Fields = tuple[tuple[str, str], ...]
+    Fields = tuple[tuple[str, str], ...]
 
 # RFC 7541 appendix A. Only the values that occur in answers are listed.
 _TABLE = (

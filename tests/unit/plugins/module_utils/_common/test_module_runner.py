@@ -107,3 +107,19 @@ def test_an_old_library_is_refused(version: str, good: bool, monkeypatch: pytest
     library = types.SimpleNamespace(__version__=version)
     monkeypatch.setattr(requirements.importlib, "import_module", lambda _name: library)
     assert ("failed" in ended(lambda _module: {}, ("cryptography",))) != good
+
+
+@pytest.mark.parametrize(("version", "good"), [((3, 8, 18), False), ((3, 9, 0), True), ((3, 14, 0), True)])
+def test_old_python_is_refused_before_anything_is_done(
+    version: tuple[int, int, int], good: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[object] = []
+    monkeypatch.setattr(requirements.sys, "version_info", version)
+    monkeypatch.setattr(requirements.sys, "executable", "/opt/bin/python3")
+    result = ended(lambda module: {"changed": bool(done.append(module))})
+    assert ("failed" not in result, bool(done)) == (good, good)
+    if not good:
+        assert result["msg"] == (
+            "/opt/bin/python3 is Python 3.8, but this module needs Python 3.9 or later. "
+            "Set ansible_python_interpreter to a newer Python of this host."
+        )
