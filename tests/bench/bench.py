@@ -49,14 +49,14 @@ class Peer:
 
 @dataclass
 class Bench:
-    """Where it happens, and how much of it."""
+    """The directory and the sizes of a run."""
 
     directory: Path
     options: argparse.Namespace
 
     @property
     def log(self) -> Path:
-        """What the commands said."""
+        """The output of the commands."""
         return self.directory / "log"
 
     def job(self, *arguments: object) -> measure.Cost:

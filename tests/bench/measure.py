@@ -17,7 +17,7 @@ _PAUSE = 0.02
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run cost."""
+    """The cost of one run."""
 
     seconds: float
     """By the clock on the wall."""

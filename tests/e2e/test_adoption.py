@@ -90,14 +90,14 @@ def make_by_hand(directory: Path) -> None:
 
 
 def digests(lab: Lab) -> dict[str, str]:
-    """What must not change: keys, certificates, their configuration and serial."""
+    """Files that must not change: keys, certificates, their configuration and serial."""
     names = ["private/ca.key", "certs/ca.crt", "openssl.cnf", "serial", "newcerts/1000.pem", "newcerts/1001.pem"]
     return {name: hashlib.sha256((lab.authority / name).read_bytes()).hexdigest() for name in names}
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """A lab whose authority was made by hand; its roster has alex, with an e-mail address of his own."""
+    """A lab whose authority was made by hand; its roster has alex, with another e-mail address."""
     with built(tmp_path_factory.mktemp("adoption"), secrets.randbelow(10**9), clients=0, sites=1) as lab:
         make_by_hand(lab.authority)
         lab.roster = [{"name": "alex", "email": ["alex@example.org"]}]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A transaction in steps against a real nginx, with real kills, while a client with a good certificate knocks all the time."""
+"""A transaction in steps against a real nginx, with real kills, while a client with a valid certificate sends requests."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 @dataclass
 class Client:
-    """Somebody who may get in, and asks for a page every 100 ms on a fresh connection."""
+    """A client that must be admitted, with a request every 100 ms on a new connection."""
 
     port: int
     certificate: Path
@@ -145,7 +145,7 @@ class Host(World):
         return [name for name in SPARES if (self.quietdoor / name).exists()]
 
     def waits_for(self, phase: str) -> None:
-        """Wait until somebody else has brought the transaction there, and nothing of it is left."""
+        """Wait until another process has ended the transaction and nothing of it is left."""
         deadline = time.monotonic() + 60
         while self.state["phase"] != phase or self.laid_out():
             assert time.monotonic() < deadline, self.state
@@ -243,7 +243,7 @@ def visited(bare: Host) -> Iterator[None]:
 
 
 class TestSteps:
-    """What each step does when nothing dies."""
+    """Test the result of each step without a kill."""
 
     def test_begin_and_commit(self, host: Host) -> None:
         """Check mode and step test foretell it; commit disarms, and can be said twice."""
@@ -280,7 +280,7 @@ class TestSteps:
         assert (host.begin()["changed"], host.begin()["armed"]) == (False, False)
 
     def test_revert_now(self, host: Host) -> None:
-        """Somebody asks for it; afterwards there is nothing to commit."""
+        """After a requested revert there is nothing to commit."""
         begun = host.begin()
         assert host.do("revert", _ansible_check_mode=True)["changed"] is True
         assert host.get("/word") == "two"
@@ -382,7 +382,7 @@ class TestSteps:
         host.says("by hand", 1)
 
     def test_edited_between_begin_and_commit(self, host: Host) -> None:
-        """What was probed is not what lies there: not committed."""
+        """The files differ from the probed ones, so they are not committed."""
         begun = host.begin()
         live = host.quietdoor / "gates/2/sites/admin.conf"
         live.write_text(live.read_text() + "# mine\n")
@@ -391,7 +391,7 @@ class TestSteps:
         host.says("one", 1)
 
     def test_nginx_serves_something_else(self, host: Host) -> None:
-        """Somebody switched back by hand: commit does not report what is not served."""
+        """After a manual switch commit does not report a generation that is not served."""
         begun = host.begin()
         link = host.quietdoor / "gate"
         link.unlink()
@@ -438,7 +438,7 @@ class TestFaults:
         assert host.tree() == before
 
     def test_revert_that_nginx_refuses_at_first(self, host: Host) -> None:
-        """Somebody breaks another file while it is armed: tried again until nginx takes it."""
+        """After a manual error in another file the revert retries until nginx accepts it."""
         begun = host.begin()
         other = host.nginx.prefix / "conf.d/other.conf"
         other.write_text("oops;\n")

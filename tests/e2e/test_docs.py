@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the documentation tells people to type exists, and the CI jobs do what they say."""
+"""Test that the commands of the documentation exist and that the CI jobs work."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def test_the_jobs_roll_out_without_the_ca(environments: tuple[Lab, Lab, Path]) -
         repository, f"ansible-vault encrypt --encrypt-vault-id web --output ci/door-probe.key {canary}/door-probe.key"
     )
     shutil.copy(canary / "door-probe.chain.pem", repository / "ci")
-    # From here on there is no CA, and its passphrase is encrypted with a password that CI does not have.
+    # From here on the CA is missing, and its passphrase is encrypted with a password that CI does not have.
     staging.authority.rename(staging.root / "elsewhere")
     for vault in repository.glob("inventory/*/group_vars/mtls_ca/vault.yml"):
         other = {"ANSIBLE_VAULT_IDENTITY_LIST": f"ca@{repository.parent}/ca-vault"}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sites behind an edge, which terminates TLS: a second nginx that is one, and whoever pretends to be one.
+"""Sites behind an edge, which terminates TLS: a second nginx as the edge, and clients that imitate it.
 
 An edge that says what nginx cannot say (a SHA-256 digest, a certificate in one line) is played by a client that shows the
 edge's certificate.
@@ -79,7 +79,7 @@ class EdgeWorld(World):
     """Sites of every profile behind one edge, and a direct one beside them."""
 
     def said(self, profile: str, pair: Pair) -> Headers:
-        """What an edge of that kind says of a good certificate."""
+        """Return the headers of an edge of that kind for a valid certificate."""
         issuer = subject(self.authority.ca)
         return {
             "nginx": [
@@ -523,7 +523,7 @@ def test_what_a_visitor_forges_is_overwritten_by_the_edge(world: EdgeWorld) -> N
 
 @dataclass(frozen=True)
 class Attack:
-    """Somebody pretends to be the edge, or the edge says what is not good enough."""
+    """A client imitates the edge, or the headers of the edge are not sufficient."""
 
     headers: Headers
     peer: Pair | None

@@ -126,7 +126,7 @@ class Bench:
         return gate
 
     def refusals(self) -> list[str]:
-        """Return what nginx has against the configuration, without the name of a file of ours."""
+        """Return the error of nginx about the configuration, without the name of a generated file."""
         done = subprocess.run(self.nginx.test_argv, capture_output=True, check=False)
         words = done.stderr.decode("utf-8", "replace").splitlines()
         found = [word for word in words if "[emerg]" in word]
@@ -150,7 +150,7 @@ def _plain(directive: dict[str, Any]) -> list[Any]:
 
 
 def in_quotes(text: str) -> str:
-    """What crossplane makes of a quoted token: it takes the backslash from quotes and from nothing else."""
+    """The way in which crossplane reads a quoted token: it takes the backslash from quotes and from nothing else."""
     return text.replace("\\", "\\\\")
 
 

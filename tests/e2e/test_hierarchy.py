@@ -69,7 +69,7 @@ def status(lab: Lab, certificate: tuple[Path, Path]) -> int:
 
 
 def strictly_verified(lab: Lab, certificate: tuple[Path, Path]) -> bool:
-    """What openssl says of a certificate with nothing but what is published."""
+    """Return the result of openssl for a certificate with only the publication."""
     public = Path(lab.variables.get("authority_publish_path", f"{lab.authority}-publication"))
     argv = ["openssl", "verify", "-x509_strict", "-crl_check_all", "-purpose", "sslclient", "-no-CApath"]
     argv += ["-CAfile", str(public / "ca.pem"), "-CRLfile", str(public / "crl.pem"), str(certificate[0])]
@@ -151,7 +151,7 @@ def revoked(lab: Lab, name: str) -> str:
 
 
 def request(lab: Lab, name: str) -> Path:
-    """The CSR of somebody who makes the key himself, in a file beside it."""
+    """The CSR of a client that makes its own key, in a file beside it."""
     base = lab.root / f"{name}-own"
     command = ["openssl", "req", "-new", "-nodes", "-subj", "/CN=x", "-newkey", "ec", "-pkeyopt"]
     command += ["ec_paramgen_curve:P-256", "-keyout", f"{base}.key", "-out", f"{base}.csr"]

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every hostile request, by everybody, to either kind of gate, on every nginx: nobody but the valid and listed reaches the panel.
 
-What counts is what the application got, never what nginx answered.
+The requests that reach the application count, never the answers of nginx.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 STRANGERS = ("none", "unlisted", "revoked", "foreign", "expired")
 SITES = {"host": "lister.test", "path": "shop.test"}
-# On the second address somebody else has the default server, takes any certificate and resumes sessions.
+# On the second address another operator has the default server, takes any certificate and resumes sessions.
 PLACES = [("host", "own"), ("host", "shared"), ("path", "own"), ("path", "shared")]
 # What the gate of many articles hands to the panel without a certificate.
 HOLES = {

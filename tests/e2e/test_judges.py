@@ -202,7 +202,7 @@ def _take_in(store: Path, bundle: Path, passphrase_file: Path) -> None:
 
 
 def _listed(store: Path) -> dict[str, str]:
-    """What is in the store: nickname -> trust flags."""
+    """Return the content of the store: nickname -> trust flags."""
     lines = re.findall(r"^(\S.*?) +([A-Za-z]*,[A-Za-z]*,[A-Za-z]*) *$", _certutil(store, "-L").stdout, re.MULTILINE)
     return dict(lines)
 

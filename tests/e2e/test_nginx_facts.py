@@ -87,7 +87,7 @@ def test_tls_1_3_is_spoken_by_default_in_newer_versions_only(bare: Bare) -> None
 
 
 def test_the_protocols_of_an_address_are_those_of_its_default_server(bare: Bare) -> None:
-    """What another server of the address asks for counts for nothing."""
+    """The request of another server of the address has no effect."""
     own = DOOR.replace("panel.test", "first.test") + " ssl_protocols TLSv1.2;"
     both = f"server {{ {own} return 204; }} server {{ {DOOR} ssl_protocols TLSv1.3; return 204; }}"
     with bare.serving(both), bare.connect() as tls:
@@ -105,7 +105,7 @@ def test_worker_shutdown_timeout_stands_at_main_level_only(bare: Bare) -> None:
 
 
 def test_the_handshake_always_completes_and_the_refusal_is_400(bare: Bare) -> None:
-    """Whoever is refused is told so over HTTP: 495 (bad), 496 (none) and 497 (no TLS), which look like 400."""
+    """A refused client gets an HTTP status: 495 (bad), 496 (none) and 497 (no TLS), which look like 400."""
     with bare.serving(f"server {{ {ON} return 204; }}"):
         assert bare.get(who="alex").status == 204
         for who, said in (("foreign", "The SSL certificate error"), (None, "No required SSL certificate was sent")):
@@ -199,7 +199,7 @@ def test_an_issuing_ca_without_its_root_is_not_enough(bare: Bare) -> None:
 
 
 def test_a_root_in_ssl_trusted_certificate_opens_to_its_other_cas(bare: Bare) -> None:
-    """Whoever brings a certificate of a sibling along comes in."""
+    """A client that also sends the certificate of a sibling is admitted."""
     with bare.serving(_chain("below.crt", more="ssl_trusted_certificate <dir>/root.crt;")):
         assert [bare.get(who=who).body for who in ("bea", "sibling")] == ["SUCCESS", "SUCCESS"]
 
@@ -382,7 +382,7 @@ def _two(first: str, second: str = ON) -> str:
 
 
 def test_the_name_of_one_site_with_the_host_of_another_is_421(bare: Bare) -> None:
-    """Where the site of the handshake asks for certificates."""
+    """The site of the handshake requests certificates."""
     with bare.serving(_two("ssl_verify_client optional_no_ca;")):
         assert bare.get(who="alex", sni="panel.test", host="first.test").status == 421
         assert bare.get(who="foreign", sni="first.test", host="panel.test").status == 421
@@ -483,7 +483,7 @@ def test_the_panel_is_reached_from_elsewhere_by_rewrite_by_proxy_pass_and_by_acc
 
 
 def test_an_if_of_the_server_on_a_map_is_evaluated_once_and_cached(bare: Bare) -> None:
-    """What a rewrite makes of the address later does not change the verdict."""
+    """A later rewrite of the address does not change the verdict."""
     place = 'map $uri $place { default public; "~^/admin" guarded; }'
     server = "if ($place = guarded) { return 403; } location /again { rewrite ^ /admin/ last; }"
     server += ' location / { return 200 "$place $uri"; }'

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ports that tests are given: nobody else's, also in the moment before somebody listens."""
+"""Test that every test gets its own ports, also before a process listens on them."""
 
 from __future__ import annotations
 

@@ -314,7 +314,7 @@ def options(papers: Papers, port: int, **more: Any) -> dict[str, Any]:
 
 OTHER_SITE = Change(
     "ssl_reject_handshake on;\n        return 421;", 'location / { return 200 "It works!\\n"; }'
-)  # the default server is somebody else's; the gate's own guards have to do
+)  # the default server is not part of the gate; the guards of the gate must suffice
 
 
 PAGE_NAMES_THE_REQUEST = Change(

@@ -42,7 +42,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rendered]:
         world = Rendered(root, nginx, ports, server, foreign)
         world.authority = chain(root / "chain")
         own = ports["own"]
-        # Carl is on the list still: that he was revoked is all that keeps him out.
+        # Carl is still on the list: only the revocation refuses the client.
         listed = {"allow": {"names": ["alex", "carl"]}, "contact": CONTACT}
         limit = {"rate": "1r/m", "burst": 4}
         world.sites = [

@@ -68,7 +68,7 @@ def _sites(world: Staged) -> list[dict[str, Any]]:
     users = world.root / "users"
     hashed = subprocess.run(["openssl", "passwd", "-apr1", "secret"], capture_output=True, text=True, check=True).stdout
     users.write_text(f"guest:{hashed}")
-    # Carl is on the list still: that he was revoked is all that keeps him out.
+    # Carl is still on the list: only the revocation refuses the client.
     common = {"allow": {"names": ["alex", "carl"]}, "contact": CONTACT}
     whole, part = {"websocket": True, **common}, {"mode": "path", "paths": ["/admin"], **common}
     door = {"networks": ELSEWHERE, "basic_auth": {"user_file": str(users)}}
@@ -331,7 +331,7 @@ def test_a_gate_that_refuses_is_never_an_application_that_is_down(
 def test_a_refusal_that_looks_like_an_application_that_is_down_is_found_out(
     world: Staged, tmp_path: Path, status: int
 ) -> None:
-    """Alex reaches the application, so whoever does not is kept out."""
+    """Alex reaches the application, so a client that does not is refused."""
     refusal = f"location / {{\n if ($quietdoor_site_watch_verdict != cert) {{ return {status}; }}"
     world.serve((Change(WATCH, r"location / \{", refusal),))
     outcome = world.probe("watch", tmp_path, "no_certificate", "valid", "websocket", expect_application=False)

@@ -113,7 +113,7 @@ class Host:
         return done.stderr
 
     def metrics(self) -> str:
-        """What the textfile collector would find."""
+        """Return the metrics for the textfile collector."""
         return (self.home / "quietdoor.prom").read_text()
 
     def serves(self) -> int:
@@ -128,7 +128,7 @@ class Host:
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in top.iterdir()}
 
     def status(self, name: str) -> int:
-        """What a client gets."""
+        """Return the answer to a client."""
         pair = ("--cert", str(self.lab.client(name, "crt")), "--key", str(self.lab.client(name, "key")))
         return curl(self.lab.sites[0], self.lab, *pair)[0]
 

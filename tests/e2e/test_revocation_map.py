@@ -207,7 +207,7 @@ def test_the_forms_are_what_they_say(world: Doors) -> None:
     ("name", "expected"),
     [
         ("alex", 200),
-        ("direct", 200),  # the serial of somebody revoked, but of another CA
+        ("direct", 200),  # the serial of a revoked client, but of another CA
         ("carl", 403),
         ("emil", 403),
         ("rex", 403),

@@ -129,7 +129,7 @@ class TwoHosts(Lab):
         return directory / f"{stem or name}.crt", directory / f"{stem or name}.key"
 
     def status(self, site: Site, pair: tuple[Path, Path]) -> int:
-        """What a fresh connection gets."""
+        """Return the answer on a new connection."""
         return curl(site, self, "--cert", str(pair[0]), "--key", str(pair[1]))[0]
 
 
@@ -151,7 +151,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoHosts]:
 
 @dataclass
 class Intruder:
-    """What somebody has open when the revocation begins."""
+    """The open connections of a client when the revocation begins."""
 
     lab: TwoHosts
     site: Site
@@ -201,7 +201,7 @@ class Intruder:
         return [self._ask(*pair)[0].split(b"\r\n")[0] for pair in self.sessions]
 
     def on_kept(self) -> bytes:
-        """What the connection that was kept alive gets now; nothing where it was closed."""
+        """Return the answer on the kept-alive connection, or nothing if it was closed."""
         return self._on(self.kept, "close").split(b"\r\n")[0]
 
     def websocket_ends(self) -> bool:
@@ -221,7 +221,7 @@ class Intruder:
 
 @contextlib.contextmanager
 def somebody_works(lab: TwoHosts, name: str) -> Iterator[list[tuple[str, int]]]:
-    """Ask both sites as somebody who may, all the while; the list is what was not 200."""
+    """Send requests of an admitted client to both sites all the time; the list is what was not 200."""
     refused: list[tuple[str, int]] = []
     over = threading.Event()
     counted = [0]

@@ -69,7 +69,7 @@ def test_from_observe_to_fallback(lab: Lab) -> None:
 
 
 def test_enforce_waits_for_people(lab: Lab) -> None:
-    # As somebody types it: a string by then.
+    # The value is a string, as from the command line.
     done = rollout(lab, "enforce", "-e", "rollout_confirmations=2")
     words = " ".join(done.output.split())
     assert done.code != 0
@@ -170,7 +170,7 @@ def test_what_staging_went_back_from_does_not_reach_production(lab: Lab) -> None
     same = lab.play("-e", f"rollback_generation={live}", playbook="quietdoor.mtls.rollback", **staging)
     assert (same.code, same.changed) == (0, 0), same.output
     assert rollout(lab, "fallback", rollout_requires_environment="staging").code == 0
-    # Whoever has to go back does, wherever the receipts are.
+    # Every host is reverted, independently of the receipts.
     back = lab.play(playbook="quietdoor.mtls.rollback", **staging, rollout_receipts_path="/etc/hostname")
     said = " ".join(back.output.split())
     assert "they are generation" in said

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What goes wrong during a rollout, with a real nginx and real kills, while people come every 100 ms.
+"""Test failures during a rollout with a real nginx, kills, and clients that send requests.
 
 After each of them the door answers as before the move or as after it, whoever may come in was never refused, nothing is left
 armed, and no run said that it went well while nginx serves something else.
@@ -154,7 +154,7 @@ class Door:
         return contact
 
     def visitor(self, name: str, source: str, who: str | None = None) -> Visitor:
-        """Somebody who comes from an address, with a certificate or without."""
+        """Return a client with an address, with or without a certificate."""
         client = (self.lab.client(who, "chain.pem"), self.lab.client(who, "key")) if who else None
         ca = self.lab.root / "tls" / f"{self.site.name}.crt"
         return Visitor(name, self.site.port, self.site.server_name, ca, source, client)
@@ -224,7 +224,7 @@ def is_armed(door: Door) -> bool:
 
 
 def decided(door: Door) -> bool:
-    """Whether somebody has decided to commit."""
+    """Whether the commit is decided."""
     return door.transaction["phase"] in ("committing", "committed")
 
 
@@ -277,7 +277,7 @@ def test_the_time_is_up(door: Door) -> None:
 
 
 class TestInterrupted:
-    """Somebody presses Ctrl-C."""
+    """The operator presses Ctrl-C."""
 
     @pytest.mark.parametrize("task", [BEGIN, KNOCK, COMMIT])
     def test_when_a_task_begins(self, door: Door, task: str) -> None:
@@ -301,7 +301,7 @@ class TestNginx:
     """It does not take what it is given, whatever its commands say."""
 
     def test_it_refuses_the_configuration(self, door: Door) -> None:
-        """Somebody breaks another file, after everything was looked at."""
+        """Another file is broken manually after the checks."""
         run, other = door.held(BEGIN), door.lab.nginx.prefix / "conf.d/other.conf"
         other.write_text("oops;\n")
         try:
@@ -399,7 +399,7 @@ class TestTrust:
 
 
 class TestByHand:
-    """Somebody edits the gate while a rollout is under way: it is shown, and refused."""
+    """A manual change of the gate during a rollout is shown and refused."""
 
     def test_before_it_begins(self, door: Door) -> None:
         run, path = door.held(BEGIN), door.quietdoor / "gate/http.conf"

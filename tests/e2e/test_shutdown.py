@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""worker_shutdown_timeout in a file of ours, on a real nginx: it takes effect or nothing changes."""
+"""Test worker_shutdown_timeout on a real nginx: it is effective, or nothing changes."""
 
 from __future__ import annotations
 

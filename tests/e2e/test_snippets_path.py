@@ -242,7 +242,7 @@ SHUT = {
         "set_real_ip_from sets the source of the client's",
     ),
 }
-# What would open the panel, or one of the two layers in front of it.
+# Changes that would open the application, or one of its two layers of protection.
 OPENING = {
     "the public line in a location of the panel": ({"panel": PUBLIC}, "stands in a location of a guarded path"),
     "auth_request of its own": ({"more": "location /x { auth_request /mine; }"}, "auth_request /mine replaces"),

@@ -439,7 +439,7 @@ def test_each_guard_of_the_window_has_teeth(
     harmless: tuple[tuple[str, str, str], ...],
     opened: tuple[str, str, str],
 ) -> None:
-    """With one guard taken out, somebody gets in who did not before."""
+    """Without one guard a client is admitted that was refused before."""
 
     def gets_in() -> bool:
         forged = {"X-Real-IP": LISTED}

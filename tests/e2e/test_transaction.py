@@ -81,7 +81,7 @@ def ansible(world: World, module: str, options: dict[str, Any], *flags: str) -> 
 
 
 class TestGate:
-    """What a change of the gate does when nothing dies."""
+    """Test the result of a change of the gate without a kill."""
 
     @each_version
     def test_through_ansible_check_run_check_run(self, world: World) -> None:
@@ -299,7 +299,7 @@ class TestGate:
         assert gated.get("/word") == ("a", "b")[done.index(last)]
 
     def test_edited_by_hand(self, gated: World) -> None:
-        """Whatever was changed in the live files is put right."""
+        """Manual changes in the live files are corrected."""
         (gated.quietdoor / "gates/1/sites/admin.conf").write_text("# gone\n")
         assert gated.gate()["action"] == "applied"
         (gated.nginx.prefix / "conf.d/quietdoor.conf").unlink()
@@ -310,7 +310,7 @@ class TestGate:
 
     @each_version
     def test_restarted_with_another_configuration(self, gated: World) -> None:
-        """The files are as they should be, but nginx serves something else: seen, and mended."""
+        """The files are correct, but nginx serves another generation: this is detected and corrected."""
         entry = gated.nginx.prefix / "conf.d/quietdoor.conf"
         text = entry.read_text()
         entry.unlink()
@@ -453,7 +453,7 @@ class TestKilled:
 
 
 class TestTrust:
-    """What a host believes."""
+    """The installed trust of a host."""
 
     @each_version
     def test_who_and_revocation(self, tmp_path: Path, server: Path, version: str) -> None:
@@ -719,7 +719,7 @@ class TestInfo:
         assert (found["listens"], found["running"]) == ([], True)
 
     def test_not_installed(self) -> None:
-        """Named, with the mend."""
+        """The message has a hint."""
         message = call("nginx_info", {"nginx_binary": "no-such-nginx"})["msg"]
         assert f"nginx is not installed on {os.uname().nodename}" in message
         assert "gate_nginx_binary" in message

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The witness of a revocation has teeth: gates that keep somebody in are found out, each by what it does wrong."""
+"""Test that the witness of a revocation detects gates that keep a client connected."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def task(material: Material, door: Door, person: Person, kind: str, count: int) 
 
 
 def status(material: Material, door: Door, person: Person) -> int:
-    """Return what somebody gets."""
+    """Return the answer to a client."""
     asked = task(material, door, person, "requests", 0)
     with client.connect(asked, client.context_of(asked)) as tls:
         return int(client.ask(tls, f"GET {doors.PATH} HTTP/1.1\r\nHost: {SERVER_NAME}\r\n\r\n".encode()).split()[1])
@@ -235,7 +235,7 @@ def main(arguments: list[str]) -> None:
     load = os.getloadavg()[0]
     print(f"{platform.platform()}, {processors} processors, load {load:.1f}, {options.rounds} rounds\n", flush=True)
     root = Path(tempfile.mkdtemp(prefix="quietdoor-bench-gate-", dir=options.directory))
-    root.chmod(0o755)  # for the workers, which run as somebody else
+    root.chmod(0o755)  # for the workers, which run as another user
     try:
         found = run(root, options)
     finally:

@@ -104,7 +104,7 @@ def requests(task: dict[str, Any]) -> tuple[Callable[[], None], Callable[[], Non
 
 
 def main() -> None:
-    """Work until there is no further task."""
+    """Work until no task is left."""
     for line in sys.stdin:
         task = json.loads(line)
         work, close = {"handshakes": handshakes, "requests": requests}[task["kind"]](task)

@@ -48,7 +48,7 @@ _PLAIN = """
 """
 _VERIFY = "ssl_verify_client on; ssl_client_certificate ca.pem; ssl_crl crl.pem;"
 _HEADERS = "proxy_set_header X-Client-Verify $ssl_client_verify; proxy_set_header X-Client-DN $ssl_client_s_dn;"
-# What nginx without a gate can tell of all that a gate tells the application and the log.
+# Headers and log fields of a gate that nginx without a gate can provide.
 _MORE_HEADERS = """
             proxy_set_header X-Client-Serial $ssl_client_serial;
             proxy_set_header X-Client-Fingerprint $ssl_client_fingerprint;

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How many instructions a server takes, counted by valgrind: the same number however busy the machine is.
 
-What the kernel does for nginx is not in it, and that is the larger part of a request.
+The numbers exclude the kernel, which is the larger part of a request.
 """
 
 from __future__ import annotations

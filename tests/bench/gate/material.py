@@ -25,7 +25,7 @@ DAY = datetime.timedelta(days=1)
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody with a certificate, and where it lies."""
+    """A client with a certificate and its files."""
 
     certificate: Path
     key: Path
@@ -55,7 +55,7 @@ class Material:
     def publication(self, identities: int, revoked: int) -> dict[str, str]:
         """Return the files of a publication as docs/architecture/trust.md has them, newer than all before.
 
-        One of the identities is somebody real; so is one of the revoked, if there are any.
+        One of the identities is a real client, and also one of the revoked ones, if there are any.
         """
         self.generation += 1
         made_up = [self._made_up(self._serial()) for _number in range(identities - 1)]

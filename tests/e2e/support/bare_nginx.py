@@ -143,7 +143,7 @@ class Bare:
         return done.returncode == 0, done.stderr
 
     def context(self, who: str | None, tls: ssl.TLSVersion | None = None) -> ssl.SSLContext:
-        """Return a TLS client with somebody's certificate."""
+        """Return a TLS client with the certificate of a client."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         if tls:

@@ -167,7 +167,7 @@ def make_authority(root: Path) -> Authority:
 
 
 def make_strangers(root: Path, authority: Authority, foreign: Pair) -> dict[str, Pair | None]:
-    """Who must not get in: name of the reason -> pair."""
+    """Clients that must be refused: name of the reason -> pair."""
     ca, alex = authority.ca, authority.clients["alex"]
     double = make_pair(root / "double-ca", "Test, CA", is_ca=True)
     serial = alex.certificate.serial_number

@@ -23,7 +23,7 @@ Found = TypeVar("Found")
 
 @dataclass
 class Answer:
-    """What a client got; ``status`` 0 if the handshake was refused."""
+    """The answer to a client; ``status`` 0 if the handshake was refused."""
 
     status: int
     headers: dict[str, str]

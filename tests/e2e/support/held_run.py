@@ -66,7 +66,7 @@ class Held:
 
     @property
     def output(self) -> str:
-        """What it has said so far."""
+        """The output so far."""
         return self._log.read_text()
 
     @property
@@ -149,9 +149,9 @@ class Answer:
 
 @dataclass
 class Visitor:
-    """Somebody who asks every 100 ms over a fresh connection.
+    """A client that sends a request every 100 ms on a new connection.
 
-    :param server_ca: whom to trust, as a browser does; a certificate that does not fit is no answer.
+    :param server_ca: the CA to trust, as in a browser; an invalid certificate counts as no answer.
     :param source: the address to come from.
     :param client: certificate and key.
     :param host_header: what to ask for, where ports are translated on the way.
@@ -190,7 +190,7 @@ class Visitor:
     def ask(self, path: str = "/") -> Answer:
         """Come once."""
         try:
-            # A machine that is busy is no refusal, so there is time.
+            # The timeout is long, because a busy machine must not count as a refusal.
             plain = socket.create_connection(("127.0.0.1", self.port), 60, (self.source, 0))
             with plain, self._tls.wrap_socket(plain, server_hostname=self.server_name) as tls:
                 host = self.host_header or f"{self.server_name}:{self.port}"

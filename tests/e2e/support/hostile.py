@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Requests that try to reach a panel below /admin/ without being let in, and a judge that says whether one did.
 
-NAME in a request is replaced by the site's own; SNI None is no server name at all.
+NAME in a request is replaced by the site's own; SNI None means that no server name is sent.
 """
 
 from __future__ import annotations

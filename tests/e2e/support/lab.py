@@ -108,7 +108,7 @@ class Site:
 
     @property
     def url(self) -> str:
-        """Where the site is."""
+        """The address of the site."""
         return f"https://{self.server_name}:{self.port}/"
 
 

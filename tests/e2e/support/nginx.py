@@ -184,7 +184,7 @@ def _reserved(port: int) -> bool:
 
 def _bindable(port: int) -> bool:
     with socket.socket() as probe:
-        # What was closed a moment ago is free for nginx too.
+        # A port that was just closed is free for nginx too.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("", port))

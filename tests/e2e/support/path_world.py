@@ -17,6 +17,6 @@ class PathWorld(World):
         return super().play(*arguments, **{"gate_on_bypass": "warn", **overrides})
 
     def people(self) -> dict[str, Pair | None]:
-        """Who comes, by what is the matter with the certificate."""
+        """Clients by the state of their certificate."""
         clients = {"valid": self.authority.clients["alex"], "unlisted": self.authority.clients["dora"]}
         return {**self.strangers, **clients}

@@ -22,7 +22,7 @@ CANARY = {"name": "door-probe", "common_name": "Door probe"}
 
 
 class Poller:
-    """Somebody with a certificate, who comes every 100 ms over a fresh connection; ``refused`` is whatever was no 200."""
+    """A client with a certificate that sends a request every 100 ms on a new connection; ``refused`` is whatever was no 200."""
 
     def __init__(self, lab: Lab, who: str | None) -> None:
         self.refused: list[tuple[float, int]] = []

@@ -184,7 +184,7 @@ class Shop(Brownfield):
         (self.nginx.prefix / "sites" / "shop.conf").write_text(text)
 
     def people(self) -> dict[str, Pair | None]:
-        """Who comes, by what is the matter with the certificate."""
+        """Clients by the state of their certificate."""
         clients = {"valid": self.authority.clients["alex"], "unlisted": self.authority.clients["dora"]}
         return {**self.strangers, **clients}
 

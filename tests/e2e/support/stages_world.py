@@ -23,7 +23,7 @@ class StagesWorld(World):
     """One nginx with a site for each stage: see ``_sites``."""
 
     def people(self) -> dict[str, Any]:
-        """Who comes, by what is the matter with the certificate."""
+        """Clients by the state of their certificate."""
         clients = {"valid": self.authority.clients["alex"], "unlisted": self.authority.clients["dora"]}
         return {**self.strangers, **clients}
 

@@ -228,12 +228,12 @@ class World:
 
     @property
     def endpoint(self) -> dict[str, Any]:
-        """Where the gate tells its generation."""
+        """The address at which the gate reports its generation."""
         return {"site": "admin", "address": "127.0.0.1", "port": self.port, "server_name": NAME}
 
     @property
     def quietdoor(self) -> Path:
-        """Where everything of ours lies."""
+        """The directory of the collection on the host."""
         return self.nginx.prefix / "quietdoor"
 
     def candidate(self, word: str = "one", listen: str = "", extra: str = "") -> dict[str, str]:
@@ -279,7 +279,7 @@ class World:
         )
 
     def told(self) -> Answer:
-        """What the running nginx tells."""
+        """The generation that the running nginx reports."""
         return ask(Endpoint("admin", "127.0.0.1", self.port, NAME))
 
     def get(self, path: str, certificate: Path | None = None) -> str:
@@ -304,7 +304,7 @@ class World:
         return found
 
     def generations(self, kind: str = "gate") -> list[int]:
-        """What lies on disk."""
+        """The generation on disk."""
         return sorted(int(path.name) for path in (self.quietdoor / f"{kind}s").iterdir())
 
     def is_whole(self, generation: int) -> None:

@@ -150,5 +150,5 @@ class Run:
         return sum(map(int, re.findall(r"changed=(\d+)", self.output)))
 
 
-# What the roles render, refuse and report does not depend on the release of nginx; how nginx then behaves is asked of each.
+# The output of the roles does not depend on the release of nginx; how nginx then behaves is asked of each.
 on_one_release = pytest.mark.parametrize("world", list(RELEASES)[:1], indirect=True, scope="module")
