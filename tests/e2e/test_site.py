@@ -62,13 +62,13 @@ def test_check_mode_then_predicts_nothing(lab: Lab) -> None:
 @pytest.mark.parametrize("playbook", ["site", "trust", "rollout", "confirm", "rollback", "revoke", "backup"])
 def test_former_name_of_a_variable_stops_every_playbook_at_its_first_task(lab: Lab, playbook: str) -> None:
     before = lab.digest()
-    given = json.dumps({"rollout_probe_client": "x", "gate_on_bypass": "refuse"})
+    given = json.dumps({"rollout_canary": "x", "gate_other_ways": "refuse"})
     run = lab.play("-e", given, playbook=f"quietdoor.mtls.{playbook}")
     said = " ".join(run.output.split())
     assert run.code != 0, run.output
     assert said.count("TASK [") == 1, run.output
-    assert said.count("rollout_probe_client is now rollout_probe_client (set for ") == 1, run.output
-    assert "gate_on_bypass: fail is now gate_on_bypass: fail (set for " in said
+    assert said.count("rollout_canary is now rollout_probe_client (set for ") == 1, run.output
+    assert "gate_other_ways: refuse is now gate_on_bypass: fail (set for " in said
     assert lab.digest() == before
 
 
