@@ -39,6 +39,7 @@ class ClosedWorld(StagesWorld):
     """One nginx with a site of each kind."""
 
     jit = "off"
+    release = ""
 
     def people(self) -> dict[str, Any]:
         """Return the clients, with one that allow names by its e-mail and one that no roster has."""
@@ -96,7 +97,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     try:
         with NginxInstance(root / "nginx", http=http, version=request.param) as nginx:
             world = ClosedWorld(root, nginx, ports, application, foreign)
-            world.http = http
+            world.http, world.release = http, request.param
             world.authority.publish()
             world.sites = _sites(world)
             first = world.play()
@@ -166,6 +167,7 @@ def test_the_former_default_lets_that_address_through(world: ClosedWorld) -> Non
     assert not world.reached("none", BOMB, "twin.test", ELSEWHERE)
 
 
+FIRST_RELEASE = next(iter(RELEASES))
 _EXPRESSION = re.compile(r'^(map .* (\$quietdoor_\w+) \{)|^    "~(?=\*?(\S*))', re.MULTILINE)
 _GIVES_UP = "(*NO_JIT)(*NO_START_OPT)(*LIMIT_MATCH=0)"
 # An error in one of these closes nothing that is asked for here.
@@ -194,6 +196,15 @@ def _expressions(texts: dict[Path, str]) -> dict[tuple[str, int], dict[Path, lis
                 number += 1
                 offset = match.end() + (text[match.end()] == "*")
                 found.setdefault((name, number), {}).setdefault(path, []).append(offset)
+    return found
+
+
+def _by_map(expressions: dict[tuple[str, int], dict[Path, list[int]]]) -> dict[tuple[str, int], dict[Path, list[int]]]:
+    """Return the expressions of a map as one: one release has each alone, which takes some fifty reloads."""
+    found: dict[tuple[str, int], dict[Path, list[int]]] = {}
+    for (name, _number), places in expressions.items():
+        for path, offsets in places.items():
+            found.setdefault((name, 0), {}).setdefault(path, []).extend(offsets)
     return found
 
 
@@ -233,6 +244,8 @@ def test_no_expression_that_ends_in_an_error_opens_anything(world: ClosedWorld) 
     assert not [one for one in whole if one[0] in ("revoked", "denied")]
     expressions = _expressions(texts)
     assert len(expressions) >= 40
+    if world.release != FIRST_RELEASE:
+        expressions = _by_map(expressions)
     closed = set()
     try:
         for (name, number), places in expressions.items():
