@@ -323,7 +323,7 @@ def test_a_certificate_of_another_authority_in_newcerts_is_passed_over(door: Any
 
 def test_half_a_certificate_in_newcerts_is_named_with_what_to_do(door: Any, client: Any) -> None:
     door.file("newcerts", "AB.pem").write_text("-----BEGIN CERT")
-    with pytest.raises(MtlsError, match=r"newcerts/AB\.pem is not a PEM certificate.*remove"):
+    with pytest.raises(MtlsError, match=r"newcerts/AB\.pem is not a PEM certificate.*Remove"):
         door.enrol(client())
 
 
