@@ -201,7 +201,7 @@ def bare(tmp_path: Path, pki: Pki) -> Any:
 
 @pytest.fixture
 def host(bare: Host) -> Any:
-    """The same with a gate that says one, and alex knocking; alex is never refused."""
+    """The same with a gate that returns one, and requests of alex; alex is never refused."""
     with visited(bare):
         yield bare
 
@@ -467,7 +467,7 @@ class TestFaults:
     @pytest.mark.parametrize("step", ["commit", "revert"])
     @pytest.mark.parametrize("moment", range(0, 12, 3))
     def test_end_is_killed(self, host: Host, tmp_path: Path, step: str, moment: int) -> None:
-        """With -9, before that change of a file: whoever comes next brings it to one end, and says which."""
+        """With -9, before that change of a file: the next run completes or reverts the transaction, and reports which."""
         begun = host.begin()
         options = host.asked(step, transaction=begun["transaction"])
         argv = [sys.executable, "-c", KILLER, str(moment), *module_argv(options, tmp_path)[2:]]

@@ -389,7 +389,7 @@ def test_a_whole_certificate_comes_with_a_chain_or_in_colons(world: EdgeWorld) -
     ca = der(world.authority.ca)
     for host, name, value in (
         ("traefik.test", "X-Forwarded-Tls-Client-Cert", f"{der(alex)},{ca}"),
-        # Whatever follows is what the visitor has sent besides, and says nothing of him.
+        # The certificates after the first one come from the visitor too, and do not identify the visitor.
         ("traefik.test", "X-Forwarded-Tls-Client-Cert", f"{der(alex)},{ca},{der(bea)}"),
         ("whole.test", "X-Edge-Whole", der(alex)),
         ("whole.test", "X-Edge-Whole", f":{der(alex)}:"),
@@ -616,7 +616,7 @@ def attacks(world: EdgeWorld) -> dict[str, Attack]:
 
 
 def _whole_attacks(world: EdgeWorld, profile: str) -> dict[str, Attack]:
-    """An edge, or who got into it, hands over a certificate that is not quite the one of somebody who may come in."""
+    """An edge, or an intruder in it, passes on a certificate that differs slightly from that of an allowed client."""
     alex, bea = (world.authority.clients[name] for name in ("alex", "bea"))
     edge, host, said = world.edge, host_of(profile), world.said(profile, alex)
     name, good = said[-1]

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whatever a person writes into ``gate_sites``: it is refused by name, or nginx takes it and it stands where it belongs.
+"""Test that any value in ``gate_sites`` is refused by name or rendered in its place only.
 
-A rendering with a harmless word in the place of the value says what is meant: the same directives in the same order, with the
-value in the same arguments. crossplane reads both.
+A rendering with a harmless word instead of the value is the reference: nginx must get the same directives in the same order,
+with the value in the same arguments. crossplane parses both.
 """
 
 from __future__ import annotations

@@ -166,10 +166,10 @@ def crl_number(lab: Lab) -> int:
 
 
 def test_revocations_below_a_root_that_is_away(lab: Lab) -> None:
-    """Of somebody whose key is here, and of somebody whose key never was; and what the next runs make of them."""
+    """Revoke a client whose key is here and a client whose key never was; the next runs keep both revocations."""
     root = Path(f"{lab.authority}-root")
     csr = request(lab, "own")
-    # What is derived from the path, and compared with it, takes no notice of the slash.
+    # The slash at the end must not change the paths that are derived from this one or compared with it.
     lab.variables["authority_path"] = f"{lab.authority}/"
     lab.variables.update(
         authority_issuing={"common_name": "Issuing", "key": {"type": "ecdsa"}},

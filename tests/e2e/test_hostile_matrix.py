@@ -31,7 +31,7 @@ STRANGERS = ("none", "unlisted", "revoked", "foreign", "expired")
 SITES = {"host": "lister.test", "path": "shop.test"}
 # On the second address another operator has the default server, takes any certificate and resumes sessions.
 PLACES = [("host", "own"), ("host", "shared"), ("path", "own"), ("path", "shared")]
-# What the gate of many articles hands to the panel without a certificate.
+# Requests without a certificate that the gate of many articles passes to the panel.
 HOLES = {
     "GET /ADMIN/",
     "GET /Admin/",

@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What others say of our gates and bundles: gixy reads the configuration, sslyze asks at the door, browsers use the bundle.
+"""Check gates and bundles with other programs: gixy on the configuration, sslyze on TLS, browsers.
 
-Screenshots of what a person sees are left in .cache/screenshots/.
+The browsers import the bundles. Screenshots of the pages remain in .cache/screenshots/.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _judge(name: str) -> str:
 
 # --- gixy: the configuration ---
 
-# What gixy says of a gate, and why it stays. A finding that is not here fails the test, and so does a sentence without a finding.
+# Findings of gixy -> why the gate keeps them. A finding that is missing here fails the test, as does an entry without a finding.
 EXPLAINED = {
     ("weak_ssl_tls", "No ssl_ciphers directive found"): "only the default server, which ends every handshake",
     (
@@ -172,7 +172,7 @@ def test_sslyze_sees_two_protocols_no_resumption_and_a_wish_for_a_certificate(la
         scans = {name: scan["result"] for name, scan in answer["scan_result"].items() if scan["result"]}
         spoken = [name for name in protocols if scans[f"{name}_cipher_suites"]["is_tls_version_supported"]]
         assert spoken == ["tls_1_2", "tls_1_3"]
-        # It is asked for in the handshake and never enforced there: whoever has none is to see the page.
+        # The handshake requests a certificate and never enforces it: a client without one is to see the page.
         assert answer["connectivity_result"]["client_auth_requirement"] == "OPTIONAL"
         for way in ("session_id_resumption_result", "tls_ticket_resumption_result"):
             assert scans["session_resumption"][way] == "NOT_SUPPORTED"

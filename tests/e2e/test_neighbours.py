@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A gate beside servers and settings of somebody else's on the same nginx, which must not open it, nor shut it."""
+"""Test that other servers and settings of the same nginx neither open nor close a gate."""
 
 from __future__ import annotations
 

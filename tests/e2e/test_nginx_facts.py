@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the gate relies on in nginx, or is on its guard against, each shown with a minimal configuration on every version.
+"""Test the behaviour of nginx that the gate relies on or guards against, on every version.
 
-If one of these fails after an update of nginx, the gate wants looking at. ``GUARDED`` says which tests show that the gate itself
-stands, ``ELSEWHERE`` what is no matter of nginx's configuration.
+Each test has a minimal configuration. A failure after an update of nginx means that the gate needs a review. ``GUARDED`` lists
+the tests that check the gate itself.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ def _resuming(settings: str) -> str:
 def _revoked_meanwhile(
     bare: Bare, tls: ssl.TLSVersion, before: str, after: str, restart: bool = False
 ) -> tuple[int, bool]:
-    """Let alex in, revoke him, and return what he is answered on his old session, and whether it was resumed."""
+    """Let alex in, revoke the certificate, and return the status on the old session and whether nginx resumed it."""
     bare.papers.write("live.crl", bare.papers.crl("ca"))
     context = bare.context("alex", tls)
     with bare.serving(before) as nginx:
@@ -791,7 +791,7 @@ def test_openssl_says_in_words_alone_that_a_crl_is_not_its_cas(papers: Papers) -
 
 # --- the gate itself ---
 
-# What each of these means for the gate, and the tests that show it: names of tests -> file::test.
+# Tests of the gate for each test of nginx above: start of its name -> file::test.
 GUARDED = {
     "maps_log_formats_and_zones": ["e2e/test_fuzz.py::test_a_value_is_refused_by_name_or_stands_where_it_belongs"],
     "http2": ["unit/plugins/filter/test_gate_templates.py::test_http2_is_written_for_the_nginx_at_hand"],

@@ -340,7 +340,7 @@ def test_a_right_gate_passes_every_check(
     outcome = probe(tmp_path, options(papers, nginx.port, clients=clients, plain_ports=[free_port()]))
 
     assert red(outcome) == set(), outcome["table"]
-    # What only some sites have is asked in the tests with rendered gates.
+    # The tests with rendered gates cover the features that only some sites have.
     left_out = {"not_allowed", "unlisted_page", "public_part", "public_headers", "websocket", "rate_limit"}
     assert {entry["name"] for entry in outcome["checks"]} == set(catalogue.NAMES) - left_out
     assert {entry["name"] for entry in outcome["left_out"]} == left_out
@@ -393,7 +393,7 @@ def home_grown(exception: str) -> tuple[Change, ...]:
 TO_APP = "location @app { include proxied.conf; }\n        location / {"
 OTHER_SERVER = "server_name other.gate.test;"
 
-# What is asked without a certificate and with a foreign one; nginx's bare 400 to odd spellings and shapes is no deviation.
+# Checks without a certificate and with a foreign one. nginx's bare 400 to odd spellings and shapes does not count as a deviation.
 EITHER = {"friendly_page", "hostile_requests", "internal_locations", "http2_requests"}
 ODD = {"spellings", "smuggling"}
 NO_CERTIFICATE = {"no_certificate", "header_spoofing", "tls_versions"} | EITHER | ODD
@@ -652,7 +652,7 @@ def test_a_session_taken_before_the_revocation(
     assert (answer.resumed, answer.header(VERDICT)) == ((True, "cert") if sloppy else (False, "deny"))
 
 
-# --- what a person can mend ------------------------------------------------------------------------------------------
+# --- faults that the operator can fix ---------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager

@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The probe against gates as the role renders them, whole and with one guard taken out.
 
-Most guards of a rendered gate are doubled. Where taking one out opens nothing, the test says so, and takes out both. The guarded
-places of a site that is public for the rest are not doubled for bad certificates: the map alone decides which of those requests
-go on.
+Most guards of a rendered gate are doubled. If the gate stays closed without one of them, the test asserts that and removes both.
+The guarded places of an otherwise public site are not doubled for bad certificates: the map alone decides which of those
+requests go on.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The probe against rendered gates of every stage: right ones, one at another stage than it was told, and ones with a hole.
 
-The probe comes from 127.0.0.1. Whose window names that address is open to it, whose window names 127.0.0.9 is not.
+The probe comes from 127.0.0.1. A site whose window names that address is open to it; one whose window names 127.0.0.9 is not.
 """
 
 from __future__ import annotations

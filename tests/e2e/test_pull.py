@@ -215,7 +215,7 @@ def test_a_revocation_arrives_and_an_older_publication_never_comes_back(host: Ho
     for file, data in former.items():
         (host.served / file).write_bytes(data)
     host.refused("older", "is older")
-    # Dressed up as a newer one, it would let somebody back in: the serial that was denied is missing in it.
+    # Presented as a newer one, it would admit the revoked client again: it lacks the serial that was denied.
     host.publish()
     host.rewrite("denied.json", '{"format": 1, "denied": []}')
     host.refused("foreign", "does not deny the serial")

@@ -224,7 +224,7 @@ def test_both_forms_judge_alike(world: Doors, name: str, expected: int) -> None:
 
 @pytest.mark.parametrize("name", ["alex", "bea", "direct"])
 def test_who_it_is_said_the_same_whether_known_by_fingerprint_or_by_serial(world: Doors, name: str) -> None:
-    """Of bea nothing but issuer and serial is published here; direct's serial is that of somebody else, too."""
+    """The publication contains only issuer and serial of bea; direct shares its serial with another client."""
     pair = world.authority.clients[name]
     issuer = world.authority.root if name == "direct" else world.authority.ca
     expected = {

@@ -213,7 +213,7 @@ def test_what_somebody_changed_by_hand_is_shown_and_not_overwritten(lab: Lab) ->
 
 
 def test_a_manifest_that_is_cut_off_closes_nothing(lab: Lab) -> None:
-    """Nobody knows then in which stage the site is, or where nginx can be asked. What is said mends it."""
+    """The stage of the site and the endpoints of nginx are unknown then. The hint of the message fixes it."""
     path: Path = lab.nginx.prefix / "quietdoor" / "gate" / "manifest.json"
     text = path.read_text()
     path.write_text(text[: len(text) // 2])
@@ -255,7 +255,7 @@ def test_a_gate_that_leads_nowhere_is_taken_back(lab: Lab) -> None:
 
 @pytest.mark.parametrize("service", ["refuses everybody", "does not answer"])
 def test_no_check_can_be_left_out(lab: Lab, service: str) -> None:
-    """A decision service that lets nobody in is seen, whatever list of checks somebody wrote."""
+    """The rollout detects a decision service that refuses every client, also with an empty list of checks."""
     site = lab.sites[0]
     site.entry["auth_request"] = (
         f"http://127.0.0.1:{lab.free}/no" if service == "refuses everybody" else "http://127.0.0.1:9"

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Test failures during a rollout with a real nginx, kills, and clients that send requests.
 
-After each of them the door answers as before the move or as after it, whoever may come in was never refused, nothing is left
-armed, and no run said that it went well while nginx serves something else.
+After each failure the gate answers as before the rollout or as after it, no allowed client was refused, no revert is armed,
+and no run reported success while nginx serves another configuration.
 """
 
 from __future__ import annotations
@@ -269,7 +269,7 @@ class TestKilled:
 
 
 def test_the_time_is_up(door: Door) -> None:
-    """The host went back while somebody outside was still asking: the run fails, and says that this is why."""
+    """The host reverts while the probe from outside still sends requests: the run fails and reports this reason."""
     run = door.held(KNOCK, **AT_LEISURE)
     door.sooner()
     door.rests()
@@ -438,7 +438,7 @@ def test_a_server_certificate_that_has_ended(door: Door) -> None:
 
 
 def test_two_operators(door: Door) -> None:
-    """Whoever comes second is told who holds the host, and takes nothing of the first one's back."""
+    """The second run reports the operator who holds the host, and reverts nothing of the first run."""
     second = door.held(BEGIN, rollout_operator="lee", **AT_LEISURE)
     first = door.held(COMMIT, **AT_LEISURE)
     assert second.go().ends() != 0
@@ -483,7 +483,7 @@ class TestRollback:
 
 
 class TestClock:
-    """Somebody sets the clock of the host while it is armed; what counts is the time that passes."""
+    """The clock of the host is set while a transaction is armed; elapsed time counts, not the clock."""
 
     @pytest.fixture
     def clock(self, tmp_path: Path) -> tuple[str, Path]:

@@ -133,7 +133,7 @@ def test_nobody_is_refused_and_only_who_would_get_in_has_a_name(observed: Observ
 
 
 def _why(who: str, path: str) -> tuple[str, str]:
-    """Verdict and reason of who would be refused. What a rewrite makes of an address is seen where nginx gets that far."""
+    """Return verdict and reason for a client that would be refused. A rewritten path matters only if nginx gets that far."""
     if path == "/moved/y" and who not in ("valid", "unlisted", "none", "denied"):
         return "public", "public"
     return "would-deny", "spelling" if path in ODD else REASONS[who]

@@ -220,7 +220,7 @@ PASS = "proxy_pass http://127.0.0.1:<app>;"
 PASS_PANEL = "proxy_pass http://127.0.0.1:<panel>;"
 TLS = "ssl_certificate <root>/neighbour.crt; ssl_certificate_key <root>/neighbour.key;"
 
-# What is shut although it should not be: nobody gets further than before, and the role says where.
+# Faults that close too much: no client gets further than before, and the role reports the place.
 SHUT = {
     "no line in the public location": ({"public": "", "nested": ""}, "this location is closed to every client"),
     "no line in a location of files": ({"static": ""}, "this location is closed to every client"),

@@ -94,7 +94,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StagesWorld]:
     application = Application(free_port(24600, 24649))
     foreign = make_pair(root / "foreign-ca", "Foreign", is_ca=True)
     idle = free_port(24650, 24699)
-    # Whoever comes from this machine may say where the visitor is: the window must not listen to that.
+    # nginx accepts the visitor's address in a header from this machine; the window must ignore that header.
     http = f"set_real_ip_from 127.0.0.0/8; real_ip_header X-Real-IP; server {{ listen 127.0.0.1:{idle}; }}"
     try:
         with NginxInstance(root / "nginx", http=http) as nginx:

@@ -29,7 +29,7 @@ DEADLINE = 50.0
 
 
 def told(client: str, at: float) -> str:
-    """What a good gate says."""
+    """Return the verdict of a correct gate."""
     if at < 12:
         return ""
     if client == "alex":
@@ -40,7 +40,7 @@ def told(client: str, at: float) -> str:
 
 
 def record(client: str, at: float, verdict: str) -> dict[str, Any]:
-    """What a client writes of one request."""
+    """Return the record that a client writes about one request."""
     status = 403 if verdict == "deny" else 200
     return {"client": client, "at": at, "answered": at + 0.04, "gate": at >= 12, "status": status, "verdict": verdict}
 

@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``make bench-gate``: what a gate costs the web server, beside no client certificates and a plain ``ssl_verify_client on``.
+"""Measure the cost of a gate, of a plain ``ssl_verify_client on`` and of no client certificates.
 
-What is counted is the time that the one worker of each nginx spends on a processor, not what the clock says: so it matters
-little how busy the machine is and how fast the clients are. Every round measures every server once, and costs are compared
-within a round; medians of the rounds are shown. Nothing here passes or fails.
+``make bench-gate`` runs it. The cost is the processor time of the one worker of each nginx, not elapsed time: the load of the
+machine and the speed of the clients matter little. Every round measures every server once, and costs are compared within a
+round; the output shows the medians of the rounds. The benchmark neither passes nor fails.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ TELLING = 2  # the same, telling as much as a gate
 
 @dataclass
 class Figures:
-    """What one server cost in one scenario: seconds of the worker for one handshake and one request, a figure for each round."""
+    """The cost of one server in one scenario: worker seconds for one handshake and for one request, one figure per round."""
 
     name: str
     mebibytes: float = 0.0

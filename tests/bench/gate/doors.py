@@ -23,7 +23,7 @@ from support.lab import COLLECTIONS, PLAYBOOK
 from support.nginx import NginxInstance
 
 PATH = "/admin/index.html"
-# What people write by hand around ssl_verify_client. No tickets, as in the gate: making them costs something at every handshake.
+# A common handwritten configuration with ssl_verify_client. Tickets are off as in the gate: they cost time at every handshake.
 _PLAIN = """
     {format}
     server {{
@@ -106,7 +106,7 @@ class Single(NginxInstance):
 
 @dataclass
 class Door:
-    """One of the servers. ``site`` is what is particular to it in gate_sites; None if it is no gate of ours."""
+    """One of the servers. ``site`` holds its particular options of gate_sites; None for a server without a gate."""
 
     name: str
     nginx: Single

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the gates of the benchmark believe: one P-256 CA, and publications with as many people as asked for."""
+"""Create the trust of the benchmark: one P-256 CA, and publications with a given number of clients."""
 
 from __future__ import annotations
 

@@ -98,9 +98,9 @@ class Authority:
     untold: tuple[str, ...] = ()
 
     def publish(self) -> None:
-        """Write the next generation. A name in ``denied`` and not in ``revoked`` has been left out of the CRL.
+        """Write the next generation. The CRL lacks a name that is in ``denied`` and not in ``revoked``.
 
-        What is ``untold`` is left out of identities.json, as by a CA host that does not know it yet.
+        The identities of identities.json lack the keys in ``untold``, as those of a CA host of an earlier release do.
         """
         self.generation += 1
         builder = (

@@ -139,7 +139,7 @@ def _children(pid: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a visitor got: ``status`` 0 is no answer at all. ``contact`` is what the refusal page says."""
+    """The answer to a visitor. ``status`` 0 means no answer at all; ``contact`` is the contact on the refusal page."""
 
     status: int
     generation: int | None = None

@@ -29,10 +29,10 @@ Fields = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Hostile:
-    """What is sent on a connection of its own. ``sni`` is the site's own name where it says NAME.
+    """A request for a separate connection. NAME in ``sni`` stands for the name of the site.
 
-    With ``fields`` it is a request of HTTP/2, whose header they are and whose body is ``data``; ``tls`` False is a connection
-    without TLS; ``alpn`` is what client and server agree on, whatever is spoken then.
+    With ``fields`` it is a request of HTTP/2 with these header fields and the body ``data``. ``tls`` False means a connection
+    without TLS. ``alpn`` is the protocol that client and server agree on; the request need not follow it.
     """
 
     label: str
@@ -350,7 +350,7 @@ _END_STREAM, _END_HEADERS = 0x1, 0x4
 def send_all(name: str, port: int, new_context: Callable[[], ssl.SSLContext]) -> int:
     """Send every request to a site, each on a connection of its own, and return how many were answered, whatever with.
 
-    :param new_context: returns a TLS client that shows the certificate of whoever asks.
+    :param new_context: returns a TLS context that presents the certificate of the client.
     """
     contexts = {alpn: _agreeing(new_context(), alpn) for alpn in (None, "h2")}
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -429,7 +429,7 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 
 
 def _block(fields: Fields) -> bytes:
-    """Return a header block as RFC 7541 section 6.2.2 has it, and let nothing be mended on the way."""
+    """Return a header block in the form of RFC 7541 section 6.2.2, without correcting the fields."""
     texts = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
     return b"".join(b"\x00" + _text(name) + _text(value) for name, value in texts)
 

@@ -152,8 +152,8 @@ class NginxInstance:
 def free_port(first: int, last: int, never_given: bool = False) -> int:
     """Return a port of the range that nobody holds on any address now, and that no other test process has been given.
 
-    Another worker of pytest, or the tests of another checkout, looks for a port at the same time: that nobody listens yet says
-    little. What a process was given is its own until it ends, and is given to it again, unless it asks for one that never was.
+    Another worker of pytest, or the tests of another checkout, looks for a port at the same time, so a port without a listener
+    is not yet free. A process keeps its ports until it ends and gets them again, unless ``never_given`` excludes them.
     """
     start = first + (os.getpid() * 37) % (last - first)
     ports = [*range(start, last), *range(first, start)]

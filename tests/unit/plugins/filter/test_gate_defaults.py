@@ -73,7 +73,7 @@ SITES: dict[str, dict[str, Any]] = {
 
 # The name of a variable, S for the prefix of a site -> its defaults, and why nothing opens by them.
 DEFAULTS: dict[str, set[str]] = {
-    # What decides: 0, deny, bad and undecided refuse. would-deny is the verdict of stage observe, which refuses nobody.
+    # Decisions: 0, deny, bad and undecided refuse. would-deny is the verdict of stage observe, which refuses nobody.
     "sni": {"0"},
     "verdict": {"deny", "$quietdoor_edge_verdict"},
     "direct_verdict": {"deny"},
@@ -86,7 +86,7 @@ DEFAULTS: dict[str, set[str]] = {
     "S_spelling": {"undecided"},
     "S_place": {"undecided"},
     "S_place_now": {"undecided"},
-    # A verdict of what is no good certificate; S_window is a map of its own, and would-deny as above.
+    # The verdict without a good certificate; S_window is a separate map, and would-deny is as above.
     "S_verdict": {"deny", "would-deny", "$S_window"},
     "S_verdict_now": {"deny", "would-deny"},
     "S_listed": {"0"},
@@ -135,13 +135,13 @@ DEFAULTS: dict[str, set[str]] = {
     "edge_issuer": {"0"},
     # Only a digest that was found names a certificate; else issuer and serial do, empty where the edge gives a digest.
     "edge_presented": {"$quietdoor_edge_issuer:$quietdoor_edge_serial"},
-    # What the application is told of a client: nothing, unless the certificate is good.
+    # The identity that the application receives: empty, unless the certificate is good.
     **{key: {""} for key in ("name", "email", "roles", "name_by_serial", "email_by_serial", "roles_by_serial")},
     **{key: {""} for key in ("edge_name", "edge_email", "edge_roles", "edge_dn", "edge_client_issuer_dn")},
     **{key: {""} for key in ("edge_client_serial", "edge_client_sha1", "edge_verify")},
     "S_told_KEY": {"", "NONE"},
     "S_identity_N": {""},
-    # What nginx says of the presented certificate; the usual issuer is a constant for an entry of trust. All keys are strings.
+    # Fields of the presented certificate from nginx; the usual issuer is a constant for an entry of trust. All keys are strings.
     "serial": {"$ssl_client_serial"},
     "subject_dn": {"$ssl_client_s_dn"},
     "issuer_dn": {"$ssl_client_i_dn", "CN=One"},
@@ -160,7 +160,7 @@ DEFAULTS: dict[str, set[str]] = {
         "Close all windows of the browser, open this page again, and choose the certificate that was made for you for this "
         "site. If you have none, ask for one."
     },
-    # Where a bad certificate leads: to the refusal, or to a location that asks for the verdict itself.
+    # The location for a bad certificate: the refusal, or one that requests the verdict itself.
     "S_bad_certificate": {"@quietdoor_refused"},
     "S_again": {"@quietdoor_bad_certificate"},
     # A request for a client with a bad certificate is logged, and not made.
@@ -171,7 +171,7 @@ DEFAULTS: dict[str, set[str]] = {
     "S_attempt": {"$binary_remote_addr"},
     # nginx asks for a password, which verdicts that need none switch off by a match.
     "S_realm": {"Side door"},
-    # Where the connection comes from, not what a header says.
+    # The source address of the connection, not that in a header.
     "S_visitor": {"$realip_remote_addr"},
     # Nothing is upgraded; a Host without its port; a header less.
     "upgrade": {""},

@@ -1,7 +1,10 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What role gate renders, for nginx versions that are not here to be run. The real ones are in tests/e2e/test_gate.py."""
+"""Test the rendering of role gate for nginx versions that are not installed.
+
+Installed versions are tested in tests/e2e/test_gate.py.
+"""
 
 from __future__ import annotations
 
