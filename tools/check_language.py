@@ -29,7 +29,7 @@ BASE = "78b03195552bc2bbcceb213aa95b9667c01cb34a"
 SUBJECT = re.compile(r"(?=.{1,72}\Z)[a-z0-9][a-z0-9_./, -]*: \S.*")
 WIDTH = 100
 PHRASES = {
-    "is-no": r"\bis no\b(?! longer\b)",
+    "is-no": r"(?<!\bthere )\bis no\b(?! longer\b)",
     "whoever": r"\bwhoever\b",
     "stands-there": r"\bstands there\b",
     "mend": r"\bmend(?:s|ed|ing)?\b",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         ("It is no valid name.", {"is-no": 1}),
         ("It is no longer valid. IS NO name.", {"is-no": 1}),
         ("It is\nno valid name.", {"is-no": 1}),
+        ("There is no gate. If there is\nno gate, it is no error.", {"is-no": 1}),
         ("Whoever asks", {"whoever": 1, "wh-subject": 1}),
         ("A key stands there twice", {"stands-there": 1}),
         ("It mends and recommends", {"mend": 1}),
