@@ -169,7 +169,7 @@ class Walk:
         to_get_in = sum(timeline.was_to_get_in(record) for record in timeline.records)
         lines = [
             f"{server}, from no gate to enforce and back. Everybody asked every 100 ms, each time over a fresh connection.",
-            "What the gate said, and how often:",
+            "Verdicts of the gate, with the number of requests:",
             "",
             *timeline.table(),
             "",
