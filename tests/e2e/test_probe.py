@@ -25,8 +25,12 @@ import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks import catalogue
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.options import gate_from
 from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.report import report
-from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.session import STATUS_PATH, VERDICT, ProbeSession
+from ansible_collections.quietdoor.mtls.plugins.module_utils._checks.session import ProbeSession
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.status_protocol import (
+    STATUS_PATH,
+    VERDICT_HEADER,
+)
 from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.forged_certificates import ForgedCertificateFactory
 from ansible_collections.quietdoor.mtls.plugins.module_utils._probe.http_client import ask_resumed, take_session
 from cryptography import x509
@@ -649,7 +653,7 @@ def test_a_session_taken_before_the_revocation(
     nginx.reload()
 
     answer = ask_resumed(gate.target, held, request)
-    assert (answer.resumed, answer.header(VERDICT)) == ((True, "cert") if sloppy else (False, "deny"))
+    assert (answer.resumed, answer.header(VERDICT_HEADER)) == ((True, "cert") if sloppy else (False, "deny"))
 
 
 # --- faults that the operator can fix ---------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable
 
+from .._contracts.status_protocol import VERDICT_HEADER
 from .._probe.messages import HTTP, REJECTED, Answer
 from .expectations import Expectation
-from .session import VERDICT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -89,7 +89,7 @@ def describe(answer: Answer) -> str:
     if answer.down:
         return f"{answer.status or answer.outcome}, the application is down"
     if answer.outcome == HTTP and answer.status:
-        verdict = answer.header(VERDICT)
+        verdict = answer.header(VERDICT_HEADER)
         return f"{answer.status} {verdict or 'without verdict'}"
     if answer.outcome == HTTP:
         return f"TLS {answer.tls} accepted"

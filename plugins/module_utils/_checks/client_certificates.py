@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .._contracts.status_protocol import STATUS_PATH
 from .._probe.messages import NOBODY, Identity
 from .check import Check, Finding, Step, judge
 from .expectations import CONFIRMED, SERVED, allow_down, expected_answer, expected_status
 from .expected_outcomes import CERT, DENY
-from .session import STATUS_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable
 
+from .._contracts.status_protocol import GENERATION_HEADER, VERDICT_HEADER
 from .._probe.messages import CLOSED, HTTP, NOBODY, REJECTED, Answer
 from .expected_outcomes import ASK, CERT, DENY, LETTING_IN, THROUGH, WOULD_DENY
-from .session import GENERATION, VERDICT
 
 if TYPE_CHECKING:
     from .._probe.messages import Identity
@@ -52,7 +52,7 @@ def _check_kept_out(answer: Answer, *shut: str) -> str:
     """Return how a client was let in that must be kept out, or that it is unknown; ``shut`` are the verdicts that keep out."""
     if answer.outcome != HTTP:
         return _describe_no_http(answer)
-    verdict = answer.header(VERDICT)
+    verdict = answer.header(VERDICT_HEADER)
     if verdict is None:
         return f"{answer.status} without the gate's verdict: it comes from behind the gate or from another server"
     return "" if verdict in shut else f"let in with verdict {verdict!r}"
@@ -70,7 +70,7 @@ def _check_asked(answer: Answer) -> str:
     if wrong:
         return wrong
     if answer.status != _UNAUTHORIZED or not answer.header("WWW-Authenticate"):
-        return f"verdict {answer.header(VERDICT)}, but without a password prompt ({answer.status})"
+        return f"verdict {answer.header(VERDICT_HEADER)}, but without a password prompt ({answer.status})"
     return ""
 
 
@@ -80,7 +80,7 @@ def _confirming(wanted: str) -> Expectation:
     def wrong(answer: Answer) -> str:
         if answer.outcome != HTTP:
             return _describe_no_http(answer)
-        verdict = answer.header(VERDICT)
+        verdict = answer.header(VERDICT_HEADER)
         if verdict is None:
             return f"{answer.status} without the gate's verdict: no gate of this collection answers there"
         if verdict == DENY:
@@ -97,7 +97,7 @@ def _check_served(answer: Answer) -> str:
         return f"{answer.status or answer.outcome}: the application behind the gate did not answer"
     if answer.outcome != HTTP:
         return _describe_no_http(answer)
-    if answer.header(VERDICT) is not None or answer.header(GENERATION) is not None:
+    if answer.header(VERDICT_HEADER) is not None or answer.header(GENERATION_HEADER) is not None:
         return f"{answer.status} with headers that only the gate's own answers carry"
     if answer.status in _NOT_SERVED:
         return f"{answer.status}: the application behind the gate did not answer"
@@ -146,7 +146,7 @@ def expected_answer(
     :param status: the answer of the status location just before; an identity refused there is not let in here.
     """
     possible = session.possible_outcomes(identity)
-    if status is not None and status.header(VERDICT) == DENY:
+    if status is not None and status.header(VERDICT_HEADER) == DENY:
         possible = possible - LETTING_IN or possible
     entered = allow_down(session, let_in or SERVED)
     return one_of(*(_ELSEWHERE.get(outcome, entered) for outcome in sorted(possible)))

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
-OBSERVE, FALLBACK, ENFORCE = STAGES = ("observe", "fallback", "enforce")
+from .._contracts.stages import ENFORCE, FALLBACK, OBSERVE
+
+# The stages of a gate that exists.
+STAGES = (OBSERVE, FALLBACK, ENFORCE)
 LISTED, OUTSIDE, UNKNOWN = WINDOWS = ("listed", "outside", "unknown")
 
 CERT = "cert"

@@ -8,12 +8,13 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
+from .._contracts.status_protocol import STATUS_PATH, VERDICT_HEADER
 from .._probe.messages import HTTP, NOBODY, Answer, Request
 from .check import Check, Finding, Step, judge, needs_refusal
 from .expectations import REFUSED, SERVED, Expectation, allow_down, expected_answer, expected_status, one_of, refused_or
 from .expected_outcomes import DENY
 from .identity_headers import forged, leaked, respellings
-from .session import STATUS_PATH, VERDICT, read_echo
+from .session import read_echo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,7 +135,7 @@ def _expect_hidden(session: ProbeSession, identity: Identity) -> Expectation:
     expected = one_of(expected_status(session, identity), expected_answer(session, identity), _HIDDEN)
 
     def wrong(answer: Answer) -> str:
-        decision = answer.status == _NO_CONTENT and answer.header(VERDICT) is None
+        decision = answer.status == _NO_CONTENT and answer.header(VERDICT_HEADER) is None
         return "204 without the gate's verdict: an internal location answers" if decision else expected.wrong(answer)
 
     return Expectation(expected.text, wrong)

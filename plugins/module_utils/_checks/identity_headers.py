@@ -8,11 +8,11 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Callable
 
+from .._contracts.stages import OBSERVE
 from .._probe.messages import HTTP, NOBODY, Answer
 from .check import Check, Finding, Step, describe, judge
 from .client_certificates import needs_authorized_client
 from .expectations import MISDIRECTED, SERVED, Expectation, allow_down, expected_answer, one_of
-from .expected_outcomes import OBSERVE
 from .session import read_echo
 
 if TYPE_CHECKING:

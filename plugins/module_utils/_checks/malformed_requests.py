@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .._contracts.status_protocol import GENERATION_HEADER
 from .._probe.http_client import ask_stream
 from .._probe.messages import HTTP, Answer, Request
 from .check import Check, Finding, Step, judge, needs_refusal
 from .expectations import Expectation, expected_answer, not_application, refused_or
-from .session import GENERATION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,7 +99,7 @@ def _drop_closing(answers: list[Answer]) -> list[Answer]:
 
 def _expect_turned_down(refusal: Expectation) -> Expectation:
     def wrong(answer: Answer) -> str:
-        own = answer.status in _REJECTIONS and answer.header(GENERATION) is None and len(answer.body) < _SHORT
+        own = answer.status in _REJECTIONS and answer.header(GENERATION_HEADER) is None and len(answer.body) < _SHORT
         return "" if own else refusal.wrong(answer)
 
     return Expectation("the gate's refusal, or nginx's own", wrong)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from .._common.errors import MtlsError
+from .._contracts.stages import ENFORCE
 from .._probe.addresses import LAST_PORT, address_from, is_address, resolve
 from .._probe.forged_certificates import FOREIGN, LOOK_ALIKE, SELF_SIGNED
 from .._probe.messages import NOBODY, Identity, Target
-from .expected_outcomes import CERT, DENY, ENFORCE, UNKNOWN
+from .expected_outcomes import CERT, DENY, UNKNOWN
 from .guarded_paths import STRICT
 from .session import Client, Gate
 

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 from .._common.errors import MtlsError
+from .._contracts.status_protocol import STATUS_PATH
 from .._probe.messages import HTTP, NOBODY, NOT_TLS, REFUSED_CONNECTION, REJECTED, UNTRUSTED, WRONG_NAME, Answer
 from .._probe.tls_context import make_context, require_readable
 from .refusal_page import read_generation
-from .session import STATUS_PATH, Gate, ProbeSession
+from .session import Gate, ProbeSession
 
 
 def check_files(session: ProbeSession) -> None:

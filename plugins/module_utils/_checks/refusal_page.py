@@ -10,11 +10,11 @@ import html.parser
 import re
 from typing import TYPE_CHECKING, Callable
 
+from .._contracts.status_protocol import GENERATION_HEADER, STATUS_PATH
 from .._probe.messages import HTTP, NOBODY, Answer, Identity, Request
 from .check import Check, Finding, Step, judge, needs_refusal
 from .expectations import Expectation, expected_answer
 from .expected_outcomes import DENY
-from .session import GENERATION, STATUS_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,14 +30,14 @@ _CSS_LOADING = re.compile(r"@import|url\(\s*['\"]?(?!data:|#)", re.IGNORECASE)
 
 def read_generation(answer: Answer) -> tuple[int, int] | None:
     """Return the generations of gate and trust in an answer, or None."""
-    match = _GENERATION.fullmatch(answer.header(GENERATION) or "")
+    match = _GENERATION.fullmatch(answer.header(GENERATION_HEADER) or "")
     return (int(match[1]), int(match[2])) if match else None
 
 
 def _generation(session: ProbeSession) -> Iterator[Finding]:
     gate = session.gate
     answers = [session.ask(session.get(STATUS_PATH)) for _time in range(_TIMES)]
-    reported = list(dict.fromkeys(answer.header(GENERATION) or "none" for answer in answers))
+    reported = list(dict.fromkeys(answer.header(GENERATION_HEADER) or "none" for answer in answers))
     expected = f"gate={_number(gate.generation)} trust={_number(gate.trust)}"
     detail = _check_generation(session, answers)
     yield Finding(NOBODY.name, expected, "; ".join(reported), not detail, detail)
@@ -54,7 +54,7 @@ def _check_generation(session: ProbeSession, answers: list[Answer]) -> str:
     seen = {read_generation(answer) for answer in answers}
     found = seen.pop()
     if found is None or None in seen:
-        return f"the header {GENERATION} is absent or not of the form gate=<number> trust=<number>"
+        return f"the header {GENERATION_HEADER} is absent or not of the form gate=<number> trust=<number>"
     if seen:
         return f"{_TIMES} connections reported different generations: an old nginx worker or another server answers too"
     wanted = (session.gate.generation, session.gate.trust)

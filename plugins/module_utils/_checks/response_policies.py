@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .._contracts.status_protocol import STATUS_PATH, VERDICT_HEADER
 from .._probe.messages import CLOSED, HTTP, NO_ANSWER, NOBODY, Answer, Identity
 from .._probe.persistent_connection import PersistentConnection
 from .check import Check, Finding, Step, describe, judge
 from .client_certificates import needs_authorized_client
 from .expectations import CONFIRMED, REFUSED, Expectation, allow_down, expected_answer
 from .expected_outcomes import DENY
-from .session import STATUS_PATH, VERDICT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +76,7 @@ def _rate_limit(session: ProbeSession) -> Iterator[Finding]:
     # A password prompt is not a refusal, so it is not counted.
     refused = NOBODY if session.possible_outcomes() == {DENY} else session.always_refused[0]
     answers = [session.ask(request, refused) for _time in range(times)]
-    limited = sum(answer.status == _LIMITED and answer.header(VERDICT) == DENY for answer in answers)
+    limited = sum(answer.status == _LIMITED and answer.header(VERDICT_HEADER) == DENY for answer in answers)
     wrong = "; ".join(dict.fromkeys(filter(None, map(REFUSED.wrong, answers))))
     if not limited:
         wrong = wrong or f"{times} refusals in a row were all answered"

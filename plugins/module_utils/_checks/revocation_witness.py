@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from .._common.errors import MtlsError
 from .._common.files import opened
+from .._contracts.status_protocol import GENERATION_HEADER, STATUS_PATH, VERDICT_HEADER
 from .._probe.http_client import ask, ask_resumed, take_session
 from .._probe.messages import CLOSED, HTTP, NO_ANSWER, REJECTED, Connection, Identity, Request, Target
 from .._probe.persistent_connection import PersistentConnection
 from .expected_outcomes import DENY
-from .session import GENERATION, STATUS_PATH, VERDICT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -148,7 +148,7 @@ class Witness:
         return Proof(self.endpoint.host, str(self.endpoint), self.identity.name, tried, seen, ok)
 
     def _refusal(self, tried: str, answer: Answer, trust: int) -> Proof:
-        refused = answer.outcome == HTTP and answer.header(VERDICT) == DENY and read_trust(answer) == trust
+        refused = answer.outcome == HTTP and answer.header(VERDICT_HEADER) == DENY and read_trust(answer) == trust
         return self._proof(tried, f"{_seen(answer)}; before: {self._before}", refused or answer.outcome == REJECTED)
 
     def _kept_alive(self, trust: int) -> Proof:
@@ -223,14 +223,14 @@ def _issuer_of(publication: str, certificate: str) -> int | None:
 
 def read_trust(answer: Answer) -> int | None:
     """Return the trust generation in an answer, None if there is none."""
-    match = _TRUST.search(answer.header(GENERATION) or "")
+    match = _TRUST.search(answer.header(GENERATION_HEADER) or "")
     return int(match[1]) if match else None
 
 
 def _seen(answer: Answer) -> str:
     if answer.outcome != HTTP:
         return f"{answer.outcome} ({answer.reason})"
-    verdict, trust = answer.header(VERDICT), read_trust(answer)
+    verdict, trust = answer.header(VERDICT_HEADER), read_trust(answer)
     return f"{answer.status} {verdict or 'without a verdict'}{f' trust={trust}' if trust else ''}"
 
 

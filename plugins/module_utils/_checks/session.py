@@ -13,14 +13,12 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
+from .._contracts.stages import ENFORCE, OBSERVE
+from .._contracts.status_protocol import GENERATION_HEADER, STATUS_PATH, VERDICT_HEADER
 from .._probe.forged_certificates import Described, ForgedCertificateFactory, ForgedCertificates
 from .._probe.http_client import ask
 from .._probe.messages import HTTP, NO_ANSWER, NOBODY, TIMED_OUT, Answer, Connection, Identity, Request, Target
-from .expected_outcomes import CERT, DENY, ENFORCE, LETTING_IN, OBSERVE, UNKNOWN, possible_outcomes
-
-STATUS_PATH = "/.well-known/quietdoor"
-VERDICT = "X-Quietdoor-Verdict"
-GENERATION = "X-Quietdoor-Generation"
+from .expected_outcomes import CERT, DENY, LETTING_IN, UNKNOWN, possible_outcomes
 
 _DOWN = (502, 503, 504)  # answers of nginx when the application does not answer
 
@@ -198,7 +196,7 @@ class ProbeSession:
     def _hangs(self, path: str) -> bool:
         """Return whether the gate answers the first authorized client but the application does not; wait once per path."""
         if path != STATUS_PATH and path not in self._hanging:
-            gate_answers = self._ask_as_authorized(STATUS_PATH).header(VERDICT) is not None
+            gate_answers = self._ask_as_authorized(STATUS_PATH).header(VERDICT_HEADER) is not None
             self._hanging[path] = gate_answers and _is_silent(self._ask_as_authorized(path))
         return self._hanging.get(path, False)
 
@@ -208,13 +206,15 @@ class ProbeSession:
         if self.authorized_client is NOBODY and self.is_refused():
             return None
         answer = self.ask(self.get(self.gate.app_path), self.authorized_client)
-        return answer if answer.outcome == HTTP and answer.status < 400 and answer.header(VERDICT) is None else None
+        return (
+            answer if answer.outcome == HTTP and answer.status < 400 and answer.header(VERDICT_HEADER) is None else None
+        )
 
     def is_application(self, answer: Answer) -> bool:
         """Return whether the answer to a GET of ``app_path`` comes from the application; True if that is unknown."""
         if answer.down:
             return True
-        if answer.outcome != HTTP or answer.header(VERDICT) is not None:
+        if answer.outcome != HTTP or answer.header(VERDICT_HEADER) is not None:
             return False
         if self.gate.echo_path:
             return read_echo(answer) is not None
@@ -224,7 +224,7 @@ class ProbeSession:
 
 
 def _looks_down(answer: Answer) -> bool:
-    from_gate = answer.header(VERDICT) is not None or answer.header(GENERATION) is not None
+    from_gate = answer.header(VERDICT_HEADER) is not None or answer.header(GENERATION_HEADER) is not None
     return answer.outcome == HTTP and answer.status in _DOWN and not from_gate
 
 

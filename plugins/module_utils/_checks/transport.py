@@ -9,6 +9,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from .._contracts.status_protocol import STATUS_PATH
 from .._probe.http2_client import ALPN as HTTP2
 from .._probe.http2_client import ask_http2
 from .._probe.http_client import ask, ask_resumed, take_session
@@ -27,7 +28,6 @@ from .._probe.raw_client_hello import OLD_VERSIONS, offer_old_tls
 from .check import Check, Finding, Step, describe, judge
 from .expectations import CONFIRMED, SERVED, Expectation, allow_down, expected_answer, expected_status, not_application
 from .identity_headers import misdirected
-from .session import STATUS_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

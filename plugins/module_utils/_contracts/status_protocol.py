@@ -13,9 +13,10 @@ from typing import Any, Protocol
 from .._common.errors import MtlsError
 
 STATUS_PATH = "/.well-known/quietdoor"
-
-
 GENERATION_HEADER = "X-Quietdoor-Generation"
+VERDICT_HEADER = "X-Quietdoor-Verdict"
+# The User-Agent of module gate_probe, whose requests are not evidence.
+PROBE_USER_AGENT = "quietdoor-probe"
 
 
 GENERATIONS = re.compile(r"\b(gate|trust)=([0-9]{1,18})\b")

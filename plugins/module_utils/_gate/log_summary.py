@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from .._contracts.status_protocol import STATUS_PATH
+from .._contracts.status_protocol import PROBE_USER_AGENT, STATUS_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterable
@@ -25,7 +25,6 @@ _MOST = 10_000
 # Track at most this many certificates of one client, the ones that were used last.
 _SERIALS = 16
 # Ignore requests with the probe's User-Agent, including forged ones.
-_PROBE = "quietdoor-probe"
 # Not answers of the application: a malformed request, a connection of another site, nginx's own refusals (494 to 499).
 _NOT_THE_APPLICATION = frozenset((400, 408, 421, 429, *range(494, 500)))
 _SCHEME_AND_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
@@ -118,7 +117,7 @@ def summarize(
         if request.verdict == "cert":
             tally = _tally_of(evidence, request, exclude, from_files=from_files)
             tally.add((request.name, request.email), request.at, request.serial.upper())
-        elif request.verdict in by_verdict and request.agent == _PROBE:
+        elif request.verdict in by_verdict and request.agent == PROBE_USER_AGENT:
             evidence.probed += 1
         elif request.verdict in by_verdict:
             source = Source(request.peer, request.reason, request.name)

@@ -9,6 +9,7 @@ import struct
 import time
 from typing import TYPE_CHECKING
 
+from .._contracts.status_protocol import PROBE_USER_AGENT
 from . import hpack
 from .http_client import failed, left, open_tls
 from .messages import CLOSED, HTTP, NO_ANSWER, Answer
@@ -57,7 +58,7 @@ def ask_http2(target: Target, connection: Connection, request: Request) -> Answe
 def _opening(request: Request) -> bytes:
     authority = [(":authority", request.host)] if request.host is not None else []
     fields = [(":method", request.method), (":scheme", "https"), (":path", request.target), *authority]
-    fields += [("user-agent", "quietdoor-probe")]
+    fields += [("user-agent", PROBE_USER_AGENT)]
     fields += [(name, value) for name, value in request.headers if name.lower() not in _FORBIDDEN]
     headers = _frame(_HEADERS, _END_STREAM | _END_HEADERS, 1, hpack.encode(fields))
     more = _frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", 1 << 20))

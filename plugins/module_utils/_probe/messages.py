@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .._contracts.status_protocol import PROBE_USER_AGENT
+
 HTTP = "http"  # an HTTP answer was received
 REJECTED = "rejected"  # the handshake was refused with a TLS alert (RFC 8446 section 6.2)
 UNTRUSTED = "untrusted"  # the server certificate failed verification
@@ -66,7 +68,7 @@ class Request:
     def encode(self) -> bytes:
         """Return the bytes of the request (RFC 9112 section 3)."""
         fields = [("Host", self.host)] if self.host is not None else []
-        fields += [("Connection", "close"), ("User-Agent", "quietdoor-probe"), *self.headers]
+        fields += [("Connection", "close"), ("User-Agent", PROBE_USER_AGENT), *self.headers]
         if self.body:
             fields.append(("Content-Length", str(len(self.body))))
         lines = [f"{self.method} {self.target} {self.version}", *(f"{name}: {value}" for name, value in fields), "", ""]

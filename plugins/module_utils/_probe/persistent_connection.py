@@ -11,6 +11,7 @@ import ssl
 import time
 from typing import TYPE_CHECKING
 
+from .._contracts.status_protocol import PROBE_USER_AGENT
 from .messages import CLOSED, HTTP, NO_ANSWER, TIMED_OUT, Answer
 from .tls_context import make_context
 
@@ -68,7 +69,7 @@ class PersistentConnection:
         self._tls.close()
 
     def _exchange(self, path: str, host: str, headers: tuple[tuple[str, str], ...]) -> Answer:
-        fields = (("Host", host), ("User-Agent", "quietdoor-probe"), *headers)
+        fields = (("Host", host), ("User-Agent", PROBE_USER_AGENT), *headers)
         lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields), "", ""]
         try:
             self._tls.sendall("\r\n".join(lines).encode("latin-1"))

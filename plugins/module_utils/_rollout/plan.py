@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .._common.errors import MtlsError
-from .._sites.models import OPEN
+from .._contracts.stages import OPEN, REFUSING
 from .._sites.template_context import endpoints_of, handlers_of
 from .readiness import judge, people_of, rehearsal_of
 from .rollback_target import choose_rollback_target
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from .receipts import RolledOutSite
     from .stage_changes import StageChange
 
-REFUSING = ("fallback", "enforce")
 _ENVIRONMENT = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _AGAIN = "run playbook quietdoor.mtls.rollout again"
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._common.errors import MtlsError
-from .._sites.models import STAGES
+from .._contracts.stages import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

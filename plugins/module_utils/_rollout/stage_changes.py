@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from .._common.errors import MtlsError
 from .._contracts.gate_manifest import manifest_from
-from .._sites.models import STAGES
+from .._contracts.stages import ABSENT, ENFORCE, FALLBACK, OBSERVE, STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from .._sites.models import Site
 
-ABSENT, OBSERVE, FALLBACK, ENFORCE = STAGES
 STAY, FORWARD, BACK, JUMP = "stay", "forward", "back", "jump"
 
 

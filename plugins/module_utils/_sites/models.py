@@ -8,17 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import sha256
 
+from .._contracts.stages import OPEN, STAGES
 from .access_rules import Allow, RateLimit
 from .edge import Edge
 from .fallback_window import Window
 from .upstreams import Upstream
-
-STAGES = ("absent", "observe", "fallback", "enforce")
-
-
-# Stages in which a request can pass without a valid certificate.
-OPEN = ("observe", "fallback")
-
 
 MODES = ("host", "path")
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from .._common.errors import MtlsError
 from .._contracts.gate_manifest import deadlines_of
+from .._contracts.stages import STAGES
+from .._contracts.status_protocol import STATUS_PATH
 from .access_rules import parse_allow, parse_hsts, parse_identity_headers, parse_rate_limit
 from .edge import parse_edge
 from .fallback_window import parse_window, settle
@@ -24,7 +26,6 @@ from .models import (
     PATH_KEYS,
     REVOCATIONS,
     SPELLINGS,
-    STAGES,
     VHOST_KEYS,
     GuardedPath,
     Listen,
@@ -43,7 +44,6 @@ _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LISTEN = re.compile(r"(?:(?P<address>\*|[0-9.]+|\[[0-9A-Fa-f:.]+\]):)?(?P<port>[0-9]+)")
 _SIZE = re.compile(r"[0-9]{1,9}[kKmMgG]?")
 _GUARDED_PATH = re.compile(r"(?:/[A-Za-z0-9._~@+-]+)+/?")
-_OWN_PATH = "/.well-known/quietdoor"
 _PATH_LIMIT = 100
 
 
@@ -275,8 +275,8 @@ def _parse_guarded_path(part: FieldReader, hint: str) -> str:
             f"{text!r} is not a valid guarded path",
             f"Write it from the first slash on, in letters, digits and . _ ~ @ + -, at most {_PATH_LIMIT} characters",
         )
-    if f"{_OWN_PATH}/".startswith(f"{path.lower()}/") or f"{path.lower()}/".startswith(f"{_OWN_PATH}/"):
-        raise part.problem("path", f"{_OWN_PATH} belongs to the gate itself", "Guard another path")
+    if f"{STATUS_PATH}/".startswith(f"{path.lower()}/") or f"{path.lower()}/".startswith(f"{STATUS_PATH}/"):
+        raise part.problem("path", f"{STATUS_PATH} belongs to the gate itself", "Guard another path")
     try:
         obfuscated_patterns(path)
     except MtlsError:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._contracts.log_format import render_log_format
+from .._contracts.stages import OPEN
 from .._nginx.quoting import quote
-from .models import OPEN
 from .template_context import describe_site
 
 if TYPE_CHECKING:

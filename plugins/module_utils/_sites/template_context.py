@@ -10,11 +10,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from .._contracts.gate_manifest import GateManifest, ListenAddress, ManifestSite
+from .._contracts.stages import OPEN
 from .._contracts.status_protocol import Endpoint
 from .access_rules import IDENTITY_HEADERS, larger_than
 from .edge import variable
 from .fallback_window import before
-from .models import OPEN
 from .path_patterns import ENCODED_IN_PIECES, exact_pattern, obfuscated_patterns, raw_prefix_pattern
 
 if TYPE_CHECKING:

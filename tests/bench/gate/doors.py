@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.stages import STAGES
 from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.module_options import nginx_from
-from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.models import MODES, REVOCATIONS, STAGES
+from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.models import MODES, REVOCATIONS
 from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.install import Request, install_trust
 from material import SERVER_NAME, Material
 from support.lab import COLLECTIONS, PLAYBOOK

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.stages import STAGES
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.stage_changes import (
     as_dicts,
     live_stages,
     plan_stage_changes,
     refuse_stage_changes,
 )
-from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.models import STAGES
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.parser import parse_sites
 
 SITE = {
