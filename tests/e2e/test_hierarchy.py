@@ -192,7 +192,7 @@ def test_revocations_below_a_root_that_is_away(lab: Lab) -> None:
     lab.roster.append({"name": "new"})
     run = lab.play()
     assert run.code == 0, run.output[-6000:]
-    assert "client own: it is left without a new certificate" in run.output
+    assert "client own: it gets no new certificate" in run.output
     assert [status(lab, one) for one in (stays, own, pair(lab.authority, "new"))] == [200, 403, 200]
 
     # A mistake on the roster stops neither CRL nor trust, and is told at the end.

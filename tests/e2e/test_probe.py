@@ -740,7 +740,7 @@ def test_openssl_is_absent(
     port = start().port
     with monkeypatch.context() as without:
         without.setenv("PATH", str(tmp_path))
-        assert "The openssl command is not there" in complaint(tmp_path, options(papers, port))
+        assert "The openssl command is missing" in complaint(tmp_path, options(papers, port))
         (tmp_path / "workshop").rmdir()
         assert red(probe(tmp_path, options(papers, port), ("no_certificate", "revoked", "generation"))) == set()
 

@@ -235,4 +235,4 @@ def test_the_playbook_says_what_it_needs(world: Rendered, tmp_path: Path) -> Non
     assert "probe_url: the URL, a certificate or a key is missing" in said
     code, said = play(world, tmp_path / "none.json", key="")
     assert code == 2
-    assert "give each certificate together with its key" in said
+    assert "each certificate together with its key" in said
