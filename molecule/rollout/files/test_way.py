@@ -249,8 +249,10 @@ def test_the_disk_is_full(fleet: Fleet) -> None:
         fleet.web1.run("cat /dev/zero >/etc/nginx/filling 2>/dev/null; true")
         run.kill()
         fleet.serve("desk-2", "desk-2")
+        # The files of the reverted transaction are gone, so there is space again.
+        fleet.web1.run("cat /dev/zero >/etc/nginx/filling-again 2>/dev/null; true")
         code, words = fleet.run("fallback", "desk-5")
         assert code != 0
         assert "No space left on device" in words
         fleet.serve("desk-2", "desk-2")
-        fleet.web1.run("rm /etc/nginx/filling")
+        fleet.web1.run("rm /etc/nginx/filling /etc/nginx/filling-again")
