@@ -74,8 +74,8 @@ DEFAULT = Change(
 )
 STATUS = Change(
     DOOR,
-    r"        if \(\S+ = cert\) \{\n            return 204;\n        \}\n        return 403;\n    \}\n\n    # Nothing but",
-    "        return 204;\n    }\n\n    # Nothing but",
+    r"        if \(\S+ = cert\) \{\n            return 204;\n        \}\n        return 403;\n    \}\n\n    # Only 2xx",
+    "        return 204;\n    }\n\n    # Only 2xx",
 )
 
 PLACES = Change(SHOP, r'(?<!\|\\z\)") guarded;', " public;")

@@ -212,9 +212,9 @@ REVOKED = {"revoked", "header_spoofing", "friendly_page", "spellings", "hostile_
 TO_STATUS = r"(?<=location = /\.well-known/quietdoor \{\n)"
 
 HOLES: dict[str, tuple[str, tuple[Change, ...], set[str]]] = {
-    "one of two: the deny map": ("open", (Change(OPEN, r":0:(?=\(\?!revoked:\))", ":[01]:"),), set()),
-    "one of two: what nginx says of the revoked": ("open", (Change(OPEN, r"\(\?!revoked:\)"),), set()),
-    "the revoked may use the window": ("open", (Change(OPEN, r":0:\(\?!revoked:\)", ":[01]:"),), REVOKED),
+    "one of two: the deny map": ("open", (Change(OPEN, r":0:(?=\(\?:accepted\|)", ":[01]:"),), set()),
+    "one of two: what nginx says of the revoked": ("open", (Change(OPEN, r"(?<=\(\?:)(?=accepted\|)", "revoked|"),), set()),
+    "the revoked may use the window": ("open", (Change(OPEN, r":0:\(\?:(?=accepted\|)", ":[01]:(?:revoked|"),), REVOKED),
     "everybody is listed": (
         "shut",
         (Change(SHUT, r"(?<=_listed \{\n)    default 0", "    default 1"),),

@@ -85,7 +85,7 @@ def test_where_the_directive_is_there_already_nginx_says_so(nginx: LiveNginx) ->
 def test_a_file_of_somebody_else_is_left_alone(nginx: LiveNginx) -> None:
     path = Path(nginx.conf_path, FILE)
     path.write_text("worker_rlimit_nofile 512;\n")
-    with pytest.raises(MtlsError, match="not what this collection put there"):
+    with pytest.raises(MtlsError, match="was not written by this collection"):
         keep(nginx, 5)
     assert not keep(nginx, None)
     assert path.read_text() == "worker_rlimit_nofile 512;\n"

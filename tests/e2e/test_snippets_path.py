@@ -244,7 +244,7 @@ SHUT = {
 }
 # Changes that would open the application, or one of its two layers of protection.
 OPENING = {
-    "the public line in a location of the panel": ({"panel": PUBLIC}, "stands in a location of a guarded path"),
+    "the public line in a location of the panel": ({"panel": PUBLIC}, "is included in a location of a guarded path"),
     "auth_request of its own": ({"more": "location /x { auth_request /mine; }"}, "auth_request /mine replaces"),
     "auth_request off": (
         {"more": "location /x { auth_request off; " + PASS + " }"},

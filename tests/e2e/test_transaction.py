@@ -376,7 +376,7 @@ class TestGate:
         [
             ({"nginx_binary": "/nowhere/nginx"}, "nginx is not installed on "),
             ({"test_argv": ["nginx", "-tq"]}, "does not contain -t"),
-            ({"test_argv": []}, "test_argv is empty"),
+            ({"test_argv": []}, "gate_nginx_test_argv: the list is empty"),
             ({"conf_path": "/nowhere"}, "/nowhere/nginx.conf does not exist"),
             ({"test_argv": ["nginx", "-t"]}, "to the same nginx"),
             ({"prove_timeout": "soon"}, "prove_timeout: 'soon' is not a duration"),
@@ -512,14 +512,14 @@ class TestTrust:
             ("truncated", "whole PEM CRLs"),
             ("damaged", "crl.pem contains a CRL that openssl cannot read"),
             ("expired", "expired on 2026-01-02 00:00 UTC, so nginx would reject every client"),
-            ("not yet", "in the future here"),
+            ("not yet", "which is in the future"),
             ("short", "earlier than trust_min_remaining (7 days, 0:00:00)"),
             ("of another CA", "crl.pem contains a CRL of CN=Issuing"),
             ("forged", "was not signed by the CA of that name"),
             ("twice", "crl.pem contains more than one CRL of"),
             ("distribution point", "critical Issuing Distribution Point"),
             ("lower number", "lower than the installed one"),
-            ("other contents", "but other contents"),
+            ("other contents", "but different contents"),
         ],
     )
     def test_crl_that_would_lock_out(self, gated: World, tmp_path: Path, crl: str, words: str) -> None:
@@ -595,7 +595,7 @@ class TestTrust:
             ("with a client in it", "is not part of a valid chain"),
             ("empty", "whole PEM certificates"),
             ("of another family", "set trust_replace_anchor"),
-            ("of another family beside the root", "which is not in ca.pem"),
+            ("of another family beside the root", "is not in ca.pem with that name"),
         ],
     )
     def test_chain_that_is_none(self, gated: World, tmp_path: Path, chain: str, words: str) -> None:
