@@ -32,7 +32,7 @@ NGINX = {
 
 
 def run(
-    monkeypatch: pytest.MonkeyPatch, sites: Any, found: dict[str, Any] = NGINX, **options: Any
+    monkeypatch: pytest.MonkeyPatch, sites: Any, found: dict[str, Any] | None = None, **options: Any
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the result, and the arguments with which the module was run on the host."""
     calls: list[dict[str, Any]] = []
@@ -41,7 +41,7 @@ def run(
 
     def execute(**call: Any) -> dict[str, Any]:
         calls.append(call)
-        return found
+        return NGINX if found is None else found
 
     module._execute_module = execute
     monkeypatch.setattr(action.ActionBase, "run", lambda *_given: {})

@@ -271,6 +271,15 @@ class FailingFile:
     read = write = flush = fails
 
 
+def error_of(place: Path) -> OSError | None:
+    """Return the error that using every function raised, None if there was none."""
+    try:
+        use_everything(place)
+    except OSError as error:
+        return error
+    return None
+
+
 def use_everything(place: Path) -> None:
     """Use every function that touches files."""
     files.make_directory(str(place / "sub"), 0o700)
@@ -301,12 +310,9 @@ def test_a_system_error_names_its_file(name: str, number: int, tmp_path: Path) -
         place.mkdir()
         with pytest.MonkeyPatch.context() as monkeypatch:
             monkeypatch.setattr(module, name, failing(getattr(module, name), number, moment))
-            try:
-                use_everything(place)
-            except OSError as error:
-                found = error
-            else:
-                break
+            found = error_of(place)
+        if found is None:
+            break
         assert found.errno == number
         assert str(found.filename).startswith(str(place)), found
         assert ".quietdoor-tmp-" not in str(found.filename)
@@ -328,12 +334,9 @@ def test_an_error_of_an_open_file_names_it(opener: str, number: int, tmp_path: P
 
         with pytest.MonkeyPatch.context() as monkeypatch:
             monkeypatch.setattr(*((os, "fdopen") if opener == "fdopen" else (files, "open")), opens, raising=False)
-            try:
-                use_everything(place)
-            except OSError as error:
-                found = error
-            else:
-                break
+            found = error_of(place)
+        if found is None:
+            break
         assert found.errno == number
         assert str(found.filename).startswith(str(place)), found
         assert ".quietdoor-tmp-" not in str(found.filename)
