@@ -397,7 +397,9 @@ class TestSteps:
         link.unlink()
         link.symlink_to("gates/1")
         host.nginx.reload()
-        assert "does not serve the generation of transaction" in host.do("commit", transaction=begun["transaction"])["msg"]
+        assert (
+            "does not serve the generation of transaction" in host.do("commit", transaction=begun["transaction"])["msg"]
+        )
         assert host.do("revert")["action"] == "reverted"
         host.says("one", 1)
 
