@@ -50,6 +50,8 @@ def judge_probes(
     :param former: the manifest of the gate before the rollout.
     :param present: the manifest of the gate that is live now.
     """
+    # A probe without a result is a deviation, so that nothing is committed that was not probed.
+    results = [*results, *[{}] * (len(sites) - len(results))]
     pairs = list(zip(sites, results))
     deviating = [f"{site}: {_deviation(result)}" for site, result in pairs if _deviates(result)]
     down = tuple(dict.fromkeys(site for site, result in pairs if result.get("application_down")))

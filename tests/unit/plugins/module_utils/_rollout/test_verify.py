@@ -34,6 +34,11 @@ def judged(*results: dict[str, Any], **given: Any) -> verify.ProbeVerdict:
     return verify.judge_probes(["panel"] * len(results), results, **{**options, **given})
 
 
+def test_probe_without_a_result_is_a_failure() -> None:
+    verdict = verify.judge_probes(["panel"], [], {}, {}, only_back=False, force=True)
+    assert verdict.failure == "panel: the gate could not be probed"
+
+
 class TestProbes:
     """The verdict on probe results."""
 
