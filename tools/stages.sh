@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Run make targets, write a log of each, and print a summary. A failed target does not stop the others.
+# Run make targets, write a log of each, and print a summary: wall seconds, and CPU seconds of user and system. The processes in containers
+# are not part of the CPU seconds. A failed target does not stop the others.
 # Two lanes run at the same time. A lane takes the next target of the list when it has finished one. So the longest targets come first,
 # and a target that mostly waits runs at the same time as one that computes. Targets that use the same directory are joined by a +, and
 # one lane runs them one after the other.
@@ -32,11 +33,10 @@ lane() {
 }
 
 run() { # TARGET
-    local stage=$1 start result
-    start=$SECONDS
-    result=FAILED
-    ! make "$stage" >"$logs/$stage.log" 2>&1 </dev/null || result=passed
-    printf '%-18s %-6s %5d s\n' "$stage" "$result" $((SECONDS - start)) >"$logs/$stage.result"
+    local stage=$1 result=FAILED seconds
+    local TIMEFORMAT='%0R s, CPU %0U + %0S s'
+    seconds=$({ time make "$stage" >"$logs/$stage.log" 2>&1 </dev/null; } 2>&1) && result=passed
+    printf '%-18s %-6s %s\n' "$stage" "$result" "$seconds" >"$logs/$stage.result"
     { # The output is written at once, so that it does not mix with that of the other lane.
         flock 9
         cat "$logs/$stage.result"

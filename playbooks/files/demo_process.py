@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Prepare the directory of the demo, and start and stop its processes.
 
-demo_process.py prepare DIR [PORTS]          create directories, PORTS free loopback ports (default 2) and a passphrase, once
+demo_process.py prepare DIR [PORTS [FIRST]]  create directories, PORTS free loopback ports from FIRST on (2 from 8443), a passphrase, once
 demo_process.py start FILE LOG PORT ARGV...  start ARGV in the background and record it in FILE; wait for PORT unless it is 0
 demo_process.py stop FILE...                 stop the process that FILE records, if it is still the same one
 It prints "changed" if it changed anything.
@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FIRST_PORT = 8443
 DIRECTORIES = ("run", "server", "specimens", "inventory/group_vars", "nginx/conf.d", "nginx/logs", "nginx/tmp")
 PATIENCE = 10.0
 
@@ -88,14 +87,17 @@ def is_free(port: int) -> bool:
     return True
 
 
-def prepare(directory: str, ports: str = "2") -> bool:
-    """Create the permanent data of the demo: directories, ports, and the passphrase of its authorities."""
+def prepare(directory: str, ports: str = "2", first: str = "8443") -> bool:
+    """Create the permanent data of a demo: directories, ports, and the passphrase of its authorities.
+
+    A port is used some seconds after it was chosen, so demos that run at the same time need different values of ``first``.
+    """
     top = Path(directory)
     if not (top / "run" / "ports.json").exists():
         forget_ports(top)
     for name in DIRECTORIES:
         (top / name).mkdir(parents=True, exist_ok=True)
-    free = (port for port in range(FIRST_PORT, FIRST_PORT + 500) if is_free(port))
+    free = (port for port in range(int(first), int(first) + 500) if is_free(port))
     made = [
         write_once(top / "run" / "ports.json", lambda: json.dumps(list(islice(free, int(ports)))), 0o644),
         write_once(top / "run" / "authority.passphrase", lambda: secrets.token_urlsafe(24), 0o600),
