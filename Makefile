@@ -60,9 +60,9 @@ demo-rollout: demo-packages install ## move a gate through all stages and back w
 		.venv/collections/ansible_collections/quietdoor/mtls/playbooks/files/demo_rollout.py "$(DEMO_ROLLOUT_PATH)"
 
 # --- Checks ---------------------------------------------------------------------------------------------------------
-.PHONY: quick check test lint sanity units integration e2e bench bench-gate demo-check demo-rollout-check molecule images format readmes golden language changelog clean
+.PHONY: quick check test lint sanity units integration e2e bench bench-gate demo-check demo-rollout-check cores matrix molecule images format readmes golden language changelog clean
 test: ## run every check, as CI does; logs are in .cache/test-logs/
-	@tools/stages.sh e2e molecule sanity+integration units demo-rollout-check demo-check lint
+	@tools/stages.sh e2e molecule sanity+integration units demo-rollout-check demo-check cores lint
 
 quick: venv install ## run formatting, types, layers, language, golden files and unit tests of changed packages (1 minute)
 	@tools/quick.sh
@@ -103,6 +103,15 @@ demo-check: install ## run `make demo` twice, stop it, and run it again, in .cac
 
 demo-rollout-check: demo-packages install ## run `make demo-rollout` twice, the second time with an interruption, in .cache/
 	@tools/check_demo_rollout.sh
+
+cores: install ## run the demo with the oldest and the newest ansible-core
+	@tools/packages.sh nginx=nginx openssl=openssl curl=curl
+	@.venv/bin/python tools/matrix.py kernel
+
+matrix: venv install ## test every supported ansible-core, nginx and Debian release, and write docs/support.md (1 hour)
+	@tools/packages.sh nginx=nginx openssl=openssl curl=curl
+	@tools/nginx.sh
+	@.venv/bin/python tools/matrix.py all
 
 images: ## build the images of the systemd containers where they are missing or old
 	@tools/images.sh

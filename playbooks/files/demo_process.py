@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Prepare the directory of the demo, and start and stop its processes.
 
-demo_process.py prepare DIR [PORTS [FIRST]]  create directories, PORTS free loopback ports from FIRST on (2 from 8443), a passphrase, once
+demo_process.py prepare DIR [PORTS [FIRST]]  create directories, PORTS free ports from FIRST on (2 from 8443), a passphrase
 demo_process.py start FILE LOG PORT ARGV...  start ARGV in the background and record it in FILE; wait for PORT unless it is 0
 demo_process.py stop FILE...                 stop the process that FILE records, if it is still the same one
 It prints "changed" if it changed anything.

@@ -46,12 +46,15 @@ http {{
 # nginx as Debian has it: version -> release. tools/nginx.sh puts them where they are looked for. The first is the one that tests
 # use whose answer no release of nginx changes.
 RELEASES = {"1.26": "trixie", "1.22": "bookworm"}
+# The oldest and the newest nginx of Debian, for test_smoke.py.
+SMOKE_RELEASES = {"1.18": "bullseye", "1.30": "sid"}
 
 
 def nginx_binary(version: str = "") -> str:
-    """Return the path of this machine's nginx, or of one of RELEASES."""
+    """Return the path of this machine's nginx, or of one of RELEASES and SMOKE_RELEASES."""
     if version:
-        binary = Path(__file__).parents[3] / ".cache" / "nginx" / RELEASES[version] / "usr" / "sbin" / "nginx"
+        suite = {**RELEASES, **SMOKE_RELEASES}[version]
+        binary = Path(__file__).parents[3] / ".cache" / "nginx" / suite / "usr" / "sbin" / "nginx"
         assert binary.exists(), f"{binary} is not here. tools/nginx.sh puts it there"
         return str(binary)
     found = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
