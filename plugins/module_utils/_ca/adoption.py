@@ -10,7 +10,7 @@ next run writes missing files.
 
 from __future__ import annotations
 
-import base64
+import contextlib
 import os
 import re
 from dataclasses import dataclass, field
@@ -27,6 +27,7 @@ from .._common.files import (
     rewrite_atomic,
 )
 from .._common.files import lock as hold
+from .._common.pem import CRL, decode_pem, split_pem
 from .._x509.keys import KeySpec, spec_of
 from .._x509.names import rfc2253
 from . import file_locations, index_database
@@ -44,13 +45,12 @@ except ImportError:  # the modules report it (_common.requirements) before anyth
     pass
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
     from datetime import datetime
 
 
 _ATTRIBUTES = "unique_subject = no\n"
 _CRL_NAME = re.compile(r".*crl.*|.*\.r[0-9]+", re.IGNORECASE)
-_PEM_CRL = re.compile(rb"-----BEGIN X509 CRL-----(.*?)-----END X509 CRL-----", re.DOTALL)
 _HEX = re.compile(r"[0-9A-Fa-f]+")
 _Kind = TypeVar("_Kind", bound="x509.ExtensionType")
 
@@ -241,15 +241,21 @@ def _crls_in(authority: Authority, path: str) -> list[_Crl]:
     """Return the CRLs of this authority in a file: one in DER, or any number in PEM, with other text around them."""
     with opened(path, "rb") as file:
         data = file.read()
-    found = (_crl(authority, path, encoded) for encoded in _PEM_CRL.findall(data) or [data])
+    found = (_crl(authority, path, crl) for crl in _load_crls(data))
     return [crl for crl in found if crl]
 
 
-def _crl(authority: Authority, path: str, encoded: bytes) -> _Crl | None:
-    try:
-        crl = x509.load_der_x509_crl(encoded if encoded[:1] == b"\x30" else base64.b64decode(encoded))
-    except ValueError:
-        return None
+def _load_crls(data: bytes) -> Iterator[x509.CertificateRevocationList]:
+    blocks = split_pem(data, CRL)
+    if not blocks:
+        with contextlib.suppress(ValueError):
+            yield x509.load_der_x509_crl(data)
+    for block in blocks:
+        with contextlib.suppress(ValueError):
+            yield x509.load_der_x509_crl(decode_pem(block))
+
+
+def _crl(authority: Authority, path: str, crl: x509.CertificateRevocationList) -> _Crl | None:
     try:
         if not crl.is_signature_valid(authority.certificate.public_key()):  # type: ignore[arg-type]
             return None

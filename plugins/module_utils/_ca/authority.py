@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from .._common.errors import MtlsError
 from .._common.files import PRIVATE_FILE, PUBLIC_FILE, read_file, rewrite_atomic, write_atomic
+from .._common.pem import CERTIFICATE, pem_labels
 from .._common.timestamps import iso
 from .._x509.certificate_profiles import (
     Signer,
@@ -271,8 +272,8 @@ def _write_repaired(layout: Layout, stale: dict[str, str], modes: list[str]) -> 
 
 def _is_something_else(path: str) -> bool:
     """Return whether a PEM file has no certificate, but for example a key, which operators may keep beside certificates."""
-    text = _read_text(path)
-    return "-----BEGIN " in text and "CERTIFICATE-----" not in text
+    labels = pem_labels(_read_text(path))
+    return bool(labels) and not any(label.endswith(CERTIFICATE) for label in labels)
 
 
 def _has_private_mode(path: str) -> bool:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import os
 import re
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from .._common.errors import MtlsError
 from .._common.files import PUBLIC_FILE, NewFile, put_all, read_file, rewrite_atomic, write_atomic
+from .._common.pem import CRL, decode_pem, encode_pem, split_pem
 from .._common.timestamps import BACKDATE, asn1, iso, sortable
 from .._x509.certificate_profiles import authority_key_identifier
 from .._x509.keys import sign, signing_hash
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 # The limit of a CRL in bytes: about five million entries.
 _LARGEST = 1 << 29
-_PEM = re.compile(rb"-----BEGIN X509 CRL-----\r?\n([^-]+)-----END X509 CRL-----")
 # RFC 5280 section 5.2.3: at most 20 octets.
 _NUMBER = re.compile("[0-9A-Fa-f]{1,39}")
 
@@ -195,10 +194,10 @@ def load(authority: Authority) -> x509.CertificateRevocationList | None:
 
 def _read_current(authority: Authority) -> _Found | None:
     try:
-        pem = _PEM.search(read_file(authority.layout.crl, _LARGEST))
-        if pem is None:
+        blocks = split_pem(read_file(authority.layout.crl, _LARGEST), CRL)
+        if not blocks:
             return None
-        der = base64.b64decode(pem[1])
+        der = decode_pem(blocks[0])
         crl = x509.load_der_x509_crl(der)
         found = _Found(crl, der)
         return found if _is_signed_by(found, authority.certificate.public_key()) else None
@@ -296,7 +295,7 @@ def _write(
     rewrite_atomic(authority.layout.crl_number, f"{serial_hex(number + 1)}\n".encode(), PUBLIC_FILE)
     put_all(
         [
-            NewFile(authority.layout.crl, _pem(signed.der), PUBLIC_FILE),
+            NewFile(authority.layout.crl, encode_pem(signed.der, CRL).encode("ascii"), PUBLIC_FILE),
             NewFile(authority.layout.crl_der, signed.der, PUBLIC_FILE),
         ]
     )
@@ -317,13 +316,6 @@ def _sign(signer: Signer, rows: list[Row], number: int, last_update: datetime, n
     empty = builder.sign(signer.key, signing_hash(signer.key)).public_bytes(Encoding.DER)
     crl = crl_encoding.with_entries(empty, rows, functools.partial(sign, signer.key))
     return _Found(x509.load_der_x509_crl(crl), crl)
-
-
-def _pem(crl: bytes) -> bytes:
-    """Return the CRL in PEM (RFC 7468), without encoding every entry again as cryptography would."""
-    text = base64.b64encode(crl)
-    lines = [text[start : start + 64] for start in range(0, len(text), 64)]
-    return b"\n".join([b"-----BEGIN X509 CRL-----", *lines, b"-----END X509 CRL-----", b""])
 
 
 def reason_of(entry: x509.RevokedCertificate) -> str | None:

@@ -8,13 +8,13 @@ The verification of a client's certificate needs the CRL of every CA up to the r
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from .._common.errors import MtlsError
 from .._common.files import PUBLIC_FILE, opened, write_atomic
+from .._common.pem import CRL, split_pem
 from .._common.timestamps import iso
 from .._x509.names import rfc2253
 from .authority import load_certificate
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from .chain import Chain
     from .layout import Layout
 
-_CRL = re.compile(rb"-----BEGIN X509 CRL-----\r?\n.*?-----END X509 CRL-----\r?\n?", re.DOTALL)
 HINT = (
     "Bring its directory back, or write a CRL on its host, and run module crl with issuer or with issuer_crl; its directory "
     "can be removed afterwards"
@@ -217,7 +216,7 @@ def _read(path: str) -> list[x509.CertificateRevocationList]:
     try:
         if data.startswith(b"\x30"):
             return [x509.load_der_x509_crl(data)]
-        return [x509.load_pem_x509_crl(block) for block in _CRL.findall(data)]
+        return [x509.load_pem_x509_crl(block.encode("ascii")) for block in split_pem(data, CRL)]
     except ValueError:
         return []
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from .._common.errors import MtlsError
 from .._common.files import read_file
+from .._common.pem import CRL, split_whole_pem
 from .._common.timestamps import iso
 from .._x509.names import is_plain, rfc2253
 from . import client_records, crl, issuer_crls
 from .index_database import serial_hex
-from .verify_publication import pem_blocks
 
 try:
     from cryptography import x509
@@ -159,7 +159,7 @@ def read_published(directory: str) -> _Published:
     files = {name: read_published_file(os.path.join(directory, name)) for name in FILES}
     try:
         certificates = x509.load_pem_x509_certificates(files["ca.pem"].encode())
-        crls = [x509.load_pem_x509_crl(block.encode()) for block in pem_blocks(files["crl.pem"])]
+        crls = [x509.load_pem_x509_crl(block.encode()) for block in split_whole_pem(files["crl.pem"], CRL)]
         names, identities = parse_identities(files["identities.json"])
         denied = [(names[one["issuer"]], one) for one in json.loads(files["denied.json"])["denied"]]
     except (ValueError, KeyError, TypeError, RecursionError):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._common.errors import MtlsError
+from .._common.pem import CRL, split_whole_pem
 from .._common.timestamps import iso
 from .._x509.names import rfc2253
 
@@ -74,7 +75,7 @@ def rejected_certificates(
 def _read_bundle(ca_pem: str, crl_pem: str, now: datetime) -> dict[bytes, list[_Ca]]:
     """Return the CAs of the publication by their names in DER, each verified up to a self-signed one."""
     certificates = x509.load_pem_x509_certificates(ca_pem.encode())
-    crls = [x509.load_pem_x509_crl(block.encode()) for block in pem_blocks(crl_pem)]
+    crls = [x509.load_pem_x509_crl(block.encode()) for block in split_whole_pem(crl_pem, CRL)]
     bundle: dict[bytes, list[_Ca]] = {}
     for certificate in certificates:
         ca = _Ca(certificate, _revoked(certificate, crls, now))
@@ -84,12 +85,6 @@ def _read_bundle(ca_pem: str, crl_pem: str, now: datetime) -> dict[bytes, list[_
         if why:
             raise MtlsError(f"The CA {rfc2253(certificate.subject)} cannot be published: {why}", _HINT_CHAIN)
     return bundle
-
-
-def pem_blocks(pem: str) -> list[str]:
-    """Return each CRL of a PEM file."""
-    end = "-----END X509 CRL-----\n"
-    return [block + end for block in pem.split(end) if block.strip()]
 
 
 def _revoked(

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import re
-import ssl
 from typing import TYPE_CHECKING
 
 from .._common.files import opened
+from .._common.pem import CERTIFICATE, decode_pem, split_pem
 from .._probe.messages import CLOSED, HTTP, NO_ANSWER, NOBODY, REJECTED, Answer
 from .._probe.raw_client_hello import offer_weak_ciphers, read_ca_names, subject_of
 from .check import Check, Finding, Step, describe, judge
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .session import ProbeSession
-
-_PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 def _ciphers(session: ProbeSession) -> Iterator[Finding]:
@@ -54,7 +51,7 @@ def _ca_names(session: ProbeSession) -> Iterator[Finding]:
 
 def _certificates(path: str) -> list[bytes]:
     with opened(path, encoding="utf-8", errors="replace") as file:
-        return [ssl.PEM_cert_to_DER_cert(block) for block in _PEM.findall(file.read())]
+        return [decode_pem(block) for block in split_pem(file.read(), CERTIFICATE)]
 
 
 def _needs_client_ca(session: ProbeSession) -> str:

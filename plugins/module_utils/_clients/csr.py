@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from .._common.errors import MtlsError, shown
 from .._common.files import opened
+from .._common.pem import pem_labels
 from .._common.timestamps import BACKDATE
 from .._x509.key_checks import check_client_key
 from .._x509.keys import public_der
@@ -44,7 +45,7 @@ def requested_key(value: str, client: str) -> tuple[KeySpec, bytes]:
     :param value: the CSR in PEM, or the full path of a file with it.
     :raises MtlsError: if it cannot be read, is not a CSR, has no valid signature, or its key is not allowed for clients.
     """
-    text = value.encode("utf-8", "replace") if "-----BEGIN" in value else _read(value, client)
+    text = value.encode("utf-8", "replace") if pem_labels(value) else _read(value, client)
     request = _parse(text, client)
     try:
         key, is_proven = request.public_key(), request.is_signature_valid
@@ -78,13 +79,13 @@ def _read(path: str, client: str) -> bytes:
 
 
 def _parse(text: bytes, client: str) -> x509.CertificateSigningRequest:
-    if b"PRIVATE KEY-----" in text:
+    if any(label.endswith("PRIVATE KEY") for label in pem_labels(text)):
         raise MtlsError(
             f"client {client}: csr has a private key in it",
             "Give a CSR only, made with a new key: this key is no longer private",
         )
     try:
-        if len(text) > _LONGEST or text.count(b"-----BEGIN") != 1:
+        if len(text) > _LONGEST or len(pem_labels(text)) != 1:
             raise ValueError
         return x509.load_pem_x509_csr(text)
     except ValueError:

@@ -8,16 +8,13 @@ Only the standard library is used. Data that do not follow RFC 5280 section 4.1 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import re
 from dataclasses import dataclass
 
 from .asn1 import BITS, IA5_STRING, INTEGER, OID, PRINTABLE_STRING, SEQUENCE, SET, UTF8_STRING, expect, read_value
+from .pem import CERTIFICATE, decode_pem, split_pem
 
 _VERSION = 0xA0
-_PEM = re.compile(r"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
 
 
 @dataclass(frozen=True)
@@ -62,11 +59,11 @@ def read_certificate(der: bytes) -> Certificate:
 def subjects_in(pem: str) -> dict[str, bytes]:
     """Return the subject (DER) of each certificate in a PEM text by its SHA-256 (lower-case hex). Skip damaged certificates."""
     found = {}
-    for block in _PEM.findall(pem):
+    for block in split_pem(pem, CERTIFICATE):
         try:
-            der = base64.b64decode("".join(block.split()), validate=True)
+            der = decode_pem(block)
             found[hashlib.sha256(der).hexdigest()] = read_certificate(der).subject
-        except (binascii.Error, ValueError):
+        except ValueError:
             continue
     return found
 

@@ -6,15 +6,12 @@
 from __future__ import annotations
 
 import os
-import re
-import ssl
 from typing import Any
 
 from .._common.certificate_fields import read_certificate
 from .._common.errors import MtlsError
 from .._common.files import opened
-
-_FIRST = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+from .._common.pem import CERTIFICATE, decode_pem, split_pem
 
 
 def read_probe_client_files(certificate: str, key: str) -> dict[str, Any]:
@@ -33,10 +30,10 @@ def read_probe_client_files(certificate: str, key: str) -> dict[str, Any]:
 
 def _serial(path: str) -> str:
     with opened(path, encoding="utf-8", errors="replace") as file:
-        first = _FIRST.search(file.read())
+        blocks = split_pem(file.read(), CERTIFICATE)
     try:
-        if first:
-            return read_certificate(ssl.PEM_cert_to_DER_cert(first[0])).serial
+        if blocks:
+            return read_certificate(decode_pem(blocks[0])).serial
     except (ValueError, IndexError):
         pass
     raise MtlsError(f"{path} does not begin with a certificate in PEM", "Give the certificate with its chain")

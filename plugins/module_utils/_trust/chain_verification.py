@@ -9,7 +9,6 @@ of the chain. All of that is checked here.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
 import re
@@ -21,16 +20,13 @@ from typing import TYPE_CHECKING
 from .._common.commands import run_command
 from .._common.errors import MtlsError
 from .._common.files import opened
+from .._common.pem import CERTIFICATE, CRL, PUBLIC_KEY, decode_pem, remove_pem, split_pem, split_whole_pem
 from .._nginx.config_sandbox import private_directory
 from .publication_reader import SERIAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\n.*?-----END CERTIFICATE-----", re.DOTALL)
-_CRL = re.compile(r"-----BEGIN X509 CRL-----\n.*?-----END X509 CRL-----", re.DOTALL)
-_PUBLIC_KEY = re.compile(r"-----BEGIN PUBLIC KEY-----\n(.*?)-----END PUBLIC KEY-----\n", re.DOTALL)
-_BEGIN = re.compile(r"-----BEGIN ")
 _FIELD = re.compile(
     r"^(?P<key>subject|issuer|serial|notAfter|lastUpdate|nextUpdate|crlNumber|\w+ Fingerprint)=(?P<value>.*)$", re.M
 )
@@ -85,9 +81,12 @@ def read_chain(text: str, now: datetime) -> tuple[Ca, ...]:
 
     :raises MtlsError: if one is not a CA, has expired, shares its name, or has no chain up to a self-signed root.
     """
-    blocks = _CERTIFICATE.findall(text)
-    if not blocks or len(blocks) != len(_BEGIN.findall(text)):
-        raise MtlsError("ca.pem: the text does not consist of whole PEM certificates", "Publish the chain again")
+    try:
+        blocks = split_whole_pem(text, CERTIFICATE)
+    except ValueError:
+        raise MtlsError(
+            "ca.pem: the text does not consist of whole PEM certificates", "Publish the chain again"
+        ) from None
     chain = tuple(_read_ca(block) for block in blocks)
     for ca in chain:
         if ca.not_after <= now:
@@ -103,7 +102,7 @@ def read_chain(text: str, now: datetime) -> tuple[Ca, ...]:
 def read_installed_chain(text: str) -> tuple[Ca, ...]:
     """Return the CAs of an accepted ``ca.pem``, expired ones included. Skip certificates that openssl cannot read."""
     found = []
-    for block in _CERTIFICATE.findall(text):
+    for block in split_pem(text, CERTIFICATE):
         try:
             found.append(_read_ca(block))
         except MtlsError:
@@ -116,9 +115,10 @@ def read_crls(text: str, chain: Sequence[Ca], now: datetime) -> tuple[Crl, ...]:
 
     :raises MtlsError: with the CA whose CRL is missing, damaged, not signed by it, not valid yet, or expired.
     """
-    blocks = _CRL.findall(text)
-    if len(blocks) != len(_BEGIN.findall(text)) or not blocks:
-        raise MtlsError("crl.pem: the text does not consist of whole PEM CRLs", _HINT_CRL)
+    try:
+        blocks = split_whole_pem(text, CRL)
+    except ValueError:
+        raise MtlsError("crl.pem: the text does not consist of whole PEM CRLs", _HINT_CRL) from None
     found: dict[str, Crl] = {}
     for block in blocks:
         crl = _read_crl(block, chain)
@@ -138,7 +138,7 @@ def read_crls(text: str, chain: Sequence[Ca], now: datetime) -> tuple[Crl, ...]:
 def known_crls(text: str, chain: Sequence[Ca]) -> dict[str, Crl]:
     """Return the CRLs in ``text`` by the SHA-256 of their CA, for CAs of ``chain`` only. Dates are not checked."""
     found = {}
-    for block in _CRL.findall(text):
+    for block in split_pem(text, CRL):
         try:
             crl = _read_crl(block, chain)
         except MtlsError:
@@ -164,10 +164,10 @@ def _read_ca(pem: str) -> Ca:
         raise MtlsError(
             f"ca.pem contains a certificate that openssl cannot read: {done.words}", "Publish the chain again"
         )
-    key = _PUBLIC_KEY.search(done.out)
-    if key is None:
+    keys = split_pem(done.out, PUBLIC_KEY)
+    if not keys:
         raise MtlsError("ca.pem contains a certificate whose public key openssl cannot read", "Publish the chain again")
-    fields = _read_fields(_PUBLIC_KEY.sub("", done.out))
+    fields = _read_fields(remove_pem(done.out, PUBLIC_KEY))
     fingerprint = next((value for key, value in fields.items() if key.lower() == "sha256 fingerprint"), "")
     return Ca(
         subject=fields["subject"],
@@ -176,7 +176,7 @@ def _read_ca(pem: str) -> Ca:
         sha256=fingerprint.replace(":", "").lower(),
         not_after=_parse_time(fields["notAfter"]),
         pem=pem,
-        key_sha256=hashlib.sha256(base64.b64decode(key[1])).hexdigest(),
+        key_sha256=hashlib.sha256(decode_pem(keys[0])).hexdigest(),
     )
 
 

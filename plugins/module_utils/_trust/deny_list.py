@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from .._common.commands import run_command
 from .._common.errors import MtlsError
+from .._common.pem import TRUSTED_CERTIFICATE, pem_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,6 +66,6 @@ def anchors(chain: Sequence[Ca], revoked: frozenset[str]) -> str:
 
 def _to_trusted_certificate(ca: Ca) -> str:
     done = run_command(["openssl", "x509", "-addtrust", "clientAuth", "-trustout"], stdin=ca.pem.encode())
-    if done.code != 0 or "BEGIN TRUSTED CERTIFICATE" not in done.out:
+    if done.code != 0 or TRUSTED_CERTIFICATE not in pem_labels(done.out):
         raise MtlsError(f"openssl cannot mark {ca.subject} as trusted: {done.words}", "Publish the chain again")
     return done.out

@@ -13,7 +13,6 @@ import binascii
 import json
 import os
 import re
-import ssl
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from .._common.commands import run_command
 from .._common.errors import MtlsError
 from .._common.files import opened
+from .._common.pem import CERTIFICATE, encode_pem
 from .._deploy.entry_point import read_text
 from .._deploy.generation_store import GenerationStore
 from .._nginx.config_sandbox import private_directory
@@ -171,7 +171,7 @@ def _verify_batch(entries: Sequence[_Entry], root: str) -> Iterator[tuple[tuple[
 
 def _to_pem(der: str) -> str:
     try:
-        return ssl.DER_cert_to_PEM_cert(base64.b64decode(der, validate=True))
+        return encode_pem(base64.b64decode(der, validate=True), CERTIFICATE)
     except (binascii.Error, ValueError):
         return ""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Union
 
 from .._common.errors import MtlsError
 from .._common.files import read_file
+from .._common.pem import ENCRYPTED_KEY, pem_labels
 from . import pkcs8_encryption
 
 try:
@@ -110,7 +111,7 @@ def private_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
 
 def is_encrypted(pem: bytes) -> bool:
     """Return whether a PEM private key is encrypted, as PKCS #8 or in openssl's traditional format."""
-    return b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in pem or b"Proc-Type: 4,ENCRYPTED" in pem
+    return ENCRYPTED_KEY in pem_labels(pem) or b"Proc-Type: 4,ENCRYPTED" in pem
 
 
 def opening(path: str, passphrase: bytes | None, previous: bytes | None) -> bytes | None:

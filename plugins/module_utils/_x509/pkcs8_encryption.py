@@ -8,11 +8,10 @@ cryptography reads such keys, but cannot write them with a chosen number of iter
 
 from __future__ import annotations
 
-import base64
 import os
-import textwrap
 
 from .._common.asn1 import INTEGER, NULL, OCTETS, OID, SEQUENCE, encode
+from .._common.pem import ENCRYPTED_KEY, encode_pem
 
 try:
     from cryptography.hazmat.primitives import hashes, padding
@@ -39,7 +38,7 @@ def encrypted_pem(key: bytes, passphrase: bytes, rounds: int) -> bytes:
     encryptor = Cipher(algorithms.AES(secret), modes.CBC(vector)).encryptor()
     data = encryptor.update(padder.update(key) + padder.finalize()) + encryptor.finalize()
     algorithm = encode(SEQUENCE, encode(OID, _PBES2), _parameters(salt, rounds, vector))
-    return _pem(encode(SEQUENCE, algorithm, encode(OCTETS, data)))
+    return encode_pem(encode(SEQUENCE, algorithm, encode(OCTETS, data)), ENCRYPTED_KEY).encode("ascii")
 
 
 def _parameters(salt: bytes, rounds: int, vector: bytes) -> bytes:
@@ -48,8 +47,3 @@ def _parameters(salt: bytes, rounds: int, vector: bytes) -> bytes:
     derivation = encode(SEQUENCE, encode(OID, _PBKDF2), encode(SEQUENCE, encode(OCTETS, salt), iterations, function))
     encryption = encode(SEQUENCE, encode(OID, _AES256_CBC), encode(OCTETS, vector))
     return encode(SEQUENCE, derivation, encryption)
-
-
-def _pem(data: bytes) -> bytes:
-    body = "\n".join(textwrap.wrap(base64.b64encode(data).decode("ascii"), 64))
-    return f"-----BEGIN ENCRYPTED PRIVATE KEY-----\n{body}\n-----END ENCRYPTED PRIVATE KEY-----\n".encode("ascii")

@@ -29,6 +29,7 @@ MEMBERS = {
         "_common/durations.py",
         "_common/errors.py",
         "_common/files.py",
+        "_common/pem.py",
         "_common/system_errors.py",
         "_common/zipapp_builder.py",
         "_contracts/__init__.py",

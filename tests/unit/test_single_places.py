@@ -1,0 +1,82 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Enforce that PEM texts, times and paths below quietdoor/ are each handled in one module."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PLUGINS = Path(errors.__file__).parents[2]
+PEM = "module_utils/_common/pem.py"
+
+PEM_MARKER = re.compile(r"-----(?:BEGIN|END)\b(?!%)|PEM_cert_to_DER_cert|DER_cert_to_PEM_cert")
+
+
+def python_files() -> Iterator[tuple[str, str]]:
+    """Return the path below plugins/ and the source of each Python file."""
+    for path in sorted(PLUGINS.rglob("*.py")):
+        yield path.relative_to(PLUGINS).as_posix(), path.read_text(encoding="utf-8")
+
+
+def texts_and_names(source: str) -> Iterator[str]:
+    """Return every string, except docstrings, and every name of an attribute, a variable or an import."""
+    tree = ast.parse(source)
+    documentation = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    documentation |= {
+        id(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id in {"DOCUMENTATION", "EXAMPLES", "RETURN"}
+    }
+    for node in ast.walk(tree):
+        if id(node) in documentation:
+            continue
+        if isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes)):
+            yield node.value if isinstance(node.value, str) else node.value.decode("latin-1")
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.alias):
+            yield node.name
+
+
+def files_with(pattern: re.Pattern[str]) -> set[str]:
+    """Return the Python files that have the pattern in a string or a name."""
+    return {
+        path for path, source in python_files() if any(pattern.search(text) for text in set(texts_and_names(source)))
+    }
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'A = re.compile(r"-----BEGIN CERTIFICATE-----")',
+        'A = b"-----END X509 CRL-----"',
+        "from ssl import PEM_cert_to_DER_cert",
+        "der = ssl.PEM_cert_to_DER_cert(text)",
+    ],
+)
+def test_second_place_for_pem_would_be_found(line: str) -> None:
+    assert any(PEM_MARKER.search(text) for text in texts_and_names(line))
+
+
+def test_pem_is_split_and_joined_in_one_module() -> None:
+    assert files_with(PEM_MARKER) == {PEM}
