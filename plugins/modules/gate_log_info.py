@@ -200,6 +200,7 @@ from typing import TYPE_CHECKING, Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.timestamps import iso
 from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.access_log import Reading, requests
 from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.log_summary import (
     BoundedCounter,
@@ -319,7 +320,7 @@ def _last(tally: BoundedCounter) -> str | None:
 
 
 def _iso(moment: datetime | None) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}" if moment else ""
+    return iso(moment) if moment else ""
 
 
 def main() -> None:

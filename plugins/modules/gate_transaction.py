@@ -352,8 +352,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.timestamps import from_epoch, iso
 from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.status_protocol import endpoints_from
-from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.deadline import in_iso, read_clocks
+from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.deadline import read_clocks
 from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.entry_point import read_text
 from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.module_options import (
     CHANGE,
@@ -478,7 +479,7 @@ def outcome_as_dict(outcome: Outcome) -> dict[str, Any]:
         "reason": outcome.result.reason,
         "armed": transaction is not None,
         "transaction": transaction.id if transaction else "",
-        "deadline": in_iso(transaction.deadline.wall) if transaction else "",
+        "deadline": iso(from_epoch(transaction.deadline.wall)) if transaction else "",
         "tested": outcome.result.tested,
         "guarded": not outcome.survey.unguarded,
         "unguarded": list(outcome.survey.unguarded),
@@ -509,7 +510,7 @@ def end(module: Any, step: str) -> dict[str, Any]:
         "reason": ended.reason,
         "armed": seen.held,
         "transaction": ended.transaction.id if ended.transaction else "",
-        "deadline": in_iso(ended.transaction.deadline.wall) if ended.transaction and seen.held else "",
+        "deadline": iso(from_epoch(ended.transaction.deadline.wall)) if ended.transaction and seen.held else "",
         "tested": False,
         "manifest": live_manifest(nginx.conf_path),
     }
@@ -521,7 +522,7 @@ def status(module: Any) -> dict[str, Any]:
     nginx.check()
     seen = operations.status(nginx)
     transaction = seen.transaction
-    deadline = in_iso(transaction.deadline.wall) if transaction else ""
+    deadline = iso(from_epoch(transaction.deadline.wall)) if transaction else ""
     return {
         "changed": False,
         "generation": seen.live,
@@ -557,8 +558,8 @@ def transaction_as_dict(seen: operations.Status) -> dict[str, Any]:
         "id": transaction.id,
         "phase": transaction.phase,
         "operator": transaction.operator,
-        "since": in_iso(transaction.deadline.since.wall),
-        "deadline": in_iso(transaction.deadline.wall),
+        "since": iso(from_epoch(transaction.deadline.since.wall)),
+        "deadline": iso(from_epoch(transaction.deadline.wall)),
         "base": transaction.base,
         "target": transaction.target,
         "why": transaction.why,

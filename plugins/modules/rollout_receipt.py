@@ -107,6 +107,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.timestamps import iso
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout import receipts
 
 _THING = {name: {"type": "str", "required": True} for name in ("site", "stage", "digest")}
@@ -127,7 +128,7 @@ def work(module: Any) -> dict[str, Any]:
     if params["state"] == "required":
         refuse_missing(receipts.missing(directory, environment, things), directory, environment)
         return {"changed": False, "written": [], "withdrawn": []}
-    when = f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+    when = iso(datetime.now(timezone.utc))
     new = receipts.write(directory, environment, things, when, check_mode=module.check_mode)
     written = [{"site": thing.site, "stage": thing.stage} for thing in new]
     shown = "".join(f"{environment}: {thing.site} in stage {thing.stage}\n" for thing in new)

@@ -96,6 +96,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.timestamps import iso
 from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.status import trust_status
 
 
@@ -114,7 +115,7 @@ def work(module: Any) -> dict[str, Any]:
             {
                 "issuer": crl.issuer,
                 "number": crl.number,
-                "next_update": f"{crl.next_update:%Y-%m-%dT%H:%M:%SZ}",
+                "next_update": iso(crl.next_update),
                 "entries": crl.entries,
             }
             for crl in trust.crls

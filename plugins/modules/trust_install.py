@@ -145,6 +145,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.timestamps import iso
 from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.module_options import (
     CHANGE,
     NGINX,
@@ -204,7 +205,7 @@ def described(crl: Crl) -> dict[str, Any]:
     return {
         "issuer": crl.issuer,
         "number": crl.number,
-        "next_update": crl.next_update.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "next_update": iso(crl.next_update),
         "entries": crl.entries,
     }
 

@@ -18,8 +18,14 @@ if TYPE_CHECKING:
 
 PLUGINS = Path(errors.__file__).parents[2]
 PEM = "module_utils/_common/pem.py"
+TIMESTAMPS = "module_utils/_common/timestamps.py"
 
 PEM_MARKER = re.compile(r"-----(?:BEGIN|END)\b(?!%)|PEM_cert_to_DER_cert|DER_cert_to_PEM_cert")
+
+TIME_FORMAT = re.compile(
+    r"%Y|%y%m|%H:?%M|^(?:strftime|strptime|fromisoformat|isoformat|fromtimestamp|utcfromtimestamp|gmtime|localtime|asctime|ctime"
+    r"|timegm|mktime|cert_time_to_seconds|parsedate\w*|email\.utils)$"
+)
 
 
 def python_files() -> Iterator[tuple[str, str]]:
@@ -80,3 +86,21 @@ def test_second_place_for_pem_would_be_found(line: str) -> None:
 
 def test_pem_is_split_and_joined_in_one_module() -> None:
     assert files_with(PEM_MARKER) == {PEM}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "text = when.strftime(FORMAT)",
+        'text = f"{when:%Y-%m-%dT%H:%M:%SZ}"',
+        "when = datetime.fromisoformat(text)",
+        "when = datetime.fromtimestamp(0, timezone.utc)",
+        "from time import gmtime",
+    ],
+)
+def test_second_place_for_times_would_be_found(line: str) -> None:
+    assert any(TIME_FORMAT.search(text) for text in texts_and_names(line))
+
+
+def test_times_are_formatted_and_parsed_in_one_module() -> None:
+    assert files_with(TIME_FORMAT) == {TIMESTAMPS}

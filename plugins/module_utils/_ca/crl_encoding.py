@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from .._common import asn1
+from .._common import asn1, timestamps
 from .._common.timestamps import parse_asn1
 from .index_database import parse_reason
 
@@ -62,14 +62,12 @@ def _around(size: int, why: str) -> tuple[bytes, bytes]:
 
 
 def _encoded_time(when: datetime) -> bytes:
-    # Section 4.1.2.5: UTCTime is used through the year 2049.
-    if 1950 <= when.year < 2050:
-        return asn1.encode(asn1.UTC_TIME, when.strftime("%y%m%d%H%M%SZ").encode("ascii"))
-    return asn1.encode(asn1.GENERALIZED_TIME, _generalized(when))
+    text = timestamps.asn1(when)
+    return asn1.encode(asn1.UTC_TIME if len(text) == 13 else asn1.GENERALIZED_TIME, text.encode("ascii"))
 
 
-def _generalized(when: datetime) -> bytes:
-    return f"{when.year:04d}{when:%m%d%H%M%S}Z".encode("ascii")
+def _encoded_generalized_time(when: datetime) -> bytes:
+    return asn1.encode(asn1.GENERALIZED_TIME, timestamps.generalized_time(when).encode("ascii"))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -79,7 +77,7 @@ def _extensions(why: str) -> bytes:
     if reason in CODES:
         found.append(_extension(_REASON_CODE, asn1.encode(asn1.ENUMERATED, bytes([CODES[reason]]))))
     if invalid_since:
-        found.append(_extension(_INVALIDITY_DATE, asn1.encode(asn1.GENERALIZED_TIME, _generalized(invalid_since))))
+        found.append(_extension(_INVALIDITY_DATE, _encoded_generalized_time(invalid_since)))
     return asn1.encode(asn1.SEQUENCE, *found) if found else b""
 
 

@@ -34,7 +34,7 @@ from .._common.files import (
     remove_leftovers,
     sync_directory,
 )
-from .._common.timestamps import iso
+from .._common.timestamps import date_digits, iso
 from .._x509.certificate_profiles import client_certificate, random_serial
 from .._x509.keys import generate, load_public, private_pem
 from .._x509.names import build_name, oneline
@@ -259,7 +259,7 @@ def _issue(authority: Authority, signer: Signer, step: Step, now: datetime) -> I
     client, number = step.client, random_serial()
     end = min(now + client.valid_for, signer.certificate.not_valid_after_utc)
     serial = serial_hex(number)
-    stem = f"{client.name}-{end:%Y%m%d}-{serial[:8]}"
+    stem = f"{client.name}-{date_digits(end)}-{serial[:8]}"
     issue = Issue(serial, stem, iso(now), client.request)
     record = replace(step.record, issues=(*step.record.issues, issue), issuing=True, roles=client.roles)
     files = ClientFiles(authority.layout.client(client.name), client.name, issue)

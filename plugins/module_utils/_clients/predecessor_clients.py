@@ -14,9 +14,9 @@ from .._ca.authority import open_authority, open_for_change
 from .._ca.index_database import revoked_row
 from .._ca.layout import check_path, require_authority
 from .._common.errors import MtlsError
+from .._common.timestamps import parse_iso
 from . import adopted_clients
 from .revoke import NotIssued, Revoked, Target, revoke
-from .roster import moment
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -100,7 +100,7 @@ def _served(path: str, overlap: timedelta, now: datetime) -> set[str]:
         record.name
         for record in client_records.load_all(layout.clients).values()
         for issue in record.issues
-        if issue.stem and issue.serial in live and moment(issue.issued_at) + overlap <= now
+        if issue.stem and issue.serial in live and parse_iso(issue.issued_at) + overlap <= now
     }
 
 

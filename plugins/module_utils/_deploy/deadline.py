@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
 
 from .._common.files import opened
@@ -78,13 +77,3 @@ def deadline_from(data: Any) -> Deadline:
     """
     since = Moment(float(data["wall"]), float(data["uptime"]), str(data["boot"]))
     return Deadline(since, float(data["term"]))
-
-
-def in_words(wall: float) -> str:
-    """Return a time as text for messages."""
-    return datetime.fromtimestamp(wall, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def in_iso(wall: float) -> str:
-    """Return a time in the format of RFC 3339."""
-    return datetime.fromtimestamp(wall, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

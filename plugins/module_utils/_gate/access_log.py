@@ -15,15 +15,16 @@ import os
 import re
 import stat
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import IO, TYPE_CHECKING, Any
 
 from .._common.errors import MtlsError
 from .._common.files import opened
+from .._common.timestamps import parse_iso
 from .._contracts.log_format import parse_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
 # Longer than any line of a gate: nginx accepts 8 KiB of request line and 8 KiB of each header, and JSON needs at most six
 # characters for a byte.
@@ -144,14 +145,11 @@ def parse(line: str) -> Request | None:
 
 
 def _request_from(fields: dict[str, str]) -> Request:
-    at = datetime.fromisoformat(fields["time"])
-    if at.tzinfo is None:
-        raise ValueError(fields["time"])
     texts = {key: fields[key] for key in ("stage", "verdict", "reason", "name", "email", "serial", "upstream_status")}
     if not all(isinstance(text, str) for text in texts.values()):
         raise TypeError
     return Request(
-        at=at.astimezone(timezone.utc),
+        at=parse_iso(fields["time"]),
         peer=str(fields["remote_addr"] if "edge" in fields else fields.get("peer") or fields["remote_addr"]),
         status=int(fields["status"]),
         agent=str(fields.get("user_agent") or ""),

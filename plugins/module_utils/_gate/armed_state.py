@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from .._common.errors import MtlsError
 from .._common.files import PUBLIC_DIR, PUBLIC_FILE, make_directory, sync_directory, write_atomic
+from .._common.timestamps import from_epoch, in_words
 from .._contracts.status_protocol import Endpoint, endpoints_from
-from .._deploy.deadline import Deadline, deadline_from, in_words
+from .._deploy.deadline import Deadline, deadline_from
 from .._deploy.entry_point import ENTRY_TEXT, read_text
 from .._deploy.generation_store import ARMED, HOME, SPARE, GenerationStore, locked
 from .history import read_record
@@ -101,7 +102,7 @@ class Transaction:
         return self.deadline.remaining(now) <= 0
 
     def __str__(self) -> str:
-        since = in_words(self.deadline.since.wall)
+        since = in_words(from_epoch(self.deadline.since.wall))
         change = f"{_describe_generation(self.target)} instead of {_describe_generation(self.base)}"
         return f"transaction {self.id}, begun by {self.operator} at {since} ({change})"
 

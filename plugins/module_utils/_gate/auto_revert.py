@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from .._common.errors import MtlsError
 from .._common.system_errors import problem_of
-from .._deploy.deadline import deadline_from, in_words, read_clocks
+from .._common.timestamps import from_epoch, in_words
+from .._deploy.deadline import deadline_from, read_clocks
 from .._deploy.entry_point import ENTRY, ENTRY_TEXT, activate, write_included
 from .._deploy.generation_store import HOME, GenerationStore
 from .._deploy.live_generation import wait_until_live
@@ -76,7 +77,7 @@ def settle(nginx: LiveNginx, now: Moment, rules: Rules) -> Transaction | None:
     if transaction is not None and transaction.phase == COMMITTING:
         finish_commit(nginx, transaction, rules)
     elif transaction is not None and (transaction.phase == REVERTING or _overdue(transaction, now)):
-        why = f"it was not committed by {in_words(transaction.deadline.wall)}"
+        why = f"it was not committed by {in_words(from_epoch(transaction.deadline.wall))}"
         take_back(nginx, transaction, now, why, rules)
     elif transaction is not None and transaction.undecided:
         return transaction
@@ -93,7 +94,7 @@ def refuse_if_held(transaction: Transaction | None) -> None:
     if transaction is not None:
         raise MtlsError(
             f"This host is held by {transaction}; unless it is committed, the gate is reverted by itself at "
-            f"{in_words(transaction.deadline.wall)}. Nothing was changed",
+            f"{in_words(from_epoch(transaction.deadline.wall))}. Nothing was changed",
             "Wait for it, or revert it now with step revert",
         )
 

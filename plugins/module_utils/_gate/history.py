@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from .._common.errors import MtlsError
 from .._common.files import PUBLIC_DIR, PUBLIC_FILE, make_directory, write_atomic
+from .._common.timestamps import from_epoch, iso
 from .._contracts.gate_manifest import read_manifest
-from .._deploy.deadline import in_iso
 from .._deploy.entry_point import ENTRY, ENTRY_TEXT, read_text
 from .._deploy.generation_store import HOME, RECORDS
 
@@ -93,7 +93,7 @@ def write_record(
     directory = os.path.join(conf_path, RECORDS)
     make_directory(os.path.dirname(directory), PUBLIC_DIR)
     make_directory(directory, PUBLIC_DIR)
-    known = {"generation": generation, "written": in_iso(wall), "restores": restores}
+    known = {"generation": generation, "written": iso(from_epoch(wall)), "restores": restores}
     data = {"format": _FORMAT, **known, "files": dict(files)}
     write_atomic(_path(conf_path, generation), (json.dumps(data, indent=1) + "\n").encode(), PUBLIC_FILE)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._common.errors import MtlsError
+from .._common.timestamps import from_epoch, in_words
 from .._contracts.gate_manifest import deadlines_of, manifest_endpoints
-from .._deploy.deadline import in_words
 from .._deploy.entry_point import GENERATION
 from .._deploy.generation_store import HOME, GenerationStore, locked
 from .._deploy.live_generation import endpoints_of_live_gate, is_live
@@ -244,7 +244,7 @@ def _check_served(nginx: LiveNginx, transaction: Transaction) -> None:
     if shelf.live() != transaction.target or not is_live(nginx, transaction.after, shelf.kind, transaction.target):
         raise MtlsError(
             f"The running nginx does not serve the generation of {transaction}, so it cannot be committed; the gate is "
-            f"reverted at {in_words(transaction.deadline.wall)}",
+            f"reverted at {in_words(from_epoch(transaction.deadline.wall))}",
             "Read nginx's error log, and begin again afterwards",
         )
 

@@ -15,14 +15,13 @@ import os
 import signal
 import sys
 import time
-from datetime import datetime, timezone
 from math import ceil
 from typing import TYPE_CHECKING
 
 from .._common.commands import run_command
 from .._common.errors import MtlsError
 from .._common.files import PUBLIC_FILE, opened, write_atomic
-from .._deploy.deadline import in_words
+from .._common.timestamps import from_epoch, in_words, systemd_calendar
 from .armed_state import PROGRAM, SETTINGS, Trigger
 
 if TYPE_CHECKING:
@@ -133,9 +132,9 @@ def render_units(conf_path: str, deadline: Deadline) -> dict[str, str]:
     at = ceil(deadline.wall)
     values = {
         "conf_path": conf_path.replace("%", "%%"),
-        "deadline": in_words(at),
+        "deadline": in_words(from_epoch(at)),
         "command": " ".join(_quote_word(word) for word in command("act", conf_path)),
-        "calendar": datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        "calendar": systemd_calendar(from_epoch(at)),
         "term": ceil(deadline.term),
     }
     return dict(zip(unit_paths(conf_path), (_TIMER.format(**values), _SERVICE.format(**values))))

@@ -10,10 +10,11 @@ any host would be refused.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from .._common.errors import MtlsError
+from .._common.timestamps import iso
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -237,7 +238,7 @@ def _too_few(ready: Sequence[Seen], former: Sequence[Seen], never: Sequence[str]
 
 
 def _recent(sources: Sequence[Seen], rules: Rules, now: datetime) -> list[Seen]:
-    since = _iso(now - rules.quiet_for)
+    since = iso(now - rules.quiet_for)
     return [one for one in sources if rules.quiet_for and one.last > since]
 
 
@@ -297,10 +298,6 @@ def _requests(one: Seen) -> str:
 
 def _times(one: Seen) -> dict[str, Any]:
     return {"count": one.count, "first_seen": one.first, "last_seen": one.last}
-
-
-def _iso(moment: datetime) -> str:
-    return f"{moment.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _words(length: timedelta) -> str:

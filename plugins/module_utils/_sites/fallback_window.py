@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from .._common.timestamps import from_epoch, in_words, parse_iso
 from .._contracts.gate_manifest import EARLIEST, LATEST
 from .field_reader import kind
 from .networks import parse_networks
@@ -112,11 +113,13 @@ def settle(entry: FieldReader, window: Window, known: int, now: float) -> Window
     until = window.until or known or int(now + USUAL.total_seconds())
     if window.until and until <= now:
         raise entry.problem(
-            "window: until", f"{_format_time(until)} is in the past", "Write a later time, or stage: enforce"
+            "window: until", f"{in_words(from_epoch(until))} is in the past", "Write a later time, or stage: enforce"
         )
     if until > now + LONGEST.total_seconds():
         raise entry.problem(
-            "window: until", f"{_format_time(until)} is more than {LONGEST.days} days ahead", "Write an earlier time"
+            "window: until",
+            f"{in_words(from_epoch(until))} is more than {LONGEST.days} days ahead",
+            "Write an earlier time",
         )
     return Window(window.networks, until, window.basic_auth)
 
@@ -135,7 +138,7 @@ def _until(part: FieldReader) -> int:
         if not _TIMESTAMP.fullmatch(value):
             raise part.problem("until", f"{value!r} is not a valid time with a time zone", hint)
         try:
-            value = datetime.fromisoformat(re.sub("[Zz]$", "+00:00", value.replace(" ", "T").replace("t", "T")))
+            value = parse_iso(value.replace(" ", "T").replace("t", "T"))
         except ValueError:
             raise part.problem("until", f"{value!r} is not a valid time", hint) from None
     if not isinstance(value, datetime):
@@ -169,7 +172,3 @@ def _basic_auth(part: FieldReader) -> BasicAuth | None:
             "burst", f"{burst!r} is not a valid number of requests", "Write a whole number up to 10000"
         )
     return BasicAuth(parse_path(fields, "user_file"), realm, rate, burst)
-
-
-def _format_time(seconds: int) -> str:
-    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"

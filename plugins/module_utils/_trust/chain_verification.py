@@ -12,15 +12,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import ssl
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from .._common.commands import run_command
 from .._common.errors import MtlsError
 from .._common.files import opened
 from .._common.pem import CERTIFICATE, CRL, PUBLIC_KEY, decode_pem, remove_pem, split_pem, split_whole_pem
+from .._common.timestamps import in_words_to_the_minute, parse_openssl
 from .._nginx.config_sandbox import private_directory
 from .publication_reader import SERIAL
 
@@ -91,7 +91,7 @@ def read_chain(text: str, now: datetime) -> tuple[Ca, ...]:
     for ca in chain:
         if ca.not_after <= now:
             raise MtlsError(
-                f"The CA certificate of {ca.subject} expired on {_format_time(ca.not_after)}",
+                f"The CA certificate of {ca.subject} expired on {in_words_to_the_minute(ca.not_after)}",
                 "Renew the CA and publish",
             )
     _check_names(chain)
@@ -174,7 +174,7 @@ def _read_ca(pem: str) -> Ca:
         issuer=fields["issuer"],
         serial=fields["serial"],
         sha256=fingerprint.replace(":", "").lower(),
-        not_after=_parse_time(fields["notAfter"]),
+        not_after=parse_openssl(fields["notAfter"]),
         pem=pem,
         key_sha256=hashlib.sha256(decode_pem(keys[0])).hexdigest(),
     )
@@ -238,8 +238,8 @@ def _read_crl(pem: str, chain: Sequence[Ca]) -> Crl:
         issuer=issuer,
         issuer_sha256=signer.sha256,
         number=_parse_number(fields.get("crlNumber", "")),
-        last_update=_parse_time(fields["lastUpdate"]),
-        next_update=_parse_time(fields["nextUpdate"]),
+        last_update=parse_openssl(fields["lastUpdate"]),
+        next_update=parse_openssl(fields["nextUpdate"]),
         serials=_read_serials(done.out, issuer),
     )
 
@@ -275,7 +275,7 @@ def too_short(crls: Sequence[Crl], now: datetime, min_remaining: timedelta) -> l
     """Return an error for each CRL that expires within ``min_remaining``."""
     return [
         MtlsError(
-            f"The CRL of {crl.issuer} expires on {_format_time(crl.next_update)}, "
+            f"The CRL of {crl.issuer} expires on {in_words_to_the_minute(crl.next_update)}, "
             f"earlier than trust_min_remaining ({min_remaining}) allows",
             _HINT_CRL,
         )
@@ -287,12 +287,12 @@ def too_short(crls: Sequence[Crl], now: datetime, min_remaining: timedelta) -> l
 def _check_dates(crl: Crl, now: datetime) -> None:
     if crl.last_update > now:
         raise MtlsError(
-            f"The CRL of {crl.issuer} is not valid before {_format_time(crl.last_update)}, which is in the future",
+            f"The CRL of {crl.issuer} is not valid before {in_words_to_the_minute(crl.last_update)}, which is in the future",
             "Correct the clocks of this host and of the CA host",
         )
     if crl.next_update <= now:
         raise MtlsError(
-            f"The CRL of {crl.issuer} expired on {_format_time(crl.next_update)}, so nginx would reject every client",
+            f"The CRL of {crl.issuer} expired on {in_words_to_the_minute(crl.next_update)}, so nginx would reject every client",
             _HINT_CRL,
         )
 
@@ -307,15 +307,6 @@ def _read_fields(text: str) -> dict[str, str]:
 def _parse_number(text: str) -> int | None:
     # OpenSSL 3 prints 0x1000 and 1.1.1 prints 1000; both are hexadecimal.
     return int(text, 16) if re.fullmatch(r"(?:0x)?[0-9A-Fa-f]+", text) else None
-
-
-def _parse_time(text: str) -> datetime:
-    # The month names of strptime depend on the locale.
-    return datetime.fromtimestamp(ssl.cert_time_to_seconds(text), timezone.utc)
-
-
-def _format_time(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _write(path: str, text: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._common.errors import MtlsError
+from .._common.timestamps import in_words_to_the_minute
 from .._deploy import switch
 from .._deploy.generation_store import HOME, GenerationStore, locked
 from .._deploy.live_generation import endpoints_of_live_gate
@@ -258,7 +259,9 @@ def _describe_trust(texts: Mapping[str, str], crls: Iterable[Crl]) -> frozenset[
     )
     denied = (f"denied {key}" for key in publication.denied)
     issuers = (f"issuer {issuer.id} {issuer.subject} sha256 {issuer.sha256}" for issuer in publication.issuers)
-    dated = (f"CRL {crl.issuer}: number {crl.number}, next update {crl.next_update:%Y-%m-%d %H:%M} UTC" for crl in crls)
+    dated = (
+        f"CRL {crl.issuer}: number {crl.number}, next update {in_words_to_the_minute(crl.next_update)}" for crl in crls
+    )
     return frozenset({f"generation {publication.generation}", *issuers, *identities, *denied, *dated})
 
 

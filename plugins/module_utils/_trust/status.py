@@ -21,6 +21,7 @@ from .._common.commands import run_command
 from .._common.errors import MtlsError
 from .._common.files import opened
 from .._common.pem import CERTIFICATE, encode_pem
+from .._common.timestamps import in_words_to_the_minute, parse_iso
 from .._deploy.entry_point import read_text
 from .._deploy.generation_store import GenerationStore
 from .._nginx.config_sandbox import private_directory
@@ -137,7 +138,7 @@ def _read_entry(one: Mapping[str, Any], subjects: Mapping[int, str]) -> _Entry:
 def _parse_time(text: str) -> datetime:
     """Return a time of identities.json; if it is missing, the latest possible time."""
     try:
-        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+        return parse_iso(text)
     except ValueError:
         return datetime.max.replace(tzinfo=timezone.utc)
 
@@ -201,7 +202,8 @@ def _list_clients(entries: Sequence[_Entry], verdicts: Mapping[tuple[str, str], 
 def _find_expiring_crls(crls: Sequence[Crl], earliest: datetime) -> Iterator[str]:
     for crl in crls:
         if crl.next_update < earliest:
-            yield f"the CRL of {crl.issuer} expires at {crl.next_update:%Y-%m-%d %H:%M} UTC, and nginx then rejects every client"
+            until = in_words_to_the_minute(crl.next_update)
+            yield f"the CRL of {crl.issuer} expires at {until}, and nginx then rejects every client"
 
 
 def _find_problems(
