@@ -13,6 +13,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.collection_version import collection_version
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.paths import LIVE_MANIFEST
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout import plan, probes
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.probe_client_files import read_probe_client_files
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.readiness import rules_from
@@ -180,7 +181,7 @@ class _Step:
         policy = probes.ProbePolicy(options["probe_checks"], options["generation_only"], options["only_back"])
         if options["manifest"] is None:
             raise MtlsError(
-                f"{self.host}: quietdoor/gate/manifest.json is not valid JSON, so the gate cannot be probed",
+                f"{self.host}: {LIVE_MANIFEST} is not valid JSON, so the gate cannot be probed",
                 "Roll back to a kept generation with playbook quietdoor.mtls.rollback",
             )
         planned = probes.plan_probes(

@@ -353,6 +353,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.timestamps import from_epoch, iso
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.paths import LIVE_MANIFEST
 from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.status_protocol import endpoints_from
 from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.deadline import read_clocks
 from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.entry_point import read_text
@@ -417,7 +418,7 @@ def change(module: Any, step: str) -> dict[str, Any]:
 
 def live_manifest(conf_path: str) -> Any:
     """Return the manifest of the live gate: an empty dictionary without a gate, None if it is not valid JSON."""
-    text = read_text(os.path.join(conf_path, "quietdoor", "gate", "manifest.json"))
+    text = read_text(os.path.join(conf_path, LIVE_MANIFEST))
     try:
         return {} if text is None else json.loads(text)
     except ValueError:

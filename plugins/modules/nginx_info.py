@@ -125,6 +125,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.module_runner import run
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.paths import LIVE_MANIFEST
 from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.entry_point import read_text
 from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.module_options import NGINX, nginx_from
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config_model import Configuration
@@ -158,7 +159,7 @@ def work(module: Any) -> dict[str, Any]:
 
 def live_manifest(conf_path: str) -> Any:
     """Return the manifest of the live gate, empty without a gate, None if it cannot be read."""
-    text = read_text(os.path.join(conf_path, "quietdoor", "gate", "manifest.json"))
+    text = read_text(os.path.join(conf_path, LIVE_MANIFEST))
     try:
         return {} if text is None else json.loads(text.encode())
     except ValueError:

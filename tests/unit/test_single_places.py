@@ -22,6 +22,18 @@ TIMESTAMPS = "module_utils/_common/timestamps.py"
 
 PEM_MARKER = re.compile(r"-----(?:BEGIN|END)\b(?!%)|PEM_cert_to_DER_cert|DER_cert_to_PEM_cert")
 
+PATHS = "module_utils/_contracts/paths.py"
+# A path below quietdoor/ on a web host. /usr/local/lib/quietdoor/ is where trust_pull puts its program by default.
+WEB_PATH = re.compile(
+    r"(?<!/lib/)quietdoor/(?!\.)|^quietdoor$|(?:^|/)(?:http\.conf|manifest\.json|generation\.conf|anchors\.pem|edge\.conf)\b"
+    r"|(?:^|/)(?:snippets|sites)/|-server\.conf|conf\.d/quietdoor|\b(?:gate|trust)\.(?:records|included|transaction|committed"
+    r"|highest|revert)\b|(?:^|/)(?:settings\.json|revert\.pyz|snapshot\.json|ballast)$"
+)
+OTHER_FILES = {
+    "module_utils/_backup/tar_stream.py",  # manifest.json of a backup
+    "module_utils/_common/zipapp_builder.py",  # quietdoor, the package in a program
+}
+
 TIME_FORMAT = re.compile(
     r"%Y|%y%m|%H:?%M|^(?:strftime|strptime|fromisoformat|isoformat|fromtimestamp|utcfromtimestamp|gmtime|localtime|asctime|ctime"
     r"|timegm|mktime|cert_time_to_seconds|parsedate\w*|email\.utils)$"
@@ -104,3 +116,22 @@ def test_second_place_for_times_would_be_found(line: str) -> None:
 
 def test_times_are_formatted_and_parsed_in_one_module() -> None:
     assert files_with(TIME_FORMAT) == {TIMESTAMPS}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'path = os.path.join(conf_path, "quietdoor", "gate")',
+        'path = f"quietdoor/gate/snippets/{site}-{kind}.conf"',
+        'text = files["manifest.json"]',
+        'text = f"{HOME}/gate.records"',
+        'path = f"{home}snippets/{site}-server.conf"',
+        'path = os.path.join(directory, "http.conf")',
+    ],
+)
+def test_second_place_for_paths_would_be_found(line: str) -> None:
+    assert any(WEB_PATH.search(text) for text in texts_and_names(line))
+
+
+def test_paths_of_web_hosts_are_named_in_one_module() -> None:
+    assert files_with(WEB_PATH) == {PATHS, *OTHER_FILES}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from .._common.errors import MtlsError
 from .._contracts.gate_manifest import ProtectedSite
+from .._contracts.paths import SNIPPETS
 from .findings import Finding, servers_of
 from .other_servers import audit_other_servers
 from .snippet_server import audit_snippet_server, intended_servers, is_included, missing_lines
@@ -106,7 +107,7 @@ def refuse_orphans(configuration: Configuration, wanted: Collection[str], home: 
         f"{directive.file}:{directive.line} includes {file[len(home) :]}"
         for directive, files in configuration.includes()
         for file in files
-        if file.startswith(f"{home}snippets/") and not directive.file.startswith(home)
+        if file.startswith(f"{home}{SNIPPETS}") and not directive.file.startswith(home)
         if os.path.relpath(file, home) not in wanted
     ]
     if places:

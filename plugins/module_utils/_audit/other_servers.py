@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._contracts.gate_manifest import ProtectedSite
+from .._contracts.paths import SERVER_SNIPPET, is_server_snippet, snippet_file
 from .._nginx.proxy_targets import PASSES, pools_of, targets, values_of, where
 from .findings import Block, Finding, denies_all, holds, levels, named
 from .snippet_locations import guard_of
@@ -41,16 +42,14 @@ def audit_other_servers(
 
 
 def _is_own(block: Block, protected: ProtectedSite, home: str) -> bool:
-    return any(inner.file == f"{home}snippets/{protected.site}-server.conf" for inner in block.inner)
+    return any(inner.file == f"{home}{snippet_file(protected.site, SERVER_SNIPPET)}" for inner in block.inner)
 
 
 def is_guarded(block: Block, home: str) -> bool:
     """Return whether a gate guards everything in a server."""
     if block.directive.file.startswith(home):
         return True
-    return any(
-        inner.file.startswith(f"{home}snippets/") and inner.file.endswith("-server.conf") for inner in block.inner
-    )
+    return any(inner.file.startswith(home) and is_server_snippet(inner.file[len(home) :]) for inner in block.inner)
 
 
 class _BypassSearch:

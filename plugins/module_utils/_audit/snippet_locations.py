@@ -14,6 +14,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from .._contracts.gate_manifest import ProtectedSite
+from .._contracts.paths import GATE, SNIPPETS, snippet_file
 from .._nginx.proxy_targets import PASSES, pools_of, uri_of, values_of, where
 from .findings import Block, Finding, denies_all, error, holds, named, servers_of, warning
 
@@ -65,7 +66,7 @@ def audit_locations(
 
 
 def _kind(directive: Directive, home: str) -> str:
-    if not directive.file.startswith(f"{home}snippets/"):
+    if not directive.file.startswith(f"{home}{SNIPPETS}"):
         return ""
     name = directive.file.rpartition("/")[2][: -len(".conf")]
     kind = name.rpartition("-")[2]
@@ -100,13 +101,13 @@ def _locations(directive: Directive, home: str, above: tuple[Directive, ...] = (
 
 
 def _path(protected: ProtectedSite, kind: str) -> str:
-    return f"quietdoor/gate/snippets/{protected.site}-{kind}.conf"
+    return f"{GATE}/{snippet_file(protected.site, kind)}"
 
 
 def _misplaced_snippets(level: tuple[Directive, ...], protected: ProtectedSite, home: str) -> Iterator[Finding]:
     location = level[-1]
     guard, reach = guard_of(level, home), reach_of(level, protected.paths)
-    own = next((one for one in location.block or () if one.file.startswith(f"{home}snippets/")), None)
+    own = next((one for one in location.block or () if one.file.startswith(f"{home}{SNIPPETS}")), None)
     either = f"{_path(protected, 'public')}, or {_path(protected, 'panel-1')} if it belongs to {protected.paths[0]}"
     if guard == "server" and reach != "below" and _answers(location):
         what = "this location is closed to every client, because no snippet of the site applies in it"

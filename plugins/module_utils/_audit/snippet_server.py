@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from .._contracts.gate_manifest import ProtectedSite
+from .._contracts.paths import ENTRY, GATE, SERVER_SNIPPET, snippet_file
 from .._nginx.proxy_targets import PASSES, pools_of, targets, values_of, where
 from .findings import Block, Finding, error, levels, named, warning
 from .snippet_locations import audit_locations, audit_reproxy, reach_of, snippets_of
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from .._nginx.config_model import Configuration
     from .._nginx.config_parser import Directive
 
-ENTRY = "conf.d/quietdoor.conf"
 _HEADERS = {"proxy_pass": "proxy_set_header", "grpc_pass": "grpc_set_header", "fastcgi_pass": "fastcgi_param"}
 _REWRITES = ("return", "rewrite", "break", "if")
 # Commands of SSL_CONF_cmd() that change neither the trusted CAs nor the certificate request.
@@ -42,7 +42,7 @@ _PATTERN = re.compile(r"[*?\[]")
 
 def snippet(protected: ProtectedSite, kind: str) -> str:
     """Return the path of a snippet for an include; ``kind`` is ``server`` or of :func:`.snippet_locations.snippets_of`."""
-    return f"quietdoor/gate/snippets/{protected.site}-{kind}.conf"
+    return f"{GATE}/{snippet_file(protected.site, kind)}"
 
 
 def is_included(servers: Sequence[Block], protected: ProtectedSite, home: str) -> bool:
@@ -126,12 +126,12 @@ def _order(configuration: Configuration, block: Block) -> str:
 
 
 def _guarded(servers: Sequence[Block], protected: ProtectedSite, home: str) -> list[Block]:
-    path = f"{home}snippets/{protected.site}-server.conf"
+    path = f"{home}{snippet_file(protected.site, SERVER_SNIPPET)}"
     return [block for block in servers if any(inner.file == path for inner in block.inner)]
 
 
 def _patterns(configuration: Configuration, protected: ProtectedSite, home: str) -> Iterator[Finding]:
-    own = {f"{home}snippets/{protected.site}-{kind}.conf" for kind in ("server", *snippets_of(protected))}
+    own = {f"{home}{snippet_file(protected.site, kind)}" for kind in (SERVER_SNIPPET, *snippets_of(protected))}
     for directive, files in configuration.includes():
         if own & set(files) and _PATTERN.search(directive.args[0]):
             what = (
@@ -179,7 +179,7 @@ def _names_and_addresses(block: Block, protected: ProtectedSite) -> Iterator[Fin
 
 
 def _server_level(block: Block, protected: ProtectedSite, home: str) -> Iterator[Finding]:
-    path = f"{home}snippets/{protected.site}-server.conf"
+    path = f"{home}{snippet_file(protected.site, SERVER_SNIPPET)}"
     for inner in itertools.takewhile(lambda each: each.file != path, block.inner):
         if inner.name in _REWRITES:
             what = f"{inner.name} precedes the server snippet, so the gate is not asked first"
@@ -248,7 +248,7 @@ def _is_named(level: tuple[Directive, ...]) -> bool:
 def _unchecked_headers(
     configuration: Configuration, level: tuple[Directive, ...], protected: ProtectedSite, home: str
 ) -> Iterator[Finding]:
-    paths = {f"{home}snippets/{protected.site}-{kind}.conf" for kind in snippets_of(protected)}
+    paths = {f"{home}{snippet_file(protected.site, kind)}" for kind in snippets_of(protected)}
     written = " or ".join(snippet(protected, kind) for kind in snippets_of(protected))
     for directive in named(level, *PASSES):
         if directive.file.startswith(home):

@@ -17,6 +17,7 @@ from .._common.errors import MtlsError
 from .._common.files import read_file
 from .._common.pem import CRL, split_whole_pem
 from .._common.timestamps import iso
+from .._contracts.publication_format import DATA_FILES
 from .._x509.names import is_plain, rfc2253
 from . import client_records, crl, issuer_crls
 from .index_database import serial_hex
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from .authority import Authority
-
-
-FILES = ("ca.pem", "crl.pem", "identities.json", "denied.json")
 
 
 DUE = "the CRL that module crl is going to write\n"
@@ -132,7 +130,7 @@ def contents(
         as_json({"format": 1, "issuers": [_issuer(ca) for ca in cas], "identities": identities}),
         as_json({"format": 1, "denied": denied}),
     )
-    return Contents(dict(zip(FILES, texts)), lapsing)
+    return Contents(dict(zip(DATA_FILES, texts)), lapsing)
 
 
 def collect_cas(authorities: list[Authority]) -> list[_Ca]:
@@ -156,7 +154,7 @@ def collect_cas(authorities: list[Authority]) -> list[_Ca]:
 
 
 def read_published(directory: str) -> _Published:
-    files = {name: read_published_file(os.path.join(directory, name)) for name in FILES}
+    files = {name: read_published_file(os.path.join(directory, name)) for name in DATA_FILES}
     try:
         certificates = x509.load_pem_x509_certificates(files["ca.pem"].encode())
         crls = [x509.load_pem_x509_crl(block.encode()) for block in split_whole_pem(files["crl.pem"], CRL)]

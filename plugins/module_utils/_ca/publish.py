@@ -23,12 +23,12 @@ from .._common.files import (
     require_writable,
     write_atomic,
 )
+from .._contracts.publication_format import DATA_FILES, MANIFEST
 from .authority import open_authority, refuse_other_contents
 from .layout import check_path, is_away, require_authority
 from .predecessors import check_predecessors
 from .publication_contents import (
     DUE,
-    FILES,
     HINT_AWAY,
     Contents,
     as_json,
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from .authority import Authority
-
-MANIFEST = "trust.json"
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def publish(request: Request, directory: str, now: datetime, *, check_mode: bool
     former = check_predecessors(request.path, [path for path in request.predecessors if path not in away])
     if check_mode and not os.path.exists(layout.certificate):
         refuse_other_contents(layout)
-        return Outcome(None, list(FILES), {}, {})
+        return Outcome(None, list(DATA_FILES), {}, {})
     authorities = [open_authority(request.path), *(open_authority(path) for path in former)]
     warnings = _warnings(authorities[1:], now)
     # No certificate of an expired CA verifies any more, and web hosts refuse to trust such a CA.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._common.errors import MtlsError
+from .paths import MANIFEST
 from .status_protocol import Endpoint, endpoints_from
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class GateManifest:
         :raises MtlsError: if it is damaged.
         """
         if self.damaged:
-            raise MtlsError("manifest.json: the list of sites is not valid", "Render it with role gate")
+            raise MtlsError(f"{MANIFEST}: the list of sites is not valid", "Render it with role gate")
         return self
 
     def render(self) -> str:
@@ -143,7 +144,7 @@ def manifest_endpoints(text: str) -> tuple[Endpoint, ...]:
         listed = data["endpoints"] if data["format"] == FORMAT else None
     except (ValueError, KeyError, TypeError):
         listed = None
-    return endpoints_from(listed, "manifest.json")
+    return endpoints_from(listed, MANIFEST)
 
 
 def deadlines_of(manifest: object) -> Mapping[str, int]:

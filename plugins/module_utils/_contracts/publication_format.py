@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+# The name of the CAs' file, which gates trust directly or through the anchors.
+CHAIN = "ca.pem"
+# The files of a publication, and the manifest with their digests and the generation, which is written last.
+DATA_FILES = (CHAIN, "crl.pem", "identities.json", "denied.json")
+MANIFEST = "trust.json"
+
 # RFC 7468 section 2: lines have 64 characters, the last line may be shorter.
 _LINE = re.compile(".{1,64}")
 

@@ -9,21 +9,18 @@ import os
 from typing import TYPE_CHECKING
 
 from .._common.files import PUBLIC_DIR, PUBLIC_FILE, make_directory, opened, sync_directory, write_atomic
-from .generation_store import HOME
+from .._contracts.paths import GATE, HTTP, INCLUDED, TRUST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .generation_store import GenerationStore
 
-ENTRY = "conf.d/quietdoor.conf"
-ENTRY_TEXT = """\
+ENTRY_TEXT = f"""\
 # Written by module quietdoor.mtls.gate_transaction; it is here if and only if a gate is live.
-include quietdoor/trust/http.conf;
-include quietdoor/gate/http.conf;
+include {TRUST}/{HTTP};
+include {GATE}/{HTTP};
 """
-GENERATION = "generation.conf"
-INCLUDED = f"{HOME}/gate.included"
 
 
 def activate(shelf: GenerationStore, entry: str, generation: int | None, entry_text: str = ENTRY_TEXT) -> None:

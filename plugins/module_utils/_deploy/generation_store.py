@@ -27,16 +27,12 @@ from .._common.files import (
     sync_directory,
     write_atomic,
 )
+from .._contracts import paths
 from .._nginx.config_sandbox import remove_abandoned_copies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-HOME = "quietdoor"
-RECORDS = f"{HOME}/gate.records"
-ARMED = f"{HOME}/armed"
-# A second copy of the same files, so that the removal of one directory does not disarm the revert.
-SPARE = f"{HOME}/gate.revert"
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
@@ -46,8 +42,8 @@ def locked(conf_path: str, *, check_mode: bool) -> Iterator[None]:
 
     Check mode changes nothing: if the lock file does not exist yet, it is not created.
     """
-    home = os.path.join(conf_path, HOME)
-    path = os.path.join(home, "lock")
+    home = os.path.join(conf_path, paths.HOME)
+    path = os.path.join(conf_path, paths.LOCK)
     if check_mode and not os.path.exists(path):
         yield
         return
@@ -55,7 +51,7 @@ def locked(conf_path: str, *, check_mode: bool) -> Iterator[None]:
     with lock(path):
         if not check_mode:
             remove_abandoned_copies()
-            for relative in (HOME, RECORDS, ARMED, SPARE, "conf.d"):
+            for relative in (paths.HOME, paths.RECORDS, paths.ARMED, paths.SPARE, paths.ENTRY_DIRECTORY):
                 directory = os.path.join(conf_path, relative)
                 if os.path.isdir(directory):
                     remove_leftovers(directory)
@@ -67,11 +63,11 @@ class GenerationStore:
 
     def __init__(self, conf_path: str, kind: str) -> None:
         self.kind = kind
-        self.home = os.path.join(conf_path, HOME)
-        self.link = os.path.join(self.home, kind)
-        self.store = os.path.join(self.home, f"{kind}s")
-        self._committed = os.path.join(self.home, f"{kind}.committed")
-        self._highest = os.path.join(self.home, f"{kind}.highest")
+        self.home = os.path.join(conf_path, paths.HOME)
+        self.link = os.path.join(conf_path, paths.link_of(kind))
+        self.store = os.path.join(self.home, paths.store_of(kind))
+        self._committed = os.path.join(conf_path, paths.committed_of(kind))
+        self._highest = os.path.join(conf_path, paths.highest_of(kind))
 
     def live(self) -> int | None:
         """Return the generation to which the link points, None if there is none.
@@ -85,7 +81,7 @@ class GenerationStore:
         except OSError:
             raise self._unexpected_content(self.link) from None
         store, _slash, number = target.partition("/")
-        if store != f"{self.kind}s" or not _NUMBER.fullmatch(number):
+        if store != paths.store_of(self.kind) or not _NUMBER.fullmatch(number):
             raise self._unexpected_content(self.link)
         return int(number) if os.path.isdir(self.directory(int(number))) else None
 
@@ -149,7 +145,7 @@ class GenerationStore:
     def point(self, generation: int | None) -> None:
         """Make ``generation`` live; None removes the link."""
         if generation is not None:
-            link_atomic(f"{self.kind}s/{generation}", self.link)
+            link_atomic(f"{paths.store_of(self.kind)}/{generation}", self.link)
         elif os.path.lexists(self.link):
             os.unlink(self.link)
             sync_directory(self.home)

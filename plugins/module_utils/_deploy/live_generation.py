@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 from .._common.errors import MtlsError
 from .._contracts.gate_manifest import manifest_endpoints, read_manifest
+from .._contracts.paths import LIVE_MANIFEST, MANIFEST
 from .._contracts.status_protocol import GENERATION_HEADER, GENERATIONS, LOOPBACK, STATUS_PATH, Answer
 from .._nginx.nginx import Nginx
 from .entry_point import included_sites
-from .generation_store import HOME, GenerationStore
+from .generation_store import GenerationStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -138,12 +139,12 @@ def endpoints_of_live_gate(conf_path: str) -> Sequence[Endpoint] | None:
     live = shelf.live()
     if live is None:
         return None
-    manifest = shelf.files(live).get("manifest.json", "")
+    manifest = shelf.files(live).get(MANIFEST, "")
     try:
         endpoints = manifest_endpoints(manifest)
     except MtlsError:
         raise MtlsError(
-            f"{conf_path}/{HOME}/gate/manifest.json: the list of endpoints is not valid, since the file was changed",
+            f"{conf_path}/{LIVE_MANIFEST}: the list of endpoints is not valid, since the file was changed",
             f"Run playbook quietdoor.mtls.rollback with -e rollback_generation={live} "
             "-e rollout_overwrite_manual_changes=true, which restores the file",
         ) from None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from .._common.errors import MtlsError
 from .._common.system_errors import problem_of
+from .._contracts.paths import EDGE_MAPS, HTTP, TRUST
 from .._contracts.publication_format import CERTIFICATE_ENCODINGS, edge_file_of
 from .._contracts.status_protocol import StatusClient
 from .._nginx.config_sandbox import sandbox_copy
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
 
 # These files are large and contain only maps, so they are not parsed.
 TRUST_MAPS = tuple(
-    f"quietdoor/trust/{name}"
-    for name in ("http.conf", "edge.conf", *(edge_file_of(encoding) for encoding in CERTIFICATE_ENCODINGS))
+    f"{TRUST}/{name}" for name in (HTTP, EDGE_MAPS, *(edge_file_of(encoding) for encoding in CERTIFICATE_ENCODINGS))
 )
 
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from .._common.errors import MtlsError
 from .._common.files import PUBLIC_FILE, opened, sync_directory, write_atomic
+from .._contracts.paths import SHUTDOWN
 from . import switch
-from .generation_store import HOME, locked
+from .generation_store import locked
 
 if TYPE_CHECKING:
     from .._deploy.live_generation import LiveNginx
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 _DIRECTIVE = "worker_shutdown_timeout"
 _HEAD = "# Written by module quietdoor.mtls.trust_install; it is replaced as a whole.\n"
-_STATE = "shutdown.committed"
 
 
 def set_worker_shutdown_timeout(
@@ -37,7 +37,7 @@ def set_worker_shutdown_timeout(
     :raises MtlsError: if nginx rejects or does not include the file; nothing is changed then.
     """
     path = os.path.join(nginx.conf_path, main_file)
-    state = os.path.join(nginx.conf_path, HOME, _STATE)
+    state = os.path.join(nginx.conf_path, SHUTDOWN)
     wanted = "" if after is None else f"{_HEAD}{_DIRECTIVE} {int(after)}s;\n"
     before = _read(path)
     if not (wanted or before.startswith(_HEAD)) or wanted == before == _read(state):

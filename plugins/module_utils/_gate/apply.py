@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from .._audit.audit import Audit, audit_configuration, refuse, refuse_orphans
 from .._common.errors import MtlsError
 from .._contracts.gate_manifest import manifest_endpoints, protected_sites, read_manifest
+from .._contracts.paths import ENTRY, GATE, GENERATION, HOME, HTTP, MANIFEST, TRUST, is_server_snippet
 from .._deploy import switch
 from .._deploy.deadline import read_clocks
-from .._deploy.entry_point import ENTRY, ENTRY_TEXT, GENERATION, activate, included_sites, read_text, write_included
-from .._deploy.generation_store import HOME, GenerationStore, locked
+from .._deploy.entry_point import ENTRY_TEXT, activate, included_sites, read_text, write_included
+from .._deploy.generation_store import GenerationStore, locked
 from .._deploy.switch import Hold, Result, Switch
 from .._nginx.config_sandbox import with_live_paths
 from .arm import Change
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from .arm import Arming
     from .armed_state import Transaction
 
-_REQUIRED = ("http.conf", "manifest.json")
+_REQUIRED = (HTTP, MANIFEST)
 _PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
 
@@ -138,12 +139,12 @@ class _Gate:
         self.found_entry = read_text(self.entry)
         self.files = {path: text for path, text in self.shelf.files(self.live).items() if path != GENERATION}
         self.target = self._target_generation()
-        self.protected = protected_sites(request.candidate["manifest.json"]) if request.candidate else ()
+        self.protected = protected_sites(request.candidate[MANIFEST]) if request.candidate else ()
         self.survey = Audit((), tuple(site.site for site in self.protected if site.manage == "snippets"), ())
 
     def apply(self, *, check_mode: bool) -> Outcome:
         before, after = self._differences()
-        if self.target is not None and not os.path.isdir(os.path.join(self.nginx.conf_path, HOME, "trust")):
+        if self.target is not None and not os.path.isdir(os.path.join(self.nginx.conf_path, TRUST)):
             result = self._without_trust(check_mode=check_mode)
         else:
             change = self._build_switch(before, after)
@@ -160,7 +161,7 @@ class _Gate:
 
         It finds includes of snippets that are to be removed, and, where nothing changes, bypasses that are new.
         """
-        may_go = any(path.startswith("snippets/") and path.endswith("-server.conf") for path in self.files)
+        may_go = any(is_server_snippet(path) for path in self.files)
         if not change.in_place and not may_go:
             return
         try:
@@ -236,12 +237,12 @@ class _Gate:
 
     def _overlay(self) -> dict[str, str | None]:
         if self.target is None:
-            return {ENTRY: None, f"{HOME}/gate": None}
+            return {ENTRY: None, GATE: None}
         files = self._with_generation(self.target)
         return {
             ENTRY: ENTRY_TEXT,
-            f"{HOME}/gate": None,
-            **{f"{HOME}/gate/{path}": text for path, text in files.items()},
+            GATE: None,
+            **{f"{GATE}/{path}": text for path, text in files.items()},
         }
 
     def _arrange(self, generation: int | None) -> None:
@@ -261,7 +262,7 @@ class _Gate:
         return [endpoint for endpoint in found if endpoint.site not in self.survey.unguarded]
 
     def _manifest_endpoints(self, generation: int | None) -> Sequence[Endpoint]:
-        text = self.shelf.files(generation).get("manifest.json", "")
+        text = self.shelf.files(generation).get(MANIFEST, "")
         try:
             return manifest_endpoints(text)
         except MtlsError:
@@ -275,15 +276,15 @@ class _Gate:
         found = self._manifest_endpoints(generation)
         if not found:
             return ()
-        sites = read_manifest(self.shelf.files(generation)["manifest.json"]).checked().sites
+        sites = read_manifest(self.shelf.files(generation)[MANIFEST]).checked().sites
         snippets = {site.name for site in sites if site.manage == "snippets"}
         return [endpoint for endpoint in found if endpoint.site not in snippets]
 
     def _check_candidate(self, configuration: Configuration, root: str) -> None:
         if self.target is None:
             return
-        home = os.path.join(os.path.realpath(self.nginx.conf_path), HOME, "")
-        live = [file for file in configuration.files if os.path.realpath(file).startswith(os.path.join(home, "gate"))]
+        gate = os.path.join(os.path.realpath(self.nginx.conf_path), GATE)
+        live = [file for file in configuration.files if os.path.realpath(file).startswith(gate)]
         if live:
             raise MtlsError(
                 f"{live[0]} is read from the live tree even in a scratch copy, so the candidate cannot be tested",
@@ -291,21 +292,19 @@ class _Gate:
             )
         _check_variables(configuration, os.path.join(root, HOME, ""))
         _check_entry(configuration, os.path.join(root, ENTRY), self.nginx.conf_file)
-        if os.path.join(root, HOME, "gate", GENERATION) not in configuration.files:
+        if os.path.join(root, GATE, GENERATION) not in configuration.files:
             raise MtlsError(
                 "The candidate does not report its generation",
-                f"Write include {HOME}/gate/{GENERATION}; into its http.conf",
+                f"Write include {GATE}/{GENERATION}; into its {HTTP}",
             )
         self._audit(
             configuration,
-            os.path.join(root, HOME, "gate", ""),
+            os.path.join(root, GATE, ""),
             lambda text: with_live_paths(text, root, self.nginx.conf_path),
         )
 
     def _without_trust(self, *, check_mode: bool) -> Result:
-        missing = (
-            f"No trust is installed in {self.nginx.conf_path}/{HOME}/trust, and a gate without trust admits no client"
-        )
+        missing = f"No trust is installed in {self.nginx.conf_path}/{TRUST}, and a gate without trust admits no client"
         if not check_mode:
             raise MtlsError(missing, "Run role trust, or module trust_install, first")
         warning = f"The candidate was not tested: {missing[0].lower()}{missing[1:]}"
@@ -313,9 +312,9 @@ class _Gate:
 
     def _differences(self) -> tuple[dict[str, str], dict[str, str]]:
         entry = read_text(self.entry)
-        before = {f"{HOME}/gate/{path}": text for path, text in self.files.items()}
+        before = {f"{GATE}/{path}": text for path, text in self.files.items()}
         before.update({ENTRY: entry} if entry is not None else {})
-        after = {f"{HOME}/gate/{path}": text for path, text in self.request.candidate.items()}
+        after = {f"{GATE}/{path}": text for path, text in self.request.candidate.items()}
         after.update({ENTRY: ENTRY_TEXT} if after else {})
         differing = {path for path in {*before, *after} if before.get(path) != after.get(path)}
         return _select(before, differing), _select(after, differing)
@@ -334,10 +333,8 @@ def _check_request(request: Request) -> None:
             raise MtlsError(f"candidate: {path} is missing", "Render it with role gate")
     if not request.endpoints:
         raise MtlsError("endpoints is empty, so the change cannot be proven", "Name at least one endpoint")
-    if set(manifest_endpoints(request.candidate["manifest.json"])) != set(request.endpoints):
-        raise MtlsError(
-            "endpoints differ from those in the candidate's manifest.json", "Render both from the same sites"
-        )
+    if set(manifest_endpoints(request.candidate[MANIFEST])) != set(request.endpoints):
+        raise MtlsError("endpoints differ from those in the candidate's {MANIFEST}", "Render both from the same sites")
 
 
 def _check_file(path: str, text: object) -> None:
@@ -390,7 +387,7 @@ def _check_variables(configuration: Configuration, home: str) -> None:
 
 
 def _gate_exists(conf_path: str) -> bool:
-    files = any(os.path.lexists(os.path.join(conf_path, path)) for path in (ENTRY, f"{HOME}/gate"))
+    files = any(os.path.lexists(os.path.join(conf_path, path)) for path in (ENTRY, GATE))
     return files or laid_out(conf_path) or GenerationStore(conf_path, "gate").committed() is not None
 
 

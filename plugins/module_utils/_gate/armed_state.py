@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 from .._common.errors import MtlsError
 from .._common.files import PUBLIC_DIR, PUBLIC_FILE, make_directory, sync_directory, write_atomic
 from .._common.timestamps import from_epoch, in_words
+from .._contracts.paths import ARMED, BALLAST, HOME, PROGRAM, SETTINGS, SNAPSHOT, SPARE, TRANSACTION
 from .._contracts.status_protocol import Endpoint, endpoints_from
 from .._deploy.deadline import Deadline, deadline_from
 from .._deploy.entry_point import ENTRY_TEXT, read_text
-from .._deploy.generation_store import ARMED, HOME, SPARE, GenerationStore, locked
+from .._deploy.generation_store import GenerationStore, locked
 from .history import read_record
 
 if TYPE_CHECKING:
@@ -31,13 +32,6 @@ if TYPE_CHECKING:
 
     from .._deploy.deadline import Moment
 
-STATE = f"{HOME}/gate.transaction"
-# Each of these is in two directories; the first one that can be read counts.
-SETTINGS = (f"{ARMED}/settings.json", f"{SPARE}/settings.json")
-PROGRAM = (f"{ARMED}/revert.pyz", f"{SPARE}/revert.pyz")
-_SNAPSHOT = (f"{ARMED}/snapshot.json", f"{SPARE}/snapshot.json")
-# Space that every end of a transaction releases before it writes anything, so that it succeeds on a full disk.
-_BALLAST = f"{SPARE}/ballast"
 _BALLAST_SIZE = 65536
 _BLOCK = 4096
 _FORMAT = 1
@@ -120,7 +114,7 @@ def read_transaction(conf_path: str) -> Transaction | None:
 
     :raises MtlsError: if its file is damaged.
     """
-    path = os.path.join(conf_path, STATE)
+    path = os.path.join(conf_path, TRANSACTION)
     text = read_text(path)
     if text is None:
         return None
@@ -136,7 +130,7 @@ def read_transaction(conf_path: str) -> Transaction | None:
 def write_transaction(conf_path: str, transaction: Transaction) -> None:
     """Write the state of a transaction in one step."""
     data = {"format": _FORMAT, **asdict(transaction), "deadline": transaction.deadline.as_dict()}
-    path = os.path.join(conf_path, STATE)
+    path = os.path.join(conf_path, TRANSACTION)
     write_atomic(path, (json.dumps(data, indent=1, sort_keys=True) + "\n").encode(), PUBLIC_FILE)
 
 
@@ -153,8 +147,8 @@ def lay_out(conf_path: str, program: bytes, settings: Mapping[str, Any], snapsho
         make_directory(os.path.join(conf_path, directory), PUBLIC_DIR)
     files = {
         PROGRAM: program,
-        _SNAPSHOT: (json.dumps(asdict(snapshot), indent=1) + "\n").encode(),
-        (_BALLAST,): bytes(_room_for(snapshot)),
+        SNAPSHOT: (json.dumps(asdict(snapshot), indent=1) + "\n").encode(),
+        (BALLAST,): bytes(_room_for(snapshot)),
         SETTINGS: (json.dumps(settings, indent=1, sort_keys=True) + "\n").encode(),
     }
     for places, data in files.items():
@@ -169,7 +163,7 @@ def read_snapshot(conf_path: str, base: int | None) -> Snapshot:
     :param base: the generation to revert to, None for no gate.
     :raises MtlsError: if all of these are lost.
     """
-    for relative in _SNAPSHOT:
+    for relative in SNAPSHOT:
         try:
             data = json.loads(_read(os.path.join(conf_path, relative)) or "")
             return Snapshot({str(name): str(text) for name, text in data["files"].items()}, data["entry"])
@@ -184,7 +178,7 @@ def read_snapshot(conf_path: str, base: int | None) -> Snapshot:
         return Snapshot(files, ENTRY_TEXT)
     raise MtlsError(
         f"The snapshot of gate generation {base} in {conf_path}/{ARMED} is lost, and so are the generation and its record",
-        f"Move {conf_path}/{STATE} away, and run step rollback with a kept generation, or role gate",
+        f"Move {conf_path}/{TRANSACTION} away, and run step rollback with a kept generation, or role gate",
     )
 
 
@@ -223,11 +217,11 @@ def locked_with_room(conf_path: str) -> Iterator[None]:
 def make_room(conf_path: str) -> None:
     """Release the space that is reserved for the end of a transaction on a full disk."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(os.path.join(conf_path, _BALLAST))
+        os.unlink(os.path.join(conf_path, BALLAST))
 
 
 def _reserve_room(conf_path: str) -> None:
-    path = os.path.join(conf_path, _BALLAST)
+    path = os.path.join(conf_path, BALLAST)
     if not laid_out(conf_path) or os.path.lexists(path):
         return
     with contextlib.suppress(OSError, MtlsError):
@@ -271,8 +265,8 @@ def _transaction_from(data: Any) -> Transaction:
         deadline=deadline_from(data["deadline"]),
         base=_number(data["base"]),
         target=_number(data["target"]),
-        before=endpoints_from(data["before"], STATE),
-        after=endpoints_from(data["after"], STATE),
+        before=endpoints_from(data["before"], TRANSACTION),
+        after=endpoints_from(data["after"], TRANSACTION),
         included=tuple(str(site) for site in data["included"]),
         trigger=Trigger(str(trigger["kind"]), str(trigger["unit"]), int(trigger["pid"]), str(trigger["started"])),
         why=str(data["why"]),

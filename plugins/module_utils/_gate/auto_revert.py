@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 from .._common.errors import MtlsError
 from .._common.system_errors import problem_of
 from .._common.timestamps import from_epoch, in_words
+from .._contracts.paths import ENTRY, HTTP, TRUST
 from .._deploy.deadline import deadline_from, read_clocks
-from .._deploy.entry_point import ENTRY, ENTRY_TEXT, activate, write_included
-from .._deploy.generation_store import HOME, GenerationStore
+from .._deploy.entry_point import ENTRY_TEXT, activate, write_included
+from .._deploy.generation_store import GenerationStore
 from .._deploy.live_generation import wait_until_live
 from .._deploy.module_options import kept, nginx_from, seconds
 from . import revert_timer
@@ -156,7 +157,7 @@ def _restore_snapshot(nginx: LiveNginx, transaction: Transaction, rules: Rules) 
 
 def _is_running(nginx: LiveNginx, transaction: Transaction) -> bool:
     """Return whether nginx is running and needs a reload; a stopped one starts with the files on disk."""
-    configuration = nginx.dump(nginx.conf_file, (os.path.join(nginx.conf_path, HOME, "trust", "http.conf"),))
+    configuration = nginx.dump(nginx.conf_file, (os.path.join(nginx.conf_path, TRUST, HTTP),))
     if nginx.master(configuration) is not None:
         return True
     asked = {*transaction.before, *transaction.after}

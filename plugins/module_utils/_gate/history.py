@@ -15,8 +15,8 @@ from .._common.errors import MtlsError
 from .._common.files import PUBLIC_DIR, PUBLIC_FILE, make_directory, write_atomic
 from .._common.timestamps import from_epoch, iso
 from .._contracts.gate_manifest import read_manifest
-from .._deploy.entry_point import ENTRY, ENTRY_TEXT, read_text
-from .._deploy.generation_store import HOME, RECORDS
+from .._contracts.paths import ENTRY, HOME, MANIFEST, RECORDS
+from .._deploy.entry_point import ENTRY_TEXT, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -159,7 +159,7 @@ def refuse_drift(drift: Drift) -> None:
 
 
 def _stages(files: Mapping[str, str]) -> dict[str, str]:
-    manifest = read_manifest(files.get("manifest.json", "{}"))
+    manifest = read_manifest(files.get(MANIFEST, "{}"))
     if manifest.damaged:
         raise ValueError(manifest)
     return {site.name: site.stage for site in manifest.sites}

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from .._common.errors import MtlsError
 from .._common.timestamps import from_epoch, in_words
 from .._contracts.gate_manifest import deadlines_of, manifest_endpoints
-from .._deploy.entry_point import GENERATION
-from .._deploy.generation_store import HOME, GenerationStore, locked
+from .._contracts.paths import GENERATION, HOME, MANIFEST
+from .._deploy.generation_store import GenerationStore, locked
 from .._deploy.live_generation import endpoints_of_live_gate, is_live
 from .armed_state import COMMITTED, COMMITTING, Transaction, locked_with_room, read_transaction
 from .auto_revert import Rules, settle, take_back
@@ -159,7 +159,7 @@ def candidate_of(conf_path: str, generation: int) -> tuple[dict[str, str], tuple
         kept = ", ".join(map(str, sorted(GenerationStore(conf_path, "gate").stored()))) or "none"
         raise MtlsError(f"Gate generation {generation} is not kept on this host (kept: {kept})", "Choose one of those")
     files = {path: text for path, text in record.files.items() if path != GENERATION}
-    return files, manifest_endpoints(files.get("manifest.json", ""))
+    return files, manifest_endpoints(files.get(MANIFEST, ""))
 
 
 def status(nginx: LiveNginx) -> Status:
@@ -198,7 +198,7 @@ def _kept(conf_path: str, shelf: GenerationStore, generation: int) -> Kept:
         stages=record.stages if record else {},
         written=record.written if record else "",
         sha256=record.sha256 if record else sha256,
-        closed=_closed_windows(files.get("manifest.json", ""), time.time()),
+        closed=_closed_windows(files.get(MANIFEST, ""), time.time()),
         intact=record is not None and record.sha256 == sha256,
         restores=record.restores if record else None,
     )

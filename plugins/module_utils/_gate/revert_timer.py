@@ -22,7 +22,8 @@ from .._common.commands import run_command
 from .._common.errors import MtlsError
 from .._common.files import PUBLIC_FILE, opened, write_atomic
 from .._common.timestamps import from_epoch, in_words, systemd_calendar
-from .armed_state import PROGRAM, SETTINGS, Trigger
+from .._contracts.paths import PROGRAM, SETTINGS
+from .armed_state import Trigger
 
 if TYPE_CHECKING:
     from .._deploy.deadline import Deadline

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._common.errors import MtlsError
 from .._contracts.gate_manifest import manifest_from
+from .._contracts.paths import LIVE_MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -56,7 +57,7 @@ def probe_targets_from(
     if found.damaged or not found.sites or not all(map(_is_located, found.sites)):
         raise MtlsError(
             "The manifest of the gate does not contain the stage and addresses of every site",
-            "Check quietdoor/gate/manifest.json on that host",
+            f"Check {LIVE_MANIFEST} on that host",
         )
     return tuple(
         target for site in found.sites if site.name not in skip for target in _targets_of(site, address, ports)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._common.errors import MtlsError
 from .._contracts.gate_manifest import manifest_from
+from .._contracts.paths import LIVE_MANIFEST, is_of_site
 from .._contracts.stages import ABSENT, ENFORCE, FALLBACK, OBSERVE, STAGES
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def _touched(site: str, differing: Collection[str] | None) -> bool:
     if differing is None:
         return True
     # A snippet of site panel-x may count as one of site panel: that may report too many changes, never too few.
-    return any(path.endswith(f"/sites/{site}.conf") or f"/snippets/{site}-" in path for path in differing)
+    return any(is_of_site(path, site) for path in differing)
 
 
 def _kind(site: Site, now: str, wanted: str) -> str:
@@ -190,7 +191,7 @@ def _skips_stages(site: Site, now: str, wanted: str, *, is_open: bool) -> tuple[
 def _invalid_manifest() -> MtlsError:
     return MtlsError(
         "The manifest of the live gate does not contain the stages of its sites",
-        "Check quietdoor/gate/manifest.json on that host. Go back to a generation with a valid one, with playbook "
+        f"Check {LIVE_MANIFEST} on that host. Go back to a generation with a valid one, with playbook "
         "quietdoor.mtls.rollback; or, if no client would be refused, set -e rollout_force=true, which counts every site as "
         "enforced and writes the manifest again",
     )

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .._contracts.paths import HTTP, is_of_site
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -186,4 +188,4 @@ def _succeeded(result: object) -> bool:
 
 
 def _belongs(path: str, site: str) -> bool:
-    return path.endswith(("/http.conf", f"/sites/{site}.conf")) or f"/snippets/{site}-" in path
+    return path.endswith(f"/{HTTP}") or is_of_site(path, site)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._common.errors import MtlsError
+from .._contracts.paths import GATE, HTTP, SITES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 POLICIES = ("auto", "always", "never")
 # The files of role gate, below any directory of nginx.conf.
-_GATE_FILE = re.compile(r".*/quietdoor/gate/(?:http|sites/[^/]+)\.conf")
+_GATE_FILE = re.compile(rf".*/{GATE}/(?:{re.escape(HTTP)}|{SITES}[^/]+\.conf)")
 
 
 @dataclass(frozen=True)

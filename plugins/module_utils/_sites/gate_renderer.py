@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._common.errors import MtlsError
 from .._contracts.log_format import LOG_FORMATS
+from .._contracts.paths import HTTP, MANIFEST, SERVER_SNIPPET, site_file, snippet_file
 from .._nginx.quoting import quote
 from .default_server import POLICIES, existing_servers_from, plan_default_servers
 from .http_context import http_context
@@ -117,8 +118,8 @@ def _render_files(
     def render(template: str, **more: Any) -> str:
         return environment.get_template(f"{template}.conf.j2").render(capabilities=capabilities, **more)
 
-    yield "http.conf", render("http", **http_context(described, plan, http2_tokens=http2_tokens))
-    yield "manifest.json", manifest_of(sites).render()
+    yield HTTP, render("http", **http_context(described, plan, http2_tokens=http2_tokens))
+    yield MANIFEST, manifest_of(sites).render()
     for one, site in zip(sites, described):
         name, snippets = site["name"], site["manage"] == "snippets"
         for part, path in _site_files(one):
@@ -132,7 +133,7 @@ def _render_files(
             yield path, render("site", **context)
         if site["comes_again"]:
             yield (
-                f"snippets/{name}-again.conf",
+                snippet_file(name, "again"),
                 render("upstream/reproxy", **reproxy_context(site, settings.log_path)),
             )
         for handler in site["handlers"]:
@@ -140,14 +141,14 @@ def _render_files(
                 text = render("upstream/location", **location_context(site, handler))
             else:
                 text = render(f"upstream/{handler['kind']}", **upstream_context(site, handler))
-            yield f"snippets/{name}-{handler['key']}.conf", text
+            yield snippet_file(name, handler["key"]), text
         if site["auth_request"]:
-            yield f"snippets/{name}-decision.conf", render("upstream/decision_service", **decision_context(site))
+            yield snippet_file(name, "decision"), render("upstream/decision_service", **decision_context(site))
 
 
 def _site_files(site: Site) -> list[tuple[str, str]]:
     """Return part and path of each file that template site.conf.j2 renders."""
-    path = f"sites/{site.name}.conf"
+    path = site_file(site.name)
     if site.manage == "vhost":
         return [("whole", path)]
-    return [("http", path), ("server", f"snippets/{site.name}-server.conf")]
+    return [("http", path), ("server", snippet_file(site.name, SERVER_SNIPPET))]

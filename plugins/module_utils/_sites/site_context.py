@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._contracts.log_format import render_log_format
+from .._contracts.paths import ANCHORS, TRUST
+from .._contracts.publication_format import CHAIN
 from .._contracts.stages import OPEN
 from .._nginx.quoting import quote
 from .template_context import describe_site
@@ -82,7 +84,7 @@ def site_context(
         "server_name_keys": [_name_key(name) for name in site.server_names],
         "http2_by_listen": set(http2_tokens),
         "verify_client": decided.verify_client(),
-        "trusted_cas": f"quietdoor/trust/{'anchors' if site.revocation == 'map' else 'ca'}.pem",
+        "trusted_cas": f"{TRUST}/{ANCHORS if site.revocation == 'map' else CHAIN}",
         "access_log": quote(f"{log_path}/quietdoor-{site.name}.log"),
         "log_format": _log_format(described, decided, log_format),
         "counted_address": f"{own}_visitor" if site.edge else "$binary_remote_addr",

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from .._common.errors import MtlsError
 from .._common.timestamps import in_words_to_the_minute
+from .._contracts.paths import ANCHORS, EDGE_MAPS, HTTP, TRUST
+from .._contracts.publication_format import MANIFEST
 from .._deploy import switch
-from .._deploy.generation_store import HOME, GenerationStore, locked
+from .._deploy.generation_store import GenerationStore, locked
 from .._deploy.live_generation import endpoints_of_live_gate
 from .._deploy.switch import Result, Switch
 from .chain_verification import Crl, known_crls, read_chain, read_crls, too_short
@@ -20,7 +22,7 @@ from .deny_list import anchors, deny_keys, revoked_cas
 from .edge_certificate_maps import render_certificate_maps
 from .edge_maps import render_edge_maps
 from .identity_maps import render_maps
-from .publication_reader import FILES, MANIFEST, Publication, read_generation, read_publication
+from .publication_reader import FILES, Publication, read_generation, read_publication
 from .trust_anchor import check_anchors
 
 if TYPE_CHECKING:
@@ -31,10 +33,6 @@ if TYPE_CHECKING:
     from .._deploy.live_generation import LiveNginx
     from .._nginx.config_model import Configuration
     from .chain_verification import Ca
-
-MAPS = "http.conf"
-EDGE_MAPS = "edge.conf"
-ANCHORS = "anchors.pem"
 
 
 @dataclass(frozen=True)
@@ -186,7 +184,7 @@ class _Trust:
             reason=self._reason(),
             arrange=self._arrange,
             endpoints_of=lambda _generation: endpoints,
-            overlay={f"{HOME}/trust": None, **{f"{HOME}/trust/{name}": text for name, text in files.items()}},
+            overlay={TRUST: None, **{f"{TRUST}/{name}": text for name, text in files.items()}},
             judge=_accept_any,
             # A revocation must not be lost if nginx is stopped: it starts with the new trust.
             even_if_stopped=True,
@@ -203,7 +201,7 @@ class _Trust:
         denied = deny_keys(*sources)
         return {
             **self.publication.texts,
-            MAPS: render_maps(self.publication, denied),
+            HTTP: render_maps(self.publication, denied),
             EDGE_MAPS: render_edge_maps(self.publication, denied),
             **render_certificate_maps(self.publication),
             ANCHORS: anchors(self.chain, revoked_cas(*sources)),

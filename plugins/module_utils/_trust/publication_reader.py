@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from .._common.certificate_fields import read_certificate, same_name, subjects_in
 from .._common.errors import MtlsError
+from .._contracts.publication_format import DATA_FILES, MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-MANIFEST = "trust.json"
-DATA_FILES = ("ca.pem", "crl.pem", "identities.json", "denied.json")
 FILES = (*DATA_FILES, MANIFEST)
 
 # $ssl_client_serial: i2a_ASN1_INTEGER(), upper-case hex in whole bytes without leading zero bytes; RFC 5280 allows 20 bytes.

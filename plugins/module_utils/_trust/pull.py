@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._common.errors import MtlsError
+from .._contracts.publication_format import DATA_FILES, MANIFEST
 from .._deploy.generation_store import GenerationStore
 from .chain_verification import known_crls, read_chain, read_installed_chain
 from .install import Request, install_trust
-from .publication_reader import DATA_FILES, FILES, MANIFEST, read_digests, read_generation, read_publication
+from .publication_reader import FILES, read_digests, read_generation, read_publication
 from .trust_anchor import check_anchors
 
 if TYPE_CHECKING:

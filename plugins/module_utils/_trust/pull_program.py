@@ -21,10 +21,11 @@ from .._common.durations import parse_duration
 from .._common.errors import MtlsError
 from .._common.files import PUBLIC_FILE, opened, write_atomic
 from .._common.system_errors import problem_of
+from .._contracts.publication_format import MANIFEST
 from .._deploy.module_options import kept, nginx_from, seconds
 from .._deploy.worker_shutdown import set_worker_shutdown_timeout
 from .https_fetch import source_from
-from .publication_reader import MANIFEST, read_generation
+from .publication_reader import read_generation
 from .pull import PullError, Rules, installed_crls, installed_texts, pull
 
 if TYPE_CHECKING:

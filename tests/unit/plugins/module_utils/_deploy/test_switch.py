@@ -619,7 +619,7 @@ class TestHeld:
 
     def test_damaged_state_is_named(self, model: Model) -> None:
         run(model, "a")
-        state = Path(model.conf_path) / armed_state.STATE
+        state = Path(model.conf_path) / armed_state.TRANSACTION
         state.write_text('{"format": 1}')
         with pytest.raises(MtlsError, match=r"gate\.transaction is damaged"):
             run(model, "b")
