@@ -37,7 +37,7 @@ current_changelog() {
 check ruff ruff check .
 check ruff-format ruff format --check --quiet --diff .
 check mypy-strict typed --strict -p "$package.module_utils"
-check mypy typed -p "$package.modules" -p "$package.filter" -p "$package.action"
+check mypy typed -p "$package.modules" -p "$package.filter" -p "$package.action" -p "$package.plugin_utils"
 check shellcheck shellcheck tools/*.sh tools/door-init .ci/run
 check yamllint yamllint --strict .
 check ansible-lint in_tree ansible-lint --offline --nocolor -q

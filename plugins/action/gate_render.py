@@ -9,7 +9,6 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.module_options import NGINX, RENDER
@@ -17,23 +16,12 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.gate_rendere
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.nginx_requirements import require_capabilities
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.parser import parse_sites, settle_windows
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.template_context import describe_site, endpoints_of
+from ansible_collections.quietdoor.mtls.plugins.plugin_utils.variable_errors import VariablesError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.models import Site
-
-
-class _SitesError(AnsibleActionFail):
-    """A mistake in the variables, reported once.
-
-    With an exception in the result, Ansible prints the sentence more than once, with unrelated lines of the role.
-    """
-
-    @property
-    def omit_exception_key(self) -> bool:
-        """Return True, so that Ansible omits the exception from the result."""
-        return True
 
 
 class ActionModule(ActionBase):
@@ -54,7 +42,7 @@ class ActionModule(ActionBase):
                 return {**result, **nginx}
             return {**result, **render(sites, nginx, options)}
         except MtlsError as problem:
-            raise _SitesError(str(problem)) from None
+            raise VariablesError(str(problem)) from None
 
     def _nginx_info(self, task_vars: dict[str, Any] | None) -> dict[str, Any]:
         found: dict[str, Any] = self._execute_module(

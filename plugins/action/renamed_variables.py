@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleError
 from ansible.parsing.vault import AnsibleVaultError
 from ansible.plugins.action import ActionBase
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.renamed_variables import refuse_former_names
+from ansible_collections.quietdoor.mtls.plugins.plugin_utils.variable_errors import VariablesError
 
 _GROUPS = ("mtls_ca", "mtls_web")
 
@@ -44,7 +45,7 @@ class ActionModule(ActionBase):
         try:
             refuse_former_names(hosts)
         except MtlsError as problem:
-            raise AnsibleActionFail(str(problem)) from None
+            raise VariablesError(str(problem)) from None
         return {**result, "changed": False}
 
 

@@ -5,35 +5,32 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import json
 from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from ansible.plugins.action import ActionBase
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.collection_version import collection_version
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.paths import LIVE_MANIFEST
+from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.module_options import RENDER
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout import plan, probes
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.probe_client_files import read_probe_client_files
+from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.probes import ProbePolicy
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.readiness import rules_from
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.site_digests import digests_of_sites
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.stage_changes import plan_stage_changes
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.parser import parse_sites
+from ansible_collections.quietdoor.mtls.plugins.plugin_utils.rollout_steps import SHARED, Step, StepAction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-_CLIENT = {
-    "probe_client": {"type": "str"},
-    "probe_from": {"type": "str", "default": "localhost"},
-    "probe_certificate": {"type": "str", "default": ""},
-    "probe_key": {"type": "str", "default": "", "no_log": False},
-    "probe_files": {"type": "dict", "default": {}},
-    "authority_path": {"type": "str", "default": ""},
-}
 _SPEC = {
-    **_CLIENT,
+    **SHARED,
     "step": {
         "type": "str",
         "choices": ["changes", "enforced", "gates", "logs", "readiness", "rollout", "probes", "rollback", "summary"],
@@ -43,21 +40,24 @@ _SPEC = {
     "manifest": {"type": "raw"},
     "test": {"type": "dict"},
     "force": {"type": "bool", "default": False},
-    "log_path": {"type": "str", "default": "/var/log/nginx"},
-    "min_remaining": {"type": "str", "default": "7d"},
+    "log_path": RENDER["log_path"],
     "trust": {"type": "dict", "default": {}},
-    "confirmations": {"type": "int", "default": 2},
-    "quiet_for": {"type": "str", "default": "24h"},
-    "exclude": {"type": "list", "elements": "str", "default": []},
-    "environment": {"type": "str", "default": "production"},
-    "previous_environment": {"type": "str", "default": ""},
-    "receipts_host": {"type": "str", "default": "localhost"},
-    "receipts_path": {"type": "str", "default": ""},
+    "evidence": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            "confirmations": {"type": "int", "default": 2},
+            "period": {"type": "str", "default": "30d"},
+            "quiet_for": {"type": "str", "default": "24h"},
+            "exclude": {"type": "list", "elements": "str", "default": []},
+        },
+    },
     "probe_address": {"type": "str", "default": ""},
     "connection": {"type": "str", "default": "ssh"},
     "ansible_host": {"type": "str", "default": ""},
     "probe_ports": {"type": "dict", "default": {}},
     "probe_checks": {"type": "list", "elements": "str", "default": []},
+    "live": {"type": "dict", "default": {}},
     "generation_only": {"type": "bool", "default": False},
     "only_back": {"type": "bool", "default": False},
     "skip": {"type": "list", "elements": "str", "default": []},
@@ -66,53 +66,30 @@ _SPEC = {
     "generation": {"type": "str", "default": ""},
 }
 
-
-class ActionModule(ActionBase):
-    """Action rollout_plan."""
-
-    _supports_check_mode = True
-    _supports_diff = True
-    _requires_connection = False
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Plan, or fail with the reason why the plan is refused."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        options = self.validate_argument_spec(argument_spec=_SPEC)[1]
-        step = _Step(options, task_vars or {}, check_mode=self._task.check_mode)
-        steps: dict[str, Callable[[], dict[str, Any]]] = {
-            "changes": step.changes,
-            "enforced": step.enforced,
-            "gates": step.gates,
-            "logs": step.logs,
-            "readiness": step.readiness,
-            "rollout": step.rollout,
-            "probes": step.probes,
-            "rollback": step.rollback,
-            "summary": step.summary,
-        }
-        try:
-            return {**result, "changed": False, **steps[options["step"]]()}
-        except MtlsError as problem:
-            return {**result, "changed": False, "failed": True, "msg": str(problem)}
+# The variables in which the tasks of the role register the result with the logs: step changes and step logs.
+_LOG_VARIABLES = ("rollout__changes", "rollout__logs")
 
 
-class _Step:
-    """One step, with its options as Ansible gives them."""
-
-    def __init__(self, options: Mapping[str, Any], variables: Mapping[str, Any], *, check_mode: bool) -> None:
-        self.options = options
-        self.variables = variables
-        self.host = str(variables["inventory_hostname"])
-        self.check_mode = check_mode
+class _Step(Step):
+    """One step of a plan."""
 
     def changes(self) -> dict[str, Any]:
         """Return the stage changes, and the data that must be read before they are judged."""
         sites = parse_sites(self.options["sites"])
         changes = self._changes(sites)
         guarded = bool(plan.present(sites))
-        client = self._client()
+        # Without the fallback window no client is admitted after a CRL expires.
+        min_remaining = self.options["min_remaining"] if changes.enforced else "0s"
+        needs_client = guarded and not changes.only_back and plan.needs_probe_client(sites)
+        logs = self._read_logs(sites, self.options["manifest"])
+        if logs.get("failed"):
+            return logs
         return {
-            **self.logs(),
+            **logs,
+            **self._probe_client(needed=needs_client),
+            "trust": self.read_trust(min_remaining) if guarded else {},
+            "check_trust": guarded and changes.differs and not changes.only_back,
+            "transaction_step": "begin",
             "changes": [
                 {"site": one.site, "from": one.now, "to": one.wanted, "kind": one.kind} for one in changes.changes
             ],
@@ -120,9 +97,7 @@ class _Step:
             "only_back": changes.only_back,
             "differs": changes.differs,
             "guarded": guarded,
-            # Without the fallback window no client is admitted after a CRL expires.
-            "min_remaining": self.options["min_remaining"] if changes.enforced else "0s",
-            **self._probe_client(client, needed=guarded and not changes.only_back and plan.needs_probe_client(sites)),
+            "min_remaining": min_remaining,
         }
 
     def enforced(self) -> dict[str, Any]:
@@ -141,9 +116,12 @@ class _Step:
         }
 
     def logs(self) -> dict[str, Any]:
-        """Return the logs of every site."""
-        sites, manifest = parse_sites(self.options["sites"]), self.options["manifest"]
-        return {"logs": [asdict(one) for one in plan.log_files(sites, manifest, self.options["log_path"])]}
+        """Return the trust of this host and the evidence in its access logs."""
+        sites = parse_sites(self.options["sites"])
+        trust = self.read_trust("0s")
+        if trust.get("failed"):
+            return trust
+        return {**self._read_logs(sites, self._read_manifest()), "trust": trust}
 
     def readiness(self) -> dict[str, Any]:
         """Return the evidence in the logs of all hosts about the sites of this host."""
@@ -153,7 +131,7 @@ class _Step:
         """Return the plan of the rollout, or fail with the reason why it is refused."""
         sites = parse_sites(self.options["sites"])
         changes = self._changes(sites)
-        receipts = self._receipts()
+        receipts = self.receipts_of()
         planned = plan.plan_rollout(
             sites,
             changes,
@@ -161,7 +139,7 @@ class _Step:
             digests_of_sites(self.options["sites"], collection_version()),
             trust=self.options["trust"],
             certificates=[plan.ServerCertificate(**one) for one in self.options["test"]["server_certificates"]],
-            client=self._client(),
+            client=self.client(),
             unread=[host for host in self._group() if host not in self._logs()],
             receipts=receipts,
             host=self.host,
@@ -177,21 +155,24 @@ class _Step:
 
     def probes(self) -> dict[str, Any]:
         """Return the options of module gate_probe for each gate."""
-        options = self.options
-        policy = probes.ProbePolicy(options["probe_checks"], options["generation_only"], options["only_back"])
-        if options["manifest"] is None:
+        options, live = self.options, self.options["live"]
+        policy = ProbePolicy(options["probe_checks"], options["generation_only"], options["only_back"])
+        # In check mode the gate is not live. After a revert without an answer of the host, its gate is not known.
+        manifest = {} if self.check_mode else live.get("manifest", {})
+        if options["generation_only"]:
+            with contextlib.suppress(MtlsError):
+                return {"probes": self._probes(manifest or {}, policy), "generation": live.get("generation")}
+            return {"probes": []}
+        if manifest is None:
             raise MtlsError(
                 f"{self.host}: {LIVE_MANIFEST} is not valid JSON, so the gate cannot be probed",
                 "Roll back to a kept generation with playbook quietdoor.mtls.rollback",
             )
-        planned = probes.plan_probes(
-            options["manifest"], self._address(), options["probe_ports"], self._client(), policy, skip=options["skip"]
-        )
-        return {"probes": planned}
+        return {"probes": self._probes(manifest, policy), "generation": live.get("generation")}
 
     def rollback(self) -> dict[str, Any]:
         """Return the generation to restore."""
-        options, client = self.options, self._client()
+        options = self.options
         planned = plan.plan_rollback(
             options["status"],
             options["generation"],
@@ -204,7 +185,10 @@ class _Step:
             "needed": planned.generation is not None,
             "generation": planned.generation,
             "messages": list(planned.messages),
-            **self._probe_client(client, needed=planned.generation is not None, only_if_usable=True),
+            "transaction_step": "rollback",
+            "check_trust": False,
+            "only_back": True,
+            **self._probe_client(needed=planned.generation is not None, only_if_usable=True),
         }
 
     def summary(self) -> dict[str, Any]:
@@ -219,25 +203,28 @@ class _Step:
         return plan.plan_changes(sites, options["manifest"], options["test"], host=self.host, force=options["force"])
 
     def _readiness(self, sites: tuple[Any, ...]) -> tuple[plan.SiteReadiness, ...]:
-        options = self.options
-        rules = rules_from(
-            options["confirmations"], parse_duration(options["quiet_for"], "rollout_quiet_period"), options["exclude"]
-        )
+        given = self.options["evidence"]
+        quiet_for = parse_duration(given.get("quiet_for", "24h"), "rollout_quiet_period")
+        rules = rules_from(given.get("confirmations", 2), quiet_for, given.get("exclude", []))
         rows = [
             {"site": log["site"], "host": host, "log": log["log"]}
             for host, logs in self._logs().items()
             for log in logs
             if log["found"] or log["expected"]
         ]
-        return plan.readiness_of(sites, rows, options["trust"].get("people", ()), rules, datetime.now(timezone.utc))
+        return plan.readiness_of(
+            sites, rows, self.options["trust"].get("people", ()), rules, datetime.now(timezone.utc)
+        )
 
     def _logs(self) -> dict[str, list[dict[str, Any]]]:
         """Return the results of the logs of each host of this run. A host on which reading failed is left out."""
         found = {}
         for host in self.variables["ansible_play_hosts_all"]:
-            result = self.variables["hostvars"][host].get("rollout__logs") or {}
-            if "logs" in result:
-                found[host] = result["logs"]
+            variables = self.variables["hostvars"][host]
+            for name in _LOG_VARIABLES:
+                result = variables.get(name) or {}
+                if "logs" in result:
+                    found[host] = result["logs"]
         return found
 
     def _address(self) -> str:
@@ -248,24 +235,43 @@ class _Step:
     def _group(self) -> list[str]:
         return list(self.variables["groups"].get("mtls_web", ()))
 
-    def _client(self) -> plan.ProbeClient:
-        options = self.options
-        files = options["probe_files"]
-        client = plan.ProbeClient(
-            name=options["probe_client"] or "",
-            host=options["probe_from"],
-            certificate=options["probe_certificate"],
-            key=options["probe_key"],
-            found=(bool(files.get("certificate_found")), bool(files.get("key_found"))),
-            serial=str(files.get("serial", "")),
+    def _read_logs(self, sites: tuple[Any, ...], manifest: object) -> dict[str, Any]:
+        """Return the evidence in the access log of every site of this host."""
+        given = self.options["evidence"]
+        return self.run_module(
+            "quietdoor.mtls.gate_log_info",
+            {
+                "logs": [asdict(one) for one in plan.log_files(sites, manifest, self.options["log_path"])],
+                "since": [given.get("period", "30d"), given.get("quiet_for", "24h")],
+                "exclude": given.get("exclude", []),
+            },
         )
-        return plan.with_default_files(client, options["authority_path"])
 
-    def _probe_client(self, client: plan.ProbeClient, *, needed: bool, only_if_usable: bool = False) -> dict[str, Any]:
+    def _read_manifest(self) -> object:
+        """Return the manifest of the live gate: an empty dictionary without a gate, None if it is not valid JSON."""
+        path = f"{self.options['conf_path']}/{LIVE_MANIFEST}"
+        found = self.run_module("ansible.legacy.slurp", {"src": path})
+        if found.get("failed"):
+            if str(found.get("msg", "")).lower().startswith("file not found"):
+                return {}
+            raise MtlsError(f"{self.host}: {path} cannot be read: {found.get('msg')}", "Run the playbook with become")
+        try:
+            return json.loads(base64.b64decode(found["content"]))
+        except ValueError:
+            return None
+
+    def _probes(self, manifest: Mapping[str, Any], policy: ProbePolicy) -> list[dict[str, Any]]:
+        options = self.options
+        return probes.plan_probes(
+            manifest, self._address(), options["probe_ports"], self.client(), policy, skip=options["skip"]
+        )
+
+    def _probe_client(self, *, needed: bool, only_if_usable: bool = False) -> dict[str, Any]:
         """Return the paths of the probe client's files, and their state if they are on the control node.
 
         :param only_if_usable: whether unreadable files are accepted.
         """
+        client = self.client()
         found = {"probe_certificate": client.certificate, "probe_key": client.key}
         if not needed:
             return {**found, "probe_files": {}, "read_probe_files": False}
@@ -273,15 +279,6 @@ class _Step:
         if client.host != "localhost" or localhost.get("ansible_connection", "local") != "local":
             return {**found, "probe_files": {}, "read_probe_files": True}
         return {**found, "probe_files": _files_of(client, only_if_usable), "read_probe_files": False}
-
-    def _receipts(self) -> plan.Receipts:
-        options = self.options
-        return plan.Receipts(
-            directory=plan.default_receipts(options["receipts_path"], options["authority_path"]),
-            host=options["receipts_host"],
-            environment=options["environment"],
-            previous=options["previous_environment"],
-        )
 
 
 def _files_of(client: plan.ProbeClient, only_if_usable: bool) -> dict[str, Any]:
@@ -295,3 +292,10 @@ def _files_of(client: plan.ProbeClient, only_if_usable: bool) -> dict[str, Any]:
         raise MtlsError(
             f"{client.certificate} cannot be read: {error.strerror}", "Allow this user to read it"
         ) from None
+
+
+class ActionModule(StepAction):
+    """Action rollout_plan."""
+
+    SPEC = _SPEC
+    STEP = _Step

@@ -8,28 +8,23 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ansible.plugins.action import ActionBase
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout import plan, verify
 from ansible_collections.quietdoor.mtls.plugins.module_utils._rollout.receipts import RolledOutSite
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.parser import parse_sites
+from ansible_collections.quietdoor.mtls.plugins.plugin_utils.rollout_steps import SHARED, Step, StepAction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 _SPEC = {
+    **SHARED,
     "step": {
         "type": "str",
         "choices": ["earlier_hosts", "trust", "probes", "failure", "receipts", "withdrawals", "unfinished"],
         "required": True,
     },
     "sites": {"type": "raw"},
-    "trust": {"type": "dict"},
-    "probe_client": {"type": "str"},
-    "probe_from": {"type": "str", "default": "localhost"},
-    "probe_certificate": {"type": "str", "default": ""},
-    "probe_key": {"type": "str", "default": "", "no_log": False},
-    "probe_files": {"type": "dict", "default": {}},
     "probes": {"type": "list", "elements": "dict", "default": []},
     "results": {"type": "list", "elements": "dict", "default": []},
     "begun": {"type": "dict", "default": {}},
@@ -39,47 +34,12 @@ _SPEC = {
     "only_back": {"type": "bool", "default": False},
     "force": {"type": "bool", "default": False},
     "target": {"type": "int"},
-    "receipts_path": {"type": "str", "default": ""},
-    "authority_path": {"type": "str", "default": ""},
     "revert_after": {"type": "str", "default": "5m"},
 }
 
 
-class ActionModule(ActionBase):
-    """Action rollout_verify."""
-
-    _supports_check_mode = True
-    _supports_diff = True
-    _requires_connection = False
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Judge the results, or fail with the deviation."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        options = self.validate_argument_spec(argument_spec=_SPEC)[1]
-        step = _Step(options, task_vars or {}, check_mode=self._task.check_mode)
-        steps: dict[str, Callable[[], dict[str, Any]]] = {
-            "earlier_hosts": step.earlier_hosts,
-            "trust": step.trust,
-            "probes": step.probes,
-            "failure": step.failure,
-            "receipts": step.receipts,
-            "withdrawals": step.withdrawals,
-            "unfinished": step.unfinished,
-        }
-        try:
-            return {**result, "changed": False, **steps[options["step"]]()}
-        except MtlsError as problem:
-            return {**result, "changed": False, "failed": True, "msg": str(problem)}
-
-
-class _Step:
-    """One step, with its options as Ansible gives them."""
-
-    def __init__(self, options: Mapping[str, Any], variables: Mapping[str, Any], *, check_mode: bool) -> None:
-        self.options = options
-        self.variables = variables
-        self.host = str(variables["inventory_hostname"])
-        self.check_mode = check_mode
+class _Step(Step):
+    """One step of a judgement."""
 
     def earlier_hosts(self) -> dict[str, Any]:
         """Fail if the rollout of an earlier host has not finished."""
@@ -93,18 +53,8 @@ class _Step:
 
     def trust(self) -> dict[str, Any]:
         """Fail if the installed trust would refuse clients, or the probe client."""
-        options = self.options
-        files = options["probe_files"]
-        client = plan.ProbeClient(
-            name=options["probe_client"] or "",
-            host=options["probe_from"],
-            certificate=options["probe_certificate"],
-            key=options["probe_key"],
-            found=(bool(files.get("certificate_found")), bool(files.get("key_found"))),
-            serial=str(files.get("serial", "")),
-        )
-        if not options["only_back"]:
-            plan.check_trust(parse_sites(options["sites"]), options["trust"] or {}, client, self.host)
+        sites = parse_sites(self.options["sites"])
+        plan.check_trust(sites, self.read_trust(self.options["min_remaining"]), self.client(), self.host)
         return {}
 
     def probes(self) -> dict[str, Any]:
@@ -144,7 +94,7 @@ class _Step:
         """Return the subjects of the receipts to write; there are none unless every web host has finished."""
         hosts = self._hosts()
         complete = bool(hosts) and all(verify.has_finished(found) for found in hosts.values())
-        directory = self._receipts_path()
+        directory = self.receipts_of().directory
         if not complete or not directory:
             return {"things": [], "path": directory}
         proven = dict.fromkeys(RolledOutSite(**one) for found in hosts.values() for one in self._proven(found))
@@ -153,8 +103,13 @@ class _Step:
     def withdrawals(self) -> dict[str, Any]:
         """Return the sites of all rolled back web hosts, whose receipts are withdrawn."""
         sites = {site for found in self._hosts().values() for site in self._rolled_back(found)}
-        directory = self._receipts_path()
-        return {"sites": sorted(sites) if directory else [], "path": directory}
+        receipts = self.receipts_of()
+        return {
+            "sites": sorted(sites) if receipts.directory else [],
+            "path": receipts.directory,
+            "failure": f"{receipts.directory} on {receipts.host}: the receipts of {receipts.environment} were not withdrawn, so "
+            "the next environment could accept the reverted gates. Remove them there; the rollback of the hosts is complete.",
+        }
 
     def unfinished(self) -> dict[str, Any]:
         """Return a warning with the hosts that have not finished."""
@@ -181,9 +136,13 @@ class _Step:
     def _proven(self, found: Mapping[str, Any]) -> list[dict[str, Any]]:
         return list((found.get("rollout__verified") or {}).get("proven", ()))
 
-    def _receipts_path(self) -> str:
-        return plan.default_receipts(self.options["receipts_path"], self.options["authority_path"])
-
     def _hosts(self) -> dict[str, Mapping[str, Any]]:
         names = self.variables["groups"].get("mtls_web", ())
         return {str(name): self.variables["hostvars"][name] for name in names}
+
+
+class ActionModule(StepAction):
+    """Action rollout_verify."""
+
+    SPEC = _SPEC
+    STEP = _Step

@@ -300,7 +300,7 @@ snapshots:
     - Each has C(generation), C(live), C(stages) (site to stage), C(written) (RFC 3339), C(sha256) of its files as they were
       written, C(closed), the sites whose window has closed, C(intact), whether the files are still as they were written, and
       C(restores), the generation that it restored, null if it was a new one.
-  returned: O(step=status)
+  returned: O(step) is V(status), V(commit) or V(revert)
   type: list
   elements: dict
   sample:
@@ -513,6 +513,7 @@ def end(module: Any, step: str) -> dict[str, Any]:
         "transaction": ended.transaction.id if ended.transaction else "",
         "deadline": iso(from_epoch(ended.transaction.deadline.wall)) if ended.transaction and seen.held else "",
         "tested": False,
+        "snapshots": [asdict(one) for one in seen.kept],
         "manifest": live_manifest(nginx.conf_path),
     }
 

@@ -12,15 +12,16 @@ version_added: 0.1.0
 description:
   - Decides what a rollout of role P(quietdoor.mtls.rollout#role) does on a host, from the results of other modules and from the
     variables of all hosts of the run. Fails with the reason if the rollout is refused.
-  - It is an action. It runs on the control node, connects to no host, and changes nothing.
+  - It is an action. It runs on the control node and changes nothing. Steps V(changes) and V(logs) also read from the host, with
+    modules M(quietdoor.mtls.trust_info) and M(quietdoor.mtls.gate_log_info).
   - The tasks of role P(quietdoor.mtls.rollout#role) use it. Its options are theirs, and may change with any release.
 options:
   step:
     description:
       - The decision to make.
-      - V(changes) returns the stage changes of the host and the data that must be read before they are judged.
+      - V(changes) returns the stage changes of the host, the installed trust, and the evidence in the access logs.
       - V(enforced) returns only the sites that would refuse clients that they admit today.
-      - V(logs) returns only the access logs of the host.
+      - V(logs) returns only the installed trust and the evidence in the access logs.
       - V(gates) returns the endpoints of the gates that refuse clients, for module M(quietdoor.mtls.revocation_proof).
       - V(readiness) returns the evidence in the access logs of all hosts about the sites of this host, and V(summary) merges that
         of all hosts.
@@ -48,6 +49,10 @@ options:
     description: The variable C(rollout_force).
     type: bool
     default: false
+  conf_path:
+    description: The directory of nginx.conf on the host.
+    type: str
+    default: /etc/nginx
   log_path:
     description: The variable C(gate_nginx_log_path).
     type: str
@@ -56,54 +61,78 @@ options:
     description: The variable C(trust_min_remaining), for a host on which a site is enforced.
     type: str
     default: 7d
-  confirmations:
-    description: The variable C(rollout_confirmations).
-    type: int
-    default: 2
-  quiet_for:
-    description: The variable C(rollout_quiet_period).
-    type: str
-    default: 24h
-  exclude:
-    description: The names of clients that confirm nothing.
-    type: list
-    elements: str
-    default: []
-  environment:
-    description: The variable C(rollout_environment).
-    type: str
-    default: production
-  previous_environment:
-    description: The variable C(rollout_requires_environment).
-    type: str
-    default: ""
-  receipts_host:
-    description: The variable C(rollout_receipts_host).
-    type: str
-    default: localhost
-  receipts_path:
-    description: The variable C(rollout_receipts_path).
-    type: str
-    default: ""
-  authority_path:
-    description: The variable C(authority_path) of the host that stores the receipts, if it is the CA host.
-    type: str
-    default: ""
-  probe_client:
-    description: The name of the probe client.
-    type: str
-  probe_from:
-    description: The variable C(rollout_probe_from).
-    type: str
-    default: localhost
-  probe_certificate:
-    description: The variable C(rollout_probe_certificate).
-    type: str
-    default: ""
-  probe_key:
-    description: The variable C(rollout_probe_key).
-    type: str
-    default: ""
+  evidence:
+    description: How the access logs are judged.
+    type: dict
+    default: {}
+    suboptions:
+      confirmations:
+        description: The variable C(rollout_confirmations).
+        type: int
+        default: 2
+      period:
+        description: The variable C(rollout_evidence_period).
+        type: str
+        default: 30d
+      quiet_for:
+        description: The variable C(rollout_quiet_period).
+        type: str
+        default: 24h
+      exclude:
+        description: The names of clients that confirm nothing.
+        type: list
+        elements: str
+        default: []
+  receipts:
+    description: The location of the receipts, and the environments that they belong to.
+    type: dict
+    default: {}
+    suboptions:
+      environment:
+        description: The variable C(rollout_environment).
+        type: str
+        default: production
+      previous_environment:
+        description: The variable C(rollout_requires_environment).
+        type: str
+        default: ""
+      host:
+        description: The variable C(rollout_receipts_host).
+        type: str
+        default: localhost
+      path:
+        description: The variable C(rollout_receipts_path).
+        type: str
+        default: ""
+      authority_path:
+        description: The variable C(authority_path) of the host that stores the receipts, if it is the CA host.
+        type: str
+        default: ""
+  client:
+    description: The probe client, and the variable C(authority_path) from which the default paths of its files follow.
+    type: dict
+    default: {}
+    suboptions:
+      name:
+        description: The variable C(rollout_probe_client).
+        type: str
+        default: ""
+      host:
+        description: The variable C(rollout_probe_from).
+        type: str
+        default: localhost
+      certificate:
+        description: The variable C(rollout_probe_certificate).
+        type: str
+        default: ""
+      key:
+        description: The variable C(rollout_probe_key).
+        type: str
+        default: ""
+      authority_path:
+        description: The variable C(authority_path) of the CA host.
+        type: str
+        default: ""
   probe_files:
     description: The result of module M(quietdoor.mtls.probe_client_info).
     type: dict
@@ -129,6 +158,10 @@ options:
     type: list
     elements: str
     default: []
+  live:
+    description: The result of module M(quietdoor.mtls.gate_transaction) that made the gate live, or reverted it.
+    type: dict
+    default: {}
   generation_only:
     description: Whether only the generation of the gates is checked.
     type: bool
@@ -169,7 +202,8 @@ EXAMPLES = r"""
     sites: "{{ gate_sites }}"
     manifest: "{{ my_test.manifest }}"
     test: "{{ my_test }}"
-    probe_client: door-probe
+    client:
+      name: door-probe
 """
 
 RETURN = r"""
@@ -186,7 +220,7 @@ enforced:
   elements: str
 only_back:
   description: Whether a stage changes, and every change goes back to an earlier stage.
-  returned: O(step=changes)
+  returned: O(step=changes) or O(step=rollback)
   type: bool
 differs:
   description: Whether the candidate differs from the gate that the host serves.
@@ -231,10 +265,22 @@ observed:
   type: list
   elements: str
 logs:
-  description: The access logs, for module M(quietdoor.mtls.gate_log_info).
+  description: The evidence in the access logs, as module M(quietdoor.mtls.gate_log_info) returns it.
   returned: O(step=changes) or O(step=logs)
   type: list
   elements: dict
+trust:
+  description: The result of module M(quietdoor.mtls.trust_info); empty for step V(changes) if no site has a gate.
+  returned: O(step=changes) or O(step=logs)
+  type: dict
+check_trust:
+  description: Whether the trust has to be verified again just before the activation.
+  returned: O(step=changes) or O(step=rollback)
+  type: bool
+transaction_step:
+  description: The step of module M(quietdoor.mtls.gate_transaction) that activates the gate, V(begin) or V(rollback).
+  returned: O(step=changes) or O(step=rollback)
+  type: str
 sites:
   description:
     - Each with C(site), C(allowed) (whether the site may be enforced), C(reasons) (why not), C(ready), C(former), C(never),
@@ -276,7 +322,7 @@ needed:
   returned: O(step=rollback)
   type: bool
 generation:
-  description: The generation to restore, V(0) for no gate.
-  returned: O(step=rollback)
+  description: The generation to restore, V(0) for no gate, or the one that the probes have to find.
+  returned: O(step=rollback) or O(step=probes)
   type: int
 """

@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - Judges the result of a rollout of role P(quietdoor.mtls.rollout#role) on a host, from the results of other modules
     and from the variables of all hosts of the run. Fails if the gate must be reverted.
-  - It is an action. It runs on the control node, connects to no host, and changes nothing.
+  - It is an action. It runs on the control node and changes nothing. Step V(trust) also reads from the host, with module
+    M(quietdoor.mtls.trust_info).
   - The tasks of role P(quietdoor.mtls.rollout#role) use it. Its options are theirs, and may change with any release.
 options:
   step:
@@ -30,24 +31,39 @@ options:
   sites:
     description: The variable C(gate_sites) of role P(quietdoor.mtls.gate#role).
     type: raw
-  trust:
-    description: The result of module M(quietdoor.mtls.trust_info).
+  conf_path:
+    description: The directory of nginx.conf on the host.
+    type: str
+    default: /etc/nginx
+  min_remaining:
+    description: The option of the same name for module M(quietdoor.mtls.trust_info).
+    type: str
+    default: 7d
+  client:
+    description: The probe client, and the variable C(authority_path) from which the default paths of its files follow.
     type: dict
-  probe_client:
-    description: The name of the probe client.
-    type: str
-  probe_from:
-    description: The variable C(rollout_probe_from).
-    type: str
-    default: localhost
-  probe_certificate:
-    description: The certificate of the probe client.
-    type: str
-    default: ""
-  probe_key:
-    description: The private key of the probe client.
-    type: str
-    default: ""
+    default: {}
+    suboptions:
+      name:
+        description: The variable C(rollout_probe_client).
+        type: str
+        default: ""
+      host:
+        description: The variable C(rollout_probe_from).
+        type: str
+        default: localhost
+      certificate:
+        description: The variable C(rollout_probe_certificate).
+        type: str
+        default: ""
+      key:
+        description: The variable C(rollout_probe_key).
+        type: str
+        default: ""
+      authority_path:
+        description: The variable C(authority_path) of the CA host.
+        type: str
+        default: ""
   probe_files:
     description: The result of module M(quietdoor.mtls.probe_client_info).
     type: dict
@@ -89,14 +105,31 @@ options:
   target:
     description: The generation that a rollback restores.
     type: int
-  receipts_path:
-    description: The variable C(rollout_receipts_path).
-    type: str
-    default: ""
-  authority_path:
-    description: The variable C(authority_path) of the host that stores the receipts, if it is the CA host.
-    type: str
-    default: ""
+  receipts:
+    description: The location of the receipts, and the environments that they belong to.
+    type: dict
+    default: {}
+    suboptions:
+      environment:
+        description: The variable C(rollout_environment).
+        type: str
+        default: production
+      previous_environment:
+        description: The variable C(rollout_requires_environment).
+        type: str
+        default: ""
+      host:
+        description: The variable C(rollout_receipts_host).
+        type: str
+        default: localhost
+      path:
+        description: The variable C(rollout_receipts_path).
+        type: str
+        default: ""
+      authority_path:
+        description: The variable C(authority_path) of the host that stores the receipts, if it is the CA host.
+        type: str
+        default: ""
   revert_after:
     description: The time after which an armed gate reverts by itself, for a host without variable C(rollout_revert_after).
     type: str
@@ -151,5 +184,9 @@ sites:
 path:
   description: The directory of the receipts, empty if unknown.
   returned: O(step=receipts) or O(step=withdrawals)
+  type: str
+failure:
+  description: The message if the receipts cannot be withdrawn.
+  returned: O(step=withdrawals)
   type: str
 """

@@ -393,7 +393,7 @@ class TestTrust:
 
     def test_expired_since_it_was_looked_at(self, door: Door, put: Callable[[bytes], None]) -> None:
         """A fleet takes its time: what was good when the run began may not be so any more when it comes to a host."""
-        run = door.held("Verify every valid certificate once more")
+        run = door.held("Fail if the installed trust would refuse clients")
         put(expired_crl(door.lab))
         door.fails(run, "nginx would reject every client", "Nothing was changed on this host")
 

@@ -67,7 +67,7 @@ def test_former_name_of_a_variable_stops_every_playbook_at_its_first_task(lab: L
     said = " ".join(run.output.split())
     assert run.code != 0, run.output
     assert said.count("TASK [") == 1, run.output
-    assert "rollout_canary is now rollout_probe_client (set for " in said, run.output
+    assert said.count("rollout_canary is now rollout_probe_client (set for ") == 1, run.output
     assert "gate_other_ways: refuse is now gate_on_bypass: fail (set for " in said
     assert lab.digest() == before
 

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common import errors
+from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.module_options import CHANGE, NGINX, RENDER
+from ansible_collections.quietdoor.mtls.plugins.modules import gate_transaction
 
 ROLES = Path(errors.__file__).parents[3] / "roles"
 GATE = yaml.safe_load((ROLES / "gate" / "defaults" / "main.yml").read_text(encoding="utf-8"))
@@ -55,11 +57,20 @@ def values(role: str, *cases: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def test_rollout_takes_settings_and_defaults_of_gate() -> None:
-    default, own = values("rollout", NOTHING, OWN)
-    for setting, value in OWN.items():
-        name = "rollout__" + setting.removeprefix("gate_").removeprefix("nginx_")
-        assert (default[name], own[name]) == (GATE[setting], value)
+@pytest.mark.parametrize("setting", OWN)
+def test_rollout_passes_settings_of_gate_or_omits_them(setting: str) -> None:
+    own = yaml.safe_load((ROLES / "rollout" / "vars" / "main.yml").read_text(encoding="utf-8"))
+    texts = {str(text) for text in (*own.values(), *own["rollout__transaction_options"].values())}
+    assert f"{{{{ {setting} | default(omit) }}}}" in texts
+
+
+@pytest.mark.parametrize("setting", OWN)
+def test_default_of_a_module_equals_that_of_role_gate(setting: str) -> None:
+    # Role rollout omits an option if the variable of role gate is not set.
+    documented = yaml.safe_load(gate_transaction.DOCUMENTATION)["options"]
+    defaults = {**documented, **RENDER, **CHANGE, **NGINX}
+    option = setting.removeprefix("gate_").removeprefix("nginx_")
+    assert defaults[{"binary": "nginx_binary"}.get(option, option)]["default"] == GATE[setting]
 
 
 def test_trust_takes_the_nginx_of_gate_unless_it_has_its_own() -> None:

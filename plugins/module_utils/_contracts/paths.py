@@ -80,7 +80,7 @@ def is_of_site(path: str, site: str) -> bool:
 ANCHORS = "anchors.pem"
 EDGE_MAPS = "edge.conf"
 
-# What the gate transaction stores beside the generations.
+# Files of the gate transaction beside the generations.
 RECORDS = f"{HOME}/gate.records"
 INCLUDED = f"{HOME}/gate.included"
 TRANSACTION = f"{HOME}/gate.transaction"

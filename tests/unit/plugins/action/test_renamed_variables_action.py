@@ -76,3 +76,9 @@ def test_host_of_the_play_without_a_vault_password_fails(monkeypatch: pytest.Mon
 def test_host_outside_the_play_with_another_error_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AnsibleParserError, match="YAML"):
         run(monkeypatch, {"web1": ValueError("YAML parsing failed")})
+
+
+def test_message_appears_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AnsibleActionFail) as raised:
+        run(monkeypatch, {"web1": FORMER})
+    assert raised.value.omit_exception_key, "Ansible prints an exception beside the message"

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ import yaml
 from ansible_collections.quietdoor.mtls.plugins.action import rollout_plan, rollout_verify
 from ansible_collections.quietdoor.mtls.plugins.modules import rollout_plan as plan_module
 from ansible_collections.quietdoor.mtls.plugins.modules import rollout_verify as verify_module
+from ansible_collections.quietdoor.mtls.plugins.plugin_utils import rollout_steps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +34,19 @@ PEOPLE = [{"name": name, "email": [], "roles": [], "serials": ["0A"]} for name i
 TRUST = {"problems": [], "people": PEOPLE, "unverifiable": []}
 FILES = {"certificate_found": True, "key_found": True, "serial": "0A"}
 THING = {"site": "panel", "stage": "enforce", "digest": "0" * 64}
+LISTEN = [{"address": "*", "port": 443}]
+PROBED = {"sites": {"panel": {"stage": "enforce", "server_names": ["panel.example"], "listen": LISTEN}}}
+EVIDENCE = {"confirmations": 1, "exclude": ["door-probe"]}
 STARTED, COMMITTED = {"rollout__started": {}}, {"rollout__committed": {}}
+
+
+def modules(trust: dict[str, Any] = TRUST, **results: Any) -> dict[str, Any]:
+    """The modules that the actions run on the host, with their results."""
+    return {
+        "quietdoor.mtls.trust_info": lambda options: {**trust, "options": options},
+        "quietdoor.mtls.gate_log_info": lambda options: {"logs": options["logs"], "options": options},
+        **{name: (lambda _options, result=result: result) for name, result in results.items()},
+    }
 
 
 def read(**more: Any) -> dict[str, Any]:
@@ -46,10 +61,19 @@ def read(**more: Any) -> dict[str, Any]:
 def run(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs an action on host web1 of a play."""
 
-    def run(action: Any, args: dict[str, Any], hosts: dict[str, Any] | None = None, **variables: Any) -> dict[str, Any]:
+    def run(
+        action: Any,
+        args: dict[str, Any],
+        hosts: dict[str, Any] | None = None,
+        modules: dict[str, Any] | None = None,
+        check_mode: bool = False,
+        **variables: Any,
+    ) -> dict[str, Any]:
         module = object.__new__(action.ActionModule)
-        module._task = SimpleNamespace(args=args, check_mode=False, action="quietdoor.mtls.x")
-        monkeypatch.setattr(action.ActionBase, "run", lambda *_given: {})
+        module._task = SimpleNamespace(args=args, check_mode=check_mode, action="quietdoor.mtls.x")
+        monkeypatch.setattr(rollout_steps.ActionBase, "run", lambda *_given: {})
+        ran = modules or {}
+        monkeypatch.setattr(module, "_execute_module", lambda **call: ran[call["module_name"]](call["module_args"]))
         found = {"web1": {}} if hosts is None else hosts
         shared = {"hostvars": found, "groups": {"mtls_web": list(found)}}
         plays = {"ansible_play_hosts": list(found), "ansible_play_hosts_all": list(found)}
@@ -59,24 +83,29 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
+def assert_documented(documented: dict[str, Any], specs: dict[str, Any]) -> None:
+    """Assert that the documentation of options, and of their suboptions, equals the argument spec."""
+    assert sorted(documented) == sorted(specs)
+    for name, spec in specs.items():
+        assert documented[name]["type"] == spec["type"], name
+        for key in ("default", "choices", "required", "elements"):
+            assert documented[name].get(key) == spec.get(key), (name, key)
+        assert_documented(documented[name].get("suboptions", {}), spec.get("options", {}))
+
+
 @pytest.mark.parametrize(("action", "module"), [(rollout_plan, plan_module), (rollout_verify, verify_module)])
 def test_the_documented_options_are_those_of_the_action(action: Any, module: Any) -> None:
-    documented = yaml.safe_load(module.DOCUMENTATION)["options"]
-    assert sorted(documented) == sorted(action._SPEC)
-    for name, spec in action._SPEC.items():
-        assert documented[name]["type"] == spec["type"], name
-        for key in ("default", "choices", "required"):
-            assert documented[name].get(key) == spec.get(key), (name, key)
+    assert_documented(yaml.safe_load(module.DOCUMENTATION)["options"], action._SPEC)
 
 
 class TestPlan:
     """Action rollout_plan."""
 
     def options(self, **more: Any) -> dict[str, Any]:
-        return {"sites": [SITE], "manifest": OBSERVED, "test": TEST, "probe_client": "door-probe", **more}
+        return {"sites": [SITE], "manifest": OBSERVED, "test": TEST, "client": {"name": "door-probe"}, **more}
 
     def rollout(self, run: Any, hosts: dict[str, Any], **more: Any) -> dict[str, Any]:
-        options = self.options(step="rollout", trust=TRUST, probe_files=FILES, confirmations=1, exclude=["door-probe"])
+        options = self.options(step="rollout", trust=TRUST, probe_files=FILES, evidence=EVIDENCE)
         result: dict[str, Any] = run(rollout_plan, {**options, "force": True, **more}, hosts)
         return result
 
@@ -88,19 +117,69 @@ class TestPlan:
         )
 
     def test_changes(self, run: Any) -> None:
-        result = run(rollout_plan, self.options(step="changes", force="yes", min_remaining="9d", authority_path="/ca"))
+        client = {"name": "door-probe", "authority_path": "/ca"}
+        options = self.options(step="changes", force="yes", min_remaining="9d", client=client, conf_path="/n")
+        result = run(rollout_plan, options, modules=modules())
         assert result["changes"] == [{"site": "panel", "from": "observe", "to": "enforce", "kind": "jump"}]
         assert (result["enforced"], result["min_remaining"]) == (["panel"], "9d")
         assert (result["probe_files"]["key_found"], result["read_probe_files"]) == (False, False)
         assert result["probe_key"] == "/ca/clients/door-probe/door-probe.key"
-        assert result["logs"][0]["expected"]
+        assert (result["check_trust"], result["transaction_step"]) == (True, "begin")
+        assert result["trust"]["options"] == {"conf_path": "/n", "min_remaining": "9d"}
+        assert (result["logs"][0]["expected"], result["options"]["since"]) == (True, ["30d", "24h"])
+
+    def test_trust_is_not_verified_again_if_every_change_goes_back(self, run: Any) -> None:
+        back = {**SITE, "stage": "observe"}
+        manifest = {"sites": {"panel": {**OBSERVED["sites"]["panel"], "stage": "enforce"}}}
+        result = run(rollout_plan, self.options(step="changes", sites=[back], manifest=manifest), modules=modules())
+        assert (result["only_back"], result["differs"], result["check_trust"]) == (True, True, False)
+
+    def test_trust_is_read_only_if_a_site_has_a_gate(self, run: Any) -> None:
+        result = run(rollout_plan, self.options(step="changes", sites=[], force=True), modules=modules())
+        assert (result["trust"], result["check_trust"]) == ({}, False)
+
+    def test_failed_trust_is_part_of_the_changes(self, run: Any) -> None:
+        broken = modules({"failed": True, "msg": "no trust"})
+        result = run(rollout_plan, self.options(step="changes", force=True), modules=broken)
+        assert (result.get("failed"), result["trust"]["msg"]) == (None, "no trust")
+
+    def test_changes_fail_with_the_message_of_the_logs(self, run: Any) -> None:
+        broken = modules(**{"quietdoor.mtls.gate_log_info": {"failed": True, "msg": "no log"}})
+        result = run(rollout_plan, self.options(step="changes", force=True), modules=broken)
+        assert (result["failed"], result["msg"]) == (True, "no log")
 
     def test_the_files_of_the_probe_client_are_elsewhere(self, run: Any) -> None:
-        options = self.options(step="changes", force=True, probe_from="bastion")
-        assert run(rollout_plan, options)["read_probe_files"]
+        options = self.options(step="changes", force=True, client={"name": "p", "host": "bastion"})
+        assert run(rollout_plan, options, modules=modules())["read_probe_files"]
         hosts = {"web1": {}, "localhost": {"ansible_connection": "ssh"}}
-        assert run(rollout_plan, {**options, "probe_from": "localhost"}, hosts)["read_probe_files"]
-        assert not run(rollout_plan, self.options(step="changes", sites=[]))["read_probe_files"]
+        options = self.options(step="changes", force=True)
+        assert run(rollout_plan, options, hosts, modules=modules())["read_probe_files"]
+        assert not run(rollout_plan, self.options(step="changes", sites=[]), modules=modules())["read_probe_files"]
+
+    @pytest.mark.parametrize(
+        ("slurped", "expected"),
+        [
+            ({"content": base64.b64encode(json.dumps(OBSERVED).encode())}, True),
+            ({"content": base64.b64encode(b"{")}, False),
+            ({"failed": True, "msg": "File not found: /n/quietdoor/gate/manifest.json"}, False),
+        ],
+    )
+    def test_logs_are_expected_by_the_live_manifest(self, run: Any, slurped: Any, expected: bool) -> None:
+        paths: list[Any] = []
+        found = {**modules(), "ansible.legacy.slurp": lambda options: paths.append(options["src"]) or slurped}
+        result = run(rollout_plan, {"step": "logs", "sites": [SITE], "conf_path": "/n"}, modules=found)
+        assert (result["logs"][0]["expected"], paths) == (expected, ["/n/quietdoor/gate/manifest.json"])
+        assert result["trust"]["people"] == PEOPLE
+
+    def test_logs_fail_if_trust_or_manifest_cannot_be_read(self, run: Any) -> None:
+        unreadable = modules(**{"ansible.legacy.slurp": {"failed": True, "msg": "File is not readable: x"}})
+        options = {"step": "logs", "sites": [SITE]}
+        assert (
+            "/etc/nginx/quietdoor/gate/manifest.json cannot be read"
+            in run(rollout_plan, options, modules=unreadable)["msg"]
+        )
+        broken = modules({"failed": True, "msg": "no trust"})
+        assert run(rollout_plan, options, modules=broken)["msg"] == "no trust"
 
     def test_sites_that_would_be_enforced(self, run: Any) -> None:
         result = run(rollout_plan, {"step": "enforced", "sites": [SITE], "manifest": OBSERVED})
@@ -117,7 +196,8 @@ class TestPlan:
         assert run(rollout_plan, {"step": "gates", "sites": [], "connection": "local"})["address"] == ""
 
     def test_rollout(self, run: Any) -> None:
-        result = self.rollout(run, {"web1": read()}, previous_environment="staging", receipts_path="/r", force=True)
+        receipts = {"previous_environment": "staging", "path": "/r"}
+        result = self.rollout(run, {"web1": read()}, receipts=receipts, force=True)
         assert "failed" not in result, result
         assert [one["site"] for one in result["provable"]] == ["panel"]
         assert (result["required_receipts"], result["receipts_path"]) == ([], "/r")
@@ -140,7 +220,7 @@ class TestPlan:
     def test_a_missing_log_that_nothing_expects_is_left_out(self, run: Any) -> None:
         result = run(
             rollout_plan,
-            self.options(step="readiness", trust=TRUST, confirmations=1),
+            self.options(step="readiness", trust=TRUST, evidence={"confirmations": 1}),
             {"web1": read(found=False, expected=False)},
         )
         assert result["sites"][0]["ready"] == []
@@ -149,7 +229,7 @@ class TestPlan:
     def test_bad_confirmations(self, run: Any) -> None:
         assert (
             "rollout_confirmations: 0 is not a valid number"
-            in self.rollout(run, {"web1": read()}, confirmations=0)["msg"]
+            in self.rollout(run, {"web1": read()}, evidence={"confirmations": 0})["msg"]
         )
 
     def test_summary(self, run: Any) -> None:
@@ -158,13 +238,26 @@ class TestPlan:
         assert run(rollout_plan, {"step": "summary"}, hosts)["table"] == ["x"]
 
     def test_a_manifest_that_cannot_be_read_is_not_probed(self, run: Any) -> None:
-        assert "not valid JSON" in run(rollout_plan, {"step": "probes", "manifest": None})["msg"]
+        live = {"manifest": None, "generation": 3}
+        assert "not valid JSON" in run(rollout_plan, {"step": "probes", "live": live})["msg"]
+        reverted = run(rollout_plan, {"step": "probes", "live": live, "generation_only": True})
+        assert (reverted.get("failed"), reverted["probes"]) == (None, [])
 
     def test_probes(self, run: Any) -> None:
-        listen = [{"address": "*", "port": 443}]
-        manifest = {"sites": {"panel": {"stage": "enforce", "server_names": ["panel.example"], "listen": listen}}}
-        result = run(rollout_plan, {"step": "probes", "manifest": manifest, "probe_client": "p"})
-        assert [one["address"] for one in result["probes"]] == ["web1:443"]
+        options = {"step": "probes", "live": {"manifest": PROBED, "generation": 7}, "client": {"name": "p"}}
+        result = run(rollout_plan, options)
+        assert ([one["address"] for one in result["probes"]], result["generation"]) == (["web1:443"], 7)
+        assert run(rollout_plan, options, check_mode=True)["probes"] == []
+
+    @pytest.mark.parametrize("live", [{}, {"manifest": {}}, {"manifest": {"sites": "x"}}, {"failed": True, "msg": "x"}])
+    def test_probes_of_a_reverted_gate_never_fail(self, run: Any, live: dict[str, Any]) -> None:
+        result = run(rollout_plan, {"step": "probes", "live": live, "generation_only": True})
+        assert (result.get("failed"), result["probes"]) == (None, [])
+
+    def test_probes_of_a_reverted_gate_check_the_generation(self, run: Any) -> None:
+        live = {"manifest": PROBED, "generation": 6}
+        result = run(rollout_plan, {"step": "probes", "live": live, "generation_only": True})
+        assert ([one["checks"] for one in result["probes"]], result["generation"]) == ([["generation"]], 6)
 
     def test_a_rollback_does_not_wait_for_the_files_of_the_probe_client(self, run: Any, tmp_path: Path) -> None:
         broken = tmp_path / "c.pem"
@@ -173,13 +266,15 @@ class TestPlan:
         options = {
             "step": "rollback",
             "status": {"generation": 2, "snapshots": [kept]},
-            "probe_certificate": str(broken),
+            "client": {"certificate": str(broken)},
         }
         result = run(rollout_plan, options)
         assert (result["generation"], result["probe_files"]["certificate_found"]) == (1, False)
-        changes = self.options(step="changes", force=True, probe_certificate=str(broken))
-        assert "does not begin with a certificate" in run(rollout_plan, changes)["msg"]
-        assert "cannot be read" in run(rollout_plan, {**changes, "probe_certificate": str(tmp_path)})["msg"]
+        assert (result["transaction_step"], result["only_back"], result["check_trust"]) == ("rollback", True, False)
+        changes = self.options(step="changes", force=True, client={"certificate": str(broken)})
+        assert "does not begin with a certificate" in run(rollout_plan, changes, modules=modules())["msg"]
+        changes["client"] = {"certificate": str(tmp_path)}
+        assert "cannot be read" in run(rollout_plan, changes, modules=modules())["msg"]
 
     def test_rollback(self, run: Any) -> None:
         status = {"generation": 1, "snapshots": []}
@@ -206,11 +301,10 @@ class TestVerify:
         assert "warnings" not in run(rollout_verify, {"step": "unfinished"}, {"web2": {}})
 
     def test_trust(self, run: Any) -> None:
-        options = {"step": "trust", "sites": [SITE], "probe_client": "door-probe", "probe_files": FILES}
-        assert "failed" not in run(rollout_verify, {**options, "trust": TRUST})
-        broken = {**options, "trust": {"msg": "the CRL has ended"}}
-        assert "the CRL has ended" in run(rollout_verify, broken)["msg"]
-        assert "failed" not in run(rollout_verify, {**broken, "only_back": True})
+        options = {"step": "trust", "sites": [SITE], "client": {"name": "door-probe"}, "probe_files": FILES}
+        assert "failed" not in run(rollout_verify, options, modules=modules())
+        broken = run(rollout_verify, options, modules=modules({"failed": True, "msg": "the CRL has ended"}))
+        assert (broken["failed"], "the CRL has ended" in broken["msg"]) == (True, True)
 
     def test_probes(self, run: Any) -> None:
         begun = {"generation": 7, "manifest": OBSERVED, "unguarded": []}
@@ -231,7 +325,7 @@ class TestVerify:
 
     def test_receipts_only_when_every_host_has_finished(self, run: Any) -> None:
         done = {**STARTED, **COMMITTED, "rollout__verified": {"proven": [THING]}}
-        options = {"step": "receipts", "authority_path": "/ca"}
+        options = {"step": "receipts", "receipts": {"authority_path": "/ca"}}
         assert run(rollout_verify, options, {"web1": done, "web2": done}) == {
             "changed": False,
             "things": [THING],
@@ -247,8 +341,10 @@ class TestVerify:
             "rollout__status": {"generation": 2, "snapshots": snapshots},
             "rollout__begun": {"action": "applied", "differing": ["quietdoor/gate/http.conf"]},
         }
-        options = {"step": "withdrawals", "receipts_path": "/r"}
-        assert run(rollout_verify, options, {"web1": {**back, **COMMITTED}, "web2": {}})["sites"] == ["panel"]
+        options = {"step": "withdrawals", "receipts": {"path": "/r", "host": "ca"}}
+        result = run(rollout_verify, options, {"web1": {**back, **COMMITTED}, "web2": {}})
+        assert result["sites"] == ["panel"]
+        assert result["failure"].startswith("/r on ca: the receipts of production were not withdrawn")
         assert run(rollout_verify, options, {"web1": back})["sites"] == []
         stayed = {**back, **COMMITTED, "rollout__rollback": {"needed": False}}
         assert run(rollout_verify, options, {"web1": stayed})["sites"] == []

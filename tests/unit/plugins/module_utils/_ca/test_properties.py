@@ -70,7 +70,8 @@ def test_a_client_comes_back_exactly(
         assert row.subject == names.oneline(issued.subject)
         one.publish(Path(directory, "public"))
         texts = {
-            file: Path(directory, "public", file).read_text() for file in (*publication_contents.DATA_FILES, "trust.json")
+            file: Path(directory, "public", file).read_text()
+            for file in (*publication_contents.DATA_FILES, "trust.json")
         }
         (identity,) = json.loads(texts["identities.json"])["identities"]
         assert (identity["name"], identity["common_name"]) == (name, common_name)
