@@ -111,7 +111,7 @@ def ask(lab: Lab, stem: Path) -> tuple[int, str]:
     return curl(lab.sites[0], lab, "--cert", f"{stem}.crt", "--key", f"{stem}.key")
 
 
-def test_an_authority_made_by_hand_is_adopted_published_and_believed(lab: Lab) -> None:
+def test_authority_made_by_hand_is_adopted_published_and_installed(lab: Lab) -> None:
     before, rows = digests(lab), (lab.authority / "index.txt").read_text()
     refused = lab.play(authority_root={"common_name": "Our CA"})
     assert refused.code != 0

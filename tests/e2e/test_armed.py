@@ -279,7 +279,7 @@ class TestSteps:
         assert host.do("revert")["changed"] is False
         assert (host.begin()["changed"], host.begin()["armed"]) == (False, False)
 
-    def test_revert_now(self, host: Host) -> None:
+    def test_manual_revert(self, host: Host) -> None:
         """After a requested revert there is nothing to commit."""
         begun = host.begin()
         assert host.do("revert", _ansible_check_mode=True)["changed"] is True
@@ -296,7 +296,7 @@ class TestSteps:
         )
         host.says("one", 1)
 
-    def test_control_node_vanishes(self, host: Host) -> None:
+    def test_gate_reverts_when_control_node_disappears(self, host: Host) -> None:
         """Nobody commits: the gate goes back by itself; trust that came meanwhile stays."""
         begun = host.begin(revert_after="12s")
         assert host.trust(host.pki.publication(200))["action"] == "applied"
@@ -390,7 +390,7 @@ class TestSteps:
         assert host.do("revert")["action"] == "reverted"
         host.says("one", 1)
 
-    def test_nginx_serves_something_else(self, host: Host) -> None:
+    def test_begin_is_refused_when_nginx_serves_another_generation(self, host: Host) -> None:
         """After a manual switch commit does not report a generation that is not served."""
         begun = host.begin()
         link = host.quietdoor / "gate"
@@ -620,7 +620,7 @@ class TestCleaned:
         host.says("one", 1)
 
     @pytest.mark.parametrize("name", ["revert.pyz", "settings.json"])
-    def test_unit_that_finds_none_fails(self, host: Host, name: str) -> None:
+    def test_unit_without_any_copy_fails(self, host: Host, name: str) -> None:
         """It is seen, and tried again; the next step of the module takes the gate back."""
         host.begin()
         os.kill(host.state["trigger"]["pid"], signal.SIGKILL)
@@ -632,7 +632,7 @@ class TestCleaned:
         host.disarmed()
         host.says("one", 1)
 
-    def test_nothing_is_known_of_the_old_generation(self, host: Host) -> None:
+    def test_lost_snapshot_generation_and_record_are_named(self, host: Host) -> None:
         """Its files, its record and both snapshots are gone: the message says the way out, and that way works."""
         assert host.gate(host.candidate("two"))["generation"] == 2
         host.begin(host.candidate("three"))
@@ -668,7 +668,7 @@ class TestFullDisk:
         cramped.disarmed()
         cramped.says(*(("two", 2) if end == "commit" else ("one", 1)))
 
-    def test_armed_program_takes_the_gate_back(self, cramped: Host) -> None:
+    def test_armed_program_reverts_the_gate(self, cramped: Host) -> None:
         """At its deadline, without the module."""
         begun = cramped.begin()
         cramped.sooner(5)
@@ -678,7 +678,7 @@ class TestFullDisk:
         assert "was reverted to generation 1" in cramped.do("commit", transaction=begun["transaction"])["msg"]
 
     @pytest.mark.parametrize("step", ["rollback", "begin"])
-    def test_next_transaction_takes_an_overdue_one_back(self, cramped: Host, step: str) -> None:
+    def test_next_transaction_reverts_an_overdue_one(self, cramped: Host, step: str) -> None:
         """The armed program was killed: the next change first takes the gate back, then needs room for itself."""
         cramped.begin()
         os.kill(cramped.state["trigger"]["pid"], signal.SIGKILL)

@@ -83,7 +83,7 @@ def known_to(playbook: str) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(COLLECTION)))
-def test_every_command_names_what_there_is(page: Path) -> None:
+def test_every_command_names_existing_playbooks_and_files(page: Path) -> None:
     roles = specified()
     for words in commands(page):
         playbook = playbook_of(words)
@@ -93,7 +93,7 @@ def test_every_command_names_what_there_is(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(COLLECTION)))
-def test_every_variable_named_is_one(page: Path) -> None:
+def test_every_named_variable_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     code = text if page.suffix == ".yml" else "\n".join(_CODE.findall(text))
     playbooks = {name for path in (COLLECTION / "playbooks").glob("*.yml") for name in known_to(path.stem)}
@@ -101,14 +101,14 @@ def test_every_variable_named_is_one(page: Path) -> None:
     assert not unknown
 
 
-def test_the_pages_are_there() -> None:
+def test_pages_exist() -> None:
     names = {str(path.relative_to(COLLECTION)) for path in PAGES}
     assert {"docs/guide.md", "docs/runbooks.md", "docs/ci/README.md", "docs/ci/gitlab-ci.yml"} <= names
     assert sum(len(commands(page)) for page in PAGES) > 30
 
 
 @pytest.mark.parametrize("page", [*sorted(DOCS.rglob("*.md")), COLLECTION / "README.md"], ids=lambda path: path.name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_have_targets(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
 
@@ -138,7 +138,7 @@ def test_both_run_the_same_commands() -> None:
     ]
 
 
-def test_nothing_is_pinned_to_what_may_move() -> None:
+def test_pins_do_not_move() -> None:
     document = yaml.safe_load((CI / "github-actions.yml").read_text(encoding="utf-8"))
     used = [step["uses"] for job in document["jobs"].values() for step in job["steps"] if "uses" in step]
     assert used

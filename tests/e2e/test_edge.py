@@ -340,9 +340,7 @@ def test_a_second_run_changes_nothing_and_nginx_has_nothing_to_complain_about(wo
 @pytest.mark.parametrize(
     "host", ["nginx.test", "azure.test", "aws-alb.test", "ingress-nginx.test", "shop.test", "near.test"]
 )
-def test_people_get_in_through_a_real_edge_and_the_application_knows_who_and_from_where(
-    world: EdgeWorld, host: str
-) -> None:
+def test_clients_are_admitted_through_a_real_edge_with_name_and_address(world: EdgeWorld, host: str) -> None:
     alex = world.authority.clients["alex"]
     for _time in range(3):  # the edge keeps sessions, and would resume them
         answer = world.through(alex, host, path="/admin/x?y")
@@ -413,7 +411,7 @@ def test_how_long_a_certificate_may_be(world: EdgeWorld) -> None:
     assert 2500 < len(der(world.authority.clients["long"])) * 3 / 4 < 2700 < len(der(pair)) * 3 / 4 <= 3000
 
 
-def test_observe_refuses_nobody_and_the_log_says_where_they_are(world: EdgeWorld) -> None:
+def test_observe_refuses_no_client_and_logs_its_address(world: EdgeWorld) -> None:
     """Through the edge or past it; only a good certificate that the edge speaks for has a name."""
     people = {"alex": world.authority.clients["alex"], "bea": world.authority.clients["bea"], "nobody": None}
     people |= {"revoked": world.strangers["revoked"]}
@@ -451,7 +449,7 @@ def test_observe_refuses_nobody_and_the_log_says_where_they_are(world: EdgeWorld
     assert [name for name, _email in evidence.people.seen] == ["alex"]
 
 
-def test_the_other_format_says_where_they_are_as_well(world: EdgeWorld) -> None:
+def test_combined_log_format_has_the_address_too(world: EdgeWorld) -> None:
     log = world.logs / "quietdoor-watch.log"
     try:
         run = world.play(roles=("gate",), gate_log_format="combined")
@@ -468,7 +466,7 @@ def test_the_other_format_says_where_they_are_as_well(world: EdgeWorld) -> None:
     assert [(one.address, one.reason) for one in evidence.would_deny.seen] == [(VISITOR, "unlisted")]
 
 
-def test_the_log_says_who_came_and_by_whom(world: EdgeWorld) -> None:
+def test_log_has_client_and_edge(world: EdgeWorld) -> None:
     world.through(world.authority.clients["bea"], "nginx.test", path="/log-in")
     world.ask(world.peers["no certificate"], "nginx.test", world.said("nginx", world.edge), path="/log-out")
 
@@ -496,7 +494,7 @@ def test_the_log_says_who_came_and_by_whom(world: EdgeWorld) -> None:
 
 
 @pytest.mark.parametrize("host", ["nginx.test", "azure.test", "ingress-nginx.test", "shop.test", "near.test"])
-def test_whom_trust_shuts_out_stays_out_though_the_edge_lets_him_through(world: EdgeWorld, host: str) -> None:
+def test_client_revoked_by_trust_is_refused_although_the_edge_admits_it(world: EdgeWorld, host: str) -> None:
     reached = len(world.application.reached)
     sentences = {"carl": "has been revoked", "emil": "has been revoked", "nobody": "did not show a certificate"}
     for name, sentence in sentences.items():
@@ -510,7 +508,7 @@ def test_whom_trust_shuts_out_stays_out_though_the_edge_lets_him_through(world: 
         assert "not on the list" in answer.body
 
 
-def test_what_a_visitor_forges_is_overwritten_by_the_edge(world: EdgeWorld) -> None:
+def test_forged_headers_are_overwritten_by_the_edge(world: EdgeWorld) -> None:
     reached = len(world.application.reached)
     said = world.said("nginx", world.authority.clients["alex"])
     for forged in (said, [*said, *said], [(name.replace("-", "_"), value) for name, value in said]):
@@ -696,7 +694,7 @@ _CHANGES = {
 _NO_DIGITS = {f"{label}, envoy" for label in ("another last digit", "one digit less", "one digit more")}
 
 
-def test_nobody_who_pretends_gets_in(world: EdgeWorld) -> None:
+def test_forged_edge_is_refused(world: EdgeWorld) -> None:
     reached, got_in = len(world.application.reached), []
     for label, attack in attacks(world).items():
         if label in _NO_DIGITS:
@@ -714,7 +712,7 @@ def test_nobody_who_pretends_gets_in(world: EdgeWorld) -> None:
 
 
 @pytest.mark.parametrize("who", ["edge", "no certificate", "the certificate of a person"])
-def test_headers_in_http2_count_no_more_and_no_less(world: EdgeWorld, who: str) -> None:
+def test_headers_in_http2_count_as_in_http1(world: EdgeWorld, who: str) -> None:
     port, pair = world.ports["own"], world.edge if who == "edge" else world.peers[who]
     argv = ["curl", "-ksS", "--http2", "--max-time", "10", "--resolve", f"nginx.test:{port}:{NEAR}"]
     argv += ["--cert", str(pair.crt), "--key", str(pair.pem)] if pair else []
@@ -725,7 +723,7 @@ def test_headers_in_http2_count_no_more_and_no_less(world: EdgeWorld, who: str) 
     assert done.stdout.rpartition("\n")[2] == f"{'200' if who == 'edge' else '403'} 2", done.stderr
 
 
-def test_a_header_that_comes_twice_never_opens_for_the_second(world: EdgeWorld) -> None:
+def test_duplicate_header_never_admits_by_its_second_value(world: EdgeWorld) -> None:
     """nginx before 1.23 knows only the first of them; since then both are one value, which nothing is equal to."""
     bea, alex = (world.said("cloudflare", world.authority.clients[name]) for name in ("bea", "alex"))
     answer = world.ask(world.edge, "cloudflare.test", [*bea, *alex])
@@ -741,7 +739,7 @@ def test_a_header_that_comes_twice_never_opens_for_the_second(world: EdgeWorld) 
 # --- a part of a site, the network alone, and direct sites ---
 
 
-def test_the_public_part_is_public_and_says_nothing_of_anybody(world: EdgeWorld) -> None:
+def test_public_part_gets_no_identity(world: EdgeWorld) -> None:
     said = [*world.said("nginx", world.authority.clients["alex"]), ("X-Forwarded-For", "9.9.9.9")]
     for peer in (world.edge, *world.peers.values()):
         answer = world.ask(peer, "shop.test", said, path="/x")
@@ -762,7 +760,7 @@ def test_the_network_alone_counts_where_that_was_asked_for(world: EdgeWorld) -> 
     assert refused(world, world.ask(None, "near.test", []), reached)
 
 
-def test_a_direct_site_beside_them_hears_nothing_of_it(world: EdgeWorld) -> None:
+def test_direct_site_ignores_headers_of_an_edge(world: EdgeWorld) -> None:
     alex, reached = world.authority.clients["alex"], len(world.application.reached)
     said = [header for profile in PROFILES for header in world.said(profile, alex)]
     for peer in (None, world.edge, world.strangers["revoked"]):
@@ -803,7 +801,7 @@ def test_a_revocation_counts_at_once_on_connections_that_the_edge_keeps_too(worl
     assert [world.through(dora, host).status for host in hosts] == [200, 200]
 
 
-def test_an_old_publication_says_less_and_lets_nobody_in_by_a_whole_certificate(world: EdgeWorld) -> None:
+def test_old_publication_admits_no_client_by_a_whole_certificate(world: EdgeWorld) -> None:
     alex = world.authority.clients["alex"]
 
     def publish(*untold: str) -> None:
@@ -944,7 +942,7 @@ MUTANTS = {
 
 
 @pytest.mark.parametrize("guard", MUTANTS)
-def test_without_a_guard_its_attack_gets_in(world: EdgeWorld, guard: str) -> None:
+def test_attack_succeeds_without_its_guard(world: EdgeWorld, guard: str) -> None:
     mutant, whole = MUTANTS[guard], world.rendered()
     texts = {path: text for path, text in whole.items() if path.match(mutant.file)}
     found = {path: re.subn(mutant.old, lambda _match: mutant.new, text) for path, text in texts.items()}
@@ -994,7 +992,7 @@ def test_without_its_line_a_header_of_the_edge_would_arrive(world: EdgeWorld, fi
         world.serve(whole)
 
 
-def test_without_its_map_a_header_would_say_where_a_visitor_is(world: EdgeWorld) -> None:
+def test_header_would_set_the_address_without_its_map(world: EdgeWorld) -> None:
     whole = world.rendered()
     forged = [("X-Forwarded-For", "9.9.9.9")]
 

@@ -122,7 +122,7 @@ def _texts(world: ClosedWorld) -> dict[Path, str]:
 
 
 @pytest.mark.parametrize("jit", ["off", "on"])
-def test_an_address_that_pcre_gives_up_on_is_refused(world: ClosedWorld, jit: str) -> None:
+def test_path_beyond_the_limits_of_pcre_is_refused(world: ClosedWorld, jit: str) -> None:
     world.serve(jit=jit)
     seen = {}
     for number, (path, *hosts) in enumerate(
@@ -235,7 +235,7 @@ def _opened(world: ClosedWorld) -> set[tuple[str, str, str, str]]:
     return {one for one in requests if world.reached(*one)}
 
 
-def test_no_expression_that_ends_in_an_error_opens_anything(world: ClosedWorld) -> None:
+def test_failed_regular_expression_admits_no_client(world: ClosedWorld) -> None:
     texts = _texts(world)
     world.serve(jit="on")
     whole = _opened(world)
@@ -276,7 +276,7 @@ def test_no_expression_that_ends_in_an_error_opens_anything(world: ClosedWorld) 
     ],
 )
 @pytest.mark.parametrize("host", ["side.test", "gate.test"])
-def test_access_rules_of_http_open_nothing_and_go_on_refusing(
+def test_access_rules_of_http_admit_no_client_and_still_refuse(
     world: ClosedWorld, host: str, rules: str, allowed: str, refused: str
 ) -> None:
     site = host.removesuffix(".test")

@@ -517,7 +517,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 
 @pytest.mark.parametrize(("one", "mode"), CASES)
-def test_a_value_is_refused_by_name_or_stands_where_it_belongs(bench: Bench, one: Field, mode: str) -> None:
+def test_value_is_refused_by_name_or_rendered_in_its_place(bench: Bench, one: Field, mode: str) -> None:
     outcomes: collections.Counter[str] = collections.Counter()
 
     @RULES

@@ -93,12 +93,12 @@ def test_a_second_run_changes_nothing(world: World) -> None:
         assert (again.code, again.changed) == (0, 0), again.output
 
 
-def test_the_role_says_who_has_the_default_server(world: World) -> None:
+def test_role_shows_the_default_server(world: World) -> None:
     assert f"127.0.0.1:{world.ports['own']}: the gate owns the default server" in world.first.output
     assert re.search(rf"127.0.0.1:{world.ports['shared']}: .*nginx.conf:\d+ is the default server", world.first.output)
 
 
-def test_nginx_has_nothing_to_complain_about(world: World) -> None:
+def test_nginx_logs_no_warning(world: World) -> None:
     done = subprocess.run(world.nginx.test_argv, capture_output=True, text=True, check=True)
     assert not re.findall(r"\[(?:warn|error|emerg)\].*", done.stderr)
 
@@ -123,7 +123,7 @@ def test_check_mode_predicts_what_the_run_then_does(world: World, restored: None
 @pytest.mark.parametrize(
     ("host", "port"), [("panel.test", "own"), ("wiki.test", "own"), ("late.test", "shared"), ("alias.test", "own")]
 )
-def test_a_good_certificate_gets_in_and_the_application_knows_whose_it_is(world: World, host: str, port: str) -> None:
+def test_valid_certificate_is_admitted_with_its_identity(world: World, host: str, port: str) -> None:
     alex = world.authority.clients["alex"]
     answer = world.get(alex, "/a%2Fb//c/../d?x=1", host=host, port=port)
     assert answer.status == 200, answer
@@ -150,7 +150,7 @@ def test_a_good_certificate_gets_in_and_the_application_knows_whose_it_is(world:
 
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
 @pytest.mark.parametrize("tls", [["--tlsv1.2", "--tls-max", "1.2"], ["--tlsv1.3"]])
-def test_curl_gets_in_by_every_protocol(world: World, version: str, tls: list[str]) -> None:
+def test_curl_is_admitted_with_every_protocol(world: World, version: str, tls: list[str]) -> None:
     alex, port = world.authority.clients["alex"], world.ports["own"]
     argv = ["curl", "-sS", "--max-time", "10", version, *tls, "--resolve", f"panel.test:{port}:127.0.0.1"]
     argv += ["--cacert", str(world.server.crt), "--cert", str(alex.crt), "--key", str(alex.pem)]
@@ -161,7 +161,7 @@ def test_curl_gets_in_by_every_protocol(world: World, version: str, tls: list[st
     assert json.loads(body)["body"] == "x=1"
 
 
-def test_s_client_gets_in(world: World) -> None:
+def test_openssl_s_client_is_admitted(world: World) -> None:
     alex = world.authority.clients["alex"]
     argv = ["openssl", "s_client", "-connect", f"127.0.0.1:{world.ports['own']}", "-servername", "panel.test", "-quiet"]
     request = b"GET / HTTP/1.1\r\nHost: panel.test\r\nConnection: close\r\n\r\n"
@@ -170,7 +170,7 @@ def test_s_client_gets_in(world: World) -> None:
     assert b"HTTP/1.1 200" in done.stdout, done.stderr
 
 
-def test_a_websocket_gets_through_and_nothing_else_is_upgraded(world: World) -> None:
+def test_websocket_passes_and_no_other_upgrade_does(world: World) -> None:
     alex = world.authority.clients["alex"]
     with (
         socket.create_connection(("127.0.0.1", world.ports["own"]), 10) as plain,
@@ -190,7 +190,7 @@ def test_a_websocket_gets_through_and_nothing_else_is_upgraded(world: World) -> 
     assert (refused.status, "upgrade" in refused.seen()) == (200, False)
 
 
-def test_nothing_that_a_client_writes_counts_as_identity(world: World) -> None:
+def test_forged_identity_headers_do_not_count(world: World) -> None:
     own = ["Verify", "DN", "Serial", "Fingerprint", "Issuer-DN", "Name", "Email", "Roles"]
     names = [*BLANKED_HEADERS, *(f"X-Client-{name}" for name in own)]
     forged = dict.fromkeys(names, "forged") | {name.replace("-", "_"): "forged" for name in names if "-" in name}
@@ -270,9 +270,7 @@ _SENTENCES = {
 
 @pytest.mark.parametrize("who", _SENTENCES)
 @pytest.mark.parametrize(("host", "port"), [("panel.test", "own"), ("late.test", "shared")])
-def test_strangers_get_the_page_with_their_reason_and_never_reach_the_application(
-    world: World, who: str, host: str, port: str
-) -> None:
+def test_unauthenticated_clients_get_the_page_with_the_reason(world: World, who: str, host: str, port: str) -> None:
     before = len(world.application.reached)
     requests = [
         ("GET", "/", None),
@@ -294,7 +292,7 @@ def test_strangers_get_the_page_with_their_reason_and_never_reach_the_applicatio
     assert len(world.application.reached) == before
 
 
-def test_the_page_is_whole_safe_and_not_kept(world: World) -> None:
+def test_page_is_complete_safe_and_not_cached(world: World) -> None:
     answer = world.get(None)
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert answer.headers["cache-control"] == "no-store"
@@ -312,7 +310,7 @@ def test_the_page_is_whole_safe_and_not_kept(world: World) -> None:
     assert eventually(lambda: [entry for entry in world.log("panel") if entry["request_id"] == reference[1]])
 
 
-def test_the_status_location_tells_generations_to_everyone_and_lets_in_who_gets_in(world: World) -> None:
+def test_status_location_reports_generations_to_every_client(world: World) -> None:
     answer = world.get(world.authority.clients["bea"], STATUS)
     assert (answer.status, answer.headers["x-quietdoor-verdict"]) == (204, "cert")
     assert answer.headers["cache-control"] == "no-store"
@@ -343,7 +341,7 @@ def test_connections_for_another_name_never_reach_the_application(world: World, 
     assert len(world.application.reached) == before
 
 
-def test_plain_http_is_sent_to_https(world: World) -> None:
+def test_plain_http_is_redirected_to_https(world: World) -> None:
     for host, port in (("panel.test", "own"), ("late.test", "shared")):
         with socket.create_connection(("127.0.0.1", world.ports[port]), 10) as plain:
             answer = exchange(plain, "GET", "/a?b=c", {"Host": host})
@@ -401,7 +399,7 @@ def test_a_revocation_by_trust_alone_is_effective_at_once_for_old_sessions_too(w
         r"ssl_verify_client on;",
     ],
 )
-def test_either_layer_alone_keeps_strangers_out(world: World, tmp_path: Path, removed: str) -> None:
+def test_either_layer_alone_refuses_unauthenticated_clients(world: World, tmp_path: Path, removed: str) -> None:
     """Takes one line of defence out of what the role rendered and asks again."""
     prefix = tmp_path / "nginx"
     shutil.copytree(world.nginx.prefix, prefix, ignore=shutil.ignore_patterns("*.pid", "*.log"), symlinks=True)
@@ -441,7 +439,7 @@ def _at_least(count: int, entries: list[dict]) -> list[dict]:
     return entries if len(entries) >= count else []
 
 
-def test_the_log_says_who_and_why(world: World) -> None:
+def test_log_has_client_and_reason(world: World) -> None:
     alex = world.authority.clients["alex"]
     world.get(alex, "/log-in", headers={"User-Agent": 'a"b\\c\x01é'})
     for pair in world.strangers.values():
@@ -524,7 +522,7 @@ def test_a_name_that_the_neighbour_serves_is_refused(world: World) -> None:
 
 
 @on_one_release
-def test_always_and_never_mean_what_they_say(world: World) -> None:
+def test_default_server_always_and_never_are_followed(world: World) -> None:
     always = world.play(roles=("gate",), gate_default_server="always")
     assert always.code != 0
     assert "gate_default_server: always is not possible" in always.output
@@ -548,7 +546,7 @@ def test_a_log_directory_with_odd_characters_is_no_danger(world: World, restored
 
 
 @on_one_release
-def test_trust_says_what_is_missing(world: World, tmp_path: Path) -> None:
+def test_trust_names_missing_files(world: World, tmp_path: Path) -> None:
     nowhere = str(tmp_path / "nothing")
     predicted = world.play("--check", roles=("trust",), authority_publish_path=nowhere)
     assert (predicted.code, predicted.changed) == (0, 0)

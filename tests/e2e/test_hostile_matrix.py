@@ -148,11 +148,11 @@ def test_nothing_hostile_reaches_the_panel(world: PathWorld, mode: str, port: st
 
 
 @pytest.mark.parametrize(("mode", "port"), PLACES)
-def test_who_is_valid_and_listed_reaches_it(world: PathWorld, mode: str, port: str) -> None:
+def test_valid_and_listed_client_reaches_the_application(world: PathWorld, mode: str, port: str) -> None:
     assert len(hostile.panels(attack(world, "valid", SITES[mode], port))) >= 10
 
 
-def test_the_gate_of_many_articles_lets_at_least_these_through(world: PathWorld) -> None:
+def test_gate_of_many_tutorials_admits_these_attacks(world: PathWorld) -> None:
     """``location /admin/`` with an ``if``, and ``ssl_verify_client optional``: so the list has teeth."""
     through = hostile.panels(attack(world, "none", "panel.test", "article"))
     assert through >= HOLES, HOLES - through

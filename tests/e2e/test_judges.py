@@ -208,9 +208,7 @@ def _listed(store: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("ending", ["p12", "compat.p12"])
-def test_the_store_of_firefox_takes_the_bundle_and_finds_it_good_for_a_client(
-    lab: Lab, tmp_path: Path, ending: str
-) -> None:
+def test_firefox_store_accepts_the_bundle_for_a_client(lab: Lab, tmp_path: Path, ending: str) -> None:
     store = _store(tmp_path / "firefox")
     name = lab.roster[0]["name"]
     _take_in(store, lab.client(name, ending), lab.client(name, "passphrase"))
@@ -291,9 +289,7 @@ def _remove_if_empty(directory: Path) -> None:
         directory.rmdir()
 
 
-def test_a_browser_without_a_bundle_sees_the_page_that_says_whom_to_ask(
-    lab: Lab, tmp_path: Path, chooses: None
-) -> None:
+def test_browser_without_a_bundle_shows_the_page_with_the_contact(lab: Lab, tmp_path: Path, chooses: None) -> None:
     browser = Browser(lab, tmp_path)
     before = lab.reached()
     for site, url, title in (
@@ -311,7 +307,7 @@ def test_a_browser_without_a_bundle_sees_the_page_that_says_whom_to_ask(
     assert "Public page" in browser.page(lab.sites[1].url)
 
 
-def test_a_browser_with_the_imported_bundle_gets_in(lab: Lab, tmp_path: Path, chooses: None) -> None:
+def test_browser_with_the_imported_bundle_is_admitted(lab: Lab, tmp_path: Path, chooses: None) -> None:
     browser = Browser(lab, tmp_path)
     name = lab.roster[0]["name"]
     _take_in(browser.store, lab.client(name, "p12"), lab.client(name, "passphrase"))

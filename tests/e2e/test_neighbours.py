@@ -87,7 +87,7 @@ def _ask(
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_a_session_that_a_neighbour_verified_opens_nothing(lab: Lab, version: ssl.TLSVersion) -> None:
+def test_session_verified_by_a_neighbour_admits_no_client(lab: Lab, version: ssl.TLSVersion) -> None:
     context = _context(lab.foreigner, version)
     answer, session, _reused = _ask(lab, context, NEIGHBOUR, None)
     assert answer.endswith(b"neighbour"), "the neighbour takes its own clients"
@@ -102,7 +102,7 @@ def test_a_session_that_a_neighbour_verified_opens_nothing(lab: Lab, version: ss
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_who_belongs_here_gets_in_again_and_again(lab: Lab, version: ssl.TLSVersion) -> None:
+def test_valid_client_is_admitted_on_every_connection(lab: Lab, version: ssl.TLSVersion) -> None:
     name = lab.roster[0]["name"]
     context, session = _context((lab.client(name, "crt"), lab.client(name, "key")), version), None
     for _time in range(4):
@@ -111,7 +111,7 @@ def test_who_belongs_here_gets_in_again_and_again(lab: Lab, version: ssl.TLSVers
         assert not reused
 
 
-def test_settings_of_the_http_level_neither_open_nor_shut_the_gate(lab: Lab) -> None:
+def test_http_level_settings_do_not_change_verdicts(lab: Lab) -> None:
     name = lab.roster[0]["name"]
     before = lab.reached()
     for site in lab.sites:
@@ -143,7 +143,7 @@ def _reload(lab: Lab) -> None:
         time.sleep(0.02)
 
 
-def test_old_tls_of_a_neighbour_opens_nothing(lab: Lab) -> None:
+def test_old_tls_of_a_neighbour_admits_no_client(lab: Lab) -> None:
     name = lab.roster[0]["name"]
     before = lab.reached()
     old = ["--tlsv1.1", "--tls-max", "1.1", "--ciphers", "ALL:@SECLEVEL=0"]
@@ -163,7 +163,7 @@ def test_old_tls_of_a_neighbour_opens_nothing(lab: Lab) -> None:
     assert lab.reached() == before
 
 
-def test_a_variable_of_ours_defined_elsewhere_is_refused_with_its_line(lab: Lab) -> None:
+def test_gate_variable_defined_elsewhere_is_refused_with_its_line(lab: Lab) -> None:
     stray = lab.nginx.prefix / "conf.d" / "zz.conf"
     stray.write_text('map "" $quietdoor_denied { default 0; }\n')
     try:

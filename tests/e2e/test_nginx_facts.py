@@ -214,9 +214,7 @@ def test_a_root_in_ssl_trusted_certificate_opens_to_its_other_cas(bare: Bare) ->
     ],
     ids=["expired", "not-yet-valid", "of another issuer", "of another scope"],
 )
-def test_a_crl_that_is_out_of_date_or_of_somebody_else_locks_everybody_out(
-    bare: Bare, make: Callable[[Papers], bytes], reason: str
-) -> None:
+def test_expired_or_foreign_crl_refuses_every_client(bare: Bare, make: Callable[[Papers], bytes], reason: str) -> None:
     """``nginx -t`` does not see it. Nor one whose critical IssuingDistributionPoint no certificate matches."""
     bare.papers.write("odd.crl", make(bare.papers))
     assert bare.tested(_chain("ca.crt", "odd.crl"))[0]
@@ -270,14 +268,14 @@ def _revoked_meanwhile(
 
 
 @pytest.mark.parametrize("tls", [TLS_1_2, TLS_1_3])
-def test_a_shared_session_cache_lets_the_revoked_in(bare: Bare, tls: ssl.TLSVersion) -> None:
+def test_shared_session_cache_admits_revoked_clients(bare: Bare, tls: ssl.TLSVersion) -> None:
     """After the revocation and a reload: a resumed session is not verified again."""
     same = _resuming("ssl_session_cache shared:a:1m; ssl_session_tickets off;")
     assert _revoked_meanwhile(bare, tls, same, same) == (200, True)
 
 
 @pytest.mark.parametrize("tls", [TLS_1_2, TLS_1_3])
-def test_a_ticket_key_file_lets_the_revoked_in_even_after_a_restart(bare: Bare, tls: ssl.TLSVersion) -> None:
+def test_ticket_key_file_admits_revoked_clients_after_a_restart(bare: Bare, tls: ssl.TLSVersion) -> None:
     """The session is in the ticket, and the key that opens it stays."""
     bare.papers.write("ticket.key", b"k" * 80)
     same = _resuming("ssl_session_ticket_key <dir>/ticket.key;")
@@ -301,7 +299,7 @@ _OFF = "ssl_session_cache off; ssl_session_tickets off;"
     ],
     ids=["nothing is resumed", "a zone of another name"],
 )
-def test_without_resumption_or_with_a_new_zone_the_revoked_are_out(
+def test_without_resumption_or_with_a_new_zone_revoked_clients_are_refused(
     bare: Bare, tls: ssl.TLSVersion, before: str, after: str
 ) -> None:
     """The gate resumes nothing, because a name for every CRL would tie trust to the gate."""
@@ -598,7 +596,7 @@ def _heard(bare: Bare, settings: str, name: str = "X-Client-Verify") -> bool:
         return ",SUCCESS," in bare.plain("/", {name: "SUCCESS"}).body
 
 
-def test_a_header_of_the_visitor_passes_every_location_that_does_not_overwrite_it(bare: Bare) -> None:
+def test_header_of_the_client_passes_locations_that_do_not_overwrite_it(bare: Bare) -> None:
     """Public ones too."""
     assert _heard(bare, f"location / {{ {PASS} }}")
     assert not _heard(bare, f'location / {{ proxy_set_header X-Client-Verify ""; {PASS} }}')
@@ -636,7 +634,7 @@ def test_a_header_is_on_refusals_only_with_always(bare: Bare) -> None:
 # --- window ---
 
 
-def test_satisfy_any_opens_nothing_where_a_certificate_is_required(bare: Bare) -> None:
+def test_satisfy_any_admits_no_client_if_a_certificate_is_required(bare: Bare) -> None:
     """``ssl_verify_client on`` comes before every access rule."""
     with bare.serving(f"server {{ {ON} satisfy any; allow 127.0.0.1; deny all; location / {{ return 200 x; }} }}"):
         assert bare.get().status == 400
@@ -655,7 +653,7 @@ _WINDOW = f"""
 """
 
 
-def test_a_window_opens_for_none_and_never_for_a_bad_certificate(bare: Bare) -> None:
+def test_window_admits_no_certificate_and_never_a_bad_one(bare: Bare) -> None:
     """``optional`` and one map of what nginx says, together with the network."""
     with bare.serving(_WINDOW.replace("<network>", "127.0.0.1")):
         assert [bare.get(who=who).status for who in (None, "alex", "carl", "foreign")] == [200, 200, 400, 400]
@@ -671,7 +669,7 @@ def test_an_address_is_that_of_the_peer_and_not_what_a_header_says(bare: Bare) -
         assert bare.get(headers={"X-Real-IP": "192.0.2.1"}).status == 403
 
 
-def test_a_window_that_catches_495_lets_the_revoked_in(bare: Bare) -> None:
+def test_window_that_handles_495_admits_revoked_clients(bare: Bare) -> None:
     """Unless it looks at the reason."""
     caught = f"error_page 495 496 = @window; location @window {{ allow 127.0.0.1; deny all; {PASS} }}"
     with bare.serving(f"server {{ {ON} ssl_crl <dir>/ca.crl; {caught} }} {PANEL}"):
@@ -687,7 +685,7 @@ def test_the_clock_is_seconds_a_dot_and_milliseconds(bare: Bare) -> None:
         until(lambda: bare.plain().body != " ".join(first))
 
 
-def test_a_basic_auth_door_hands_the_password_on(bare: Bare) -> None:
+def test_basic_auth_forwards_the_password(bare: Bare) -> None:
     """Unless the header is cleared."""
     bare.papers.write("users", b"alex:{PLAIN}secret\n")
     door = f'auth_basic "door"; auth_basic_user_file <dir>/users; location / {{ {PASS} }}'
@@ -725,7 +723,7 @@ def _admitted(bare: Bare, who: str, expression: str) -> bool:
     ("expression", "fooled_by"),
     [("CN=.*Admin.*", ["NotAdministrator", "comma"]), ("(^|,)CN=Admin(,|$)", ["comma", "twice"])],
 )
-def test_an_expression_on_the_subject_is_fooled(bare: Bare, expression: str, fooled_by: list[str]) -> None:
+def test_expression_on_the_subject_can_be_deceived(bare: Bare, expression: str, fooled_by: list[str]) -> None:
     """By part of a name, by an escaped comma, by a second name: so people are known by issuer and serial."""
     assert [who for who in ["Admin", *fooled_by] if _admitted(bare, who, expression)] == ["Admin", *fooled_by]
 
@@ -772,7 +770,7 @@ def test_an_absolute_include_is_read_from_where_it_points_to(bare: Bare) -> None
         assert bare.tested(f"include {include};")[0] is passes
 
 
-def test_openssl_says_in_words_alone_that_a_crl_is_not_its_cas(papers: Papers) -> None:
+def test_openssl_reports_a_foreign_crl_only_in_text(papers: Papers) -> None:
     """``openssl crl -verify`` of OpenSSL 3.0 exits with 0 either way, so "verify OK" is what counts."""
     for ca, said in (("ca", "verify OK"), ("foreign-ca", "")):
         argv = [
@@ -793,27 +791,23 @@ def test_openssl_says_in_words_alone_that_a_crl_is_not_its_cas(papers: Papers) -
 
 # Tests of the gate for each test of nginx above: start of its name -> file::test.
 GUARDED = {
-    "maps_log_formats_and_zones": ["e2e/test_fuzz.py::test_a_value_is_refused_by_name_or_stands_where_it_belongs"],
+    "maps_log_formats_and_zones": ["e2e/test_fuzz.py::test_value_is_refused_by_name_or_rendered_in_its_place"],
     "http2": ["unit/plugins/filter/test_gate_templates.py::test_http2_is_written_for_the_nginx_at_hand"],
-    "tls_1_3": ["e2e/test_gate.py::test_curl_gets_in_by_every_protocol"],
-    "the_protocols_of_an_address": ["e2e/test_neighbours.py::test_old_tls_of_a_neighbour_opens_nothing"],
+    "tls_1_3": ["e2e/test_gate.py::test_curl_is_admitted_with_every_protocol"],
+    "the_protocols_of_an_address": ["e2e/test_neighbours.py::test_old_tls_of_a_neighbour_admits_no_client"],
     "worker_shutdown_timeout": ["e2e/test_shutdown.py::test_it_comes_changes_stays_and_goes"],
-    "the_handshake_always_completes": ["e2e/test_gate.py::test_plain_http_is_sent_to_https"],
-    "ssl_client_verify": ["e2e/test_gate.py::test_the_log_says_who_and_why"],
-    "optional_answers_400": ["e2e/test_path.py::test_the_public_part_is_public_for_everybody"],
-    "optional_no_ca": ["e2e/test_path.py::test_without_any_one_line_of_defence_the_guarded_paths_stay_shut"],
-    "a_certificate_for_servers_only": [
-        "e2e/test_gate.py::test_strangers_get_the_page_with_their_reason_and_never_reach_the_application"
-    ],
+    "the_handshake_always_completes": ["e2e/test_gate.py::test_plain_http_is_redirected_to_https"],
+    "ssl_client_verify": ["e2e/test_gate.py::test_log_has_client_and_reason"],
+    "optional_answers_400": ["e2e/test_path.py::test_public_part_is_public_for_every_client"],
+    "optional_no_ca": ["e2e/test_path.py::test_guarded_paths_stay_closed_without_any_one_defence"],
+    "a_certificate_for_servers_only": ["e2e/test_gate.py::test_unauthenticated_clients_get_the_page_with_the_reason"],
     "error_page_keeps_400": ["e2e/test_path.py::test_a_guarded_path_answers_others_with_the_page"],
-    "a page loads nothing": ["e2e/test_gate.py::test_the_page_is_whole_safe_and_not_kept"],
+    "a page loads nothing": ["e2e/test_gate.py::test_page_is_complete_safe_and_not_cached"],
     "an_error_page_that_is_a_backend": ["e2e/test_hostile_matrix.py::test_nothing_hostile_reaches_the_panel"],
-    "the_crl_of_every_ca": ["e2e/test_transaction.py::test_crl_that_would_lock_out"],
-    "an_issuing_ca_without_its_root": ["e2e/test_transaction.py::test_chain_that_is_none"],
-    "a_root_in_ssl_trusted_certificate": [
-        "e2e/test_neighbours.py::test_settings_of_the_http_level_neither_open_nor_shut_the_gate"
-    ],
-    "a_crl_that_is_out_of_date": ["e2e/test_transaction.py::test_crl_that_would_lock_out"],
+    "the_crl_of_every_ca": ["e2e/test_transaction.py::test_crl_that_would_refuse_every_client"],
+    "an_issuing_ca_without_its_root": ["e2e/test_transaction.py::test_invalid_chain"],
+    "a_root_in_ssl_trusted_certificate": ["e2e/test_neighbours.py::test_http_level_settings_do_not_change_verdicts"],
+    "a_crl_that_is_out_of_date": ["e2e/test_transaction.py::test_crl_that_would_refuse_every_client"],
     "a_crl_file_that_is_none": ["e2e/test_pull.py::test_an_ended_and_a_damaged_crl"],
     "from 1.27.4 a CRL may be cached by its file's identity": [
         "e2e/test_transaction.py::test_only_the_newest_are_kept",
@@ -825,10 +819,10 @@ GUARDED = {
         "e2e/test_gate.py::test_a_revocation_by_trust_alone_is_effective_at_once_for_old_sessions_too",
         "unit/plugins/filter/test_gate_templates.py::test_every_server_ends_resumption_and_has_the_same_protocols",
     ],
-    "a_deny_map": ["e2e/test_probe_rendered.py::test_what_is_taken_out_turns_exactly_its_checks_red"],
-    "idle_connections": ["e2e/test_revoke.py::test_carl_is_out_everywhere_and_nobody_else_notices"],
+    "a_deny_map": ["e2e/test_probe_rendered.py::test_removed_line_fails_exactly_its_checks"],
+    "idle_connections": ["e2e/test_revoke.py::test_revoked_client_is_refused_everywhere_and_no_other_is"],
     "WebSockets live on": [
-        "e2e/test_witness.py::test_a_websocket_that_may_live_is_told_of",
+        "e2e/test_witness.py::test_websocket_that_may_stay_open_is_reported",
         "e2e/test_witness.py::test_a_websocket_that_is_cut",
     ],
     "a_reload_that_succeeds": [
@@ -838,52 +832,48 @@ GUARDED = {
     ],
     "the_name_of_one_site": ["e2e/test_neighbours.py::test_one_connection_for_two_sites_is_sent_back_to_make_another"],
     "without_a_known_name": ["e2e/test_gate.py::test_connections_for_another_name_never_reach_the_application"],
-    "a_default_server": ["e2e/test_gate.py::test_always_and_never_mean_what_they_say"],
-    "another_listen_without_tls": ["e2e/test_snippets.py::test_what_does_not_open_it_is_a_warning"],
+    "a_default_server": ["e2e/test_gate.py::test_default_server_always_and_never_are_followed"],
+    "another_listen_without_tls": ["e2e/test_snippets.py::test_harmless_deviation_is_a_warning"],
     "nginx_normalises": ["e2e/test_hostile_matrix.py::test_nothing_hostile_reaches_the_panel"],
-    "a_location_of_a_path": ["e2e/test_path.py::test_another_spelling_is_refused_for_everybody_and_says_so"],
-    "a_regular_expression": [
-        "unit/plugins/filter/test_gate_templates.py::test_in_mode_path_everything_is_shut_but_one_location"
-    ],
-    "a_nested_location": ["e2e/test_snippets.py::test_nobody_gets_in_without_a_good_certificate"],
+    "a_location_of_a_path": ["e2e/test_path.py::test_other_spelling_is_refused_for_every_client_and_logged"],
+    "a_regular_expression": ["unit/plugins/filter/test_gate_templates.py::test_mode_path_opens_only_one_location"],
+    "a_nested_location": ["e2e/test_snippets.py::test_client_without_a_valid_certificate_is_refused"],
     "the_panel_is_reached_from_elsewhere": [
-        "e2e/test_path.py::test_the_role_says_how_a_guarded_path_could_be_reached_another_way",
-        "e2e/test_snippets.py::test_what_opens_the_panel_is_an_error_with_file_and_line",
+        "e2e/test_path.py::test_role_shows_other_ways_to_a_guarded_path",
+        "e2e/test_snippets.py::test_bypass_is_an_error_with_file_and_line",
         "e2e/test_gate.py::test_the_application_cannot_speak_for_the_gate",
     ],
-    "an_if_of_the_server": ["e2e/test_path.py::test_without_any_one_line_of_defence_the_guarded_paths_stay_shut"],
+    "an_if_of_the_server": ["e2e/test_path.py::test_guarded_paths_stay_closed_without_any_one_defence"],
     "a_rewrite_after_495": [
-        "e2e/test_path.py::test_the_public_part_is_public_for_everybody",
-        "e2e/test_path.py::test_without_any_one_line_of_defence_the_guarded_paths_stay_shut",
+        "e2e/test_path.py::test_public_part_is_public_for_every_client",
+        "e2e/test_path.py::test_guarded_paths_stay_closed_without_any_one_defence",
     ],
-    "the_reason_of_495": [
-        "e2e/test_gate.py::test_strangers_get_the_page_with_their_reason_and_never_reach_the_application"
-    ],
-    "a_question_of_the_server": ["e2e/test_gate.py::test_either_layer_alone_keeps_strangers_out"],
+    "the_reason_of_495": ["e2e/test_gate.py::test_unauthenticated_clients_get_the_page_with_the_reason"],
+    "a_question_of_the_server": ["e2e/test_gate.py::test_either_layer_alone_refuses_unauthenticated_clients"],
     "a_question_lets_limits_fire_first": [
         "e2e/test_path.py::test_without_its_decision_service_a_site_is_closed",
         "e2e/test_path.py::test_refusals_are_limited_and_certificates_never",
     ],
     "a_question_is_not_asked": [
-        "e2e/test_snippets.py::test_what_opens_the_panel_is_an_error_with_file_and_line",
-        "e2e/test_path.py::test_the_decision_service_has_the_last_word",
+        "e2e/test_snippets.py::test_bypass_is_an_error_with_file_and_line",
+        "e2e/test_path.py::test_decision_service_overrides_the_verdict",
     ],
     "a_header_of_the_visitor": [
-        "e2e/test_gate.py::test_nothing_that_a_client_writes_counts_as_identity",
-        "e2e/test_path.py::test_the_public_part_is_public_for_everybody",
+        "e2e/test_gate.py::test_forged_identity_headers_do_not_count",
+        "e2e/test_path.py::test_public_part_is_public_for_every_client",
     ],
-    "one_header_in_a_location": ["e2e/test_probe_rendered.py::test_what_is_taken_out_turns_exactly_its_checks_red"],
-    "a_name_with_underscores": ["e2e/test_gate.py::test_nothing_that_a_client_writes_counts_as_identity"],
+    "one_header_in_a_location": ["e2e/test_probe_rendered.py::test_removed_line_fails_exactly_its_checks"],
+    "a_name_with_underscores": ["e2e/test_gate.py::test_forged_identity_headers_do_not_count"],
     "a_header_is_on_refusals": ["e2e/test_path.py::test_hsts_is_on_every_answer_and_not_over_plain_http"],
-    "satisfy_any": ["e2e/test_gate.py::test_strangers_get_the_page_with_their_reason_and_never_reach_the_application"],
+    "satisfy_any": ["e2e/test_gate.py::test_unauthenticated_clients_get_the_page_with_the_reason"],
     "a_limit_beside_a_return": ["e2e/test_path.py::test_refusals_are_limited_and_certificates_never"],
     "an_expression_on_the_subject": [
         "e2e/test_path.py::test_a_certificate_that_is_in_no_roster_is_not_listed_whatever_its_name_is"
     ],
     "the_keys_of_a_map": ["unit/plugins/filter/test_gate_templates.py::test_names_are_matched_whole"],
-    "a_serial_is": ["e2e/test_gate.py::test_a_good_certificate_gets_in_and_the_application_knows_whose_it_is"],
+    "a_serial_is": ["e2e/test_gate.py::test_valid_certificate_is_admitted_with_its_identity"],
     "a_long_key": ["e2e/test_fuzz.py::test_a_publication_is_refused_or_its_names_stay_in_their_maps"],
-    "no_variable_holds": ["e2e/test_gate.py::test_a_good_certificate_gets_in_and_the_application_knows_whose_it_is"],
+    "no_variable_holds": ["e2e/test_gate.py::test_valid_certificate_is_admitted_with_its_identity"],
     "an_absolute_include": ["e2e/test_transaction.py::test_candidate_reads_its_own_files_through_absolute_includes"],
     "openssl_says_in_words": ["e2e/test_pull.py::test_a_foreign_ca"],
 }

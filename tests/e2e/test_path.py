@@ -246,7 +246,7 @@ def test_a_second_run_changes_nothing_and_nginx_has_nothing_to_complain_about(wo
     assert not re.findall(r"\[(?:warn|error|emerg)\](?!.*(?:could not build optimal|/nginx\.conf:)).*", done.stderr)
 
 
-def test_the_role_says_how_a_guarded_path_could_be_reached_another_way(world: PathWorld) -> None:
+def test_role_shows_other_ways_to_a_guarded_path(world: PathWorld) -> None:
     said = world.first.output
     assert (
         f"site shop: /admin and the public part have the same upstream http://127.0.0.1:{world.application.port}"
@@ -262,7 +262,7 @@ def test_the_role_says_how_a_guarded_path_could_be_reached_another_way(world: Pa
 
 @pytest.mark.parametrize("port", ["own", "shared"])
 @pytest.mark.parametrize("who", EVERYBODY)
-def test_the_public_part_is_public_for_everybody(world: PathWorld, who: str, port: str) -> None:
+def test_public_part_is_public_for_every_client(world: PathWorld, who: str, port: str) -> None:
     forged = {
         "X-Client-Name": "forged",
         "X_Client_Name": "forged",
@@ -344,7 +344,7 @@ def test_a_guarded_path_answers_others_with_the_page(world: PathWorld, who: str)
 
 
 @pytest.mark.parametrize("client", ["alex", "bea"])
-def test_a_listed_certificate_opens_the_guarded_paths(world: PathWorld, client: str) -> None:
+def test_listed_certificate_is_admitted_to_guarded_paths(world: PathWorld, client: str) -> None:
     pair = world.authority.clients[client]
     for path, application in (
         ("/admin", world.application),
@@ -368,7 +368,7 @@ def test_the_status_location_tells_generations_in_mode_path(world: PathWorld) ->
             assert ask(world, who, STATUS + inside).status == 403
 
 
-def test_another_spelling_is_refused_for_everybody_and_says_so(world: PathWorld) -> None:
+def test_other_spelling_is_refused_for_every_client_and_logged(world: PathWorld) -> None:
     for path in ("/ADMIN/", "/admin;x/", "/x/..;/admin/", "/admin/../x", "/app/Panel", "/%2570anel;/"):
         for who in ("valid", "none", "expired"):
             answer = ask(world, who, path)
@@ -428,7 +428,7 @@ def test_the_log_tells_public_requests_from_guarded_ones(world: PathWorld) -> No
 # --- who may come in ---
 
 
-def test_allow_lists_people_in_mode_host_too(world: PathWorld) -> None:
+def test_allow_lists_clients_in_mode_host_too(world: PathWorld) -> None:
     for who in EVERYBODY:
         answer = ask(world, who, "/", "lister.test")
         assert answer.status == (200 if who == "valid" else 403), who
@@ -448,12 +448,12 @@ def test_a_certificate_that_is_in_no_roster_is_not_listed_whatever_its_name_is(w
         assert (answer.status, "not on the list" in answer.body) == (403, True), host
 
 
-def test_a_name_on_the_list_does_not_bring_back_who_was_revoked(world: PathWorld) -> None:
+def test_listed_name_does_not_admit_a_revoked_client(world: PathWorld) -> None:
     answer = ask(world, "denied", STATUS, "club.test")
     assert (answer.status, "has been revoked" in answer.body) == (403, True)
 
 
-def test_identity_headers_bear_the_names_that_the_site_gives(world: PathWorld) -> None:
+def test_identity_headers_have_the_names_of_the_site(world: PathWorld) -> None:
     forged = dict.fromkeys(
         ["Remote-User", "X-Groups", "X-Is-Verified", "X-Client-Name", "X-Client-Roles", "X_Groups", "Remote_User"],
         "forged",
@@ -465,7 +465,7 @@ def test_identity_headers_bear_the_names_that_the_site_gives(world: PathWorld) -
     assert (seen["x-client-email"], "x-client-name" in seen) == ("alex@example.org", False)
 
 
-def test_the_decision_service_has_the_last_word(world: PathWorld) -> None:
+def test_decision_service_overrides_the_verdict(world: PathWorld) -> None:
     service, before = world.decisions, len(world.application.reached)
     service.status = 204
     assert (
@@ -631,7 +631,7 @@ def test_a_directory_of_files(world: PathWorld) -> None:
 # --- other ways in ---
 
 
-def test_the_gate_stands_on_ipv6_too(world: PathWorld) -> None:
+def test_gate_listens_on_ipv6_too(world: PathWorld) -> None:
     before = len(world.application.reached)
     for who, path, status in (
         ("none", "/admin/", 403),
@@ -662,7 +662,7 @@ def _first_flight(world: PathWorld, sni: str, host: str, session: Path, *argumen
     return done.stdout.decode("utf-8", "replace")
 
 
-def test_what_arrives_before_the_handshake_is_over_opens_nothing(world: PathWorld, tmp_path: Path) -> None:
+def test_early_data_admits_no_client(world: PathWorld, tmp_path: Path) -> None:
     """A neighbour takes requests in the first flight of a resumed session (0-RTT), and any certificate with it."""
     session, before = tmp_path / "session", len(world.application.reached)
     assert "the neighbour" in _first_flight(world, "public.test", "public.test", session, "-sess_out", str(session))
@@ -699,9 +699,7 @@ _LINES = {
 
 
 @pytest.mark.parametrize("line", _LINES)
-def test_without_any_one_line_of_defence_the_guarded_paths_stay_shut(
-    world: PathWorld, tmp_path: Path, line: str
-) -> None:
+def test_guarded_paths_stay_closed_without_any_one_defence(world: PathWorld, tmp_path: Path, line: str) -> None:
     prefix = tmp_path / "nginx"
     shutil.copytree(world.nginx.prefix, prefix, ignore=shutil.ignore_patterns("*.pid", "*.log"), symlinks=True)
     site = prefix / "quietdoor" / "gate" / "sites" / "shop.conf"

@@ -19,7 +19,7 @@ ASK = (
 )
 
 
-def test_processes_that_ask_at_the_same_time_are_given_different_ones() -> None:
+def test_concurrent_processes_get_different_ports() -> None:
     asking = [
         subprocess.Popen(
             [sys.executable, "-c", ASK], cwd=Path(__file__).parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -32,13 +32,13 @@ def test_processes_that_ask_at_the_same_time_are_given_different_ones() -> None:
     assert len(set(given)) == len(given)
 
 
-def test_a_process_is_given_its_own_again_unless_it_asks_for_another() -> None:
+def test_process_keeps_its_port_unless_it_requests_another() -> None:
     port = free_port(*RANGE)
     assert free_port(*RANGE) == port
     assert free_port(*RANGE, never_given=True) != port
 
 
-def test_ports_asked_for_together_differ_and_the_kernel_gives_them_to_nobody() -> None:
+def test_requested_ports_differ_and_stay_reserved() -> None:
     ports = [*free_ports(6), *free_ports(2)]
     first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     assert len(set(ports)) == len(ports)

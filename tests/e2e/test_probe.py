@@ -356,7 +356,7 @@ def test_a_right_gate_passes_every_check(
     assert (outcome["passed"], outcome["deviations"]) == (len(outcome["checks"]), 0)
 
 
-def test_without_an_echo_the_application_is_known_by_its_page(
+def test_application_is_recognized_by_its_page_without_an_echo(
     start: Callable[..., Nginx], papers: Papers, tmp_path: pathlib.Path
 ) -> None:
     outcome = probe(tmp_path, options(papers, start(OTHER_SITE).port, echo_path=None))
@@ -574,7 +574,7 @@ BROKEN: dict[str, tuple[tuple[Change, ...], set[str]]] = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_a_broken_gate_is_caught_by_the_matching_checks(
+def test_broken_gate_is_found_by_the_matching_checks(
     start: Callable[..., Nginx], papers: Papers, tmp_path: pathlib.Path, what: str
 ) -> None:
     changes, expected = BROKEN[what]
@@ -590,7 +590,7 @@ def test_the_default_server_is_caught_without_an_echo_too(
     assert red(outcome) == expected, outcome["table"]
 
 
-def test_a_second_door_on_a_plain_port_is_caught(
+def test_second_server_on_a_plain_port_is_found(
     start: Callable[..., Nginx], papers: Papers, tmp_path: pathlib.Path
 ) -> None:
     plain = free_port()
@@ -604,7 +604,7 @@ def test_a_second_door_on_a_plain_port_is_caught(
     assert red(outcome) == {"plain_ports"}, outcome["table"]
 
 
-def test_a_gate_that_dies_under_the_questions_does_not_pass(
+def test_gate_that_stops_during_the_probe_does_not_pass(
     start: Callable[..., Nginx], papers: Papers, tmp_path: pathlib.Path
 ) -> None:
     """Every check that expects a refusal has to fail when nothing answers."""
@@ -615,7 +615,7 @@ def test_a_gate_that_dies_under_the_questions_does_not_pass(
     assert outcome["passed"] == 0, outcome["table"]
 
 
-def test_the_reason_given_for_a_client_is_told_when_it_gets_in(
+def test_reason_of_a_client_is_reported_when_it_is_admitted(
     start: Callable[..., Nginx], papers: Papers, tmp_path: pathlib.Path
 ) -> None:
     clients = [papers.client("bea", expect="deny", kind="valid", reason="not in the admin role")]
@@ -784,7 +784,7 @@ def test_the_module_fails_with_the_whole_report(start: Callable[..., Nginx], pap
     assert lenient["checks"] == result["checks"]
 
 
-def test_the_module_says_what_is_wrong_in_one_sentence(papers: Papers) -> None:
+def test_module_reports_an_error_in_one_sentence(papers: Papers) -> None:
     result = module(options(papers, free_port()))
     assert result["msg"].startswith("Nothing listens at 127.0.0.1")
     assert "checks" not in result

@@ -188,7 +188,7 @@ MUTANTS: dict[str, tuple[str, tuple[Change, ...], set[str]]] = {
 
 
 @pytest.mark.parametrize("what", MUTANTS)
-def test_what_is_taken_out_turns_exactly_its_checks_red(world: Rendered, tmp_path: Path, what: str) -> None:
+def test_removed_line_fails_exactly_its_checks(world: Rendered, tmp_path: Path, what: str) -> None:
     site, changes, expected = MUTANTS[what]
     world.serve(changes)
     # The limit of refusals is used up by the other checks, so it is looked at alone.
@@ -219,7 +219,7 @@ def test_the_playbook_prints_the_table_and_writes_the_report(world: Rendered, tm
     assert "WARNING" not in said.replace("[WARNING]: Deprecation", "")
 
 
-def test_the_playbook_fails_when_a_check_does_and_still_tells_everything(world: Rendered, tmp_path: Path) -> None:
+def test_playbook_fails_with_a_check_and_still_reports_everything(world: Rendered, tmp_path: Path) -> None:
     world.serve((CRL, DENIED))
     report = tmp_path / "report.json"
     code, said = play(world, report, checks="revoked,no_certificate")
@@ -229,7 +229,7 @@ def test_the_playbook_fails_when_a_check_does_and_still_tells_everything(world: 
     assert json.loads(report.read_text())["deviations"] == 1
 
 
-def test_the_playbook_says_what_it_needs(world: Rendered, tmp_path: Path) -> None:
+def test_playbook_names_missing_variables(world: Rendered, tmp_path: Path) -> None:
     code, said = play(world, tmp_path / "none.json", url="")
     assert code == 2
     assert "probe_url: the URL, a certificate or a key is missing" in said

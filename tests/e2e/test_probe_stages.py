@@ -143,7 +143,7 @@ def test_a_right_gate_passes_at_every_stage(world: Staged, tmp_path: Path, site:
     assert made.isdisjoint(REFUSALS) if site in ("watch", "look") else made >= REFUSALS
 
 
-def test_where_everybody_gets_in_the_table_says_what_was_not_asked(world: Staged, tmp_path: Path) -> None:
+def test_table_names_skipped_checks_where_every_client_is_admitted(world: Staged, tmp_path: Path) -> None:
     world.serve(())
     outcome = world.probe("watch", tmp_path, rate_limit_burst=4)
     assert {left_out(outcome)[name] for name in (*REFUSALS, "rate_limit")} == {"no client is refused at stage observe"}
@@ -153,7 +153,7 @@ def test_where_everybody_gets_in_the_table_says_what_was_not_asked(world: Staged
     assert red(outcome) == set(), outcome["table"]
 
 
-def test_refusals_are_asked_for_as_a_revoked_client_where_nobody_else_is_refused(world: Staged, tmp_path: Path) -> None:
+def test_refusals_are_probed_as_a_revoked_client_where_no_other_is_refused(world: Staged, tmp_path: Path) -> None:
     world.serve(())
     told = {"stage": "fallback", "window": "listed", "rate_limit_burst": 4}
     outcome = world.probe("door", tmp_path, "rate_limit", url=f"https://limits.test:{world.ports['own']}/", **told)
@@ -162,9 +162,7 @@ def test_refusals_are_asked_for_as_a_revoked_client_where_nobody_else_is_refused
 
 
 @pytest.mark.parametrize(("site", "said"), [("open", "204 fallback"), ("shut", "403 deny"), ("lane", "204 fallback")])
-def test_a_window_that_nobody_knows_is_told_by_what_was_seen(
-    world: Staged, tmp_path: Path, site: str, said: str
-) -> None:
+def test_unknown_window_is_derived_from_the_answers(world: Staged, tmp_path: Path, site: str, said: str) -> None:
     world.serve(())
     outcome = world.probe(site, tmp_path, window="unknown")
     assert red(outcome) == set(), outcome["table"]
@@ -196,7 +194,7 @@ ENTRY = STRANGERS | {"header_spoofing", "tls_versions", "http2_requests", "webso
         ("watch", {"stage": "fallback", "window": "unknown"}, {*ENTRY, "revoked"} - {"websocket"}),
     ],
 )
-def test_a_gate_at_another_stage_than_was_told_turns_red(
+def test_gate_at_another_stage_fails(
     world: Staged, tmp_path: Path, site: str, told: dict[str, Any], expected: set[str]
 ) -> None:
     world.serve(())
@@ -259,16 +257,14 @@ HOLES: dict[str, tuple[str, tuple[Change, ...], set[str]]] = {
 
 
 @pytest.mark.parametrize("what", HOLES)
-def test_a_hole_turns_exactly_its_checks_red(world: Staged, tmp_path: Path, what: str) -> None:
+def test_bypass_fails_exactly_its_checks(world: Staged, tmp_path: Path, what: str) -> None:
     site, changes, expected = HOLES[what]
     world.serve(changes)
     outcome = world.probe(site, tmp_path)
     assert red(outcome) == expected, outcome["table"]
 
 
-def test_a_status_location_that_says_otherwise_than_the_page_is_no_answer_to_unknown(
-    world: Staged, tmp_path: Path
-) -> None:
+def test_status_location_that_contradicts_the_page_is_not_trusted(world: Staged, tmp_path: Path) -> None:
     world.serve((Change(OPEN, TO_STATUS, "        if ($ssl_client_verify != SUCCESS) {\n return 403;\n }\n"),))
     outcome = world.probe("open", tmp_path, "no_certificate", "valid", window="unknown")
     assert red(outcome) == {"no_certificate"}, outcome["table"]
@@ -281,7 +277,7 @@ DOWN = Change("snippets/*.conf", r"(?<=http://127\.0\.0\.1:)[0-9]+", "9")
 
 
 @pytest.mark.parametrize("site", TOLD)
-def test_an_application_that_is_down_is_no_gate_that_fails(world: Staged, tmp_path: Path, site: str) -> None:
+def test_application_that_is_down_is_not_a_failed_gate(world: Staged, tmp_path: Path, site: str) -> None:
     world.serve((DOWN,))
     outcome = world.probe(site, tmp_path)
     assert {"valid", "identity_headers"} <= red(outcome), outcome["table"]
@@ -347,7 +343,7 @@ def test_another_name_that_leads_to_an_application_that_is_down_is_still_found(w
     assert red(outcome) == {"sni_other"}, outcome["table"]
 
 
-def test_without_a_client_who_comes_at_all_tells_whether_it_is_down(world: Staged, tmp_path: Path) -> None:
+def test_without_a_client_any_answer_shows_whether_it_is_down(world: Staged, tmp_path: Path) -> None:
     world.serve((DOWN,))
     outcome = world.probe("watch", tmp_path, "no_certificate", "header_spoofing", clients=[], expect_application=False)
     assert red(outcome) == set(), outcome["table"]
@@ -357,7 +353,7 @@ def test_without_a_client_who_comes_at_all_tells_whether_it_is_down(world: Stage
 # --- the playbook ---
 
 
-def test_the_playbook_is_told_the_stage_and_writes_what_is_down(world: Staged, tmp_path: Path) -> None:
+def test_playbook_takes_the_stage_and_reports_what_is_down(world: Staged, tmp_path: Path) -> None:
     world.serve((DOWN,))
     report = tmp_path / "report.json"
     told = {"url": f"https://open.test:{world.ports['own']}/", "stage": "fallback", "window": "listed"}

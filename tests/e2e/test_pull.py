@@ -182,7 +182,7 @@ def host(world: Host) -> Iterator[Host]:
     world.server.behave = None
 
 
-def test_what_is_installed_already_is_fetched_no_more(host: Host) -> None:
+def test_installed_files_are_not_fetched_again(host: Host) -> None:
     assert host.pull().returncode == 0
     host.server.asked.clear()
     again = host.pull()
@@ -198,7 +198,7 @@ def test_what_is_installed_already_is_fetched_no_more(host: Host) -> None:
     assert 25 * 86400 < int(remaining[0].split()[-1]) < 31 * 86400
 
 
-def test_a_revocation_arrives_and_an_older_publication_never_comes_back(host: Host) -> None:
+def test_revocation_arrives_and_an_older_publication_is_refused(host: Host) -> None:
     name = host.lab.roster[-1]["name"]
     assert host.status(name) == 200
     former = {file: (host.served / file).read_bytes() for file in FILES}
@@ -231,7 +231,7 @@ def _ca_only(home: Path) -> Path:
     return book
 
 
-def test_a_mounted_directory_will_do(host: Host) -> None:
+def test_mounted_directory_is_accepted(host: Host) -> None:
     for url in (str(host.served), f"file://{host.served}"):
         done = host.pull(url=url)
         assert done.returncode == 0, done.stderr
@@ -281,7 +281,7 @@ def test_read_while_it_is_being_published(host: Host) -> None:
     assert host.serves() == json.loads(new)["generation"]
 
 
-def test_half_a_publication_that_stays_half(host: Host) -> None:
+def test_incomplete_publication_is_refused(host: Host) -> None:
     _newer(host)
     (host.served / "identities.json").write_text("{}")
     host.refused("incomplete", "identities.json did not have the digest")
@@ -362,7 +362,7 @@ def test_huge_files(host: Host) -> None:
 
 
 @pytest.mark.parametrize("where", ["head", "body"])
-def test_a_server_that_drips(host: Host, where: str) -> None:
+def test_slow_server_is_an_error(host: Host, where: str) -> None:
     def behave(request: BaseHTTPRequestHandler, _name: str) -> bool:
         head = b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n"
         request.wfile.write(head + (b"\r\n" if where == "body" else b""))
@@ -377,7 +377,7 @@ def test_a_server_that_drips(host: Host, where: str) -> None:
     host.refused("fetch", "was not received within 1 s", timeout="1s")
 
 
-def test_a_server_that_hangs_up_half_way(host: Host) -> None:
+def test_interrupted_transfer_is_an_error(host: Host) -> None:
     def behave(request: BaseHTTPRequestHandler, _name: str) -> bool:
         request.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n{}")
         return True
@@ -386,7 +386,7 @@ def test_a_server_that_hangs_up_half_way(host: Host) -> None:
     host.refused("fetch", "could not be fetched: IncompleteRead")
 
 
-def test_a_server_that_leads_elsewhere(host: Host) -> None:
+def test_redirect_is_an_error(host: Host) -> None:
     def behave(request: BaseHTTPRequestHandler, _name: str) -> bool:
         request.send_response(302)
         request.send_header("Location", "https://elsewhere.example/trust.json")
@@ -414,7 +414,7 @@ def test_a_reload_that_does_not_take(host: Host) -> None:
     assert host.pull().returncode == 0
 
 
-def test_without_any_trust_it_wants_a_root_to_believe(host: Host, tmp_path: Path) -> None:
+def test_first_trust_needs_a_trust_anchor(host: Host, tmp_path: Path) -> None:
     (tmp_path / "nginx.conf").write_text("")
     options = {"conf_path": str(tmp_path), "test_argv": [*host.settings["test_argv"][:3], "-c", "x", "-t"]}
     done = host.pull(**options)

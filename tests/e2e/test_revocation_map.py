@@ -198,7 +198,7 @@ def restored(world: Doors) -> Iterator[None]:
     world.install()
 
 
-def test_the_forms_are_what_they_say(world: Doors) -> None:
+def test_forms_of_revocation_are_rendered_as_named(world: Doors) -> None:
     texts = {name: (world.nginx.prefix / f"quietdoor/gate/sites/{name}.conf").read_text() for name in HOSTS}
     assert [text.count("ssl_crl quietdoor/trust/crl.pem;") for text in texts.values()] == [0, 0, 1]
 
@@ -223,7 +223,7 @@ def test_both_forms_judge_alike(world: Doors, name: str, expected: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["alex", "bea", "direct"])
-def test_who_it_is_said_the_same_whether_known_by_fingerprint_or_by_serial(world: Doors, name: str) -> None:
+def test_identity_is_the_same_by_fingerprint_and_by_serial(world: Doors, name: str) -> None:
     """The publication contains only issuer and serial of bea; direct shares its serial with another client."""
     pair = world.authority.clients[name]
     issuer = world.authority.root if name == "direct" else world.authority.ca
@@ -242,7 +242,7 @@ def test_who_it_is_said_the_same_whether_known_by_fingerprint_or_by_serial(world
 
 
 @pytest.mark.parametrize("name", ["short", "high", "long", "again", "carl", "emil", "rex"])
-def test_who_was_revoked_is_told_so(world: Doors, name: str) -> None:
+def test_revoked_client_gets_the_reason(world: Doors, name: str) -> None:
     """Also where nginx says something else: that the certificate has expired, or that all is well."""
     pair = world.authority.clients[name]
     for site, host in HOSTS.items():
@@ -252,7 +252,7 @@ def test_who_was_revoked_is_told_so(world: Doors, name: str) -> None:
     assert (entry["verdict"], entry["reason"]) == ("deny", "revoked")
 
 
-def test_the_public_part_stays_public_for_who_was_revoked(world: Doors) -> None:
+def test_public_part_stays_public_for_a_revoked_client(world: Doors) -> None:
     for name in ("carl", "rex", "long"):
         answer = world.get(world.authority.clients[name], "/echo", host="wiki.test")
         assert answer.status == 200
@@ -268,7 +268,7 @@ def _chained(stem: Path, leaf: Pair, *cas: Pair) -> Pair:
     return replace(leaf, crt=crt)
 
 
-def test_a_ca_that_only_the_client_knows_of_opens_nothing(world: Doors, tmp_path: Path) -> None:
+def test_ca_known_only_to_the_client_admits_no_client(world: Doors, tmp_path: Path) -> None:
     """Below our own root, unrevoked, and nobody's: without a CRL nothing but the depth of zero stops it."""
     other = make_pair(tmp_path / "other", "Other", world.authority.root, is_ca=True)
     alex = world.authority.clients["alex"]
@@ -276,7 +276,7 @@ def test_a_ca_that_only_the_client_knows_of_opens_nothing(world: Doors, tmp_path
     assert world.statuses(_chained(tmp_path / "leaf", leaf, other)) == [403] * 3
 
 
-def test_a_revoked_namesake_of_the_issuing_ca_opens_nothing(world: Doors, tmp_path: Path, restored: None) -> None:
+def test_revoked_namesake_of_the_issuing_ca_admits_no_client(world: Doors, tmp_path: Path, restored: None) -> None:
     """Its former key was stolen and the root revoked it; the successor has the same name. To the map they look alike."""
     former = make_pair(tmp_path / "former", "Test Issuing", world.authority.root, is_ca=True)
     alex = world.authority.clients["alex"]
@@ -304,7 +304,7 @@ def test_foreign_and_self_made_certificates_with_a_good_serial(world: Doors, tmp
 
 
 @pytest.mark.parametrize("published", ["on the root's CRL", "in denied.json"])
-def test_a_revoked_issuing_ca_takes_everything_with_it(world: Doors, restored: None, published: str) -> None:
+def test_revoked_issuing_ca_revokes_its_certificates(world: Doors, restored: None, published: str) -> None:
     number = world.authority.ca.certificate.serial_number
     alex, direct = world.authority.clients["alex"], world.authority.clients["direct"]
     place = world.authority.gone if published == "on the root's CRL" else world.authority.on_list
@@ -339,7 +339,7 @@ def test_a_revocation_counts_on_connections_that_are_open(world: Doors, restored
     assert world.statuses(bea) == [403] * 3
 
 
-def test_a_crl_that_has_lapsed_locks_nobody_out_and_lets_nobody_back(world: Doors, restored: None) -> None:
+def test_expired_crl_changes_no_verdict(world: Doors, restored: None) -> None:
     live = (world.nginx.prefix / "quietdoor" / "trust").resolve() / "crl.pem"
     kept = live.read_text()
     lapsed = replace(world.authority, crl_end=-DAY)
@@ -373,7 +373,7 @@ def test_the_probe_finds_nothing(world: Doors, tmp_path: Path) -> None:
         assert red(outcome) == set(), outcome["table"]
 
 
-def test_the_probe_sees_that_the_map_is_the_only_judge(world: Doors, tmp_path: Path) -> None:
+def test_probe_finds_that_only_the_map_decides(world: Doors, tmp_path: Path) -> None:
     world.rendered = world.original()
     world.serve((DENIED,))
     try:

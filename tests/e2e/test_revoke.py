@@ -249,7 +249,7 @@ def proofs(output: str) -> list[str]:
     return re.findall(r'"((?:ok|note|WRONG) .*)"', output)
 
 
-def test_carl_is_out_everywhere_and_nobody_else_notices(lab: TwoHosts) -> None:
+def test_revoked_client_is_refused_everywhere_and_no_other_is(lab: TwoHosts) -> None:
     inside = [Intruder(lab, site, lab.pair("carl")) for site in lab.sites]
     with somebody_works(lab, "alex") as refused:
         run = lab.play("-e", "revoke_client=carl", "-e", "revoke_reason=keyCompromise", playbook=REVOKE)
@@ -307,9 +307,7 @@ def test_check_mode_predicts_and_leaves_everything(lab: TwoHosts) -> None:
         (("revoke_client=alex", "revoke_reason=boredom"), "boredom"),
     ],
 )
-def test_what_is_not_meant_is_refused_by_name_before_anything_happens(
-    lab: TwoHosts, words: tuple[str, ...], named: str
-) -> None:
+def test_invalid_target_is_refused_by_name_before_any_change(lab: TwoHosts, words: tuple[str, ...], named: str) -> None:
     before = lab.digest()
     run = lab.play(*(part for word in words for part in ("-e", word)), playbook=REVOKE)
     assert run.code != 0
@@ -318,7 +316,7 @@ def test_what_is_not_meant_is_refused_by_name_before_anything_happens(
     assert lab.digest() == before
 
 
-def test_somebody_with_two_certificates_loses_both(lab: TwoHosts) -> None:
+def test_client_with_two_certificates_loses_both(lab: TwoHosts) -> None:
     first = lab.pair("erin", (lab.authority / "clients" / "erin" / "erin.crt").resolve().stem)
     lab.roster[3]["roles"] = ["admin", "ops"]  # another certificate; the former one stays valid for the overlap
     assert lab.play().code == 0
@@ -339,7 +337,7 @@ def test_somebody_with_two_certificates_loses_both(lab: TwoHosts) -> None:
         intruder.close()
 
 
-def test_by_serial_and_a_host_that_is_down_is_named_while_the_others_are_done(lab: TwoHosts) -> None:
+def test_host_that_is_down_is_named_and_others_are_revoked_by_serial(lab: TwoHosts) -> None:
     pair = lab.pair("frank")
     serial = f"{x509.load_pem_x509_certificate(pair[0].read_bytes()).serial_number:X}"
     lab.more_hosts = {
@@ -376,7 +374,7 @@ def test_all_hosts_down_is_named_too(lab: TwoHosts) -> None:
     assert "refused on web3. web3: it could not be reached" in run.output, run.output[-6000:]
 
 
-def test_without_the_key_it_says_which_proof_was_made(lab: TwoHosts) -> None:
+def test_proof_without_the_key_is_described(lab: TwoHosts) -> None:
     lab.roster.append({"name": "gina", "common_name": "gina", "email": ["gina@example.org"]})
     assert lab.play().code == 0
     # Its owner took it along.
@@ -390,7 +388,7 @@ def test_without_the_key_it_says_which_proof_was_made(lab: TwoHosts) -> None:
     assert [lab.status(site, pair) for site in lab.sites] == [403, 403]
 
 
-def test_a_witness_that_cannot_see_delays_nothing_and_proves_nothing(lab: TwoHosts) -> None:
+def test_witness_without_evidence_neither_delays_nor_proves(lab: TwoHosts) -> None:
     lab.roster.append({"name": "hugo", "common_name": "hugo", "email": ["hugo@example.org"]})
     assert lab.play().code == 0
     run = lab.play("-e", "revoke_client=hugo", "-e", "rollout_probe_server_ca=/nowhere.pem", playbook=REVOKE)

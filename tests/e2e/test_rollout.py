@@ -68,7 +68,7 @@ def test_from_observe_to_fallback(lab: Lab) -> None:
     assert not armed(lab)
 
 
-def test_enforce_waits_for_people(lab: Lab) -> None:
+def test_enforce_waits_for_confirmations(lab: Lab) -> None:
     # The value is a string, as from the command line.
     done = rollout(lab, "enforce", "-e", "rollout_confirmations=2")
     words = " ".join(done.output.split())
@@ -78,7 +78,7 @@ def test_enforce_waits_for_people(lab: Lab) -> None:
     assert status(lab) == 200
 
 
-def test_confirm_says_who_is_ready(lab: Lab) -> None:
+def test_confirm_lists_ready_clients(lab: Lab) -> None:
     assert status(lab, lab.roster[1]["name"]) == 200
     path = lab.root / "confirm.json"
     done = lab.play("-e", f"confirm_json={path}", playbook="quietdoor.mtls.confirm")
@@ -117,14 +117,14 @@ def test_rollback_opens_the_window_again(lab: Lab) -> None:
     assert not armed(lab)
 
 
-def test_a_second_rollback_is_no_way_forward(lab: Lab) -> None:
+def test_second_rollback_does_not_go_forward(lab: Lab) -> None:
     done = lab.play(playbook="quietdoor.mtls.rollback")
     assert (done.code, done.changed) == (0, 0), done.output
     assert "is already a rollback to" in " ".join(done.output.split())
     assert status(lab) == 200
 
 
-def test_site_does_not_close_what_a_rollout_opened(lab: Lab) -> None:
+def test_site_does_not_enforce_what_a_rollout_observes(lab: Lab) -> None:
     lab.sites[0].entry["stage"] = "enforce"
     done = lab.play()
     assert done.code != 0
@@ -134,7 +134,7 @@ def test_site_does_not_close_what_a_rollout_opened(lab: Lab) -> None:
     assert status(lab) == 200
 
 
-def test_going_back_to_nothing_waits_for_nobody(lab: Lab) -> None:
+def test_removal_of_the_gate_waits_for_no_client(lab: Lab) -> None:
     done = rollout(lab, "absent", rollout_requires_environment="staging")
     assert done.code == 0, done.output
     assert status(lab) == 0
@@ -152,7 +152,7 @@ def test_production_waits_for_staging(lab: Lab) -> None:
     assert done.code == 0, done.output
 
 
-def test_what_staging_went_back_from_does_not_reach_production(lab: Lab) -> None:
+def test_stage_reverted_in_staging_does_not_reach_production(lab: Lab) -> None:
     """A rollback says that it was wrong; a rollout that went back by one word in the inventory, as above, does not."""
     lab.sites[0].entry["contact"] = "somebody else"
     staging = {"rollout_requires_environment": "staging", "rollout_environment": "staging"}
@@ -178,7 +178,7 @@ def test_what_staging_went_back_from_does_not_reach_production(lab: Lab) -> None
     assert back.code == 2, "so that nothing goes on to production on the strength of it"
 
 
-def test_a_gate_that_does_not_do_what_it_should_is_taken_back(lab: Lab) -> None:
+def test_faulty_gate_is_reverted(lab: Lab) -> None:
     """The server's certificate is not the one that the canary was told to trust."""
     site = lab.sites[0]
     lab.make_server_certificate("wrong", site.server_name)
@@ -199,7 +199,7 @@ def test_a_gate_that_does_not_do_what_it_should_is_taken_back(lab: Lab) -> None:
     assert not armed(lab)
 
 
-def test_what_somebody_changed_by_hand_is_shown_and_not_overwritten(lab: Lab) -> None:
+def test_manual_change_is_shown_and_not_overwritten(lab: Lab) -> None:
     path: Path = lab.nginx.prefix / "quietdoor" / "gate" / "http.conf"
     text = path.read_text()
     path.write_text(f"{text}# by hand\n")
@@ -212,7 +212,7 @@ def test_what_somebody_changed_by_hand_is_shown_and_not_overwritten(lab: Lab) ->
         path.write_text(text)
 
 
-def test_a_manifest_that_is_cut_off_closes_nothing(lab: Lab) -> None:
+def test_truncated_manifest_enforces_no_site(lab: Lab) -> None:
     """The stage of the site and the endpoints of nginx are unknown then. The hint of the message fixes it."""
     path: Path = lab.nginx.prefix / "quietdoor" / "gate" / "manifest.json"
     text = path.read_text()
@@ -239,7 +239,7 @@ def test_a_manifest_that_is_cut_off_closes_nothing(lab: Lab) -> None:
     assert status(lab) == 200
 
 
-def test_a_gate_that_leads_nowhere_is_taken_back(lab: Lab) -> None:
+def test_gate_with_a_dead_upstream_is_reverted(lab: Lab) -> None:
     site = lab.sites[0]
     right = site.entry["upstream"]
     site.entry["upstream"] = "http://127.0.0.1:9"
@@ -254,7 +254,7 @@ def test_a_gate_that_leads_nowhere_is_taken_back(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("service", ["refuses everybody", "does not answer"])
-def test_no_check_can_be_left_out(lab: Lab, service: str) -> None:
+def test_mandatory_checks_cannot_be_omitted(lab: Lab, service: str) -> None:
     """The rollout detects a decision service that refuses every client, also with an empty list of checks."""
     site = lab.sites[0]
     site.entry["auth_request"] = (

@@ -268,7 +268,7 @@ class TestKilled:
         door.goes_through()
 
 
-def test_the_time_is_up(door: Door) -> None:
+def test_armed_gate_reverts_at_its_deadline(door: Door) -> None:
     """The host reverts while the probe from outside still sends requests: the run fails and reports this reason."""
     run = door.held(KNOCK, **AT_LEISURE)
     door.sooner()
@@ -309,7 +309,7 @@ class TestNginx:
         finally:
             other.unlink()
 
-    def test_it_refuses_the_way_back(self, door: Door) -> None:
+    def test_nginx_refuses_the_revert(self, door: Door) -> None:
         """As long as another file is broken the gate stays armed, and the run says so; then it goes back by itself."""
         run, other = door.held(COMMIT, **AT_LEISURE), door.lab.nginx.prefix / "conf.d/other.conf"
         live = door.quietdoor / "gate/sites" / f"{door.site.name}.conf"
@@ -341,7 +341,7 @@ class TestNginx:
             other.listen()
             door.fails(run, f"{address}")
 
-    def test_a_port_that_it_holds_itself(self, door: Door) -> None:
+    def test_port_that_nginx_holds_itself(self, door: Door) -> None:
         """From one address to all of them: the test passes, the reload ends with 0, and the former configuration serves."""
         door.site.entry["listen"] = [f"*:{door.site.port}"]
         run = door.held(BEGIN, gate_prove_timeout="5s")
@@ -391,7 +391,7 @@ class TestTrust:
         put(expired_crl(door.lab))
         door.is_refused("Nothing was changed", "nginx would reject every client")
 
-    def test_expired_since_it_was_looked_at(self, door: Door, put: Callable[[bytes], None]) -> None:
+    def test_certificate_expired_since_the_check(self, door: Door, put: Callable[[bytes], None]) -> None:
         """A fleet takes its time: what was good when the run began may not be so any more when it comes to a host."""
         run = door.held("Fail if the installed trust would refuse clients")
         put(expired_crl(door.lab))
@@ -451,7 +451,7 @@ def test_two_operators(door: Door) -> None:
 class TestRollback:
     """Going back when things are in a bad way."""
 
-    def test_what_a_dead_run_left_armed_is_taken_back_first(self, door: Door) -> None:
+    def test_armed_transaction_of_a_killed_run_is_reverted_first(self, door: Door) -> None:
         """And that is all, unless a generation is named."""
         door.held(KNOCK, **AT_LEISURE).kill()
         assert is_armed(door)
@@ -460,7 +460,7 @@ class TestRollback:
         assert "The gate is as it was before that" in " ".join(done.output.split())
         door.is_at(door.before)
 
-    def test_a_generation_that_is_named_while_something_is_armed(self, door: Door) -> None:
+    def test_named_generation_while_a_transaction_is_armed(self, door: Door) -> None:
         base = door.committed
         door.held(KNOCK, **AT_LEISURE).kill()
         done = door.lab.play("-e", f"rollback_generation={base}", playbook="quietdoor.mtls.rollback")
@@ -468,7 +468,7 @@ class TestRollback:
         door.is_at(door.before)
         assert door.committed == base
 
-    def test_without_the_canary(self, door: Door) -> None:
+    def test_without_the_probe_client(self, door: Door) -> None:
         """It is held to the generation alone, which the host itself has seen."""
         before = door.live
         door.goes_through()

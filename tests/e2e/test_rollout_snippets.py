@@ -81,7 +81,7 @@ def test_from_nothing_to_observe(lab: Lab) -> None:
     assert anybody.asked > 3
 
 
-def test_enforce_waits_for_people(lab: Lab) -> None:
+def test_enforce_waits_for_confirmations(lab: Lab) -> None:
     assert status(lab, lab.roster[0]["name"]) == 200
     done = rollout(lab, "enforce", "-e", "rollout_confirmations=2")
     assert done.code != 0

@@ -82,7 +82,7 @@ def test_where_the_directive_is_there_already_nginx_says_so(nginx: LiveNginx) ->
     assert not Path(nginx.conf_path, FILE).exists()
 
 
-def test_a_file_of_somebody_else_is_left_alone(nginx: LiveNginx) -> None:
+def test_foreign_file_is_left_unchanged(nginx: LiveNginx) -> None:
     path = Path(nginx.conf_path, FILE)
     path.write_text("worker_rlimit_nofile 512;\n")
     with pytest.raises(MtlsError, match="was not written by this collection"):
@@ -91,7 +91,7 @@ def test_a_file_of_somebody_else_is_left_alone(nginx: LiveNginx) -> None:
     assert path.read_text() == "worker_rlimit_nofile 512;\n"
 
 
-def test_a_reload_that_fails_takes_it_back(nginx: LiveNginx) -> None:
+def test_failed_reload_is_reverted(nginx: LiveNginx) -> None:
     broken = LiveNginx(nginx.binary, nginx.conf_path, nginx.test_argv, ("false",))
     with pytest.raises(MtlsError, match="false failed"):
         keep(broken, 5)

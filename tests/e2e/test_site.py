@@ -80,7 +80,7 @@ def test_no_secret_in_the_most_talkative_output(lab: Lab) -> None:
         assert passphrase not in lab.first.output
 
 
-def test_every_client_gets_in_everywhere_and_the_application_knows_who_it_is(lab: Lab) -> None:
+def test_every_client_is_admitted_everywhere_with_its_identity(lab: Lab) -> None:
     for client in lab.roster:
         for site in lab.sites:
             crt, key = lab.client(client["name"], "crt"), lab.client(client["name"], "key")
@@ -94,7 +94,7 @@ def test_every_client_gets_in_everywhere_and_the_application_knows_who_it_is(lab
             assert headers["X-Forwarded-Proto"] == "https"
 
 
-def test_bundle_opens_the_door(lab: Lab) -> None:
+def test_bundle_is_admitted(lab: Lab) -> None:
     for client in lab.roster[:3]:
         passphrase = lab.client(client["name"], "passphrase").read_text().strip()
         bundle = lab.client(client["name"], "p12")
@@ -102,7 +102,7 @@ def test_bundle_opens_the_door(lab: Lab) -> None:
         assert status == 200, body
 
 
-def test_s_client_gets_in(lab: Lab) -> None:
+def test_openssl_s_client_is_admitted(lab: Lab) -> None:
     site, name = lab.sites[0], lab.roster[0]["name"]
     argv = ["openssl", "s_client", "-quiet", "-connect", f"127.0.0.1:{site.port}", "-servername", site.server_name]
     argv += ["-cert", str(lab.client(name, "crt")), "-key", str(lab.client(name, "key"))]
@@ -156,7 +156,7 @@ def _ask(lab: Lab, port: int, sni: str | None, host: str, pair: tuple[Path, Path
 
 
 @pytest.mark.parametrize("who", ["none", "foreign", "lookalike", "self-signed", "expired", "server-only"])
-def test_strangers_meet_the_page_and_never_the_application(lab: Lab, tmp_path: Path, who: str) -> None:
+def test_unauthenticated_clients_get_the_page(lab: Lab, tmp_path: Path, who: str) -> None:
     pair = _strangers(lab, tmp_path)[who]
     before = lab.reached()
     for site in lab.sites:
@@ -218,7 +218,7 @@ def _generations(lab: Lab) -> dict[str, str]:
     return dict(part.split("=") for part in line.split(":")[1].split())
 
 
-def test_a_revoked_client_is_out_when_the_play_ends(lab: Lab) -> None:
+def test_revoked_client_is_refused_when_the_play_ends(lab: Lab) -> None:
     name = lab.roster[-1]["name"]
     sessions = {version: _session(lab, version, name) for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)}
     before, reached = _generations(lab), lab.reached()
@@ -240,7 +240,7 @@ def test_a_revoked_client_is_out_when_the_play_ends(lab: Lab) -> None:
     assert lab.play().changed == 0
 
 
-def test_the_log_says_who(lab: Lab) -> None:
+def test_log_has_the_client(lab: Lab) -> None:
     site, name = lab.sites[0], lab.roster[0]["name"]
     curl(site, lab, "--cert", str(lab.client(name, "crt")), "--key", str(lab.client(name, "key")))
     curl(site, lab)

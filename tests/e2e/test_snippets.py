@@ -51,7 +51,7 @@ def restored(world: Brownfield) -> Iterator[None]:
 # --- coming in ---
 
 
-def test_the_first_run_places_the_files_and_says_which_lines_go_where(world: Brownfield) -> None:
+def test_first_run_writes_files_and_shows_the_lines_to_add(world: Brownfield) -> None:
     assert world.first.code == 0, world.first.output
     assert world.open_at_first == 200
     said = " ".join(world.first.output.split())
@@ -61,7 +61,7 @@ def test_the_first_run_places_the_files_and_says_which_lines_go_where(world: Bro
     assert f"({world.nginx.prefix}/sites/panel.conf:10, {world.nginx.prefix}/sites/panel.conf:15)" in said
 
 
-def test_with_the_lines_in_it_the_gate_is_proven_and_then_nothing_changes(world: Brownfield) -> None:
+def test_gate_with_its_lines_is_verified_and_then_unchanged(world: Brownfield) -> None:
     assert world.second.code == 0, world.second.output
     assert "nothing guards" not in world.second.output
     assert (world.third.code, world.third.changed) == (0, 0), world.third.output
@@ -72,7 +72,7 @@ def test_with_the_lines_in_it_the_gate_is_proven_and_then_nothing_changes(world:
 
 @pytest.mark.parametrize("path", ["/", "/x/index.php", "/fixed", STATUS])
 @pytest.mark.parametrize("who", STRANGERS)
-def test_nobody_gets_in_without_a_good_certificate(world: Brownfield, who: str, path: str) -> None:
+def test_client_without_a_valid_certificate_is_refused(world: Brownfield, who: str, path: str) -> None:
     people = {**world.strangers, "unlisted": world.authority.clients["dora"]}
     before = len(world.application.reached)
     answer = world.get(people[who], path)
@@ -80,7 +80,7 @@ def test_nobody_gets_in_without_a_good_certificate(world: Brownfield, who: str, 
     assert world.application.reached[before:] == []
 
 
-def test_who_is_listed_gets_in_and_the_application_learns_who_it_is(world: Brownfield) -> None:
+def test_listed_client_is_admitted_with_its_identity(world: Brownfield) -> None:
     alex = world.authority.clients["alex"]
     for path in ("/", "/x/index.php"):
         answer = world.get(alex, path, headers={"X-Client-Name": "root", "X-Remote-User": "root"})
@@ -166,7 +166,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("fault", ERRORS)
-def test_what_opens_the_panel_is_an_error_with_file_and_line(world: Brownfield, rewritten: None, fault: str) -> None:
+def test_bypass_is_an_error_with_file_and_line(world: Brownfield, rewritten: None, fault: str) -> None:
     parts, said = ERRORS[fault]
     _write(world, **parts)
     with pytest.raises(MtlsError) as problem:
@@ -197,7 +197,7 @@ WARNINGS = {
 
 
 @pytest.mark.parametrize("fault", WARNINGS)
-def test_what_does_not_open_it_is_a_warning(world: Brownfield, rewritten: None, fault: str) -> None:
+def test_harmless_deviation_is_a_warning(world: Brownfield, rewritten: None, fault: str) -> None:
     parts, said = WARNINGS[fault]
     _write(world, **parts)
     findings = world.look().survey.findings
@@ -216,9 +216,7 @@ def _plain(world: Brownfield) -> int:
 
 
 @on_one_release
-def test_the_panel_really_is_open_through_another_server_and_the_role_says_so(
-    world: Brownfield, restored: None
-) -> None:
+def test_bypass_through_another_server_exists_and_is_reported(world: Brownfield, restored: None) -> None:
     _write(world, **ERRORS["the same upstream"][0])
     world.nginx.reload()
     assert eventually(lambda: _plain(world)) == 200
@@ -230,14 +228,14 @@ def test_the_panel_really_is_open_through_another_server_and_the_role_says_so(
     assert "the server old.test passes requests" in lenient.output
 
 
-def test_nginx_itself_refuses_a_second_word_on_certificates(world: Brownfield, rewritten: None) -> None:
+def test_nginx_refuses_a_duplicate_ssl_verify_client(world: Brownfield, rewritten: None) -> None:
     for line in ("ssl_verify_client off;", "ssl_client_certificate x.pem;", "ssl_crl x.pem;", "auth_request off;"):
         world.vhost(more=line)
         with pytest.raises(MtlsError, match=r"directive is duplicate in .*/sites/panel\.conf:\d+"):
             world.look()
 
 
-def test_a_session_that_the_servers_own_cache_resumes_opens_nothing(world: Brownfield, restored: None) -> None:
+def test_session_resumed_from_the_servers_cache_admits_no_client(world: Brownfield, restored: None) -> None:
     """ssl_session_cache may stand twice: what counts is that a resumed session is not believed."""
     world.vhost(more="ssl_session_cache shared:mine:1m;")
     world.nginx.reload()
@@ -253,7 +251,7 @@ ERROR_PAGES = {
 
 @on_one_release
 @pytest.mark.parametrize("page", ERROR_PAGES)
-def test_no_error_page_makes_a_yes_of_a_decision_service_that_is_down(
+def test_error_page_does_not_turn_a_failed_decision_into_admission(
     world: Brownfield, restored: None, page: str
 ) -> None:
     world.vhost(more=ERROR_PAGES[page])
@@ -279,7 +277,7 @@ def test_losing_the_include_is_an_error(world: Brownfield, rewritten: None) -> N
 
 
 @on_one_release
-def test_trust_moves_while_the_gate_stands_in_snippets(world: Brownfield) -> None:
+def test_trust_changes_with_a_gate_in_snippets(world: Brownfield) -> None:
     before = world.generations()["trust"]
     world.authority.publish()
     run = world.play(roles=("trust",))
@@ -304,7 +302,7 @@ def test_snippets_that_are_included_are_not_removed(world: Brownfield, restored:
 
 
 @on_one_release
-def test_trust_moves_while_nothing_includes_the_snippets(world: Brownfield) -> None:
+def test_trust_changes_without_included_snippets(world: Brownfield) -> None:
     world.vhost(server="", location="")
     absent = [{**world.sites[0], "stage": "absent"}]
     try:

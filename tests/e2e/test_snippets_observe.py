@@ -109,7 +109,7 @@ def test_the_lines_are_those_of_every_stage_and_a_further_run_changes_nothing(ob
 
 
 @pytest.mark.parametrize("who", EVERYBODY)
-def test_nobody_is_refused_and_only_who_would_get_in_has_a_name(observed: Observed, who: str) -> None:
+def test_observe_refuses_no_client_and_names_only_admissible_ones(observed: Observed, who: str) -> None:
     forged = {"X-Client-Name": "forged", "X_Client_Name": "forged", "X-Quietdoor-Visitor": "203.0.113.7"}
     for path in observed.guarded:
         for method, body in (("GET", None), ("POST", b"x" * 20_000)):
@@ -139,14 +139,14 @@ def _why(who: str, path: str) -> tuple[str, str]:
     return "would-deny", "spelling" if path in ODD else REASONS[who]
 
 
-def test_the_gate_tells_what_it_thinks_of_everybody(observed: Observed) -> None:
+def test_gate_reports_its_verdict_on_every_client(observed: Observed) -> None:
     for who in EVERYBODY:
         told = observed.ask(who, STATUS)
         verdict = "cert" if who == "valid" else "would-deny"
         assert (told.status, told.headers["x-quietdoor-verdict"]) == (204, verdict), who
 
 
-def test_the_same_lines_close_it_and_open_it_again(observed: Observed) -> None:
+def test_same_lines_serve_enforce_and_observe(observed: Observed) -> None:
     """Which is one word in the inventory."""
     observed.becomes("enforce")
     try:
@@ -189,7 +189,7 @@ def test_an_answer_may_have_many_headers(observed: Observed) -> None:
         observed.reload()
 
 
-def test_no_snippet_refuses_anybody(observed: Observed) -> None:
+def test_observe_snippets_refuse_no_client(observed: Observed) -> None:
     """In mode path not even that of a guarded path in a location that answers public ones too."""
     kind = "location" if observed.name == "panel" else "panel-1"
     observed.world.vhost(more=f"location ~ [.]cgi$ {{ {observed.snippet(kind)} return 200 cgi; }}")
@@ -202,7 +202,7 @@ def test_no_snippet_refuses_anybody(observed: Observed) -> None:
         observed.reload()
 
 
-def test_nginx_never_asks_itself_a_third_time(observed: Observed) -> None:
+def test_request_is_re_proxied_at_most_once(observed: Observed) -> None:
     """With a certificate of its own that nobody knows, the second time would be like the first."""
     neighbour = observed.world.root / "neighbour"
     observed.world.vhost(more=f"proxy_ssl_certificate {neighbour}.crt; proxy_ssl_certificate_key {neighbour}.key;")
@@ -218,7 +218,7 @@ def test_nginx_never_asks_itself_a_third_time(observed: Observed) -> None:
     assert observed.ask("expired", observed.guarded[0]).status == 200
 
 
-def test_a_line_that_is_missing_refuses_nobody_but_is_named(observed: Observed) -> None:
+def test_missing_line_refuses_no_client_and_is_named(observed: Observed) -> None:
     """As in enforce: what would open the panel then is found while it is still open to everybody."""
     parts = {"location": ""} if observed.name == "panel" else {"panel": observed.snippet("public")}
     observed.world.vhost(**parts)

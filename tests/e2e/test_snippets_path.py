@@ -55,7 +55,7 @@ def restored(world: Shop) -> Iterator[None]:
     assert run.code == 0, run.output
 
 
-def test_the_first_run_places_the_files_and_says_which_lines_go_where(world: Shop) -> None:
+def test_first_run_writes_files_and_shows_the_lines_to_add(world: Shop) -> None:
     assert world.first.code == 0, world.first.output
     assert world.open_at_first == 200
     said = " ".join(world.first.output.split())
@@ -63,7 +63,7 @@ def test_the_first_run_places_the_files_and_says_which_lines_go_where(world: Sho
     assert f"{PANEL} to those of /admin, {OTHER_PANEL} to those of /app/panel, and {PUBLIC} to every other one" in said
 
 
-def test_with_the_lines_in_it_the_gate_is_proven_and_then_nothing_changes(world: Shop) -> None:
+def test_gate_with_its_lines_is_verified_and_then_unchanged(world: Shop) -> None:
     assert world.second.code == 0, world.second.output
     assert (world.third.code, world.third.changed) == (0, 0), world.third.output
     survey = world.look().survey
@@ -76,7 +76,7 @@ def test_with_the_lines_in_it_the_gate_is_proven_and_then_nothing_changes(world:
 
 
 @pytest.mark.parametrize("who", EVERYBODY)
-def test_the_public_part_is_public_for_everybody(world: Shop, who: str) -> None:
+def test_public_part_is_public_for_every_client(world: Shop, who: str) -> None:
     forged = {"X-Client-Name": "forged", "X_Client_Name": "forged", "X-Quietdoor-Visitor": "203.0.113.7"}
     for method, path, body in [
         ("GET", "/", None),
@@ -113,7 +113,7 @@ def test_a_body_is_as_large_as_the_server_allows(world: Shop, who: str) -> None:
 
 
 @pytest.mark.parametrize("who", ["none", "expired", "foreign"])
-def test_a_websocket_of_the_public_part_opens_for_everybody(world: Shop, who: str) -> None:
+def test_websocket_of_the_public_part_is_open_for_every_client(world: Shop, who: str) -> None:
     with (
         socket.create_connection(("127.0.0.1", world.ports["own"]), 10) as plain,
         world.context(world.people()[who]).wrap_socket(plain, server_hostname="shop.test") as tls,
@@ -171,14 +171,14 @@ def test_a_guarded_path_answers_others_with_the_page(world: Shop, who: str) -> N
 
 
 @pytest.mark.parametrize("who", EVERYBODY)
-def test_what_a_rewrite_makes_a_guarded_address_is_shut(world: Shop, who: str) -> None:
+def test_rewritten_guarded_path_is_refused(world: Shop, who: str) -> None:
     before = world.reached()
     for path in ("/moved/", "/moved/x.php"):
         assert world.ask(who, path).status == 403, path
     assert world.reached() == before
 
 
-def test_who_is_listed_gets_in_and_the_application_learns_who_it_is(world: Shop) -> None:
+def test_listed_client_is_admitted_with_its_identity(world: Shop) -> None:
     for path in ("/admin/", "/admin/x.php", "/app/panel/x"):
         answer = world.ask("valid", path, headers={"X-Client-Name": "root", "X-Remote-User": "root"})
         assert answer.status == 200, path
@@ -322,7 +322,7 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize("change", HARMLESS)
-def test_what_opens_nothing_is_no_error_and_opens_nothing(world: Shop, served: None, change: str) -> None:
+def test_harmless_line_is_not_an_error_and_admits_no_client(world: Shop, served: None, change: str) -> None:
     world.vhost(**_parts(world, HARMLESS[change]))
     assert not world.look().survey.errors()
     _serve(world)
@@ -331,13 +331,13 @@ def test_what_opens_nothing_is_no_error_and_opens_nothing(world: Shop, served: N
 
 
 @pytest.mark.parametrize("fault", SHUT)
-def test_a_forgotten_line_opens_nothing(world: Shop, served: None, fault: str) -> None:
+def test_forgotten_line_admits_no_client(world: Shop, served: None, fault: str) -> None:
     world.vhost(**_parts(world, SHUT[fault][0]))
     _serve(world)
     _nobody_gets_in(world)
 
 
-def test_nginx_never_asks_itself_a_third_time(world: Shop, served: None) -> None:
+def test_request_is_re_proxied_at_most_once(world: Shop, served: None) -> None:
     """With a certificate of its own that nobody knows, the second time would be like the first."""
     world.vhost(**_parts(world, SHUT["a certificate of nginx's own"][0]))
     _serve(world)

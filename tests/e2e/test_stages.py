@@ -116,7 +116,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StagesWorld]:
 # --- applying ---
 
 
-def test_a_second_run_changes_nothing_and_keeps_the_deadline_that_nobody_wrote(world: StagesWorld) -> None:
+def test_second_run_changes_nothing_and_keeps_the_default_deadline(world: StagesWorld) -> None:
     manifest = json.loads((world.nginx.prefix / "quietdoor/gate/manifest.json").read_text())
     until = manifest["sites"]["lane"]["until"]
     assert abs(until - time.time() - WEEK.total_seconds()) < 3600
@@ -126,7 +126,7 @@ def test_a_second_run_changes_nothing_and_keeps_the_deadline_that_nobody_wrote(w
     assert not re.findall(r"\[(?:warn|error|emerg)\](?!.*could not build optimal).*", done.stderr)
 
 
-def test_a_window_that_nobody_could_mean_is_refused_by_name(world: StagesWorld) -> None:
+def test_invalid_window_is_refused_by_name(world: StagesWorld) -> None:
     past = (datetime.datetime.now(datetime.timezone.utc) - WEEK).isoformat(timespec="seconds")
     late = (datetime.datetime.now(datetime.timezone.utc) + 5 * WEEK).isoformat(timespec="seconds")
     before_it = world.generations("shut.test")
@@ -146,7 +146,7 @@ def test_a_window_that_nobody_could_mean_is_refused_by_name(world: StagesWorld) 
 
 
 @pytest.mark.parametrize("who", [*EVERYBODY, *REVOKED])
-def test_observe_refuses_nobody_and_names_only_who_would_get_in(world: StagesWorld, who: str) -> None:
+def test_observe_refuses_no_client_and_names_only_admitted_ones(world: StagesWorld, who: str) -> None:
     for host, path in (
         ("watch.test", "/"),
         ("watch.test", "/a%2Fb//c/../d"),
@@ -172,7 +172,7 @@ def test_observe_refuses_nobody_and_names_only_who_would_get_in(world: StagesWor
             assert world.last(site, path_now)["stage"] == "observe"
 
 
-def test_observe_says_why_somebody_would_be_refused(world: StagesWorld) -> None:
+def test_observe_reports_the_reason_of_a_refusal(world: StagesWorld) -> None:
     reasons = {
         "none": "no-certificate",
         "expired": "expired",
@@ -205,7 +205,7 @@ def test_observe_lets_every_spelling_and_every_name_through(world: StagesWorld) 
         assert exchange(tls, "GET", "/", {"Host": "shut.test"}).status in (403, 421)
 
 
-def test_each_stage_tells_the_verdict(world: StagesWorld) -> None:
+def test_each_stage_reports_the_verdict(world: StagesWorld) -> None:
     for host, who, source, verdict in (
         ("watch.test", "none", ELSEWHERE, "would-deny"),
         ("watch.test", "expired", ELSEWHERE, "would-deny"),
@@ -230,7 +230,7 @@ def test_each_stage_tells_the_verdict(world: StagesWorld) -> None:
 
 @pytest.mark.parametrize("host", ["open.test", "lane.test", "side.test"])
 @pytest.mark.parametrize("who", EVERYBODY)
-def test_fallback_lets_in_who_comes_from_a_listed_network(world: StagesWorld, host: str, who: str) -> None:
+def test_fallback_admits_clients_of_a_listed_network(world: StagesWorld, host: str, who: str) -> None:
     path, site = f"/admin/{who}", host.removesuffix(".test")
     for method, body in (("GET", None), ("PUT", b"y" * 9000)):
         answer = world.ask(who, path, host=host, source=LISTED, method=method, body=body)
@@ -246,7 +246,7 @@ def test_fallback_lets_in_who_comes_from_a_listed_network(world: StagesWorld, ho
 
 @pytest.mark.parametrize("host", ["open.test", "lane.test", "side.test"])
 @pytest.mark.parametrize("who", REVOKED)
-def test_who_was_ever_revoked_stays_out_even_there(world: StagesWorld, host: str, who: str) -> None:
+def test_revoked_client_is_refused_in_a_listed_network(world: StagesWorld, host: str, who: str) -> None:
     reached = len(world.application.reached)
     for source in (LISTED, ELSEWHERE):
         for headers in ({}, basic_auth()):
@@ -258,7 +258,7 @@ def test_who_was_ever_revoked_stays_out_even_there(world: StagesWorld, host: str
 
 @pytest.mark.parametrize("host", ["open.test", "lane.test", "shut.test"])
 @pytest.mark.parametrize("who", [*(name for name in EVERYBODY if name != "valid"), "revoked", "denied"])
-def test_from_elsewhere_only_a_good_certificate_opens(world: StagesWorld, host: str, who: str) -> None:
+def test_outside_the_network_only_a_valid_certificate_is_admitted(world: StagesWorld, host: str, who: str) -> None:
     reached = len(world.application.reached)
     for headers in (
         {},
@@ -288,7 +288,7 @@ def test_the_public_part_stays_public_in_every_stage(world: StagesWorld) -> None
 # --- the side door ---
 
 
-def test_the_side_door_opens_to_the_password_and_the_application_does_not_learn_it(world: StagesWorld) -> None:
+def test_fallback_basic_auth_admits_with_the_password_and_hides_it(world: StagesWorld) -> None:
     for who in ("none", "expired", "unlisted"):
         path = f"/door/{who}"
         answer = world.ask(who, path, host="side.test", headers=basic_auth())
@@ -303,7 +303,7 @@ def test_the_side_door_opens_to_the_password_and_the_application_does_not_learn_
     assert other.seen()["authorization"] == "Bearer mine", "a site without a side door leaves the application its own"
 
 
-def test_a_wrong_password_and_none_are_asked_for_one(world: StagesWorld) -> None:
+def test_wrong_or_missing_password_is_requested(world: StagesWorld) -> None:
     reached = len(world.application.reached)
     for number, headers in enumerate(
         ({}, basic_auth("wrong"), basic_auth(""), {"Authorization": "Bearer x"}, {"Authorization": "Basic !"})
@@ -318,7 +318,7 @@ def test_a_wrong_password_and_none_are_asked_for_one(world: StagesWorld) -> None
     assert len(world.application.reached) == reached
 
 
-def test_a_missing_file_of_passwords_opens_nothing(world: StagesWorld) -> None:
+def test_missing_password_file_admits_no_client(world: StagesWorld) -> None:
     users = world.root / "users"
     text = users.read_text()
     users.unlink()
@@ -397,7 +397,7 @@ def _workers(world: StagesWorld) -> set[str]:
     return {line.split()[0] for line in done.stdout.splitlines() if "shutting down" not in line}
 
 
-def test_attempts_at_the_side_door_are_limited_and_certificates_are_not(world: StagesWorld) -> None:
+def test_fallback_basic_auth_attempts_are_limited(world: StagesWorld) -> None:
     with Changed(world, ("gate/sites/side.conf", "burst=3000 nodelay", "burst=3 nodelay")):
         statuses = [
             world.ask("none", "/", host="side.test", source=STRANGER, headers=basic_auth(str(n))).status
@@ -432,7 +432,7 @@ _BLIND = (OPEN_SITE, r"\(\?:accepted\|", "(?:accepted|revoked|")
         ("none", ELSEWHERE, (), (OPEN_SITE, r"\$realip_remote_addr", "$remote_addr")),
     ],
 )
-def test_each_guard_of_the_window_has_teeth(
+def test_each_guard_of_the_window_is_necessary(
     world: StagesWorld,
     who: str,
     source: str,
@@ -452,7 +452,7 @@ def test_each_guard_of_the_window_has_teeth(
     assert not gets_in()
 
 
-def test_a_lapsed_crl_locks_nobody_out_of_a_listed_network(world: StagesWorld) -> None:
+def test_expired_crl_refuses_no_client_of_a_listed_network(world: StagesWorld) -> None:
     with Changed(world, ("trust/crl.pem", r"(?s).+", _crl_of_yesterday(world))):
         refused = world.ask("valid", "/lapsed", host="open.test")
         assert (refused.status, "out of date" in refused.body) == (403, True)
@@ -471,7 +471,7 @@ def _crl_of_yesterday(world: StagesWorld) -> str:
     return builder.sign(ca.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
 
-def test_moving_on_is_one_word(world: StagesWorld) -> None:
+def test_next_stage_is_one_changed_word(world: StagesWorld) -> None:
     """Every move keeps good certificates in, and the file of the site is the only thing that is written."""
     for stage, expected in (("observe", 200), ("fallback", 403), ("enforce", 403), ("observe", 200)):
         sites = [{**site, "stage": stage} if site["name"] == "shut" else site for site in world.sites]

@@ -256,7 +256,7 @@ class TestGate:
             nginx.configure()
             assert world.gate()["action"] == "applied"
 
-    def test_generation_is_not_told(self, world: World) -> None:
+    def test_generation_is_not_reported(self, world: World) -> None:
         """A candidate that forgets generation.conf could never be proven."""
         candidate = {**world.candidate(), "http.conf": 'map "" $quietdoor_gate_generation { default 1; }\n'}
         assert "include quietdoor/gate/generation.conf;" in world.gate(candidate)["msg"]
@@ -456,7 +456,7 @@ class TestTrust:
     """The installed trust of a host."""
 
     @each_version
-    def test_who_and_revocation(self, tmp_path: Path, server: Path, version: str) -> None:
+    def test_identity_and_revocation(self, tmp_path: Path, server: Path, version: str) -> None:
         """The variables say who it is; after a revocation the serial is denied; the gate's generation stays."""
         pki = Pki(tmp_path / "pki").make()
         alex = pki.add("alex", ["alex@ops.test", "o'x%y!z@ops.test"], ["admin", "ops"])
@@ -522,7 +522,7 @@ class TestTrust:
             ("other contents", "but different contents"),
         ],
     )
-    def test_crl_that_would_lock_out(self, gated: World, tmp_path: Path, crl: str, words: str) -> None:
+    def test_crl_that_would_refuse_every_client(self, gated: World, tmp_path: Path, crl: str, words: str) -> None:
         """Each is refused by name before nginx sees it, and nothing changes."""
         issuing, root = gated.pki.issuing, gated.pki.root
         other = Pki(tmp_path / "other").make()
@@ -598,7 +598,7 @@ class TestTrust:
             ("of another family beside the root", "is not in ca.pem with that name"),
         ],
     )
-    def test_chain_that_is_none(self, gated: World, tmp_path: Path, chain: str, words: str) -> None:
+    def test_invalid_chain(self, gated: World, tmp_path: Path, chain: str, words: str) -> None:
         """Likewise."""
         issuing, root = gated.pki.issuing.certificate.read_text(), gated.pki.root.certificate.read_text()
         other, extra = Pki(tmp_path / "other").make(), Ca(tmp_path / "extra", "/CN=Extra").make()

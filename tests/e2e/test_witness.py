@@ -172,7 +172,7 @@ def test_a_websocket_that_is_not_cut_is_found_out(gate: Gate, monkeypatch: pytes
         assert (proof.ok, proof.seen) == (False, "still open")
 
 
-def test_a_websocket_that_may_live_is_told_of(gate: Gate) -> None:
+def test_websocket_that_may_stay_open_is_reported(gate: Gate) -> None:
     with _chat(gate.upstream):
         proof = revoked(gate, websocket_path="/chat")["open WebSocket, /chat"]
         assert proof.ok is None
@@ -187,7 +187,7 @@ def test_a_websocket_that_is_cut(tmp_path: Path) -> None:
         assert (proof.ok, proof.seen) == (True, "cut")
 
 
-def test_nobody_there_is_no_proof(gate: Gate) -> None:
+def test_unreachable_gate_is_not_a_proof(gate: Gate) -> None:
     gate.nginx.stop()
     witness = Witness(gate.door(websocket_path="/chat"), gate.identity)
     witness.open()
@@ -196,7 +196,7 @@ def test_nobody_there_is_no_proof(gate: Gate) -> None:
     assert unproven_hosts(proofs, ["web1"]) == ["web1"]
 
 
-def test_a_key_that_cannot_be_read_is_told_of(gate: Gate) -> None:
+def test_unreadable_key_is_reported(gate: Gate) -> None:
     witness = Witness(gate.door(), Identity("carl", gate.identity.certificate, "/nowhere/carl.key"))
     witness.open()
     (proof,) = witness.judge(2)

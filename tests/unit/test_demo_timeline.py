@@ -70,7 +70,7 @@ def test_a_good_walk() -> None:
     assert row(walk, "window closed") == "50.0 s window closed cert 100 deny 100 deny 100 0"
 
 
-def test_a_refusal_of_somebody_with_a_certificate() -> None:
+def test_refusal_of_a_client_with_a_certificate() -> None:
     walk = seen(alex=(62, 62.1, "deny"))
     assert walk.problems() == ["alex was to get in and did not: 403"]
     assert row(walk, "enforce").endswith(" 1")
@@ -93,7 +93,7 @@ def test_a_window_that_was_never_open() -> None:
     assert "the window was not seen open and then closed" in seen(dana=(0, 80, "cert")).problems()
 
 
-def test_a_stranger_who_gets_in() -> None:
+def test_unauthenticated_client_that_is_admitted() -> None:
     assert seen(stranger=(66, 66.1, "cert")).problems() == ["stranger was to stay out and got in (cert)"]
 
 

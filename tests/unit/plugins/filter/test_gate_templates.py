@@ -67,7 +67,7 @@ def test_without_a_crl_nothing_may_stand_between_a_certificate_and_an_anchor(cha
             assert re.findall(rf"^    {name} (.*);$", text, re.MULTILINE) == [value]
 
 
-def test_a_server_of_ours_names_its_ciphers_and_not_its_version() -> None:
+def test_server_of_a_gate_sets_ciphers_and_hides_the_version() -> None:
     text = render("site.conf.j2")
     (ciphers,) = re.findall(r"^    ssl_ciphers (\S+);$", text, re.MULTILINE)
     sound = re.compile(r"ECDHE-(?:ECDSA|RSA)-(?:AES(?:128|256)-GCM-SHA\d+|CHACHA20-POLY1305)")
@@ -76,7 +76,7 @@ def test_a_server_of_ours_names_its_ciphers_and_not_its_version() -> None:
         assert render(template).count("server_tokens off;") == render(template).count("server {")
 
 
-def test_everything_of_ours_is_included_by_a_relative_path() -> None:
+def test_gate_files_are_included_by_a_relative_path() -> None:
     for template in ("http.conf.j2", "site.conf.j2", "proxy.conf.j2"):
         text = render(template)
         assert not re.findall(r"include /|/etc/nginx", text)
@@ -162,7 +162,7 @@ _UPSTREAMS = {
 
 
 @pytest.mark.parametrize("kind", _UPSTREAMS)
-def test_every_kind_tells_the_same_identity_under_the_names_given_and_no_name_twice(kind: str) -> None:
+def test_every_kind_sends_the_same_identity_headers_once(kind: str) -> None:
     names = {"name": "remote-user", "email": "X-Mail", "verify": "X-SSL-Client-Verify"}
     found = _HEADER.findall(render(f"{kind}.conf.j2", identity_headers=names, **_UPSTREAMS[kind]))
     told = {
@@ -178,7 +178,7 @@ def test_every_kind_tells_the_same_identity_under_the_names_given_and_no_name_tw
 
 
 @pytest.mark.parametrize("kind", ["proxy", "grpc", "fastcgi"])
-def test_the_public_part_tells_nobody(kind: str) -> None:
+def test_public_part_gets_no_identity_headers(kind: str) -> None:
     text = render(f"{kind}.conf.j2", handler=-1, mode="path", paths=["/admin"], **_UPSTREAMS[kind])
     told = dict(_HEADER.findall(text))
     names = [name for name in told if name.lower().replace("_", "-").removeprefix("http-").startswith("x-client-")]
@@ -209,7 +209,7 @@ def test_every_answer_of_the_gate_has_hsts_and_none_without_it() -> None:
     assert "Strict-Transport-Security" not in render("site.conf.j2", rate_limit={"rate": "1r/s"})
 
 
-def test_in_mode_path_everything_is_shut_but_one_location() -> None:
+def test_mode_path_opens_only_one_location() -> None:
     text = render("site.conf.j2", mode="path", paths=["/admin", "/x/y.php"], auth_request="http://127.0.0.1:9000")
     locations = re.split(r"\n    location ", text)
     assert "    auth_request /.well-known/quietdoor/verdict;\n" in locations[0]
@@ -234,7 +234,7 @@ def test_a_direct_site_knows_nothing_of_edges(template: str) -> None:
 
 
 @pytest.mark.parametrize("mode", [{}, {"mode": "path", "paths": ["/admin"]}])
-def test_a_site_behind_an_edge_trusts_its_ca_alone_and_speaks_of_the_visitor_only(mode: dict[str, Any]) -> None:
+def test_site_behind_an_edge_trusts_only_its_ca_and_names_only_the_client(mode: dict[str, Any]) -> None:
     text = render("site.conf.j2", **_EDGE, **mode, allow={"names": ["alex"]}, rate_limit={"rate": "1r/m"})
     assert "quietdoor/trust/" not in text, "a person's certificate would be verified too"
     for line in (
@@ -396,7 +396,7 @@ BY_PATH = {"manage": "snippets", "mode": "path", "paths": ["/admin/"], "certific
         ("192.0.2.1:443", "192.0.2.1", "https://192.0.2.1:443"),
     ],
 )
-def test_the_way_back_to_the_public_part_is_the_sites_own_address(listen: str, address: str, url: str) -> None:
+def test_re_proxied_request_uses_the_address_of_the_site(listen: str, address: str, url: str) -> None:
     server = render("site.conf.j2", part="server", listen=[listen], **BY_PATH)
     assert f"set_real_ip_from {address};" in server
     assert f"proxy_pass {url};" in render("again.conf.j2", listen=[listen], **BY_PATH)

@@ -343,7 +343,7 @@ def played(tmp_path: Path, play: Path, *options: str) -> str:
     return output
 
 
-def test_no_module_says_a_secret_however_loud_ansible_is(tmp_path: Path) -> None:
+def test_no_module_prints_a_secret_at_any_verbosity(tmp_path: Path) -> None:
     """Passphrases and keys are not in the output of a real play with -vvv and --diff, run more than once."""
     clients = [
         {**ALEX, "bundle_passphrase": BUNDLE_PASSPHRASE, "bundle_profiles": ["modern", "compat"]},
@@ -422,7 +422,7 @@ def test_a_csr_given_as_text_and_as_a_file(made: Directory) -> None:
     assert made.sign(BEA, ALEX | {"csr": str(file), "state": "revoked"})["changed"]
 
 
-def test_a_csr_whose_key_was_revoked_is_warned_of_and_holds_up_nobody(made: Directory) -> None:
+def test_csr_with_a_revoked_key_is_a_warning_and_delays_no_client(made: Directory) -> None:
     alex = ALEX | {"csr": request()}
     made.sign(alex)
     assert made.run("revocation", client="alex", reason="keyCompromise")["changed"]
@@ -530,7 +530,7 @@ def test_a_new_passphrase_keeps_the_key(made: Directory) -> None:
 
 
 @pytest.mark.parametrize("previous", [None, AUTHORITY_PASSPHRASE], ids=["no encryption", "another passphrase"])
-def test_the_role_changes_the_passphrase_and_check_mode_says_so(previous: str | None, tmp_path: Path) -> None:
+def test_role_changes_the_passphrase_and_check_mode_reports_it(previous: str | None, tmp_path: Path) -> None:
     common: dict[str, Any] = {"authority_path": str(tmp_path / "ca"), "authority_root": CA}
     first = {**common, "authority_roster": [ALEX], **({"authority_passphrase": previous} if previous else {})}
     second = {

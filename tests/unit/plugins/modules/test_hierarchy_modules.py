@@ -71,7 +71,7 @@ def test_the_crl_of_a_predecessor_matters_no_more_once_its_ca_has_ended(
     assert (root / "crl" / "ca.crl.pem").read_bytes() == before
 
 
-def test_a_ca_that_is_about_to_end_is_told_with_the_days_left(
+def test_ca_that_ends_soon_is_reported_with_the_days_left(
     run: Run, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = run("ca", tmp_path / "issuing", passphrase="x", **issuing(root, valid_for="100d"))

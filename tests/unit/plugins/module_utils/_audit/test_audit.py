@@ -83,7 +83,7 @@ def beside(content: str, listen: str = "8080", name: str = "old.test") -> str:
     return f"{vhost()}\nserver {{ listen {listen}; server_name {name};\n{content} }}"
 
 
-def test_what_is_as_it_should_be_finds_nothing() -> None:
+def test_correct_configuration_has_no_findings() -> None:
     assert found(vhost()) == Audit(("panel",), (), ())
     assert found(f"include {HOME}sites/whole.conf;", WHOLE) == Audit((), (), ())
 
@@ -149,7 +149,7 @@ def test_what_is_as_it_should_be_finds_nothing() -> None:
         (beside("", "443 ssl", "alias.test"), 11, "another server for alias.test on *:443"),
     ],
 )
-def test_what_opens_the_panel_is_an_error_with_file_and_line(http: str, line: int, said: str) -> None:
+def test_bypass_is_an_error_with_file_and_line(http: str, line: int, said: str) -> None:
     errors = [(one.file, one.line) for one in found(http).errors() if said in one.what]
     assert errors == [("/etc/nginx/sites/own", line)], found(http).findings
     with pytest.raises(MtlsError, match=f"site panel: /etc/nginx/sites/own:{line}: "):
@@ -192,7 +192,7 @@ def test_what_opens_the_panel_is_an_error_with_file_and_line(http: str, line: in
         (beside("location / { internal; proxy_pass http://127.0.0.1:3000; }"), 12, "; it is internal"),
     ],
 )
-def test_what_does_not_open_it_is_a_warning(http: str, line: int, said: str) -> None:
+def test_harmless_deviation_is_a_warning(http: str, line: int, said: str) -> None:
     finding = only(http)
     assert (finding.opens, finding.file, finding.line) == (False, "/etc/nginx/sites/own", line)
     assert said in finding.what
@@ -216,7 +216,7 @@ def test_what_does_not_open_it_is_a_warning(http: str, line: int, said: str) -> 
         beside("ssl_reject_handshake on;", "443 ssl default_server", "other.test"),
     ],
 )
-def test_what_is_no_way_in_is_not_mentioned(http: str) -> None:
+def test_configuration_without_bypass_is_not_mentioned(http: str) -> None:
     assert found(http).findings == ()
 
 
@@ -248,7 +248,7 @@ def test_a_whole_server_of_ours_gets_the_same_look_at_others() -> None:
     refuse(lenient, ())
 
 
-def test_a_server_that_is_behind_a_gate_is_no_way_round_another() -> None:
+def test_server_behind_a_gate_is_not_a_bypass() -> None:
     assert found(f"{vhost()} include {HOME}sites/whole.conf;", WHOLE).findings == ()
 
 
@@ -270,7 +270,7 @@ def test_snippets_that_nobody_includes_yet_are_a_warning_with_the_lines_to_add()
     assert f"{LOCATION} to every location of it that passes requests on (/etc/nginx/sites/own:6)" in first.hint
 
 
-def test_a_server_that_is_read_too_early_is_told_so() -> None:
+def test_server_read_too_early_is_reported() -> None:
     texts = {
         "/etc/nginx/nginx.conf": "http { include conf.d/*.conf; }",
         "/etc/nginx/conf.d/panel.conf": vhost(server="", location=""),
@@ -281,7 +281,7 @@ def test_a_server_that_is_read_too_early_is_told_so() -> None:
     assert "Let nginx read /etc/nginx/conf.d/panel.conf after conf.d/quietdoor.conf" in finding.hint
 
 
-def test_no_server_at_all_is_told_too() -> None:
+def test_missing_server_is_reported() -> None:
     assert "(none with TLS was found)" in only("server { listen 80; server_name panel.test; return 301 /; }").hint
 
 

@@ -47,7 +47,7 @@ def found(
     return audit_configuration(read_dump(dump), [panel], HOME, lenient=False)
 
 
-def test_what_is_as_it_should_be_finds_nothing() -> None:
+def test_correct_configuration_has_no_findings() -> None:
     assert found() == Audit(("shop",), (), ())
 
 
@@ -100,12 +100,12 @@ def test_what_is_as_it_should_be_finds_nothing() -> None:
         ("listen 80;", "this server listens without TLS too"),
     ],
 )
-def test_what_shuts_the_public_part_or_opens_the_panel_is_an_error(more: str, said: str) -> None:
+def test_closed_public_part_or_bypass_is_an_error(more: str, said: str) -> None:
     errors = [(one.file, one.line) for one in found(more).errors() if said in one.what]
     assert errors == [("/etc/nginx/sites/own", 7)], found(more).findings
 
 
-def test_a_name_more_would_be_shut() -> None:
+def test_additional_server_name_would_be_refused() -> None:
     assert [
         one.line for one in found("server_name more.test;").errors() if "no client gets in at more.test" in one.what
     ] == [1]
@@ -134,7 +134,7 @@ def test_what_is_harmless_is_not_mentioned(more: str) -> None:
     assert found(more).findings == ()
 
 
-def test_another_application_of_the_public_part_may_hear_what_a_visitor_says() -> None:
+def test_other_application_of_the_public_part_may_get_client_headers() -> None:
     more = f"location /x {{ {PUBLIC} location /x/y {{ proxy_set_header A b; proxy_pass TO; }} }}"
     assert [one.opens for one in found(more.replace("TO", "http://127.0.0.1:5000")).findings] == [False]
     assert [one.opens for one in found(more.replace("TO", APP)).findings] == [True]
@@ -162,7 +162,7 @@ def test_files_of_a_guarded_path_are_not_shown_by_a_public_location(content: str
         ("listen 443 ssl;", "listen 127.0.0.1:444 ssl;", 0),
     ],
 )
-def test_the_way_back_leads_to_the_same_server(listen: str, other: str, errors: int) -> None:
+def test_re_proxied_request_reaches_the_same_server(listen: str, other: str, errors: int) -> None:
     beside = f"server {{ {other} server_name b.test; ssl_reject_handshake on; }}"
     told = [
         one for one in found(beside=beside, listen=listen).errors() if "re-proxied requests to the site" in one.what
@@ -170,7 +170,7 @@ def test_the_way_back_leads_to_the_same_server(listen: str, other: str, errors: 
     assert [one.line for one in told] == [9] * errors
 
 
-def test_a_public_part_leads_to_no_panel_of_another_site() -> None:
+def test_public_part_does_not_reach_another_sites_application() -> None:
     other = ProtectedSite("other", "vhost", ("other.test",), (("*", 443),), (APP,))
     told = found(panel=other).errors()
     assert [one.line for one in told] == [5]

@@ -356,7 +356,7 @@ def test_lines_that_end_otherwise_stay_so(end: bytes, by_hand: Any, empty_door: 
     assert door.crl().after.serials == {"1001"}
 
 
-def test_other_names_are_told_and_remembered(by_hand: Any, empty_door: Any, tmp_path: Path) -> None:
+def test_other_names_are_reported_and_stored(by_hand: Any, empty_door: Any, tmp_path: Path) -> None:
     theirs = by_hand(certificate="certs/boss.pem", key="private/boss-key.pem")
     door = opened(empty_door, theirs)
     with pytest.raises(MtlsError, match=r"none of certs/ca.cert.pem, .* exists.*Set certificate_file to"):
@@ -398,7 +398,7 @@ def test_two_certificates_under_usual_names_are_not_guessed_between(by_hand: Any
         ({"rsa": 1024}, "1024 bits"),
     ],
 )
-def test_an_authority_that_nobody_would_believe_is_refused(
+def test_authority_that_no_verifier_accepts_is_refused(
     options: dict[str, Any], says: str, by_hand: Any, empty_door: Any
 ) -> None:
     door = opened(empty_door, by_hand(**options))
@@ -539,9 +539,7 @@ def test_a_clear_predecessor_is_succeeded_and_superseded_after_the_overlap(
     assert len(later.revoke(client="alex")) == 3
 
 
-def test_two_devices_of_one_person_both_live_until_ours_has_had_its_overlap(
-    by_hand: Any, empty_door: Any, client: Any
-) -> None:
+def test_two_devices_of_a_client_stay_valid_until_the_overlap_ends(by_hand: Any, empty_door: Any, client: Any) -> None:
     """No client needs a new certificate on the day of the adoption, however old the second device's certificate is."""
     theirs = by_hand(unique_subject="no")
     (theirs.path / "index.txt.attr").write_text("unique_subject = no\n")
@@ -584,7 +582,7 @@ def test_an_unclear_predecessor_is_named_and_left_alone(by_hand: Any, empty_door
     assert door.actions(client("alex", present=False)) == ["unchanged"]
 
 
-def test_who_leaves_and_never_had_a_certificate_of_ours_is_revoked(by_hand: Any, empty_door: Any, client: Any) -> None:
+def test_leaving_client_with_adopted_certificates_only_is_revoked(by_hand: Any, empty_door: Any, client: Any) -> None:
     theirs = by_hand()
     theirs.sign("/CN=carl/emailAddress=team@example.org")
     theirs.sign("/O=A/CN=sam")

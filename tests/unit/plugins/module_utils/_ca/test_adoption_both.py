@@ -118,7 +118,7 @@ class Shared(RuleBasedStateMachine):
         assert {row.serial: row.revocation.reason or "unspecified" for row in rows if row.is_revoked} == self.revoked
 
 
-def test_openssl_and_we_take_turns(
+def test_openssl_and_the_modules_alternate(
     tmp_path_factory: pytest.TempPathFactory, by_hand: Any, door: Any, client: Any, openssl: Any
 ) -> None:
     class Both(Shared):
@@ -151,7 +151,7 @@ def test_openssl_and_we_take_turns(
     run_state_machine_as_test(Both, settings=settings(SETTINGS, max_examples=20, stateful_step_count=12))
 
 
-def test_easy_rsa_and_we_take_turns(
+def test_easy_rsa_and_the_modules_alternate(
     tmp_path_factory: pytest.TempPathFactory, easy_rsa: Any, door: Any, client: Any, openssl: Any
 ) -> None:
     class Both(Shared):

@@ -67,7 +67,7 @@ def test_a_ca_is_never_made_again_because_an_option_changed(
     assert door.digest() == before
 
 
-def test_a_changed_configuration_and_open_modes_are_mended(door: Any) -> None:
+def test_changed_configuration_and_open_modes_are_repaired(door: Any) -> None:
     before = door.digest()
     door.file("openssl.cnf").write_text("changed")
     door.file("index.txt.attr").write_text("unique_subject = yes\n")

@@ -197,7 +197,7 @@ def test_everything_but_signing_by_the_root_works_without_it(
         later.create("Issuing", days=3000, issuer=above(root), renew=True)
 
 
-def test_a_revoked_issuing_ca_is_published_and_told(
+def test_revoked_issuing_ca_is_published_and_reported(
     below: Any, root: Any, client: Any, tmp_path: Path, openssl: Any
 ) -> None:
     public = tmp_path / "public"
@@ -325,7 +325,7 @@ def test_a_revocation_does_not_wait_for_the_crl_of_another_ca(
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage", None, "only itself"])
-def test_a_damaged_copy_of_the_chain_is_named_and_mended_by_the_root(
+def test_damaged_copy_of_the_chain_is_named_and_repaired_by_the_root(
     damage: bytes | str | None, below: Any, root: Any, client: Any
 ) -> None:
     path, before = below.file("certs", "chain.pem"), below.digest()

@@ -284,7 +284,7 @@ def test_killing_issuing_and_renewing_in_batches(door: Any, client: Any) -> None
 @pytest.mark.usefixtures("in_batches")
 @pytest.mark.parametrize(("module", "work"), [(enrol, "generate"), (client_files, "_bundles")])
 @pytest.mark.parametrize("victim", range(5))
-def test_the_death_of_a_worker_is_told_and_mended_by_the_next_run(
+def test_death_of_a_worker_is_reported_and_repaired_by_the_next_run(
     victim: int, module: Any, work: str, door: Any, client: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     roster = [client(f"c{index}", bundle_profiles=("modern",)) for index in range(5)]
@@ -308,7 +308,7 @@ def test_the_death_of_a_worker_is_told_and_mended_by_the_next_run(
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_killing_an_issue_to_somebody_who_leaves_before_the_next_run(known: bool, door: Any, client: Any) -> None:
+def test_killing_an_issue_to_a_client_that_leaves_before_the_next_run(known: bool, door: Any, client: Any) -> None:
     """There are no temporary files, no unsigned keys, and no records of missing certificates."""
     if known:
         door.enrol(client())
@@ -341,7 +341,7 @@ def test_killing_a_run_beside_whose_clients_the_next_one_passes_by(door: Any, cl
     assert kill_everywhere(Path(door.path), act, check, repair=door.crl) > 30
 
 
-def test_killing_the_run_that_mends_after_a_kill(door: Any, client: Any) -> None:
+def test_killing_the_run_that_repairs_after_a_kill(door: Any, client: Any) -> None:
     saved = [client("alex", bundle_profiles=("modern",)), client("bea")]
     status = ended(start(lambda: door.enrol(*saved), 45))
     assert status == -signal.SIGKILL

@@ -113,7 +113,7 @@ def test_both_work_on_a_directory_of_any_name(odd: Any, client: Any, openssl: An
     assert odd.create().changes == []
 
 
-def test_what_was_signed_by_hand_is_a_client_and_leaves_by_every_way(door: Any, openssl: Any) -> None:
+def test_certificate_signed_by_hand_can_be_revoked_in_every_way(door: Any, openssl: Any) -> None:
     serial = signed_by_hand(door, openssl, "carl")
     ca, crl = str(door.file("certs", "ca.cert.pem")), str(door.file("crl", "ca.crl.pem"))
     certificate = str(door.file("by-hand.crt"))
@@ -158,7 +158,7 @@ def test_openssl_carries_the_tie_to_the_client_along(door: Any, client: Any) -> 
     assert door.authority.rows[0].client == "alex"
 
 
-def test_any_sequence_of_ours_and_theirs_ends_in_one_truth(
+def test_any_sequence_of_modules_and_openssl_ends_in_one_state(
     tmp_path_factory: pytest.TempPathFactory, openssl: Any, client: Any, door: Any
 ) -> None:
     """Compare random sequences of both tools' operations with a model."""

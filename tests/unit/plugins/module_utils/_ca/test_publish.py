@@ -93,7 +93,7 @@ def test_a_file_that_holds_another_certificate_says_nothing_of_this_one(door: An
     assert facts[1].keys() == {"sha256", "sha1", "der", "subject"}
 
 
-def test_nothing_secret_is_in_it_and_everybody_may_read_it(door: Any, client: Any, public: Path) -> None:
+def test_publication_has_no_secret_and_is_readable_for_every_user(door: Any, client: Any, public: Path) -> None:
     ready(door, client(bundle_profiles=("modern",), bundle_passphrase="geheim")).publish(public)
     assert public.stat().st_mode & 0o777 == 0o755
     for name in FILES:

@@ -111,7 +111,7 @@ def test_a_certificate_that_ended_is_named(shop: Any) -> None:
         check(shop.later(days=366), files)
 
 
-def test_a_leaf_is_no_ca(shop: Any) -> None:
+def test_leaf_certificate_is_not_a_ca(shop: Any) -> None:
     files = files_of(shop)
     leaf = shop.file("newcerts", f"{shop.authority.rows[0].serial}.pem").read_text()
     with pytest.raises(MtlsError, match="CN=Alex"):

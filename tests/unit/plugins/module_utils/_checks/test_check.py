@@ -173,7 +173,7 @@ def test_wrong_headers_are_named(change: dict[str, Any], words: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'"x"', b'{"headers": 1}', b'{"headers": {}}', b"\xff"])
-def test_what_is_no_echo_is_said_to_be_none(body: bytes) -> None:
+def test_invalid_echo_is_reported(body: bytes) -> None:
     assert "did not answer with the JSON" in check_echo(http(200, body=body), ALEX, "mark")
 
 

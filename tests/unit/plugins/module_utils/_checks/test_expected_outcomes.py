@@ -107,7 +107,7 @@ ANYTHING = [
         ({"stage": "enforce", "window": "listed", "side_door": True}, {"deny"}, {"deny"}),
     ],
 )
-def test_what_may_become_of_whom(options: dict[str, Any], nobody: set[str], revoked: set[str]) -> None:
+def test_allowed_outcomes_of_each_client(options: dict[str, Any], nobody: set[str], revoked: set[str]) -> None:
     session = asked(**options)
     assert session.possible_outcomes() == session.possible_outcomes(Identity("foreign CA", "/x", "/x")) == nobody
     assert session.possible_outcomes(identity("carl")) == revoked
@@ -116,7 +116,7 @@ def test_what_may_become_of_whom(options: dict[str, Any], nobody: set[str], revo
     )
 
 
-def test_the_window_never_opens_to_a_revoked_certificate_and_enforce_opens_to_nobody() -> None:
+def test_window_never_admits_a_revoked_certificate_and_enforce_has_none() -> None:
     for stage, window, side_door, kind in itertools.product(STAGES, WINDOWS, (False, True), ("", *KINDS)):
         found = possible_outcomes(stage, window, side_door, kind)
         assert found
@@ -148,7 +148,7 @@ def test_what_counts_at_each_stage(options: dict[str, Any], at_status: list[Answ
     assert right == [one for one in ANYTHING if one in [*elsewhere, *own]]
 
 
-def test_who_was_turned_away_a_moment_ago_is_not_let_in() -> None:
+def test_client_that_was_just_refused_is_not_admitted() -> None:
     session = asked(stage="fallback", window="unknown")
     assert not expected_answer(session, status=WORDS["fallback"]).wrong(PAGE)
     # The window may have closed between the two requests.
@@ -157,7 +157,7 @@ def test_who_was_turned_away_a_moment_ago_is_not_let_in() -> None:
     assert expected_answer(session, status=DENIED).wrong(PAGE)
 
 
-def test_a_question_for_a_password_is_the_gates_own() -> None:
+def test_request_for_a_password_is_of_the_gate() -> None:
     assert not ASKED.wrong(ASKING)
     assert not ASKED.wrong(http(401, "ask", WWW_Authenticate="Basic"))
     for answer in (
@@ -178,7 +178,7 @@ def echo(headers: dict[str, Any]) -> Answer:
     return http(200, body=json.dumps({"method": "GET", "path": "/", "headers": headers}).encode())
 
 
-def test_of_somebody_without_a_good_certificate_the_application_is_told_nothing() -> None:
+def test_application_gets_no_identity_without_a_valid_certificate() -> None:
     assert check_echo_without_identity(echo({"X-Client-Verify": "NONE"})) == ""
     assert check_echo_without_identity(echo({"x-client-verify": ["NONE"], "X-Client-DN": ""})) == ""
 
@@ -194,11 +194,11 @@ def test_of_somebody_without_a_good_certificate_the_application_is_told_nothing(
         ({"X-Client-Verify": "NONE", "X-Forwarded-For": "203.0.113.199"}, "the client's own X-Forwarded-For"),
     ],
 )
-def test_what_it_must_not_be_told_is_named(headers: dict[str, Any], words: str) -> None:
+def test_forbidden_identity_is_named(headers: dict[str, Any], words: str) -> None:
     assert words in check_echo_without_identity(echo(headers))
 
 
-def test_every_forged_header_of_somebody_without_a_certificate_can_be_recognised() -> None:
+def test_every_forged_header_without_a_certificate_can_be_recognized() -> None:
     for name, value in forged("SUCCESS", "quietdoor-forged"):
         for spelling in (str, str.swapcase, lambda name: name.replace("-", "_")):
             assert check_echo_without_identity(echo({"X-Client-Verify": "NONE", spelling(name): value})), name
@@ -289,7 +289,7 @@ def test_an_application_hangs_if_the_gate_answers_and_nothing_behind_it(monkeypa
     assert not one.ask(one.get(session_module.STATUS_PATH)).down
 
 
-def test_without_a_client_that_gets_in_the_answer_speaks_for_itself(answers: Any) -> None:
+def test_without_an_admitted_client_the_answer_decides(answers: Any) -> None:
     answers({"everybody": http(502)})
     assert ask(asked(clients=[], stage="observe"), "nobody").down
 
@@ -314,7 +314,7 @@ def test_an_application_that_is_down_is_the_application_all_the_same(answers: An
     assert not asked(echo_path="/echo").is_application(http(502))
 
 
-def test_what_is_down_is_said_once_in_the_table_and_with_every_question() -> None:
+def test_application_that_is_down_is_reported_once_in_the_table() -> None:
     finding = judge("alex", [Step("GET /", http(502, down=True), allow_down(asked(expect_application=False), SERVED))])
     assert (finding.ok, finding.seen) == (True, "502, the application is down")
     told = report(asked().gate, catalogue.Plan((), ()), [catalogue.Result("valid", finding)], None)
@@ -342,12 +342,12 @@ REFUSALS = ("spellings", "friendly_page", "hostile_requests", "smuggling")
         ),
     ],
 )
-def test_refusals_are_looked_at_where_somebody_is_refused(options: dict[str, Any], missing: str) -> None:
+def test_refusals_are_checked_if_any_client_is_refused(options: dict[str, Any], missing: str) -> None:
     left_out = dict(catalogue.plan(asked(rate_limit_burst=3, **options), ()).left_out)
     assert {left_out.get(name, "") for name in (*REFUSALS, "rate_limit")} == {missing}
 
 
-def test_a_question_for_a_password_uses_no_limit_up() -> None:
+def test_request_for_a_password_does_not_use_the_limit() -> None:
     options = {"stage": "fallback", "window": "outside", "side_door": True, "rate_limit_burst": 3}
     assert "rate_limit" not in dict(catalogue.plan(asked(**options), ()).left_out)
     left_out = dict(catalogue.plan(asked(**options, clients=PEOPLE[:1]), ()).left_out)
@@ -355,7 +355,7 @@ def test_a_question_for_a_password_uses_no_limit_up() -> None:
     assert not set(REFUSALS) & set(left_out)
 
 
-def test_without_an_echo_nothing_shows_what_the_application_is_told() -> None:
+def test_identity_is_unknown_without_an_echo() -> None:
     assert "header_spoofing" in dict(catalogue.plan(asked(stage="observe"), ()).left_out)
     for options in ({}, {"stage": "observe", "echo_path": "/echo"}, {"stage": "fallback", "window": "outside"}):
         assert "header_spoofing" not in dict(catalogue.plan(asked(**options), ()).left_out)

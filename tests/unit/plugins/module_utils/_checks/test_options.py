@@ -20,7 +20,7 @@ def gate(**options: Any) -> Gate:
     return gate_from({"url": "https://Admin.Example.org/x?y=1#z", "address": ADDRESS, "timeout": 5, **options})
 
 
-def test_the_url_tells_name_port_and_path() -> None:
+def test_url_sets_name_port_and_path() -> None:
     found = gate()
     assert (found.server_name, found.port, found.path) == ("admin.example.org", 443, "/x?y=1")
     assert (found.target.address, found.target.port) == (ADDRESS, 443)
@@ -83,7 +83,7 @@ def test_a_name_outside_ascii_is_sent_as_dns_knows_it() -> None:
         ({"clients": [{**CLIENT, "expect": "cert", "kind": "revoked"}]}, "of kind revoked, but expected to get in"),
     ],
 )
-def test_what_makes_no_sense_is_named(options: dict[str, Any], words: str) -> None:
+def test_invalid_option_is_named(options: dict[str, Any], words: str) -> None:
     with pytest.raises(MtlsError) as caught:
         gate(**options)
     assert words in str(caught.value)

@@ -139,7 +139,7 @@ def test_an_adopted_successor_gives_the_overlap_too(signed: Any, client: Any, by
 # --- two clients with one name ---
 
 
-def test_what_two_clients_could_claim_is_nobodys(signed: Any, client: Any) -> None:
+def test_ambiguous_certificate_belongs_to_no_client(signed: Any, client: Any) -> None:
     old, new = signed(ALEX)
     alex, laptop = client(), client("alex-laptop", common_name="Alex", email=("alex@example.org",))
     for clients in ([alex, laptop], [laptop, alex]):

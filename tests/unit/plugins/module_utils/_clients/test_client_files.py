@@ -207,7 +207,7 @@ def test_a_foreign_key_in_the_directory_is_left_alone(door: Any, client: Any) ->
     assert {"other.key", "alex-laptop.key", "alex-20300101-0000000G.key"} <= set(os.listdir(directory(door)))
 
 
-def test_a_plain_file_of_somebody_else_stays(door: Any, client: Any) -> None:
+def test_plain_foreign_file_stays(door: Any, client: Any) -> None:
     door.enrol(client(bundle_profiles=("modern",)))
     mine = directory(door) / "alex.compat.p12"
     mine.write_bytes(b"made by hand")

@@ -136,7 +136,7 @@ def test_from_a_key_made_here_to_a_csr_and_back(door: Any, client: Any, bringing
     assert door.actions(made_here) == ["unchanged"]
 
 
-def test_a_file_that_is_no_link_of_ours_stays(door: Any, bringing: Any) -> None:
+def test_file_that_is_not_a_managed_link_stays(door: Any, bringing: Any) -> None:
     alex = bringing(new_key())
     door.enrol(alex)
     (directory(door) / "alex.key").write_text("mine")
@@ -204,7 +204,7 @@ def left_without(door: Any, reason: str, *clients: Any) -> None:
     assert {one.action for one in door.enrol(*clients)} == {"unchanged"}
 
 
-def test_a_revoked_key_keeps_nobody_else_from_a_certificate(door: Any, client: Any, bringing: Any) -> None:
+def test_revoked_key_does_not_block_other_clients(door: Any, client: Any, bringing: Any) -> None:
     """Playbook revoke does not change the roster, so the next run finds the same CSR."""
     key = new_key()
     door.enrol(bringing(key))

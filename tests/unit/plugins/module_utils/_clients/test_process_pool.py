@@ -67,7 +67,7 @@ def test_an_error_in_a_worker_is_an_error_here() -> None:
         list(process_pool.each(lambda item: 1 // (item - 50), range(100)))
 
 
-def test_the_death_of_a_worker_is_told_and_leaves_no_process() -> None:
+def test_death_of_a_worker_is_reported_and_leaves_no_process() -> None:
     def work(item: int) -> int:
         if item == 40:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -80,7 +80,7 @@ def test_the_death_of_a_worker_is_told_and_leaves_no_process() -> None:
         os.waitpid(-1, os.WNOHANG)
 
 
-def test_who_stops_early_leaves_no_process() -> None:
+def test_early_stop_leaves_no_process() -> None:
     results = process_pool.each(lambda item: item, range(5000))
     assert list(islice(results, 5)) == [0, 1, 2, 3, 4]
     results.close()  # type: ignore[attr-defined]

@@ -71,7 +71,7 @@ def test_the_limit_counts_clients_not_certificates(door: Any, client: Any) -> No
     assert statuses(door) == {"alex": "V", "bea": "RRR"}
 
 
-def test_an_empty_roster_purges_nobody(door: Any, client: Any) -> None:
+def test_empty_roster_purges_no_client(door: Any, client: Any) -> None:
     assert purging(door).enrol() == []
     door.enrol(client("alex"))
     before = door.digest()

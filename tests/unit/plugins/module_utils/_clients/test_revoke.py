@@ -59,7 +59,7 @@ def test_every_way_to_name_a_certificate(how: str, door: Any, client: Any) -> No
     assert door.digest() == revoked
 
 
-def test_the_database_tells_whose_a_certificate_is_before_any_record(door: Any, client: Any) -> None:
+def test_database_decides_the_owner_before_any_record(door: Any, client: Any) -> None:
     """A copied or edited record must not cause the revocation of another client's certificate."""
     door.enrol(client("alex"), client("bea"))
     path = door.file("clients", "bea", "client.json")

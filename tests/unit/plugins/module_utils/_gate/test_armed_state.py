@@ -81,7 +81,7 @@ def test_two_nginx_have_units_of_their_own() -> None:
     assert revert_timer.unit_name("/etc/nginx") != revert_timer.unit_name("/opt/nginx/conf")
 
 
-def test_who_takes_it_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_process_that_reverts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(revert_timer, "_RUNNING", str(tmp_path))
     assert [revert_timer.choose(wanted) for wanted in ("auto", "systemd", "process")] == [
         "systemd",
@@ -123,7 +123,7 @@ class TestProgram:
         assert {name for name in held if not name.endswith("__init__.py")} == loaded
         assert "ansible" not in done.stdout.replace("_common", "")
 
-    def test_it_says_that_nobody_runs_it_by_hand(self, tmp_path: Path) -> None:
+    def test_manual_start_is_refused_with_a_message(self, tmp_path: Path) -> None:
         program = tmp_path / "revert.pyz"
         program.write_bytes(build_program("_gate", "auto_revert"))
         done = subprocess.run([sys.executable, "-I", str(program)], capture_output=True, text=True, check=False)

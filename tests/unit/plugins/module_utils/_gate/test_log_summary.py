@@ -69,7 +69,7 @@ def combined(**changes: str) -> str:
     )
 
 
-def test_both_formats_say_the_same() -> None:
+def test_both_formats_have_the_same_content() -> None:
     assert parse(line(user_agent='verdict="cert', uri='/"')) == parse(combined(request="GET /\\x22 HTTP/1.1"))
     found = parse(line())
     assert found
@@ -82,13 +82,13 @@ def test_both_formats_say_the_same() -> None:
 @pytest.mark.parametrize(
     "text", [line(edge="CN=edge"), f'{combined()[:-1]} edge="CN=edge"\n'], ids=["json", "combined"]
 )
-def test_behind_an_edge_it_is_the_visitor_who_counts(text: str) -> None:
+def test_behind_an_edge_the_client_address_counts(text: str) -> None:
     found = parse(text)
     assert found
     assert (found.peer, found.name) == ("192.0.2.1", "alex")
 
 
-def test_a_probe_is_nobody() -> None:
+def test_probe_is_not_a_client() -> None:
     agents = [{"user_agent": "quietdoor-probe"}, {"user_agent": "Mozilla/5.0"}]
     verdicts = ("fallback", "would-deny", "deny")
     texts = [line(verdict=verdict, name="", **agent) for verdict in verdicts for agent in agents]
@@ -207,7 +207,7 @@ def at(minutes: int) -> str:
     return (NOON + timedelta(minutes=minutes)).isoformat()
 
 
-def test_people_are_who_got_an_answer_with_a_certificate() -> None:
+def test_clients_are_counted_by_answers_with_a_certificate() -> None:
     seen = weighed(
         line(time=at(5)),
         line(time=at(1), status="404"),
@@ -239,7 +239,7 @@ def test_people_are_who_got_an_answer_with_a_certificate() -> None:
     assert [one["name"] for one in seen["excluded"]] == ["door-probe"]
 
 
-def test_sources_are_told_apart_by_address_reason_and_person() -> None:
+def test_sources_differ_by_address_reason_and_client() -> None:
     seen = weighed(
         line(verdict="would-deny", reason="no-certificate", name="", time=at(1)),
         line(verdict="would-deny", reason="no-certificate", name="", time=at(2)),
@@ -291,7 +291,7 @@ def test_what_nginx_answers_by_itself_counts_where_it_serves_files(text: str) ->
     assert (len(seen["people"]), seen["unanswered"]) == (1, [])
 
 
-def test_certificates_of_a_person_are_told_and_the_latest_are_kept() -> None:
+def test_latest_certificates_of_a_client_are_reported() -> None:
     seen = weighed(line(serial="0b", time=at(2)), line(serial="0A", time=at(1)), line(serial="", time=at(3)))
     assert seen["people"][0]["serials"] == ["0A", "0B"]
     many = weighed(*(line(serial=f"{number:04X}", time=at(number)) for number in range(100)))
@@ -321,7 +321,7 @@ def test_a_flood_of_addresses_is_counted_and_not_kept(monkeypatch: pytest.Monkey
     assert seen["beyond"] == 8
 
 
-def test_strangers_may_be_many_and_whom_a_certificate_names_is_found_among_them(
+def test_named_client_is_found_among_many_unauthenticated_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(log_summary, "_MOST", 3)

@@ -112,7 +112,7 @@ def test_openssl_understands_the_hello() -> None:
         (bytes.fromhex("1603"), NO_ANSWER, "does not speak TLS"),
     ],
 )
-def test_the_first_record_tells(record: bytes, outcome: str, text: str) -> None:
+def test_first_record_decides(record: bytes, outcome: str, text: str) -> None:
     answer = read_record(record)
     assert (answer.outcome, answer.reason or answer.tls) == (outcome, text)
 
@@ -161,12 +161,12 @@ def test_without_a_model_and_a_ca_there_are_still_two(tmp_path: pathlib.Path) ->
     assert [stat.S_IMODE(path.stat().st_mode) & 0o077 for path in tmp_path.glob("*.key")] == [0] * 4
 
 
-def test_subject_and_serial_are_told_as_nginx_tells_them(real: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_subject_and_serial_have_the_form_of_nginx(real: pathlib.Path, tmp_path: pathlib.Path) -> None:
     described = ForgedCertificateFactory(str(tmp_path)).describe(str(real / "alex.crt"))
     assert described.serial == "0A1B"
     assert described.subject == 'CN=Alex\\, the \\"first\\",O=K\\C3\\BCrsch / S\\C3\\B6hne'
 
 
-def test_a_ca_that_is_none_is_named(real: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_invalid_ca_is_named(real: pathlib.Path, tmp_path: pathlib.Path) -> None:
     with pytest.raises(MtlsError, match=f"openssl x509 -in {real}/ca.key ended with 1"):
         ForgedCertificateFactory(str(tmp_path)).make(alex(real), str(real / "ca.key"))

@@ -63,7 +63,7 @@ def log(
     return {"host": "web1", "log": {**found, "lines": 9, "damaged": 0, "unread": [], **reading}}
 
 
-def test_two_people_and_a_quiet_window() -> None:
+def test_two_clients_and_a_quiet_window() -> None:
     found = judge("panel", [log([person("alex")]), log([person("bea")])], PEOPLE, RULES, NOW)
     assert (found.reasons, found.never) == ((), ("carl",))
     assert found.as_dict()["allowed"] is True
@@ -80,7 +80,7 @@ def test_two_people_and_a_quiet_window() -> None:
         ("door-probe", "2026-11-28T11:00:00Z", False),
     ],
 )
-def test_a_public_panel_waits_for_those_whom_it_knows(name: str, last: str, held: bool) -> None:
+def test_public_application_waits_for_known_clients(name: str, last: str, held: bool) -> None:
     """An unknown client without a valid certificate may be a robot."""
     rules = Rules(2, timedelta(hours=24), frozenset(["door-probe"]))
     people = {**PEOPLE, "door-probe": {"0D"}}
@@ -90,7 +90,7 @@ def test_a_public_panel_waits_for_those_whom_it_knows(name: str, last: str, held
     assert (found.reasons == ()) is not held
 
 
-def test_one_person_on_two_hosts_is_one_person() -> None:
+def test_client_on_two_hosts_counts_once() -> None:
     found = judge("panel", [log([person("alex", count=2)]), log([person("alex", count=3)])], PEOPLE, RULES, NOW)
     assert [one.count for one in found.ready] == [5]
     assert found.reasons == ("1 of at least 2 people got in with a certificate (alex; never seen: bea, carl)",)
@@ -112,7 +112,7 @@ def test_a_certificate_that_is_not_good_any_more_shows_nothing() -> None:
     )
 
 
-def test_somebody_with_two_certificates_may_use_either_of_them() -> None:
+def test_client_may_use_either_of_two_certificates() -> None:
     logs = [log([person("alex", serials=["09"])]), log([person("alex", serials=["1b"])]), log([person("bea")])]
     found = judge("panel", logs, PEOPLE, RULES, NOW)
     assert ([one.name for one in found.ready], found.former, found.reasons) == (["alex", "bea"], (), ())
@@ -124,7 +124,7 @@ def test_a_serial_is_a_number_however_it_is_written(ours: str, seen: str) -> Non
     assert [one.name for one in found.ready] == ["alex"]
 
 
-def test_who_is_no_person_confirms_nothing() -> None:
+def test_machine_does_not_confirm() -> None:
     rules = Rules(2, timedelta(hours=24), frozenset(["door-probe", "carl", "dora"]))
     people = [person(name) for name in ("alex", "carl", "door-probe", "dora")]
     found = judge("panel", [log(people)], PEOPLE, rules, NOW)
@@ -148,7 +148,7 @@ def test_who_is_no_person_confirms_nothing() -> None:
         ),
     ],
 )
-def test_a_log_that_says_nothing_is_not_quiet(row: dict[str, Any], reason: str) -> None:
+def test_missing_log_is_not_quiet(row: dict[str, Any], reason: str) -> None:
     found = judge("panel", [log([person("alex"), person("bea")]), row], PEOPLE, RULES, NOW)
     assert found.reasons == (reason,)
     assert found.as_dict()["allowed"] is False
@@ -160,14 +160,14 @@ def test_an_empty_log_and_single_damaged_lines_are_nothing_unusual() -> None:
 
 
 @pytest.mark.parametrize("other", ["dora", ""])
-def test_who_has_no_good_certificate_any_more_counts_for_nothing(other: str) -> None:
+def test_client_without_a_valid_certificate_does_not_count(other: str) -> None:
     found = judge("panel", [log([person("alex"), person(other)])], PEOPLE, RULES, NOW)
     assert len(found.ready) == 1
     assert [one.name for one in found.strangers] == ([other] if other else [])
     assert found.reasons
 
 
-def test_nobody_at_all() -> None:
+def test_no_client_at_all() -> None:
     found = judge("panel", [], PEOPLE, RULES, NOW)
     assert found.reasons[0].startswith("0 of at least 2 people got in with a certificate (none; never")
 
@@ -187,7 +187,7 @@ def test_quiet_for_nothing_asks_for_nothing() -> None:
     assert judge("panel", logs, PEOPLE, Rules(2, timedelta(0), frozenset()), NOW).reasons == ()
 
 
-def test_who_came_while_the_panel_was_public_keeps_nothing_back_and_is_shown() -> None:
+def test_requests_before_the_gate_are_shown_and_do_not_delay() -> None:
     logs = [log([person("alex"), person("bea")], would_deny=[source("203.0.113.9", "2026-11-28T11:59:59Z")])]
     found = judge("panel", logs, PEOPLE, RULES, NOW)
     assert found.reasons == ()
@@ -195,7 +195,7 @@ def test_who_came_while_the_panel_was_public_keeps_nothing_back_and_is_shown() -
     assert any("203.0.113.9" in line for line in found.table())
 
 
-def test_more_addresses_than_are_told_apart() -> None:
+def test_more_addresses_than_are_kept() -> None:
     found = judge("panel", [log([person("alex"), person("bea")], beyond=1)], PEOPLE, RULES, NOW)
     assert "the clients that would be refused are unknown" in found.reasons[0]
 
@@ -217,7 +217,7 @@ def test_a_long_list_is_cut_and_counted() -> None:
         (Allow(("nobody",), (), ()), set()),
     ],
 )
-def test_whom_a_site_lets_in(allow: Allow, names: set[str]) -> None:
+def test_clients_that_a_site_admits(allow: Allow, names: set[str]) -> None:
     identities = [
         {"name": "alex", "email": ["alex@example.org"], "roles": ["ops"], "serials": ["0A", "1B"]},
         {"name": "bea", "email": ["bea@example.org"], "roles": ["ops-read"], "serials": ["0C"]},
@@ -227,6 +227,6 @@ def test_whom_a_site_lets_in(allow: Allow, names: set[str]) -> None:
 
 
 @pytest.mark.parametrize("number", [0, -1, True, "2", None, 1.5])
-def test_no_number_of_people(number: object) -> None:
+def test_invalid_number_of_confirmations(number: object) -> None:
     with pytest.raises(MtlsError, match="not a valid number of people"):
         rules_from(number, timedelta(0), [])

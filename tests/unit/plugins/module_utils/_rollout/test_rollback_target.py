@@ -47,7 +47,7 @@ def test_what_was_rolled_out_once_more_can_be_gone_back_from_once_more() -> None
 
 
 @pytest.mark.parametrize("asked", ["", "3"])
-def test_going_back_shuts_nobody_out(asked: str) -> None:
+def test_rollback_refuses_no_admitted_client(asked: str) -> None:
     snapshots = [kept(4, "fallback"), ENFORCE, FALLBACK]
     with pytest.raises(MtlsError, match=r"Generation 3 is stricter than the live one .panel: fallback -> enforce."):
         choose_rollback_target(snapshots, 4, asked, force=False)
@@ -59,7 +59,7 @@ def test_a_site_that_had_no_gate_stays_without() -> None:
         choose_rollback_target([kept(2, "enforce"), kept(1, "enforce")], None, "2", force=False)
 
 
-def test_a_window_that_has_closed_is_no_way_out() -> None:
+def test_closed_window_is_not_a_rollback_target() -> None:
     closed = kept(2, "fallback", closed=["panel"])
     with pytest.raises(MtlsError, match=r"has closed meanwhile .panel."):
         choose_rollback_target([ENFORCE, closed, OBSERVE], 3, "", force=False)
@@ -67,7 +67,7 @@ def test_a_window_that_has_closed_is_no_way_out() -> None:
     assert choose_rollback_target([ENFORCE, closed, OBSERVE], 3, "1", force=False).generation == 1
 
 
-def test_no_gate_is_always_a_way_out() -> None:
+def test_removal_of_the_gate_is_always_possible() -> None:
     assert choose_rollback_target([ENFORCE], 3, "0", force=False).generation == 0
 
 

@@ -86,14 +86,14 @@ def test_every_move_was_looked_at() -> None:
     assert plan_stage_changes(site("absent"), {}) == ()
 
 
-def test_a_panel_that_is_open_today_may_be_observed() -> None:
+def test_open_application_may_be_observed() -> None:
     [move] = plan_stage_changes(site("observe"), {}, ["panel"])
     refuse_stage_changes([move])
     assert move.kind == "forward"
 
 
 @pytest.mark.parametrize(("is_open", "first"), [(False, "fallback"), (True, "observe")])
-def test_a_jump_says_what_comes_first(is_open: bool, first: str) -> None:
+def test_jump_names_the_next_stage(is_open: bool, first: str) -> None:
     with pytest.raises(MtlsError, match=f"Set stage: {first} for site panel first"):
         refuse_stage_changes(plan_stage_changes(site("enforce"), {}, ["panel"] if is_open else []))
 
@@ -109,7 +109,7 @@ def test_a_jump_says_what_comes_first(is_open: bool, first: str) -> None:
         ("enforce", "fallback", False),
     ],
 )
-def test_who_shuts_people_out(now: str, wanted: str, shuts: bool) -> None:
+def test_changes_that_refuse_clients(now: str, wanted: str, shuts: bool) -> None:
     [move] = plan_stage_changes(site(wanted), manifest(now))
     assert move.shuts is shuts
 
@@ -124,7 +124,7 @@ def test_a_site_that_left_the_list_goes_back() -> None:
     )
 
 
-def test_where_a_gate_is_tried_nobody_is_shut_out() -> None:
+def test_rehearsal_refuses_no_client() -> None:
     moves = plan_stage_changes(site("absent", staging_listen=["8443"]), {})
     refuse_stage_changes(moves)
     [told] = as_dicts(moves)
@@ -139,7 +139,7 @@ def test_where_there_is_no_window_observe_is_the_only_stage_between(entry: dict[
         refuse_stage_changes(plan_stage_changes(parse_sites([{**entry, "stage": "enforce"}]), {}))
 
 
-def test_somebody_elses_server_was_open_before_the_gate_came() -> None:
+def test_foreign_server_was_open_before_the_gate() -> None:
     [move] = plan_stage_changes(parse_sites([{**SNIPPETS, "stage": "observe"}]), {})
     assert (move.kind, move.objection) == ("forward", "")
 
@@ -167,7 +167,7 @@ STRANGE = [
 
 
 @pytest.mark.parametrize("strange", [None, *STRANGE])
-def test_a_manifest_that_says_nothing_is_refused(strange: object) -> None:
+def test_empty_manifest_is_refused(strange: object) -> None:
     with pytest.raises(MtlsError, match="does not contain the stages"):
         live_stages(strange)
 
@@ -186,7 +186,7 @@ def test_what_is_touched() -> None:
 
 @pytest.mark.parametrize("strange", STRANGE)
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_manifest_that_says_nothing_shuts_nobody_out_who_goes_on_all_the_same(strange: object, stage: str) -> None:
+def test_empty_manifest_refuses_no_client_with_force(strange: object, stage: str) -> None:
     """Every site counts as enforced: no change closes one further, and every earlier stage is allowed."""
     with pytest.raises(MtlsError, match=r"playbook quietdoor\.mtls\.rollback.*rollout_force=true"):
         plan_stage_changes(site(stage), strange)

@@ -42,7 +42,7 @@ def test_probe_without_a_result_is_a_failure() -> None:
 class TestProbes:
     """The verdict on probe results."""
 
-    def test_a_gate_that_does_what_it_should_stays(self) -> None:
+    def test_correct_gate_stays(self) -> None:
         assert judged(GOOD, GOOD) == verify.ProbeVerdict((), (), "")
 
     def test_no_gate_has_no_probes(self) -> None:
@@ -54,7 +54,7 @@ class TestProbes:
     def test_whatever_deviates_is_a_failure(self, result: dict[str, Any], words: str) -> None:
         assert judged(GOOD, result).failure == words
 
-    def test_without_a_word_it_could_not_be_probed(self) -> None:
+    def test_result_without_a_message_is_not_probed(self) -> None:
         assert judged({}).failure == "panel: the gate could not be probed"
 
     def test_force_does_not_make_it_good(self) -> None:
@@ -100,11 +100,11 @@ class TestFailure:
         words = self.text(BEGUN, {"action": "reverted"}, [GOOD])
         assert words == "It broke. The gate is back as it was before."
 
-    def test_it_had_been_reverted_meanwhile(self) -> None:
+    def test_gate_was_reverted_meanwhile(self) -> None:
         words = self.text(BEGUN, {"action": "unchanged", "reason": "it was not committed by 12:05"})
         assert words == "It broke. Meanwhile it was not committed by 12:05. The gate is back as it was before."
 
-    def test_what_came_back_deviates(self) -> None:
+    def test_reverted_gate_deviates(self) -> None:
         words = self.text(BEGUN, {"action": "reverted"}, [GOOD, OLD, AWAY])
         assert words.endswith("as it was before. But the probes found: old generation; no route to host.")
 

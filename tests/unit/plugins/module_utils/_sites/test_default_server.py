@@ -60,14 +60,14 @@ def owned(result: Plan) -> list[str]:
     return [one.token for one in result.owned]
 
 
-def test_auto_takes_what_nobody_has() -> None:
+def test_auto_takes_a_free_default_server() -> None:
     result = plan([])
     assert owned(result) == ["443", "[::]:443"]
     assert result.reasons[0] == "443: the gate owns the default server and rejects unknown names"
 
 
 @pytest.mark.parametrize("said", [True, False])
-def test_auto_leaves_what_somebody_may_have(said: bool) -> None:
+def test_auto_leaves_a_default_server_that_may_exist(said: bool) -> None:
     result = plan([listen(default_server=said)])
     assert owned(result) == ["[::]:443"]
     assert "/etc/nginx/sites-enabled/other:3" in result.reasons[0]
@@ -85,7 +85,7 @@ def test_auto_leaves_what_somebody_may_have(said: bool) -> None:
         {"file": "/srv/nginx/quietdoor/gate/sites/panel.conf", "server_names": ["panel.example"]},
     ],
 )
-def test_who_is_elsewhere_or_one_of_us_does_not_count(irrelevant: dict[str, Any]) -> None:
+def test_other_addresses_and_own_sites_do_not_count(irrelevant: dict[str, Any]) -> None:
     assert owned(plan([listen(**irrelevant)])) == ["443", "[::]:443"]
 
 
@@ -93,7 +93,7 @@ def test_never_takes_nothing() -> None:
     assert owned(plan([], "never")) == []
 
 
-def test_always_takes_it_from_who_does_not_say_that_it_is_his() -> None:
+def test_always_takes_it_from_an_implicit_default_server() -> None:
     assert owned(plan([listen()], "always")) == ["443", "[::]:443"]
 
 

@@ -60,7 +60,7 @@ def parse(**changes: Any) -> dict[str, Any]:
     return describe_site(parse_sites([{key: value for key, value in site.items() if value is not ...}])[0])
 
 
-def test_what_templates_are_told() -> None:
+def test_context_of_templates() -> None:
     told = parse(
         trusted_proxies=["192.0.2.7", "2001:DB8::/32"],
         edge={
@@ -379,7 +379,7 @@ def test_maps() -> None:
     assert found["$quietdoor_edge_client_sha1"] == (presented, {"default": "", "1:0A1C": "ab" * 20})
 
 
-def test_who_it_is_and_by_whom_is_told_by_trust() -> None:
+def test_identity_and_edge_come_from_trust() -> None:
     dora = {**ALEX, "serial": "0A1D", "name": "dora", "subject": "CN=costs $host"}
     issuers = [ISSUERS[1], {**ISSUERS[1], "id": 3, "subject": 'CN="q" \\, x'}]
     found = maps(render_edge_maps(publication({**ALEX, "issuer": 3, "subject": 'CN=a\\,"b",O=x'}, issuers=issuers)))
@@ -461,7 +461,7 @@ def test_a_text_that_differs_anywhere_is_not_found(data: st.DataObject) -> None:
     assert (looked_up("certificate", text, ALEX, CARL) != "") == (text == DER)
 
 
-def test_nothing_stands_for_nobody() -> None:
+def test_empty_value_is_not_an_identity() -> None:
     for spelling in CERTIFICATE_ENCODINGS:
         for text in ("", ":", "A", "A" * 42, DER[-42:], f"{DER}:", f"{DER}:{hashlib.sha256(CERTIFICATE).hexdigest()}"):
             assert looked_up(spelling, text, ALEX, CARL) == ""

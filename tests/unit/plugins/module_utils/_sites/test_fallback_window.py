@@ -131,7 +131,7 @@ SITE = FieldReader({}, "site panel")
 LAN = ("192.0.2.0/24",)
 
 
-def test_a_week_unless_somebody_says_otherwise_and_what_is_live_stays() -> None:
+def test_default_deadline_is_a_week_and_a_live_one_stays() -> None:
     assert settle(SITE, Window(LAN, 0, None), 0, NOW + 0.5).until == NOW + 7 * DAY
     assert settle(SITE, Window(LAN, 0, None), NOW + DAY, NOW).until == NOW + DAY
     assert settle(SITE, Window(LAN, 0, None), NOW - DAY, NOW).until == NOW - DAY, "it has closed, and stays closed"

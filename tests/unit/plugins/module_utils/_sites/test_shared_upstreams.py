@@ -34,7 +34,7 @@ def found_in(*sites: dict[str, Any]) -> list[str]:
     return list(shared_upstreams(parse_sites(list(sites))))
 
 
-def test_a_panel_of_its_own_has_no_other_way() -> None:
+def test_separate_application_has_no_bypass() -> None:
     assert found_in(site("a"), site("b", mode="host", paths=..., upstream=PANEL)) == []
 
 

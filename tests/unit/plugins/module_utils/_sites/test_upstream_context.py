@@ -46,7 +46,7 @@ def test_a_header_that_the_site_uses_is_not_blanked_in_any_case() -> None:
     assert len(lower) == len(set(lower))
 
 
-def test_the_public_part_is_given_nobody() -> None:
+def test_public_part_has_no_identity() -> None:
     described = site(**PATH)
     guarded, public = (upstream_context(described, handler) for handler in described["handlers"])
     assert {header["value"] for header in public["headers"]} == {'""'}

@@ -27,7 +27,7 @@ def written(path: Path, data: bytes) -> str:
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
 @pytest.mark.parametrize("passphrase", [None, PASSPHRASE.encode()], ids=["plain", "encrypted"])
-def test_a_key_is_read_back_by_us_and_by_openssl(
+def test_key_is_read_by_the_modules_and_by_openssl(
     spec: KeySpec, passphrase: bytes | None, tmp_path: Path, openssl: Any
 ) -> None:
     key = keys.generate(spec)

@@ -108,7 +108,7 @@ def test_python_imports_it(passphrase: str, key: KeySpec, enrolled: Any) -> None
 
 @pytest.mark.parametrize("ending", ["p12", "compat.p12"])
 @pytest.mark.parametrize("key", [P256, RSA], ids=str)
-def test_everybody_takes_the_generated_passphrase_from_its_file(
+def test_every_tool_takes_the_generated_passphrase_from_its_file(
     ending: str, key: KeySpec, enrolled: Any, openssl: Any, tmp_path: Path
 ) -> None:
     directory = enrolled(None, key)
