@@ -245,10 +245,10 @@ def test_the_jobs_roll_out_without_the_ca(environments: tuple[Lab, Lab, Path]) -
         here = [
             line.replace("/srv/quietdoor/receipts", str(repository.parent / "receipts")) for line in commands_of[job]
         ]
-        said = [shell(repository, line) for line in here]
+        output = [shell(repository, line) for line in here]
     assert curl_status(staging) == curl_status(production) == 200
-    assert re.search(r"staging\.panel\.\w{64}\.json", said[1])
-    assert re.search(r"production\.panel\.\w{64}\.json", said[1])
+    assert re.search(r"staging\.panel\.\w{64}\.json", output[1])
+    assert re.search(r"production\.panel\.\w{64}\.json", output[1])
 
 
 def curl_status(lab: Lab) -> int:

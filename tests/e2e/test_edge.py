@@ -360,8 +360,8 @@ def test_clients_are_admitted_through_a_real_edge_with_name_and_address(world: E
         "x-forwarded-proto": "https",
     }
     assert {name: seen.get(name) for name in expected} == expected
-    told = {name for name in seen if re.match(r"x-(?:ssl|amzn|forwarded-client|edge)|ssl-|client-", name)}
-    assert told == set()
+    reported = {name for name in seen if re.match(r"x-(?:ssl|amzn|forwarded-client|edge)|ssl-|client-", name)}
+    assert reported == set()
     assert world.through(alex, host, path=STATUS).status == 204
 
 
@@ -435,11 +435,11 @@ def test_observe_refuses_no_client_and_logs_its_address(world: EdgeWorld) -> Non
 
     entries = eventually(found)
     for name, reason in reasons.items():
-        told = tuple(entries[name][key] for key in ("verdict", "reason", "remote_addr"))
-        assert told == ("cert" if name == "alex" else "would-deny", reason, VISITOR), name
+        reported = tuple(entries[name][key] for key in ("verdict", "reason", "remote_addr"))
+        assert reported == ("cert" if name == "alex" else "would-deny", reason, VISITOR), name
     for name, (_pair_of, source) in past.items():
-        told = tuple(entries[name][key] for key in ("verdict", "reason", "remote_addr"))
-        assert told == ("would-deny", "not-from-edge", source), name
+        reported = tuple(entries[name][key] for key in ("verdict", "reason", "remote_addr"))
+        assert reported == ("would-deny", "not-from-edge", source), name
     evidence = summarize(requests(str(world.logs / "quietdoor-watch.log"), Reading()), None, ())
     assert {(one.address, one.reason) for one in evidence.would_deny.seen} == {
         *((VISITOR, reason) for name, reason in reasons.items() if name != "alex"),

@@ -89,8 +89,8 @@ class Bench:
             (self.trust / name).write_text(text)
         entry = "include quietdoor/trust/http.conf;\ninclude quietdoor/gate/http.conf;\n"
         (nginx.prefix / "conf.d" / "quietdoor.conf").write_text(entry)
-        told = subprocess.run([nginx.binary, "-v"], capture_output=True, text=True, check=True).stderr
-        self.version = tuple(int(part) for part in re.findall(r"\d+", told)[:3])
+        reported = subprocess.run([nginx.binary, "-v"], capture_output=True, text=True, check=True).stderr
+        self.version = tuple(int(part) for part in re.findall(r"\d+", reported)[:3])
         self.references: dict[str, dict[str, str]] = {}
 
     def maps(self, changes: dict[str, object]) -> str:
@@ -597,8 +597,8 @@ def test_a_publication_is_refused_or_its_names_stay_in_their_maps(bench: Bench, 
         expected = _maps(bench, what, "z@q" if what == "email" else "zq")
         assert [_shape(directive) for directive in seen] == [_shape(directive) for directive in expected]
         if what != "subject":
-            told = next(block for name, args, block in seen if args[-1] == f"$quietdoor_{what}_by_serial")
-            assert told[1][1] == [value]
+            reported = next(block for name, args, block in seen if args[-1] == f"$quietdoor_{what}_by_serial")
+            assert reported[1][1] == [value]
 
     bench.write(bench.render(judged(bench, FIELDS[0], "host", "panel")))
     fuzz()

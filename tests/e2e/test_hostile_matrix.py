@@ -27,7 +27,7 @@ from support.path_world import PathWorld
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-STRANGERS = ("none", "unlisted", "revoked", "foreign", "expired")
+UNAUTHENTICATED_CLIENTS = ("none", "unlisted", "revoked", "foreign", "expired")
 SITES = {"host": "lister.test", "path": "shop.test"}
 # On the second address another operator has the default server, takes any certificate and resumes sessions.
 PLACES = [("host", "own"), ("host", "shared"), ("path", "own"), ("path", "shared")]
@@ -135,7 +135,7 @@ def resume(world: PathWorld, who: str, name: str, port: str) -> None:
                     session = tls.session
 
 
-@pytest.mark.parametrize("who", STRANGERS)
+@pytest.mark.parametrize("who", UNAUTHENTICATED_CLIENTS)
 @pytest.mark.parametrize(("mode", "port"), PLACES)
 def test_nothing_hostile_reaches_the_panel(world: PathWorld, mode: str, port: str, who: str) -> None:
     assert len(hostile.requests()) >= 120

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-EVERYBODY = ("valid", "unlisted", "none", "revoked", "denied", "foreign", "expired", "self-signed", "not-yet-valid")
-BAD = tuple(who for who in EVERYBODY if who not in ("valid",))
+EVERY_CLIENT = ("valid", "unlisted", "none", "revoked", "denied", "foreign", "expired", "self-signed", "not-yet-valid")
+BAD = tuple(who for who in EVERY_CLIENT if who not in ("valid",))
 
 
 # --- what stands behind the gate ---
@@ -247,21 +247,23 @@ def test_a_second_run_changes_nothing_and_nginx_has_nothing_to_complain_about(wo
 
 
 def test_role_shows_other_ways_to_a_guarded_path(world: PathWorld) -> None:
-    said = world.first.output
+    message = world.first.output
     assert (
         f"site shop: /admin and the public part have the same upstream http://127.0.0.1:{world.application.port}"
-        in said
+        in message
     )
-    assert "which site loose reaches too, at other addresses than its own guarded paths" in said
-    assert not re.search(r"site shop: /app/panel", said), "nobody else reaches that one"
-    assert f"the server panel.test passes requests to 127.0.0.1:{world.application.port}" in said, "the article's gate"
+    assert "which site loose reaches too, at other addresses than its own guarded paths" in message
+    assert not re.search(r"site shop: /app/panel", message), "nobody else reaches that one"
+    assert f"the server panel.test passes requests to 127.0.0.1:{world.application.port}" in message, (
+        "the article's gate"
+    )
 
 
 # --- mode path ---
 
 
 @pytest.mark.parametrize("port", ["own", "shared"])
-@pytest.mark.parametrize("who", EVERYBODY)
+@pytest.mark.parametrize("who", EVERY_CLIENT)
 def test_public_part_is_public_for_every_client(world: PathWorld, who: str, port: str) -> None:
     forged = {
         "X-Client-Name": "forged",
@@ -358,7 +360,7 @@ def test_listed_certificate_is_admitted_to_guarded_paths(world: PathWorld, clien
 
 
 def test_the_status_location_tells_generations_in_mode_path(world: PathWorld) -> None:
-    for who in EVERYBODY:
+    for who in EVERY_CLIENT:
         answer = ask(world, who, STATUS)
         assert (answer.status, answer.headers["x-quietdoor-verdict"]) == (
             (204, "cert") if who == "valid" else (403, "deny")
@@ -429,7 +431,7 @@ def test_the_log_tells_public_requests_from_guarded_ones(world: PathWorld) -> No
 
 
 def test_allow_lists_clients_in_mode_host_too(world: PathWorld) -> None:
-    for who in EVERYBODY:
+    for who in EVERY_CLIENT:
         answer = ask(world, who, "/", "lister.test")
         assert answer.status == (200 if who == "valid" else 403), who
         assert ("not on the list" in answer.body) == (who == "unlisted")
@@ -484,8 +486,8 @@ def test_decision_service_overrides_the_verdict(world: PathWorld) -> None:
     }
     assert {name: asked.get(name) for name in expected} == expected
     assert "content-length" not in asked
-    for said, got in ((403, 403), (401, 401), (500, 403), (404, 403), (302, 403), (200, 200)):
-        service.status = said
+    for message, got in ((403, 403), (401, 401), (500, 403), (404, 403), (302, 403), (200, 200)):
+        service.status = message
         assert ask(world, "valid", "/", "asks.test").status == got
     assert len(world.application.reached) == before + 2
     service.status, count = 204, len(service.asked)
@@ -667,10 +669,10 @@ def test_early_data_admits_no_client(world: PathWorld, tmp_path: Path) -> None:
     session, before = tmp_path / "session", len(world.application.reached)
     assert "the neighbour" in _first_flight(world, "public.test", "public.test", session, "-sess_out", str(session))
     taken = ("-sess_in", str(session))
-    said = _first_flight(world, "public.test", "public.test", session, *taken)
-    assert ("Early data was accepted" in said, "the neighbour" in said) == (True, True)
-    said = _first_flight(world, "public.test", "shop.test", session, *taken)
-    assert ("Early data was accepted" in said, "HTTP/1.1 421" in said) == (True, True)
+    message = _first_flight(world, "public.test", "public.test", session, *taken)
+    assert ("Early data was accepted" in message, "the neighbour" in message) == (True, True)
+    message = _first_flight(world, "public.test", "shop.test", session, *taken)
+    assert ("Early data was accepted" in message, "HTTP/1.1 421" in message) == (True, True)
     # For another name than that of the session OpenSSL sends no first flight, and the gate gives no session to begin with.
     own = tmp_path / "own"
     assert "HTTP/1.1 403" in _first_flight(world, "shop.test", "shop.test", session, "-sess_out", str(own))

@@ -96,9 +96,9 @@ EITHER = {"friendly_page", "hostile_requests", "http2_requests", "internal_locat
 NOBODY = {"no_certificate", "header_spoofing"}
 NOBODY_IN = {"valid", "identity_headers", "tls_versions", "http2_requests", "websocket"}
 BAD = {"foreign", "look_alike", "self_signed", "expired", "revoked"}
-STRANGERS = {"foreign", "look_alike"} | EITHER | {"spellings", "smuggling"}
+UNAUTHENTICATED_CLIENTS = {"foreign", "look_alike"} | EITHER | {"spellings", "smuggling"}
 
-OPEN = NOBODY | BAD | UNLISTED | STRANGERS - {"internal_locations", "websocket"}
+OPEN = NOBODY | BAD | UNLISTED | UNAUTHENTICATED_CLIENTS - {"internal_locations", "websocket"}
 
 MUTANTS: dict[str, tuple[str, tuple[Change, ...], set[str]]] = {
     "whole: guarded everywhere": ("door", (), set()),
@@ -112,7 +112,7 @@ MUTANTS: dict[str, tuple[str, tuple[Change, ...], set[str]]] = {
     "CRL and deny list": ("door", (CRL, DENIED), {"revoked", "friendly_page"}),
     "the root's CRL": ("door", (ROOT_CRL,), {"unlisted_page"} | NOBODY_IN),
     "both decisions": ("door", (REWRITE, ACCESS), UNLISTED),
-    "verification and both decisions": ("door", (VERIFY, REWRITE, ACCESS), NOBODY | STRANGERS | UNLISTED),
+    "verification and both decisions": ("door", (VERIFY, REWRITE, ACCESS), NOBODY | UNAUTHENTICATED_CLIENTS | UNLISTED),
     "the allow list": ("door", (Change(DOOR, r"\^cert:0\*1", "^cert:"),), UNLISTED),
     "server name and default server": ("door", (SNI, DEFAULT), {"sni_none", "sni_unknown", "sni_other"}),
     "status location and both decisions": ("door", (STATUS, REWRITE, ACCESS), UNLISTED),
@@ -131,7 +131,7 @@ MUTANTS: dict[str, tuple[str, tuple[Change, ...], set[str]]] = {
     "the refusal's verdict": (
         "door",
         (Change(DOOR, r"add_header X-Quietdoor-Verdict deny always;"),),
-        {"tls_versions"} | NOBODY | BAD | STRANGERS | UNLISTED,
+        {"tls_versions"} | NOBODY | BAD | UNAUTHENTICATED_CLIENTS | UNLISTED,
     ),
     "no resumption": (
         "door",
@@ -203,36 +203,36 @@ def test_removed_line_fails_exactly_its_checks(world: Rendered, tmp_path: Path, 
 def test_the_playbook_prints_the_table_and_writes_the_report(world: Rendered, tmp_path: Path) -> None:
     world.serve(())
     report = tmp_path / "report.json"
-    code, said = play(world, report, "--check")
-    assert code == 0, said
+    code, output = play(world, report, "--check")
+    assert code == 0, output
     assert not report.exists()
 
-    code, said = play(world, report, expect_hsts="present", guarded_paths=["/admin", "/x"])
-    assert code == 0, said
-    told = json.loads(report.read_text())
-    assert told["deviations"] == 0
-    assert told["passed"] == len(told["checks"]) > 40
+    code, output = play(world, report, expect_hsts="present", guarded_paths=["/admin", "/x"])
+    assert code == 0, output
+    reported = json.loads(report.read_text())
+    assert reported["deviations"] == 0
+    assert reported["passed"] == len(reported["checks"]) > 40
     assert {"valid", "revoked", "not_allowed", "unlisted_page", "expired", "hsts"} <= {
-        one["name"] for one in told["checks"]
+        one["name"] for one in reported["checks"]
     }
-    assert re.search(r"ok +revoked +revoked +403 deny +403 deny", said)
-    assert "WARNING" not in said.replace("[WARNING]: Deprecation", "")
+    assert re.search(r"ok +revoked +revoked +403 deny +403 deny", output)
+    assert "WARNING" not in output.replace("[WARNING]: Deprecation", "")
 
 
 def test_playbook_fails_with_a_check_and_still_reports_everything(world: Rendered, tmp_path: Path) -> None:
     world.serve((CRL, DENIED))
     report = tmp_path / "report.json"
-    code, said = play(world, report, checks="revoked,no_certificate")
+    code, output = play(world, report, checks="revoked,no_certificate")
     assert code == 2
-    assert "The gate deviates in 1 of 2 cases." in said
-    assert re.search(r"FAIL +revoked +revoked +403 deny +200 without verdict", said)
+    assert "The gate deviates in 1 of 2 cases." in output
+    assert re.search(r"FAIL +revoked +revoked +403 deny +200 without verdict", output)
     assert json.loads(report.read_text())["deviations"] == 1
 
 
 def test_playbook_names_missing_variables(world: Rendered, tmp_path: Path) -> None:
-    code, said = play(world, tmp_path / "none.json", url="")
+    code, output = play(world, tmp_path / "none.json", url="")
     assert code == 2
-    assert "probe_url: the URL, a certificate or a key is missing" in said
-    code, said = play(world, tmp_path / "none.json", key="")
+    assert "probe_url: the URL, a certificate or a key is missing" in output
+    code, output = play(world, tmp_path / "none.json", key="")
     assert code == 2
-    assert "each certificate together with its key" in said
+    assert "each certificate together with its key" in output

@@ -172,9 +172,17 @@ def test_unknown_window_is_derived_from_the_answers(world: Staged, tmp_path: Pat
 
 # --- told the wrong stage ---
 
-STRANGERS = {"no_certificate", "foreign", "look_alike", "self_signed", "expired", "not_allowed"}
-WHO = (*sorted(STRANGERS), "revoked", "valid", "header_spoofing", "tls_versions", "http2_requests", "websocket")
-ENTRY = STRANGERS | {"header_spoofing", "tls_versions", "http2_requests", "websocket"}
+UNAUTHENTICATED_CLIENTS = {"no_certificate", "foreign", "look_alike", "self_signed", "expired", "not_allowed"}
+WHO = (
+    *sorted(UNAUTHENTICATED_CLIENTS),
+    "revoked",
+    "valid",
+    "header_spoofing",
+    "tls_versions",
+    "http2_requests",
+    "websocket",
+)
+ENTRY = UNAUTHENTICATED_CLIENTS | {"header_spoofing", "tls_versions", "http2_requests", "websocket"}
 
 
 @pytest.mark.parametrize(

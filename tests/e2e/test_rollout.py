@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.lab import Lab, built
-from support.rollout import CANARY, QUICK, Poller, armed, rollout, status
+from support.rollout import PROBE_CLIENT, QUICK, Poller, armed, rollout, status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
     Lab.free = free_ports(1)[0]
     with built(tmp_path_factory.mktemp("rollout"), 5, yesterday, clients=3, sites=1) as lab:
-        lab.roster = [{**client, "key": {"type": "ecdsa", "curve": "P-256"}} for client in lab.roster] + [CANARY]
+        lab.roster = [{**client, "key": {"type": "ecdsa", "curve": "P-256"}} for client in lab.roster] + [PROBE_CLIENT]
         lab.variables.update(QUICK, rollout_probe_server_ca=str(lab.root / "tls" / f"{lab.sites[0].name}.crt"))
         done = lab.play(playbook="quietdoor.mtls.trust")
         assert done.code == 0, done.output
@@ -172,9 +172,9 @@ def test_stage_reverted_in_staging_does_not_reach_production(lab: Lab) -> None:
     assert rollout(lab, "fallback", rollout_requires_environment="staging").code == 0
     # Every host is reverted, independently of the receipts.
     back = lab.play(playbook="quietdoor.mtls.rollback", **staging, rollout_receipts_path="/etc/hostname")
-    said = " ".join(back.output.split())
-    assert "they are generation" in said
-    assert "were not withdrawn" in said
+    message = " ".join(back.output.split())
+    assert "they are generation" in message
+    assert "were not withdrawn" in message
     assert back.code == 2, "so that nothing goes on to production on the strength of it"
 
 
@@ -227,14 +227,14 @@ def test_truncated_manifest_enforces_no_site(lab: Lab) -> None:
     assert "quietdoor/gate/manifest.json differs from what the last transaction wrote" in " ".join(whole.output.split())
     live = (lab.nginx.prefix / "quietdoor" / "gate").readlink().name
     assert f"-e rollback_generation={live} -e rollout_overwrite_manual_changes=true" in " ".join(alone.output.split())
-    mended = lab.play(
+    repaired = lab.play(
         "-e",
         f"rollback_generation={live}",
         "-e",
         "rollout_overwrite_manual_changes=true",
         playbook="quietdoor.mtls.rollback",
     )
-    assert mended.code == 0, mended.output
+    assert repaired.code == 0, repaired.output
     assert path.read_text() == text
     assert status(lab) == 200
 

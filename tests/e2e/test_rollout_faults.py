@@ -33,8 +33,8 @@ from support.lab import Application, Lab, built, make_certificate, write_pair
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-CANARY = {"name": "door-probe", "common_name": "Door probe"}
-BEGIN, KNOCK, COMMIT = (
+PROBE_CLIENT = {"name": "door-probe", "common_name": "Door probe"}
+BEGIN, PROBE, COMMIT = (
     "Activate the candidate gate, armed",
     "Probe the gates from outside",
     "Commit the gate transaction",
@@ -105,9 +105,9 @@ class Door:
         """Run a rollout as a whole; it does not begin, and says why."""
         before = self.transaction
         done = self.lab.play(playbook="quietdoor.mtls.rollout", **overrides)
-        said = " ".join(done.output.split())
+        message = " ".join(done.output.split())
         assert done.code != 0, done.output
-        assert [one for one in words if one not in said] == [], done.output
+        assert [one for one in words if one not in message] == [], done.output
         assert self.transaction == before
 
     # --- looking ---
@@ -164,7 +164,7 @@ class Door:
 def rolled_out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     """A lab whose one site is in stage fallback, for 127.0.0.1."""
     with built(tmp_path_factory.mktemp("faults"), 11, clients=2, sites=1) as lab:
-        lab.roster = [{**client, "key": {"type": "ecdsa", "curve": "P-256"}} for client in lab.roster] + [CANARY]
+        lab.roster = [{**client, "key": {"type": "ecdsa", "curve": "P-256"}} for client in lab.roster] + [PROBE_CLIENT]
         lab.variables.update(
             rollout_probe_server_ca=str(lab.root / "tls" / f"{lab.sites[0].name}.crt"),
             rollout_probe_timeout=30,
@@ -236,14 +236,14 @@ class TestKilled:
         [
             (TEST, False),
             (BEGIN, False),
-            (KNOCK, False),
+            (PROBE, False),
             (COMMIT, False),
             (RECEIPTS, True),
         ],
     )
     def test_when_a_task_begins(self, door: Door, task: str, stays: bool) -> None:
         # On a busy machine more than ten seconds can pass before the last question is answered.
-        at_once = task in (TEST, BEGIN, KNOCK)
+        at_once = task in (TEST, BEGIN, PROBE)
         door.held(task, **(SOON if at_once else AT_LEISURE)).kill()
         if task == COMMIT:
             door.sooner()
@@ -270,7 +270,7 @@ class TestKilled:
 
 def test_armed_gate_reverts_at_its_deadline(door: Door) -> None:
     """The host reverts while the probe from outside still sends requests: the run fails and reports this reason."""
-    run = door.held(KNOCK, **AT_LEISURE)
+    run = door.held(PROBE, **AT_LEISURE)
     door.sooner()
     door.rests()
     door.fails(run, "it was not committed by", "The gate is back as it was before")
@@ -279,7 +279,7 @@ def test_armed_gate_reverts_at_its_deadline(door: Door) -> None:
 class TestInterrupted:
     """The operator presses Ctrl-C."""
 
-    @pytest.mark.parametrize("task", [BEGIN, KNOCK, COMMIT])
+    @pytest.mark.parametrize("task", [BEGIN, PROBE, COMMIT])
     def test_when_a_task_begins(self, door: Door, task: str) -> None:
         run = door.held(task, **AT_LEISURE)
         run.interrupt()
@@ -350,7 +350,7 @@ class TestNginx:
     def test_an_application_that_is_down(self, door: Door) -> None:
         """It ends while the gate moves: that is not the gate's doing."""
         door.welcomed = {200, 502}
-        run = door.held(KNOCK, **AT_LEISURE)
+        run = door.held(PROBE, **AT_LEISURE)
         door.site.application.stop()
         try:
             assert run.go().ends() == 0, run.output
@@ -453,7 +453,7 @@ class TestRollback:
 
     def test_armed_transaction_of_a_killed_run_is_reverted_first(self, door: Door) -> None:
         """And that is all, unless a generation is named."""
-        door.held(KNOCK, **AT_LEISURE).kill()
+        door.held(PROBE, **AT_LEISURE).kill()
         assert is_armed(door)
         done = door.lab.play(playbook="quietdoor.mtls.rollback")
         assert done.code == 0, done.output
@@ -462,7 +462,7 @@ class TestRollback:
 
     def test_named_generation_while_a_transaction_is_armed(self, door: Door) -> None:
         base = door.committed
-        door.held(KNOCK, **AT_LEISURE).kill()
+        door.held(PROBE, **AT_LEISURE).kill()
         done = door.lab.play("-e", f"rollback_generation={base}", playbook="quietdoor.mtls.rollback")
         assert done.code == 0, done.output
         door.is_at(door.before)
@@ -507,7 +507,7 @@ class TestClock:
     def test_it_jumps_back(self, door: Door, clock: tuple[str, Path]) -> None:
         """And the control node is killed: the gate goes back in time all the same."""
         python, file = clock
-        run = door.held(KNOCK, ansible_python_interpreter=python, **SOON)
+        run = door.held(PROBE, ansible_python_interpreter=python, **SOON)
         file.write_text("-7200")
         run.kill()
         door.is_at(door.before)

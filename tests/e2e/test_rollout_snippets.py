@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.lab import Lab, built
-from support.rollout import CANARY, QUICK, Poller, armed, rollout, status
+from support.rollout import PROBE_CLIENT, QUICK, Poller, armed, rollout, status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A lab with one site in a server of the operator's, which is open to everybody."""
     with built(tmp_path_factory.mktemp("rollout"), 6, clients=2, sites=1) as lab:
         site = lab.sites[0]
-        lab.roster = [{**client, "key": {"type": "ecdsa", "curve": "P-256"}} for client in lab.roster] + [CANARY]
+        lab.roster = [{**client, "key": {"type": "ecdsa", "curve": "P-256"}} for client in lab.roster] + [PROBE_CLIENT]
         lab.variables.update(QUICK, rollout_probe_server_ca=str(lab.root / "tls" / f"{site.name}.crt"))
         site.entry = {key: site.entry[key] for key in site.entry if not key.startswith("certificate")}
         site.entry["manage"] = "snippets"
@@ -66,7 +66,7 @@ def test_a_jump_is_refused_and_so_is_a_window(lab: Lab) -> None:
 
 def test_from_nothing_to_observe(lab: Lab) -> None:
     """First the files are placed, then the operator adds the lines, then it is proven."""
-    with Poller(lab, None) as anybody:
+    with Poller(lab, None) as any_client:
         placed = rollout(lab, "observe")
         write_server(lab, lines=True)
         lab.nginx.reload()
@@ -77,8 +77,8 @@ def test_from_nothing_to_observe(lab: Lab) -> None:
     assert "nothing guards" not in " ".join(proven.output.split())
     again = rollout(lab, "observe")
     assert (again.code, again.changed) == (0, 0), again.output
-    assert (anybody.refused, armed(lab)) == ([], False)
-    assert anybody.asked > 3
+    assert (any_client.refused, armed(lab)) == ([], False)
+    assert any_client.asked > 3
 
 
 def test_enforce_waits_for_confirmations(lab: Lab) -> None:

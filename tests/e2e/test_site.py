@@ -64,11 +64,11 @@ def test_former_name_of_a_variable_stops_every_playbook_at_its_first_task(lab: L
     before = lab.digest()
     given = json.dumps({"rollout_canary": "x", "gate_other_ways": "refuse"})
     run = lab.play("-e", given, playbook=f"quietdoor.mtls.{playbook}")
-    said = " ".join(run.output.split())
+    message = " ".join(run.output.split())
     assert run.code != 0, run.output
-    assert said.count("TASK [") == 1, run.output
-    assert said.count("rollout_canary is now rollout_probe_client (set for ") == 1, run.output
-    assert "gate_other_ways: refuse is now gate_on_bypass: fail (set for " in said
+    assert message.count("TASK [") == 1, run.output
+    assert message.count("rollout_canary is now rollout_probe_client (set for ") == 1, run.output
+    assert "gate_other_ways: refuse is now gate_on_bypass: fail (set for " in message
     assert lab.digest() == before
 
 
@@ -121,7 +121,7 @@ def _authority(lab: Lab) -> tuple[x509.Certificate, object]:
     return certificate, key
 
 
-def _strangers(lab: Lab, directory: Path) -> dict[str, tuple[Path, Path] | None]:
+def _unauthenticated_clients(lab: Lab, directory: Path) -> dict[str, tuple[Path, Path] | None]:
     authority = _authority(lab)
     valid = x509.load_pem_x509_certificate(lab.client(lab.roster[0]["name"], "crt").read_bytes())
     lookalike = make_certificate("", subject=authority[0].subject, is_ca=True, eku=None)
@@ -157,7 +157,7 @@ def _ask(lab: Lab, port: int, sni: str | None, host: str, pair: tuple[Path, Path
 
 @pytest.mark.parametrize("who", ["none", "foreign", "lookalike", "self-signed", "expired", "server-only"])
 def test_unauthenticated_clients_get_the_page(lab: Lab, tmp_path: Path, who: str) -> None:
-    pair = _strangers(lab, tmp_path)[who]
+    pair = _unauthenticated_clients(lab, tmp_path)[who]
     before = lab.reached()
     for site in lab.sites:
         certificate = ["--cert", str(pair[0]), "--key", str(pair[1])] if pair else []
@@ -170,7 +170,11 @@ def test_unauthenticated_clients_get_the_page(lab: Lab, tmp_path: Path, who: str
 @pytest.mark.parametrize("who", ["none", "foreign", "lookalike", "self-signed", "expired", "server-only", "valid"])
 def test_confused_names_never_reach_the_application(lab: Lab, tmp_path: Path, who: str) -> None:
     valid = lab.roster[0]["name"]
-    pair = (lab.client(valid, "crt"), lab.client(valid, "key")) if who == "valid" else _strangers(lab, tmp_path)[who]
+    pair = (
+        (lab.client(valid, "crt"), lab.client(valid, "key"))
+        if who == "valid"
+        else _unauthenticated_clients(lab, tmp_path)[who]
+    )
     one, other = lab.sites
     before = lab.reached()
     for port in (one.port, other.port):

@@ -22,7 +22,16 @@ from support.world import on_one_release
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-STRANGERS = ("none", "revoked", "denied", "foreign", "expired", "self-signed", "not-yet-valid", "unlisted")
+UNAUTHENTICATED_CLIENTS = (
+    "none",
+    "revoked",
+    "denied",
+    "foreign",
+    "expired",
+    "self-signed",
+    "not-yet-valid",
+    "unlisted",
+)
 
 
 @pytest.fixture(scope="module", params=RELEASES)
@@ -54,11 +63,11 @@ def restored(world: Brownfield) -> Iterator[None]:
 def test_first_run_writes_files_and_shows_the_lines_to_add(world: Brownfield) -> None:
     assert world.first.code == 0, world.first.output
     assert world.open_at_first == 200
-    said = " ".join(world.first.output.split())
-    assert "nothing guards panel.test" in said
-    assert f"Add the line {IN_SERVER} as the first of the server at {world.nginx.prefix}/sites/panel.conf:2" in said
-    assert f"{IN_LOCATION} to every location of it that passes requests on" in said
-    assert f"({world.nginx.prefix}/sites/panel.conf:10, {world.nginx.prefix}/sites/panel.conf:15)" in said
+    message = " ".join(world.first.output.split())
+    assert "nothing guards panel.test" in message
+    assert f"Add the line {IN_SERVER} as the first of the server at {world.nginx.prefix}/sites/panel.conf:2" in message
+    assert f"{IN_LOCATION} to every location of it that passes requests on" in message
+    assert f"({world.nginx.prefix}/sites/panel.conf:10, {world.nginx.prefix}/sites/panel.conf:15)" in message
 
 
 def test_gate_with_its_lines_is_verified_and_then_unchanged(world: Brownfield) -> None:
@@ -66,12 +75,12 @@ def test_gate_with_its_lines_is_verified_and_then_unchanged(world: Brownfield) -
     assert "nothing guards" not in world.second.output
     assert (world.third.code, world.third.changed) == (0, 0), world.third.output
     assert world.look().survey.included == ("panel",)
-    told = world.get(None, STATUS)
-    assert (told.status, told.headers["x-quietdoor-verdict"]) == (403, "deny")
+    reported = world.get(None, STATUS)
+    assert (reported.status, reported.headers["x-quietdoor-verdict"]) == (403, "deny")
 
 
 @pytest.mark.parametrize("path", ["/", "/x/index.php", "/fixed", STATUS])
-@pytest.mark.parametrize("who", STRANGERS)
+@pytest.mark.parametrize("who", UNAUTHENTICATED_CLIENTS)
 def test_client_without_a_valid_certificate_is_refused(world: Brownfield, who: str, path: str) -> None:
     people = {**world.strangers, "unlisted": world.authority.clients["dora"]}
     before = len(world.application.reached)
@@ -93,7 +102,7 @@ def test_listed_client_is_admitted_with_its_identity(world: Brownfield) -> None:
     assert world.get(alex, host="panel.test", sni=None).status == 421
 
 
-@pytest.mark.parametrize("who", STRANGERS)
+@pytest.mark.parametrize("who", UNAUTHENTICATED_CLIENTS)
 def test_no_hostile_request_reaches_the_application(world: Brownfield, who: str) -> None:
     pair = {**world.strangers, "unlisted": world.authority.clients["dora"]}[who]
     before = len(world.application.reached)
@@ -167,12 +176,12 @@ ERRORS = {
 
 @pytest.mark.parametrize("fault", ERRORS)
 def test_bypass_is_an_error_with_file_and_line(world: Brownfield, rewritten: None, fault: str) -> None:
-    parts, said = ERRORS[fault]
+    parts, message = ERRORS[fault]
     _write(world, **parts)
     with pytest.raises(MtlsError) as problem:
         world.look()
     assert f"site panel: {world.nginx.prefix}/sites/panel.conf:" in str(problem.value)
-    assert said in str(problem.value)
+    assert message in str(problem.value)
 
 
 WARNINGS = {
@@ -198,10 +207,10 @@ WARNINGS = {
 
 @pytest.mark.parametrize("fault", WARNINGS)
 def test_harmless_deviation_is_a_warning(world: Brownfield, rewritten: None, fault: str) -> None:
-    parts, said = WARNINGS[fault]
+    parts, message = WARNINGS[fault]
     _write(world, **parts)
     findings = world.look().survey.findings
-    assert any(said in finding.what for finding in findings), findings
+    assert any(message in finding.what for finding in findings), findings
     assert not any(finding.opens for finding in findings)
 
 

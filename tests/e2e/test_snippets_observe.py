@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from support.client import STATUS, Answer, eventually, exchange
 from support.nginx import RELEASES, children
-from support.snippets import ABROAD, EVERYBODY, Brownfield, brownfield, shop
+from support.snippets import ABROAD, EVERY_CLIENT, Brownfield, brownfield, shop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,7 +108,7 @@ def test_the_lines_are_those_of_every_stage_and_a_further_run_changes_nothing(ob
     assert world.look().survey.errors() == []
 
 
-@pytest.mark.parametrize("who", EVERYBODY)
+@pytest.mark.parametrize("who", EVERY_CLIENT)
 def test_observe_refuses_no_client_and_names_only_admissible_ones(observed: Observed, who: str) -> None:
     forged = {"X-Client-Name": "forged", "X_Client_Name": "forged", "X-Quietdoor-Visitor": "203.0.113.7"}
     for path in observed.guarded:
@@ -125,8 +125,8 @@ def test_observe_refuses_no_client_and_names_only_admissible_ones(observed: Obse
             if path == "/fixed":
                 assert answer.body == "fixed"
                 continue
-            told, seen = json.loads(answer.body), answer.seen()
-            assert (told["method"], told["body"]) == (method, (body or b"").decode())
+            reported, seen = json.loads(answer.body), answer.seen()
+            assert (reported["method"], reported["body"]) == (method, (body or b"").decode())
             assert seen.get("x-client-name") == ("alex" if known else None)
             assert "forged" not in answer.body
             assert not [name for name in seen if name.replace("_", "-").startswith("x-quietdoor-")]
@@ -140,10 +140,10 @@ def _why(who: str, path: str) -> tuple[str, str]:
 
 
 def test_gate_reports_its_verdict_on_every_client(observed: Observed) -> None:
-    for who in EVERYBODY:
-        told = observed.ask(who, STATUS)
+    for who in EVERY_CLIENT:
+        reported = observed.ask(who, STATUS)
         verdict = "cert" if who == "valid" else "would-deny"
-        assert (told.status, told.headers["x-quietdoor-verdict"]) == (204, verdict), who
+        assert (reported.status, reported.headers["x-quietdoor-verdict"]) == (204, verdict), who
 
 
 def test_same_lines_serve_enforce_and_observe(observed: Observed) -> None:
@@ -151,11 +151,11 @@ def test_same_lines_serve_enforce_and_observe(observed: Observed) -> None:
     observed.becomes("enforce")
     try:
         path = observed.guarded[0]
-        for who in EVERYBODY:
+        for who in EVERY_CLIENT:
             assert observed.ask(who, path).status == (200 if who == "valid" else 403), who
     finally:
         observed.becomes("observe")
-    for who in EVERYBODY:
+    for who in EVERY_CLIENT:
         assert observed.ask(who, path).status == 200, who
 
 

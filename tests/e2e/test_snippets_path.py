@@ -16,12 +16,12 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors impo
 from support import hostile
 from support.client import STATUS, eventually
 from support.nginx import children
-from support.snippets import ABROAD, EVERYBODY, OPEN_UPGRADE, OTHER_PANEL, PANEL, PUBLIC, SERVER, Shop, shop
+from support.snippets import ABROAD, EVERY_CLIENT, OPEN_UPGRADE, OTHER_PANEL, PANEL, PUBLIC, SERVER, Shop, shop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BAD = EVERYBODY[1:]
+BAD = EVERY_CLIENT[1:]
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +58,11 @@ def restored(world: Shop) -> Iterator[None]:
 def test_first_run_writes_files_and_shows_the_lines_to_add(world: Shop) -> None:
     assert world.first.code == 0, world.first.output
     assert world.open_at_first == 200
-    said = " ".join(world.first.output.split())
-    assert f"Add the line {SERVER} as the first of the server at {world.nginx.prefix}/sites/shop.conf:2" in said
-    assert f"{PANEL} to those of /admin, {OTHER_PANEL} to those of /app/panel, and {PUBLIC} to every other one" in said
+    message = " ".join(world.first.output.split())
+    assert f"Add the line {SERVER} as the first of the server at {world.nginx.prefix}/sites/shop.conf:2" in message
+    assert (
+        f"{PANEL} to those of /admin, {OTHER_PANEL} to those of /app/panel, and {PUBLIC} to every other one" in message
+    )
 
 
 def test_gate_with_its_lines_is_verified_and_then_unchanged(world: Shop) -> None:
@@ -68,14 +70,14 @@ def test_gate_with_its_lines_is_verified_and_then_unchanged(world: Shop) -> None
     assert (world.third.code, world.third.changed) == (0, 0), world.third.output
     survey = world.look().survey
     assert (survey.included, survey.errors()) == (("shop",), [])
-    told = world.ask("none", STATUS)
-    assert (told.status, told.headers["x-quietdoor-verdict"]) == (403, "deny")
+    reported = world.ask("none", STATUS)
+    assert (reported.status, reported.headers["x-quietdoor-verdict"]) == (403, "deny")
 
 
 # --- the public part ---
 
 
-@pytest.mark.parametrize("who", EVERYBODY)
+@pytest.mark.parametrize("who", EVERY_CLIENT)
 def test_public_part_is_public_for_every_client(world: Shop, who: str) -> None:
     forged = {"X-Client-Name": "forged", "X_Client_Name": "forged", "X-Quietdoor-Visitor": "203.0.113.7"}
     for method, path, body in [
@@ -88,8 +90,8 @@ def test_public_part_is_public_for_every_client(world: Shop, who: str) -> None:
     ]:
         answer = world.ask(who, path, method=method, body=body, headers=forged)
         assert answer.status == 200, (method, path, answer)
-        seen, told = answer.seen(), json.loads(answer.body)
-        assert (told["method"], told["path"], told["body"]) == (method, path, (body or b"").decode())
+        seen, reported = answer.seen(), json.loads(answer.body)
+        assert (reported["method"], reported["path"], reported["body"]) == (method, path, (body or b"").decode())
         assert not [name for name in seen if name.replace("_", "-").startswith(("x-client-", "x-quietdoor-"))]
         assert "forged" not in answer.body
         assert (seen["x-real-ip"], seen["x-forwarded-proto"]) == (ABROAD, "https")
@@ -119,10 +121,10 @@ def test_websocket_of_the_public_part_is_open_for_every_client(world: Shop, who:
         world.context(world.people()[who]).wrap_socket(plain, server_hostname="shop.test") as tls,
     ):
         tls.sendall(b"GET /ws HTTP/1.1\r\nHost: shop.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
-        told = b""
-        while b"\r\n\r\n" not in told:
-            told += tls.recv(4096)
-        assert told.startswith(b"HTTP/1.1 101 ")
+        reported = b""
+        while b"\r\n\r\n" not in reported:
+            reported += tls.recv(4096)
+        assert reported.startswith(b"HTTP/1.1 101 ")
         tls.sendall(b"hello")
         assert tls.recv(5) == b"olleh"
 
@@ -170,7 +172,7 @@ def test_a_guarded_path_answers_others_with_the_page(world: Shop, who: str) -> N
     assert world.reached() == before
 
 
-@pytest.mark.parametrize("who", EVERYBODY)
+@pytest.mark.parametrize("who", EVERY_CLIENT)
 def test_rewritten_guarded_path_is_refused(world: Shop, who: str) -> None:
     before = world.reached()
     for path in ("/moved/", "/moved/x.php"):
@@ -303,12 +305,12 @@ OPENING = {
 def test_a_line_that_is_missing_or_undoes_the_gate_is_an_error_with_file_and_line(
     world: Shop, rewritten: None, fault: str
 ) -> None:
-    parts, said = {**SHUT, **OPENING}[fault]
+    parts, message = {**SHUT, **OPENING}[fault]
     world.vhost(**_parts(world, parts))
     with pytest.raises(MtlsError) as problem:
         world.look()
     assert f"site shop: {world.nginx.prefix}/sites/shop.conf:" in str(problem.value)
-    assert said in str(problem.value)
+    assert message in str(problem.value)
 
 
 HARMLESS = {

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Nobody else comes from here, so nothing was counted yet.
-STRANGER = "127.0.0.77"
-EVERYBODY = (
+UNAUTHENTICATED_CLIENT = "127.0.0.77"
+EVERY_CLIENT = (
     "valid",
     "unlisted",
     "none",
@@ -130,7 +130,7 @@ def test_invalid_window_is_refused_by_name(world: StagesWorld) -> None:
     past = (datetime.datetime.now(datetime.timezone.utc) - WEEK).isoformat(timespec="seconds")
     late = (datetime.datetime.now(datetime.timezone.utc) + 5 * WEEK).isoformat(timespec="seconds")
     before_it = world.generations("shut.test")
-    for window, said in (
+    for window, message in (
         ({"networks": [LISTED], "until": past}, "site open: window: until: .* is in the past"),
         ({"networks": [LISTED], "until": late}, "site open: window: until: .* is more than 30 days ahead"),
         ({"until": late}, "site open: window: admits no client"),
@@ -138,14 +138,14 @@ def test_invalid_window_is_refused_by_name(world: StagesWorld) -> None:
         sites = [{**site, "window": window} if site["name"] == "open" else site for site in world.sites]
         run = world.play(roles=("gate",), gate_sites=sites)
         assert run.code != 0
-        assert re.search(said, " ".join(run.output.split())), run.output
+        assert re.search(message, " ".join(run.output.split())), run.output
     assert world.generations("shut.test") == before_it
 
 
 # --- observe ---
 
 
-@pytest.mark.parametrize("who", [*EVERYBODY, *REVOKED])
+@pytest.mark.parametrize("who", [*EVERY_CLIENT, *REVOKED])
 def test_observe_refuses_no_client_and_names_only_admitted_ones(world: StagesWorld, who: str) -> None:
     for host, path in (
         ("watch.test", "/"),
@@ -157,8 +157,12 @@ def test_observe_refuses_no_client_and_names_only_admitted_ones(world: StagesWor
             path_now = f"{path}?{who}{method}"
             answer = world.ask(who, path_now, host=host, method=method, body=body)
             assert answer.status == 200, (host, path_now, answer)
-            told, seen = json.loads(answer.body), answer.seen()
-            assert (told["method"], told["path"], told["body"]) == (method, path_now, (body or b"").decode())
+            reported, seen = json.loads(answer.body), answer.seen()
+            assert (reported["method"], reported["path"], reported["body"]) == (
+                method,
+                path_now,
+                (body or b"").decode(),
+            )
             known = who == "valid" and (host, path) != ("look.test", "/")
             assert seen.get("x-client-name") == ("alex" if known else None)
             if (host, path) != ("look.test", "/"):
@@ -229,7 +233,7 @@ def test_each_stage_reports_the_verdict(world: StagesWorld) -> None:
 
 
 @pytest.mark.parametrize("host", ["open.test", "lane.test", "side.test"])
-@pytest.mark.parametrize("who", EVERYBODY)
+@pytest.mark.parametrize("who", EVERY_CLIENT)
 def test_fallback_admits_clients_of_a_listed_network(world: StagesWorld, host: str, who: str) -> None:
     path, site = f"/admin/{who}", host.removesuffix(".test")
     for method, body in (("GET", None), ("PUT", b"y" * 9000)):
@@ -257,7 +261,7 @@ def test_revoked_client_is_refused_in_a_listed_network(world: StagesWorld, host:
 
 
 @pytest.mark.parametrize("host", ["open.test", "lane.test", "shut.test"])
-@pytest.mark.parametrize("who", [*(name for name in EVERYBODY if name != "valid"), "revoked", "denied"])
+@pytest.mark.parametrize("who", [*(name for name in EVERY_CLIENT if name != "valid"), "revoked", "denied"])
 def test_outside_the_network_only_a_valid_certificate_is_admitted(world: StagesWorld, host: str, who: str) -> None:
     reached = len(world.application.reached)
     for headers in (
@@ -275,7 +279,7 @@ def test_outside_the_network_only_a_valid_certificate_is_admitted(world: StagesW
 
 def test_the_public_part_stays_public_in_every_stage(world: StagesWorld) -> None:
     for host in ("look.test", "lane.test"):
-        for who in (*EVERYBODY, *REVOKED):
+        for who in (*EVERY_CLIENT, *REVOKED):
             for source in (LISTED, ELSEWHERE):
                 answer = world.ask(who, "/public", host=host, source=source, method="POST", body=b"z" * 2000)
                 assert answer.status == 200
@@ -400,17 +404,20 @@ def _workers(world: StagesWorld) -> set[str]:
 def test_fallback_basic_auth_attempts_are_limited(world: StagesWorld) -> None:
     with Changed(world, ("gate/sites/side.conf", "burst=3000 nodelay", "burst=3 nodelay")):
         statuses = [
-            world.ask("none", "/", host="side.test", source=STRANGER, headers=basic_auth(str(n))).status
+            world.ask("none", "/", host="side.test", source=UNAUTHENTICATED_CLIENT, headers=basic_auth(str(n))).status
             for n in range(8)
         ]
         assert statuses[-1] == 429, statuses
         assert 401 in statuses
-        answer = world.ask("none", "/", host="side.test", source=STRANGER, headers=basic_auth())
+        answer = world.ask("none", "/", host="side.test", source=UNAUTHENTICATED_CLIENT, headers=basic_auth())
         assert (answer.status, answer.headers["x-quietdoor-verdict"]) == (429, "deny"), (
             "a right guess is not told either"
         )
         for _try in range(10):
-            assert world.ask("valid", "/", host="side.test", source=STRANGER, headers=basic_auth()).status == 200
+            assert (
+                world.ask("valid", "/", host="side.test", source=UNAUTHENTICATED_CLIENT, headers=basic_auth()).status
+                == 200
+            )
             assert world.ask("none", "/", host="side.test", source=LISTED).status == 200
 
 

@@ -166,7 +166,7 @@ def make_authority(root: Path) -> Authority:
     return Authority(root / "publication", ca, clients, revoked=["carl", "fred"], denied=["emil"])
 
 
-def make_strangers(root: Path, authority: Authority, foreign: Pair) -> dict[str, Pair | None]:
+def make_unauthenticated_clients(root: Path, authority: Authority, foreign: Pair) -> dict[str, Pair | None]:
     """Clients that must be refused: name of the reason -> pair."""
     ca, alex = authority.ca, authority.clients["alex"]
     double = make_pair(root / "double-ca", "Test, CA", is_ca=True)

@@ -207,6 +207,6 @@ class Visitor:
 
 
 def _answer(response: http.client.HTTPResponse, body: str) -> Answer:
-    told = re.search(r"gate=(\d+)", response.headers.get("X-Quietdoor-Generation", ""))
+    reported = re.search(r"gate=(\d+)", response.headers.get("X-Quietdoor-Generation", ""))
     contact = _CONTACT.search(body) if response.status == 403 else None
-    return Answer(response.status, int(told[1]) if told else None, contact[0] if contact else "")
+    return Answer(response.status, int(reported[1]) if reported else None, contact[0] if contact else "")

@@ -18,7 +18,7 @@ QUICK = {
 }
 
 
-CANARY = {"name": "door-probe", "common_name": "Door probe"}
+PROBE_CLIENT = {"name": "door-probe", "common_name": "Door probe"}
 
 
 class Poller:

@@ -126,7 +126,7 @@ SERVER, PUBLIC, PANEL, OTHER_PANEL = (SNIPPET.format(kind) for kind in ("server"
 
 UPGRADE = "proxy_set_header Upgrade $quietdoor_upgrade; proxy_set_header Connection $quietdoor_connection;"
 OPEN_UPGRADE = "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;"
-EVERYBODY = ("valid", "unlisted", "none", "revoked", "denied", "foreign", "expired", "self-signed", "not-yet-valid")
+EVERY_CLIENT = ("valid", "unlisted", "none", "revoked", "denied", "foreign", "expired", "self-signed", "not-yet-valid")
 ABROAD = "127.0.0.5"
 SECRET = "c3dvcmRmaXNo"
 

@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 
 from support import programs
 from support.app import Application
-from support.ca import Pair, make_authority, make_pair, make_strangers
+from support.ca import Pair, make_authority, make_pair, make_unauthenticated_clients
 from support.client import REJECTED, STATUS, Answer, exchange
 from support.nginx import RELEASES, NginxInstance
 
@@ -36,7 +36,7 @@ class World:
         self.ports = ports
         self.application = application
         self.authority = make_authority(root)
-        self.strangers = make_strangers(root, self.authority, foreign)
+        self.strangers = make_unauthenticated_clients(root, self.authority, foreign)
         self.logs = root / "logs"
         self.logs.mkdir()
         self.server = make_pair(

@@ -115,8 +115,8 @@ class Door:
 
     def adopt(self, *, check_mode: bool = False, **claim: str) -> list[str]:
         """Adopt the authority and return what that changed."""
-        told = adoption.Claim(**claim)
-        return adoption.adopt(self.path, told, self.passphrase, self.now, check_mode=check_mode).changes
+        reported = adoption.Claim(**claim)
+        return adoption.adopt(self.path, reported, self.passphrase, self.now, check_mode=check_mode).changes
 
     def listed(self) -> dict[str, dict[str, Any]]:
         """Return the result of module certs_info, by serial."""

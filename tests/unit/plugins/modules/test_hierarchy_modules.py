@@ -64,10 +64,10 @@ def test_the_crl_of_a_predecessor_matters_no_more_once_its_ca_has_ended(
     refused = run("crl", root, passphrase=SECRET)
     assert "Set the clock, or create a new authority" in refused["msg"]
     for check_mode in (True, False):
-        told = run("crl", root, passphrase=SECRET, predecessor=True, _ansible_check_mode=check_mode)
-        assert not told["changed"]
-        assert told["crl"] == str(root / "crl" / "ca.crl.pem")
-        assert f"The CA certificate of the predecessor {root} has expired" in told["warned"][0]
+        reported = run("crl", root, passphrase=SECRET, predecessor=True, _ansible_check_mode=check_mode)
+        assert not reported["changed"]
+        assert reported["crl"] == str(root / "crl" / "ca.crl.pem")
+        assert f"The CA certificate of the predecessor {root} has expired" in reported["warned"][0]
     assert (root / "crl" / "ca.crl.pem").read_bytes() == before
 
 
@@ -81,10 +81,10 @@ def test_ca_that_ends_soon_is_reported_with_the_days_left(
     monkeypatch.setattr(
         "ansible_collections.quietdoor.mtls.plugins.modules.ca.now", lambda: timestamps.now() + timedelta(days=70)
     )
-    told = run("ca", tmp_path / "issuing", passphrase="x", **issuing(root, valid_for="100d"))
-    assert not told["changed"]
-    assert "ends in 29 days" in told["warned"][0] or "ends in 30 days" in told["warned"][0]
-    assert "Renew it with renew: same_key" in told["warned"][0]
+    reported = run("ca", tmp_path / "issuing", passphrase="x", **issuing(root, valid_for="100d"))
+    assert not reported["changed"]
+    assert "ends in 29 days" in reported["warned"][0] or "ends in 30 days" in reported["warned"][0]
+    assert "Renew it with renew: same_key" in reported["warned"][0]
     renewed = run("ca", tmp_path / "issuing", passphrase="x", **issuing(root, valid_for="100d", renew="same_key"))
     assert (renewed["changed"], renewed["renewed"]) == (True, True)
     assert renewed["warned"] == []

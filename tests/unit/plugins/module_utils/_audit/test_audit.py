@@ -326,8 +326,8 @@ def test_a_snippet_that_is_included_does_not_go(include: str) -> None:
 )
 def test_where_an_address_leads(address: str, reached: set[str] | None) -> None:
     pool = "upstream pool { server 127.0.0.1:1 weight=2; server unix:/run/p; server b.test; }"
-    told = targets(pools_of(configuration(pool)), address)
-    assert told == (None if reached is None else frozenset(reached))
+    reported = targets(pools_of(configuration(pool)), address)
+    assert reported == (None if reached is None else frozenset(reached))
 
 
 def test_the_manifest_says_what_there_is_to_guard() -> None:
@@ -379,8 +379,8 @@ def test_where_a_variable_leads_is_looked_up(content: str, panel: ProtectedSite)
 )
 def test_a_stream_server_that_chooses_by_name_is_looked_up_too(content: str, opens: list[bool]) -> None:
     http = f"include {HOME}sites/whole.conf;"
-    told = found(http, WHOLE, stream=f"server {{ listen 99; {content} }}").findings
-    assert [one.opens for one in told] == opens
+    reported = found(http, WHOLE, stream=f"server {{ listen 99; {content} }}").findings
+    assert [one.opens for one in reported] == opens
 
 
 @pytest.mark.parametrize(

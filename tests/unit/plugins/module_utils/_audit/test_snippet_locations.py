@@ -164,19 +164,19 @@ def test_files_of_a_guarded_path_are_not_shown_by_a_public_location(content: str
 )
 def test_re_proxied_request_reaches_the_same_server(listen: str, other: str, errors: int) -> None:
     beside = f"server {{ {other} server_name b.test; ssl_reject_handshake on; }}"
-    told = [
+    reported = [
         one for one in found(beside=beside, listen=listen).errors() if "re-proxied requests to the site" in one.what
     ]
-    assert [one.line for one in told] == [9] * errors
+    assert [one.line for one in reported] == [9] * errors
 
 
 def test_public_part_does_not_reach_another_sites_application() -> None:
     other = ProtectedSite("other", "vhost", ("other.test",), (("*", 443),), (APP,))
-    told = found(panel=other).errors()
-    assert [one.line for one in told] == [5]
+    reported = found(panel=other).errors()
+    assert [one.line for one in reported] == [5]
     assert (
         "the server shop.test passes requests to 127.0.0.1:3000, the protected application of site other"
-        in told[0].what
+        in reported[0].what
     )
 
 

@@ -66,13 +66,13 @@ def test_an_authority_made_by_hand_is_taken_over_and_nothing_but_what_was_said_c
 ) -> None:
     door = opened(empty_door, theirs)
     before, wanted = door.digest(), expected(theirs)
-    said = door.adopt(check_mode=True)
+    output = door.adopt(check_mode=True)
     assert door.digest() == before
     assert not (theirs.path / ".lock").exists()
-    assert door.adopt() == said
+    assert door.adopt() == output
     assert changed(before, door.digest()) == wanted
-    assert len(said) == len(wanted)
-    assert all(any(name in line for line in said) for name in wanted)
+    assert len(output) == len(wanted)
+    assert all(any(name in line for line in output) for name in wanted)
     after = door.digest()
     assert door.adopt() == []
     assert door.adopt(check_mode=True) == []
@@ -131,8 +131,8 @@ def test_easy_rsa_is_taken_over_and_goes_on(easy_rsa: Any, empty_door: Any, clie
     theirs.gencrl()
     door = opened(empty_door, theirs)
     before = door.digest()
-    said = door.adopt(check_mode=True)
-    assert door.adopt() == said
+    output = door.adopt(check_mode=True)
+    assert door.adopt() == output
     assert changed(before, door.digest()) == {"quietdoor.cnf", "quietdoor.json", "crl", "clients", "crlnumber"}
     assert [door.listed()[serial]["status"] for serial in (alex, bea)] == ["revoked", "valid"]
     assert door.listed()[alex]["files"] == {}
@@ -186,7 +186,7 @@ def test_a_run_killed_in_an_adoption_is_completed(
     (theirs.path / theirs.key).chmod(0o644)
     door = opened(empty_door, theirs)
     theirs_own = (theirs.path / "openssl.cnf").read_bytes()
-    said = door.adopt(check_mode=True)
+    output = door.adopt(check_mode=True)
     carry_out = adoption._carry_out
     left = 0
 
@@ -199,14 +199,14 @@ def test_a_run_killed_in_an_adoption_is_completed(
 
     # Every run completes one step more than the run before.
     monkeypatch.setattr(adoption, "_carry_out", dies)
-    for done in range(len(said) - 1):
+    for done in range(len(output) - 1):
         left = 1
         with pytest.raises(KeyboardInterrupt):
             door.adopt()
-        assert door.adopt(check_mode=True) == said[done + 1 :]
+        assert door.adopt(check_mode=True) == output[done + 1 :]
         assert (theirs.path / "openssl.cnf").read_bytes() == theirs_own
     left = 1
-    assert door.adopt() == said[-1:]
+    assert door.adopt() == output[-1:]
     assert door.adopt() == []
     assert (theirs.path / theirs.key).stat().st_mode & 0o777 == 0o600
 
@@ -346,9 +346,9 @@ def test_lines_that_end_otherwise_stay_so(end: bytes, by_hand: Any, empty_door: 
     index.write_bytes(b"\r\n".join(lines) + end if end else b"\n".join(lines))
     before = index.read_bytes()
     door = opened(empty_door, theirs)
-    said = door.adopt()
+    output = door.adopt()
     assert index.read_bytes() == (before if end else before + b"\n")
-    assert any("which openssl ignores" in line for line in said) == (not end)
+    assert any("which openssl ignores" in line for line in output) == (not end)
     assert [entry["name"] for entry in door.listed().values()] == ["alex", "bea"]
     door.revoke(client="bea")
     theirs.run("ca", "-updatedb")

@@ -99,8 +99,8 @@ class Shared(RuleBasedStateMachine):
             path = Path(layout.new_certificate(serial))
             if path.exists():
                 judge = ("verify", "-crl_check_all", "-CAfile", layout.certificate, "-CRLfile", layout.crl, str(path))
-                said = self.openssl(*judge, fails=serial in self.revoked)
-                assert ("revoked" if serial in self.revoked else "OK") in said
+                output = self.openssl(*judge, fails=serial in self.revoked)
+                assert ("revoked" if serial in self.revoked else "OK") in output
 
     @rule()
     def we_look(self) -> None:

@@ -212,10 +212,10 @@ def test_run_that_cannot_sign_reports_the_end_of_the_crl(days: int, says: str | 
     key.rename(key.with_name("elsewhere"))
     before = door.digest()
     for check_mode in (True, False):
-        with pytest.raises(MtlsError, match=r"ca\.key\.pem cannot be read .*Restore it from the backup") as told:
+        with pytest.raises(MtlsError, match=r"ca\.key\.pem cannot be read .*Restore it from the backup") as reported:
             door.later(days=days).crl(check_mode=check_mode)
-        assert ("Meanwhile the CRL" in str(told.value)) == bool(says)
-        assert re.search(says or "", str(told.value))
+        assert ("Meanwhile the CRL" in str(reported.value)) == bool(says)
+        assert re.search(says or "", str(reported.value))
     assert door.digest() == before
 
 

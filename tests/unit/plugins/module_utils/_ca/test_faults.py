@@ -81,26 +81,26 @@ def in_a_process(prepare: Callable[[], None], act: Callable[[], object]) -> str:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        said = "it broke off"
+        output = "it broke off"
         try:
             signal.alarm(60)
             prepare()
             act()
-            said = ""
+            output = ""
         except MtlsError as problem:
-            said = str(problem)
+            output = str(problem)
         except OSError as error:
-            said = f"{error.filename}: {error.strerror}"
+            output = f"{error.filename}: {error.strerror}"
         except BaseException as error:
-            said = f"Traceback: {error!r}"
+            output = f"Traceback: {error!r}"
         finally:
-            os.write(writing, said.encode())
+            os.write(writing, output.encode())
             os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        said = pipe.read().decode()
+        output = pipe.read().decode()
     os.waitpid(child, 0)
-    return said
+    return output
 
 
 def give_up_privileges() -> None:
@@ -130,8 +130,10 @@ def test_a_directory_that_cannot_be_written_to(where: str, what: str, full: Any,
     mode = directory.stat().st_mode
     directory.chmod(0o500)
     before = full.digest()
-    said = in_a_process(give_up_privileges, act)
-    assert said == f"{directory} cannot be written to. Run as the user that owns it, or mount its file system writable."
+    output = in_a_process(give_up_privileges, act)
+    assert (
+        output == f"{directory} cannot be written to. Run as the user that owns it, or mount its file system writable."
+    )
     assert full.digest() == before
     directory.chmod(mode)
     assert in_a_process(give_up_privileges, act) == ""
@@ -164,8 +166,8 @@ def test_a_place_where_no_authority_can_be_made(check_mode: bool, empty_door: An
     """The nearest directory that exists is named."""
     (tmp_path / "deep").mkdir(mode=0o500)
     empty_door.path = str(tmp_path / "deep" / "a" / "ca")
-    said = in_a_process(give_up_privileges, lambda: empty_door.create(check_mode=check_mode))
-    assert said.startswith(f"{tmp_path}/deep cannot be written to. ")
+    output = in_a_process(give_up_privileges, lambda: empty_door.create(check_mode=check_mode))
+    assert output.startswith(f"{tmp_path}/deep cannot be written to. ")
     assert os.listdir(tmp_path / "deep") == []
 
 
@@ -187,13 +189,13 @@ def test_a_disk_that_fails_from_some_call_on(number: int, first: int, door: Any,
             door.enrol(*roster)
             door.crl()
 
-        said = in_a_process(lambda moment=moment: fail_from(moment, number), run)  # type: ignore[misc]
-        if not said:
+        output = in_a_process(lambda moment=moment: fail_from(moment, number), run)  # type: ignore[misc]
+        if not output:
             assert moment > 40
             break
-        assert re.match(rf"{re.escape(door.path)}[/:]", said), said
-        assert said.endswith(os.strerror(number)), said
-        assert ".quietdoor-tmp-" not in said
+        assert re.match(rf"{re.escape(door.path)}[/:]", output), output
+        assert output.endswith(os.strerror(number)), output
+        assert ".quietdoor-tmp-" not in output
         found = {row.serial: row for row in door.authority.rows}
         assert rows.keys() <= found.keys()
         run()
@@ -242,8 +244,8 @@ def test_a_disk_that_is_really_full(full: Any, client: Any) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
 
     before = full.digest()
-    said = in_a_process(limit, lambda: full.enrol(client("new")))
-    assert said == f"{full.path}/clients/new/client.json: {os.strerror(errno.EFBIG)}"
+    output = in_a_process(limit, lambda: full.enrol(client("new")))
+    assert output == f"{full.path}/clients/new/client.json: {os.strerror(errno.EFBIG)}"
     assert {name: what for name, what in full.digest().items() if "clients/new" not in name} == before
     assert full.actions(client("new")) == ["issued"]
     assert full.actions(client("new")) == ["unchanged"]
@@ -322,11 +324,11 @@ def test_a_damaged_file(name: str, damage: Callable[[Path], None], full: Any, cl
         door = full.later(days=20)
         everything = {**acts(door, client, tmp_path / "public"), "listing": lambda: listing(full.path, full.now)}
         before = digest()
-        said = in_a_process(lambda: None, everything[what])
-        assert not said.startswith("Traceback"), said
+        output = in_a_process(lambda: None, everything[what])
+        assert not output.startswith("Traceback"), output
         assert not Path("/nowhere").exists(), f"{what} wrote through a link that leads to nothing"
-        if said:
-            assert re.match(rf"(The \S+( \S+)? |client alex: )?{re.escape(full.path)}", said), said
+        if output:
+            assert re.match(rf"(The \S+( \S+)? |client alex: )?{re.escape(full.path)}", output), output
             assert digest() == before, f"{what} failed and changed something"
         shutil.rmtree(full.path)
         shutil.copytree(saved, full.path, symlinks=True)

@@ -81,8 +81,8 @@ def test_a_client_comes_back_exactly(
         parsed = crossplane.parse(str(configuration), check_ctx=False, check_args=False)["config"][0]["parsed"]
         maps = {one["args"][1]: {entry["directive"]: entry["args"][0] for entry in one["block"]} for one in parsed}
         number = maps["$quietdoor_known"][issued.fingerprint(hashes.SHA1()).hex()]
-        told = [maps[f"$quietdoor_{what}"][number] for what in ("name", "email", "roles", "serial")]
-        assert told == [name, email, role, row.serial]
+        reported = [maps[f"$quietdoor_{what}"][number] for what in ("name", "email", "roles", "serial")]
+        assert reported == [name, email, role, row.serial]
         # If nginx cannot write a character, nginx prints it. crossplane leaves a backslash as nginx needs it.
         printed = "$ssl_client_s_dn" if "$" in common_name else names.rfc2253(issued.subject).replace("\\", "\\\\")
         assert maps["$quietdoor_subject_dn"][number] == printed

@@ -46,10 +46,10 @@ def test_the_files_are_what_the_architecture_says(door: Any, client: Any, public
     subject = openssl("x509", "-in", path, "-noout", "-subject", "-nameopt", "RFC2253")[len("subject=") : -1]
     digest = openssl("x509", "-in", path, "-noout", "-fingerprint", "-sha256").partition("=")[2].strip()
 
-    def told_by(row: Any, algorithm: str) -> str:
+    def fingerprint_of(row: Any, algorithm: str) -> str:
         issued = door.authority.layout.new_certificate(row.serial)
-        told = openssl("x509", "-in", issued, "-noout", "-fingerprint", f"-{algorithm}").partition("=")[2]
-        return str(told).strip().replace(":", "").lower()
+        reported = openssl("x509", "-in", issued, "-noout", "-fingerprint", f"-{algorithm}").partition("=")[2]
+        return str(reported).strip().replace(":", "").lower()
 
     def der_of(row: Any) -> str:
         return "".join(
@@ -66,7 +66,7 @@ def test_the_files_are_what_the_architecture_says(door: Any, client: Any, public
         "issuers": [{"id": 1, "subject": subject, "sha256": digest.replace(":", "").lower()}],
         "identities": [
             {"issuer": 1, "serial": row.serial, "name": name, "common_name": shown, "email": [f"{name}@example.org"],
-             "roles": ["admin"], "not_after": end, "sha256": told_by(row, "sha256"), "sha1": told_by(row, "sha1"),
+             "roles": ["admin"], "not_after": end, "sha256": fingerprint_of(row, "sha256"), "sha1": fingerprint_of(row, "sha1"),
              "der": der_of(row), "subject": subject_of(row)}
             for row, name, shown in [(alex, "alex", "Zoë"), (bea, "bea", "Bea")]
         ],

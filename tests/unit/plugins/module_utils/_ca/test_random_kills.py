@@ -144,14 +144,16 @@ class Promises:
     crls: dict[int, str] = field(default_factory=dict)
     generation: int = 0
 
-    def add(self, told: dict[str, Any]) -> None:
+    def add(self, reported: dict[str, Any]) -> None:
         """Take down what a step returned."""
-        self.authority = self.authority or told.get("authority")
-        self.issued |= set(told.get("issued", []))
-        self.revoked |= set(told.get("revoked", []))
-        self.generation = max(self.generation, told.get("generation", 0))
-        if "crl" in told:
-            assert self.crls.setdefault(told["crl"], told["digest"]) == told["digest"], "a CRL number was used twice"
+        self.authority = self.authority or reported.get("authority")
+        self.issued |= set(reported.get("issued", []))
+        self.revoked |= set(reported.get("revoked", []))
+        self.generation = max(self.generation, reported.get("generation", 0))
+        if "crl" in reported:
+            assert self.crls.setdefault(reported["crl"], reported["digest"]) == reported["digest"], (
+                "a CRL number was used twice"
+            )
 
     def see(self, door: Any) -> None:
         """Look at the directory as a kill left it: whole files only, modes closed, nothing lost."""
@@ -207,7 +209,7 @@ def in_a_process(work: Callable[[Callable[[Any], None]], object], delay: float |
         try:
             os.setpgid(0, 0)
             os.close(reading)
-            work(lambda told: os.write(writing, json.dumps(told).encode() + b"\n"))
+            work(lambda reported: os.write(writing, json.dumps(reported).encode() + b"\n"))
             status = 0
         finally:
             os._exit(status)
@@ -269,11 +271,11 @@ def live_through(year: Year, draw: random.Random, usual: float, kills: Counter[b
 
     work: Callable[[Callable[[Any], None]], object] = year.live
     for delay in (draw.uniform(0, usual), *([draw.uniform(0, usual / 3)] if draw.random() < 0.5 else [])):
-        told, status, taken = in_a_process(work, delay)
+        reported, status, taken = in_a_process(work, delay)
         assert status in (0, -signal.SIGKILL)
         usual = min(usual, taken) if status == 0 and work == year.live else usual
         kills[status != 0] += 1
-        for one in told:
+        for one in reported:
             promises.add(one)
         promises.see(year.door)
         work = repair
@@ -343,5 +345,5 @@ def check_crl(year: Year, openssl: Any) -> None:
         str(end.file("newcerts", f"{last.serial}.pem")), fails=last.is_revoked or last.not_after <= end.now,
     )  # fmt: skip
     # openssl ca -status ends with 1 for a valid certificate, too.
-    said = end.openssl_ca("-status", last.serial, fails=True)
-    assert f"{last.serial}={'Revoked' if last.is_revoked else 'Valid'}" in said
+    output = end.openssl_ca("-status", last.serial, fails=True)
+    assert f"{last.serial}={'Revoked' if last.is_revoked else 'Valid'}" in output

@@ -140,8 +140,10 @@ def test_window_never_admits_a_revoked_certificate_and_enforce_has_none() -> Non
 )
 def test_what_counts_at_each_stage(options: dict[str, Any], at_status: list[Answer], elsewhere: list[Answer]) -> None:
     session = asked(**options)
-    told, page = expected_status(session), expected_answer(session)
-    assert [answer for answer in ANYTHING if not told.wrong(answer)] == [one for one in ANYTHING if one in at_status]
+    reported, page = expected_status(session), expected_answer(session)
+    assert [answer for answer in ANYTHING if not reported.wrong(answer)] == [
+        one for one in ANYTHING if one in at_status
+    ]
     # Behind the gate a 401 or 403 without a verdict comes from the application.
     own = [http(403), http(401)] if PAGE in elsewhere else []
     right = [answer for answer in ANYTHING if not page.wrong(answer)]
@@ -317,9 +319,9 @@ def test_an_application_that_is_down_is_the_application_all_the_same(answers: An
 def test_application_that_is_down_is_reported_once_in_the_table() -> None:
     finding = judge("alex", [Step("GET /", http(502, down=True), allow_down(asked(expect_application=False), SERVED))])
     assert (finding.ok, finding.seen) == (True, "502, the application is down")
-    told = report(asked().gate, catalogue.Plan((), ()), [catalogue.Result("valid", finding)], None)
-    assert told["application_down"] == ["valid (alex): GET /: 502, the application is down"]
-    assert set(told["checks"][0]) == {"name", "client", "expected", "seen", "ok", "detail"}
+    reported = report(asked().gate, catalogue.Plan((), ()), [catalogue.Result("valid", finding)], None)
+    assert reported["application_down"] == ["valid (alex): GET /: 502, the application is down"]
+    assert set(reported["checks"][0]) == {"name", "client", "expected", "seen", "ok", "detail"}
     assert report(asked().gate, catalogue.Plan((), ()), [], None)["application_down"] == []
 
 

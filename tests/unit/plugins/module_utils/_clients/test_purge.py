@@ -33,14 +33,14 @@ def test_all_certificates_of_who_left_the_roster_are_revoked(door: Any, client: 
     predicted = purging(door).enrol(*roster_now, check_mode=True)
     assert door.digest() == before
     results = purging(door).enrol(*roster_now)
-    told = [(result.step.client.name, result.action, result.reason) for result in results]
-    assert told == [
+    reported = [(result.step.client.name, result.action, result.reason) for result in results]
+    assert reported == [
         ("alex", "unchanged", ""),
         ("new", "issued", "it has no certificate"),
         ("bea", "revoked", "it is not on the roster"),
         ("carl", "revoked", "it is not on the roster"),
     ]
-    assert told == [(result.step.client.name, result.action, result.reason) for result in predicted]
+    assert reported == [(result.step.client.name, result.action, result.reason) for result in predicted]
     assert [len(result.step.revoke) for result in results] == [0, 0, 2, 1]
     assert statuses(door) == {"alex": "V", "bea": "RR", "carl": "R", "new": "V"}
     assert {row.revocation.reason for row in door.authority.rows if row.is_revoked} == {"cessationOfOperation"}

@@ -185,13 +185,13 @@ def test_a_lock_goes_with_its_holder(tmp_path: Path) -> None:
 def test_next_holder_learns_that_the_last_one_died(tmp_path: Path) -> None:
     path = str(tmp_path / ".lock")
     code = f"import os, signal; from {files.__name__} import lock\nwith lock({path!r}): os.kill(os.getpid(), signal.SIGKILL)"
-    told = []
+    reported = []
     for dies in (False, True, False):
         if dies:
             assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
         with files.lock(path, timeout=0.2) as died:
-            told.append(died)
-    assert told == [False, True, False]
+            reported.append(died)
+    assert reported == [False, True, False]
 
 
 def test_failed_run_does_not_count_as_dead(tmp_path: Path) -> None:

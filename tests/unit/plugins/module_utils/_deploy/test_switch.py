@@ -77,12 +77,12 @@ class Model:
         """Serve the files on disk."""
         self.before("reload")
         found = self._read(self.conf_file)
-        told = {
+        reported = {
             directive.args[1]: int(directive.block[0].args[0])
             for _context, directive in found.walk()
             if directive.name == "map" and directive.block
         }
-        self.serves = Answer(told.get("$quietdoor_gate_generation"), told.get("$quietdoor_trust_generation"))
+        self.serves = Answer(reported.get("$quietdoor_gate_generation"), reported.get("$quietdoor_trust_generation"))
         self.before("reloaded")
 
     def workers(self, _configuration: Configuration) -> frozenset[int]:

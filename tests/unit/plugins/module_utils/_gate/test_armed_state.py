@@ -146,7 +146,7 @@ class TestProgram:
         assert auto_revert.act(str(path)) == 0
 
     def test_it_tries_again_whatever_goes_wrong(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        path, said, paused = tmp_path / "settings.json", [], []
+        path, output, paused = tmp_path / "settings.json", [], []
         past = Deadline(Moment(0, 0, ""), 10)
         path.write_text(json.dumps({"id": "one", "conf_path": "/etc/nginx", "deadline": past.as_dict()}))
         errors: list[Exception] = [MtlsError("nginx -t failed", "Mend it"), OSError(28, "full"), ValueError("odd")]
@@ -157,7 +157,7 @@ class TestProgram:
             return "done"
 
         monkeypatch.setattr(auto_revert, "fire", fire)
-        monkeypatch.setattr(auto_revert, "_log", lambda words, **_keywords: said.append(words))
+        monkeypatch.setattr(auto_revert, "_log", lambda words, **_keywords: output.append(words))
         monkeypatch.setattr(time, "sleep", paused.append)
         assert auto_revert.act(str(path)) == 0
-        assert (len(said), said[-1], paused) == (4, "done", [2.0, 4.0, 8.0])
+        assert (len(output), output[-1], paused) == (4, "done", [2.0, 4.0, 8.0])

@@ -308,16 +308,16 @@ def test_every_known_key_is_accepted_and_none_is_forgotten() -> None:
     assert sorted([*full, "fastcgi_script"]) == sorted(KEYS)
     parsed = parse_sites([full])[0]
     assert (parsed.client_max_body_size, parsed.websocket, parsed.upstream.ca) == ("0", True, "ca.pem")
-    told = describe_site(parsed)
-    assert [(one["key"], one["path"], one["kind"], one["identity"]) for one in told["handlers"]] == [
+    reported = describe_site(parsed)
+    assert [(one["key"], one["path"], one["kind"], one["identity"]) for one in reported["handlers"]] == [
         ("panel-1", "/admin", "proxy", True),
         ("panel-2", "/rpc", "fastcgi", True),
         ("public", "/", "proxy", False),
     ]
-    assert told["auth_request"] == "http://127.0.0.1:9000/"
-    assert told["hsts"] == "max-age=31536000; includeSubDomains; preload"
-    assert told["rate_limit"] == {"rate": "10r/m", "burst": 10}
-    assert told["larger_body_key"] == ""
+    assert reported["auth_request"] == "http://127.0.0.1:9000/"
+    assert reported["hsts"] == "max-age=31536000; includeSubDomains; preload"
+    assert reported["rate_limit"] == {"rate": "10r/m", "burst": 10}
+    assert reported["larger_body_key"] == ""
 
 
 _PATH_SITE = {"mode": "path", "paths": ["/admin/"]}
@@ -449,18 +449,20 @@ def test_whatever_stands_in_a_path_nginx_can_quote_it_or_it_is_refused(path: str
 
 def test_snippets_stand_in_a_server_that_says_the_rest_itself() -> None:
     bare = site(manage="snippets", certificate=..., certificate_key=..., upstream="fastcgi://unix:/run/app.sock")
-    told = describe_site(parse_sites([bare])[0])
-    assert [(one["key"], one["kind"], one["identity"]) for one in told["handlers"]] == [("location", "fastcgi", True)]
-    assert told["certificate"] == ""
+    reported = describe_site(parse_sites([bare])[0])
+    assert [(one["key"], one["kind"], one["identity"]) for one in reported["handlers"]] == [
+        ("location", "fastcgi", True)
+    ]
+    assert reported["certificate"] == ""
 
 
 def test_snippets_of_a_path_are_one_for_each_part() -> None:
     paths = ["/admin/", {"path": "/php", "upstream": "fastcgi://unix:/run/app.sock"}]
     bare = site(manage="snippets", mode="path", paths=paths, certificate=..., certificate_key=...)
-    told = describe_site(parse_sites([bare])[0])
-    handlers = [(one["key"], one["kind"], one["identity"]) for one in told["handlers"]]
+    reported = describe_site(parse_sites([bare])[0])
+    handlers = [(one["key"], one["kind"], one["identity"]) for one in reported["handlers"]]
     assert handlers == [("panel-1", "proxy", True), ("panel-2", "fastcgi", True), ("public", "proxy", False)]
-    assert (told["client_max_body_size"], told["larger_body_key"]) == ("", "")
+    assert (reported["client_max_body_size"], reported["larger_body_key"]) == ("", "")
 
 
 @pytest.mark.parametrize(

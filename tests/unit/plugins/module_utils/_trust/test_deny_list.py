@@ -102,8 +102,10 @@ def test_anchors_are_trusted_certificates_followed_by_plain_ones() -> None:
     assert both.index("BEGIN CERTIFICATE") > both.rindex("END TRUSTED")
     assert [one.count(f"BEGIN {what}CERTIFICATE") for what in ("TRUSTED ", "")] == [1, 1]
     assert pems[1] in one
-    said = subprocess.run(["openssl", "x509", "-noout", "-text"], input=one, capture_output=True, text=True, check=True)
-    assert "TLS Web Client Authentication" in said.stdout.partition("Trusted Uses:")[2]
+    output = subprocess.run(
+        ["openssl", "x509", "-noout", "-text"], input=one, capture_output=True, text=True, check=True
+    )
+    assert "TLS Web Client Authentication" in output.stdout.partition("Trusted Uses:")[2]
     assert anchors(chain, frozenset(ca.sha256 for ca in chain)) == both, "nginx starts with no empty file"
 
 

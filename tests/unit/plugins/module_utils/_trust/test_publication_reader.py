@@ -295,8 +295,8 @@ def test_no_value_escapes_from_its_token(name: str, email: str, role: str) -> No
         found = maps(render_maps(read_publication(texts(identities=[person]))))
     except MtlsError:
         return
-    told = [found[f"$quietdoor_{what}_by_serial"][1]["1:0A1B"] for what in ("name", "email", "roles")]
-    assert told == [name, email, role]
+    reported = [found[f"$quietdoor_{what}_by_serial"][1]["1:0A1B"] for what in ("name", "email", "roles")]
+    assert reported == [name, email, role]
     assert len(found) == 19
 
 

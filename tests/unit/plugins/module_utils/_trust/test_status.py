@@ -97,14 +97,14 @@ def install(
 ) -> None:
     """Install trust as a host has it."""
     digest = ca.certificate.fingerprint(SHA256).hex()
-    told = {"format": 1, "issuers": [{"id": 1, "subject": "CN=Root", "sha256": digest}], "identities": identities}
+    reported = {"format": 1, "issuers": [{"id": 1, "subject": "CN=Root", "sha256": digest}], "identities": identities}
     rows = [
         {"issuer": 1, "serial": serial(one), "reason": None, "revoked_at": "2026-01-01T00:00:00Z"} for one in denied
     ]
     texts = {
         "ca.pem": ca.certificate.public_bytes(Encoding.PEM).decode(),
         "crl.pem": crl,
-        "identities.json": json.dumps(told),
+        "identities.json": json.dumps(reported),
         "denied.json": json.dumps({"format": 1, "denied": rows}),
     }
     digests = {file: hashlib.sha256(text.encode()).hexdigest() for file, text in texts.items()}
