@@ -186,6 +186,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--revoked", type=numbers, default=[1000, 10_000, 100_000], help="how many, with 1,000 identities"
     )
+    parser.add_argument(
+        "--stages", type=lambda text: text.split(","), default=doors.STAGES, help="of the gates (default: every stage)"
+    )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--handshakes", type=int, default=50, help="of each client in a round")
     parser.add_argument("--requests", type=int, default=1000, help="of each client in a round")
@@ -208,7 +211,7 @@ def run(root: Path, options: argparse.Namespace) -> dict[str, list[Figures]]:
     """Build the servers, measure every scenario, and take them down again."""
     material = Material(root / "material")
     found: dict[str, list[Figures]] = {}
-    all_doors, application = doors.build(root, material, material.publication(1, 0))
+    all_doors, application = doors.build(root, material, material.publication(1, 0), options.stages)
     clients = Clients()
     try:
         for identities, revoked in scenarios(options):

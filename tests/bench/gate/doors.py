@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.stages import STAGES
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.stages import STAGES as ALL_STAGES
 from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.module_options import nginx_from
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.models import MODES, REVOCATIONS
 from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.install import Request, install_trust
@@ -24,6 +24,7 @@ from support.lab import COLLECTIONS, PLAYBOOK
 from support.nginx import NginxInstance
 
 PATH = "/admin/index.html"
+STAGES = [stage for stage in ALL_STAGES if stage != "absent"]
 # A common handwritten configuration with ssl_verify_client. Tickets are off as in the gate: they cost time at every handshake.
 _PLAIN = """
     {format}
@@ -140,12 +141,13 @@ class Door:
         return next(int(line.split()[1]) for line in lines if line.startswith("Rss:")) / 1024
 
 
-def build(root: Path, material: Material, publication: dict[str, str]) -> tuple[list[Door], NginxInstance]:
-    """Start them all, the second and the third being what the others are compared with; and the application."""
+def build(
+    root: Path, material: Material, publication: dict[str, str], stages: list[str]
+) -> tuple[list[Door], NginxInstance]:
+    """Start the application, the servers without a gate, to which the others are compared, and a gate in each of the stages."""
     wanted = [
         (stage, mode, revocation)
-        for stage in STAGES
-        if stage != "absent"
+        for stage in stages
         for mode in MODES
         for revocation in REVOCATIONS
     ]
