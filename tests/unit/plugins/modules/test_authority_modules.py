@@ -8,11 +8,9 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import os
 import re
 import resource
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +18,11 @@ import pytest
 import yaml
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.quietdoor.mtls.plugins.module_utils._common import errors
+from support import programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-COLLECTIONS = Path(errors.__file__).parents[6]
 AUTHORITY_PASSPHRASE = "Correct-Horse-Battery-1"
 FIRST_PASSPHRASE = "Former-Mule-5"
 BUNDLE_PASSPHRASE = "Staple-Zwölf-2"
@@ -332,12 +329,10 @@ def test_a_backup_that_cannot_be_changes_nothing(
     assert made.digest() == before
 
 
-def played(tmp_path: Path, play: Path, *options: str) -> str:
+def played(play: Path, *options: str) -> str:
     """Run a play on this machine, which must succeed, and return the output of Ansible."""
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local", *options]
-    command += ["-e", f"ansible_python_interpreter={sys.executable}", str(play)]
-    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_HOME": str(tmp_path / "home")}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    interpreter = f"ansible_python_interpreter={programs.module_interpreter()}"
+    done = programs.ansible_playbook("-i", "localhost,", "-c", "local", *options, "-e", interpreter, str(play))
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
     return output
@@ -370,11 +365,12 @@ def test_no_module_prints_a_secret_at_any_verbosity(tmp_path: Path) -> None:
     ]  # fmt: skip
     for index, task in enumerate(tasks):
         task.update({"register": f"result{index}"})
-    tasks += [{"ansible.builtin.debug": {"var": f"result{index}"}} for index in range(len(tasks))]
+    shown = [f"{{{{ result{index} }}}}" for index in range(len(tasks))]
+    tasks.append({"ansible.builtin.debug": {"msg": shown}})
     play = tmp_path / "play.yml"
     play.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
     for _time in range(2):
-        output = played(tmp_path, play, "-vvv", "--diff")
+        output = played(play, "-vvv", "--diff")
         assert "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER" in output
         generated = (tmp_path / "ca" / "clients" / "bea" / "bea.passphrase").read_text().strip()
         for secret in (
@@ -554,7 +550,7 @@ def test_role_changes_the_passphrase_and_check_mode_reports_it(previous: str | N
                 ]
             )
         )
-        return played(tmp_path, play, "--diff", *options)
+        return played(play, "--diff", *options)
 
     assert "failed=0" in run(first)
     assert re.search("changed=3 .*failed=0", run(second, "--check"))
