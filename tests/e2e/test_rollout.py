@@ -199,19 +199,6 @@ def test_faulty_gate_is_reverted(lab: Lab) -> None:
     assert not armed(lab)
 
 
-def test_manual_change_is_shown_and_not_overwritten(lab: Lab) -> None:
-    path: Path = lab.nginx.prefix / "quietdoor" / "gate" / "http.conf"
-    text = path.read_text()
-    path.write_text(f"{text}# by hand\n")
-    try:
-        done = rollout(lab, "fallback")
-        assert done.code != 0
-        assert "+# by hand" in done.output
-        assert path.read_text().endswith("# by hand\n")
-    finally:
-        path.write_text(text)
-
-
 def test_truncated_manifest_enforces_no_site(lab: Lab) -> None:
     """The stage of the site and the endpoints of nginx are unknown then. The hint of the message fixes it."""
     path: Path = lab.nginx.prefix / "quietdoor" / "gate" / "manifest.json"

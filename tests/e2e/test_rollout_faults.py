@@ -9,6 +9,7 @@ and no run reported success while nginx serves another configuration.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import itertools
@@ -28,7 +29,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from support import programs
 from support.held_run import Held, Visitor, wait_for
-from support.lab import Application, Lab, built, make_certificate, write_pair
+from support.lab import Application, Lab, built, free_ports, make_certificate, write_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -366,18 +367,8 @@ class TestTrust:
     @pytest.fixture
     def put(self, door: Door) -> Iterator[Callable[[bytes], None]]:
         """Puts another CRL into the live trust, with its digest; the right one comes back afterwards."""
-        paths = [door.quietdoor / "trust" / name for name in ("crl.pem", "trust.json")]
-        before = [path.read_bytes() for path in paths]
-
-        def put(crl: bytes) -> None:
-            described = json.loads(before[1])
-            described["files"]["crl.pem"] = hashlib.sha256(crl).hexdigest()
-            paths[0].write_bytes(crl)
-            paths[1].write_text(json.dumps(described))
-
-        yield put
-        for path, data in zip(paths, before):
-            path.write_bytes(data)
+        with contextlib.ExitStack() as stack:
+            yield lambda crl: stack.enter_context(installed_crl(door, crl))
 
     def test_empty(self, door: Door, put: Callable[[bytes], None]) -> None:
         put(b"")
@@ -415,6 +406,111 @@ class TestByHand:
         run, path = door.held(COMMIT, **AT_LEISURE), door.quietdoor / "gate/http.conf"
         path.write_text(f"{path.read_text()}# by hand\n")
         door.fails(run, "+# by hand", "The gate is back as it was before")
+
+
+@pytest.fixture(scope="module")
+def quiet_output(rolled_out: Door) -> str:
+    """Return the output of a rollout that has nothing to do, which changes nothing."""
+    done = rolled_out.lab.play(playbook="quietdoor.mtls.rollout")
+    assert (done.code, done.changed) == (0, 0), done.output
+    return " ".join(done.output.split())
+
+
+class TestNothingToDo:
+    """A rollout without a change to make detects each fault, planted alone, that a slow rollout detected."""
+
+    @pytest.mark.parametrize(
+        ("plant", "code", "words"),
+        [
+            ("hand_edit", 2, "+# by hand"),
+            ("removed_entry", 2, "-include quietdoor/gate/http.conf;"),
+            ("removed_include", 2, "conf.d/quietdoor.conf has to be included in the http block"),
+            ("new_bypass", 0, "does not require a certificate"),
+            ("other_running_generation", 0, "changed: [localhost]"),
+            ("armed_leftover", 2, "This host is held by transaction"),
+            ("upstream_down", 0, "the application behind it does not respond"),
+            ("expired_crl", 2, "nginx would reject every client"),
+        ],
+    )
+    def test_rollout_detects(self, rolled_out: Door, quiet_output: str, plant: str, code: int, words: str) -> None:
+        with getattr(self, plant)(rolled_out):
+            done = rolled_out.lab.play(playbook="quietdoor.mtls.rollout")
+        assert (done.code, words in " ".join(done.output.split())) == (code, True), done.output
+        assert words not in quiet_output
+        rolled_out.is_at(rolled_out.site.entry["contact"])
+
+    @contextlib.contextmanager
+    def hand_edit(self, door: Door) -> Iterator[None]:
+        """Append a comment to a file of the live gate."""
+        with edited(door.quietdoor / "gate/http.conf", lambda text: f"{text}# by hand\n"):
+            yield
+
+    @contextlib.contextmanager
+    def removed_entry(self, door: Door) -> Iterator[None]:
+        """Remove the file by which nginx includes the gate; the running nginx has not read that yet."""
+        path = door.lab.nginx.prefix / "conf.d/quietdoor.conf"
+        with edited(path, str):
+            path.unlink()
+            yield
+
+    @contextlib.contextmanager
+    def removed_include(self, door: Door) -> Iterator[None]:
+        """Remove the include of that file from nginx.conf; the running nginx has not read that yet."""
+        with edited(door.lab.nginx.conf_file, lambda text: text.replace("include conf.d/*.conf;", "")):
+            yield
+
+    @contextlib.contextmanager
+    def new_bypass(self, door: Door) -> Iterator[None]:
+        """Add a server without a gate that passes requests to the application; nginx serves it."""
+        path = door.lab.nginx.prefix / "conf.d/other.conf"
+        path.write_text(
+            f"server {{ listen {free_ports(1)[0]}; location / {{ proxy_pass {door.site.entry['upstream']}; }} }}\n"
+        )
+        door.lab.nginx.serve({})
+        try:
+            yield
+        finally:
+            path.unlink()
+            door.lab.nginx.serve({})
+
+    @contextlib.contextmanager
+    def other_running_generation(self, door: Door) -> Iterator[None]:
+        """Make nginx serve an earlier generation, while the files are those of the committed one."""
+        with edited(
+            door.quietdoor / "gate/generation.conf",
+            lambda text: text.replace(f'"{door.committed}"', f'"{door.committed + 1}"'),
+        ):
+            door.lab.nginx.serve({})
+        yield
+
+    @contextlib.contextmanager
+    def armed_leftover(self, door: Door) -> Iterator[None]:
+        """Kill a rollout while its transaction is armed, and return to the committed inventory."""
+        served = door.site.entry["contact"]
+        door.moves()
+        door.held(PROBE, **AT_LEISURE).kill()
+        door.site.entry["contact"] = served
+        assert is_armed(door)
+        try:
+            yield
+        finally:
+            door.sooner()
+            door.rests()
+
+    @contextlib.contextmanager
+    def upstream_down(self, door: Door) -> Iterator[None]:
+        """End the application."""
+        door.site.application.stop()
+        try:
+            yield
+        finally:
+            door.site.application = Application(door.site.application.port)
+
+    @contextlib.contextmanager
+    def expired_crl(self, door: Door) -> Iterator[None]:
+        """Replace the CRL of the installed trust by one that has expired, with its digest."""
+        with installed_crl(door, expired_crl(door.lab)):
+            yield
 
 
 def test_the_certificate_of_another_server(door: Door) -> None:
@@ -511,6 +607,31 @@ class TestClock:
         file.write_text("-7200")
         run.kill()
         door.is_at(door.before)
+
+
+@contextlib.contextmanager
+def edited(path: Path, edit: Callable[[str], str]) -> Iterator[None]:
+    """Edit a file, and restore it in the end."""
+    text = path.read_text()
+    path.write_text(edit(text))
+    try:
+        yield
+    finally:
+        path.write_text(text)
+
+
+@contextlib.contextmanager
+def installed_crl(door: Door, crl: bytes) -> Iterator[None]:
+    """Replace the CRL of the installed trust, with its digest, and restore both in the end."""
+    trust = door.quietdoor / "trust"
+
+    def describe(text: str) -> str:
+        described = json.loads(text)
+        described["files"]["crl.pem"] = hashlib.sha256(crl).hexdigest()
+        return json.dumps(described)
+
+    with edited(trust / "crl.pem", lambda _text: crl.decode()), edited(trust / "trust.json", describe):
+        yield
 
 
 def expired_crl(lab: Lab) -> bytes:

@@ -18,6 +18,7 @@ from .._deploy import switch
 from .._deploy.deadline import read_clocks
 from .._deploy.entry_point import ENTRY_TEXT, activate, included_sites, read_text, write_included
 from .._deploy.generation_store import GenerationStore, locked
+from .._deploy.live_generation import is_live
 from .._deploy.switch import Hold, Result, Switch
 from .._nginx.config_sandbox import with_live_paths
 from .arm import Change
@@ -26,7 +27,7 @@ from .auto_revert import Rules, refuse_if_held, settle
 from .history import find_drift, prune_records, refuse_drift, write_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from .._contracts.status_protocol import Endpoint
     from .._deploy.deadline import Moment
@@ -159,7 +160,8 @@ class _Gate:
     def _audit_live(self, change: Switch) -> None:
         """Audit the live configuration before anything changes.
 
-        It finds includes of snippets that are to be removed, and, where nothing changes, bypasses that are new.
+        It finds includes of snippets that are to be removed. If nothing changes, no candidate is tested, so it also finds
+        new bypasses, a removed include of the gate, and redefined variables.
         """
         may_go = any(is_server_snippet(path) for path in self.files)
         if not change.in_place and not may_go:
@@ -171,13 +173,23 @@ class _Gate:
             )
         except MtlsError:
             # If something changes, the test in the scratch copy reports the error, with the change in it.
-            if change.in_place and any(site.manage == "snippets" for site in self.protected):
+            if change.in_place and self._is_untested(change):
                 raise
             return
         home = os.path.join(self.shelf.link, "")
         refuse_orphans(configuration, self.request.candidate, home)
+        if change.in_place and change.target is not None:
+            real = os.path.join(os.path.realpath(self.nginx.conf_path), HOME, "")
+            own = {file for file in configuration.files if os.path.realpath(file).startswith(real)}
+            _check_variables(configuration, own)
+            _check_entry(configuration, self.entry, self.nginx.conf_file)
         if change.in_place:
             self._audit(configuration, home, str)
+
+    def _is_untested(self, change: Switch) -> bool:
+        """Return whether the switch changes nothing and so tests nothing, or whether only an audit can tell."""
+        snippets = any(site.manage == "snippets" for site in self.protected)
+        return snippets or is_live(self.nginx, change.endpoints_of(change.target), self.shelf.kind, change.target)
 
     def _audit(self, configuration: Configuration, home: str, translate: Callable[[str], str]) -> None:
         found = audit_configuration(configuration, self.protected, home, lenient=self.request.lenient)
@@ -290,7 +302,8 @@ class _Gate:
                 f"{live[0]} is read from the live tree even in a scratch copy, so the candidate cannot be tested",
                 "Include it with a path relative to the directory of nginx.conf",
             )
-        _check_variables(configuration, os.path.join(root, HOME, ""))
+        own = os.path.join(root, HOME, "")
+        _check_variables(configuration, {file for file in configuration.files if file.startswith(own)})
         _check_entry(configuration, os.path.join(root, ENTRY), self.nginx.conf_file)
         if os.path.join(root, GATE, GENERATION) not in configuration.files:
             raise MtlsError(
@@ -350,7 +363,9 @@ def _check_file(path: str, text: object) -> None:
 
 
 def _check_entry(configuration: Configuration, entry: str, main_file: str) -> None:
-    contexts = {context for context, directive in configuration.walk() if directive.file == entry}
+    real = os.path.realpath(entry)
+    files = {file for file in configuration.files if os.path.realpath(file) == real}
+    contexts = {context for context, directive in configuration.walk() if directive.file in files}
     if contexts == {("http",)}:
         return
     found = " and ".join(sorted(" > ".join(context) or "the main context" for context in contexts)) or "nowhere"
@@ -373,11 +388,14 @@ _DEFINED_AT = {
 }
 
 
-def _check_variables(configuration: Configuration, home: str) -> None:
-    """Refuse a configuration that redefines variables of the gate: of two maps, nginx uses the one that it reads last."""
+def _check_variables(configuration: Configuration, own: Collection[str]) -> None:
+    """Refuse a configuration that redefines variables of the gate: of two maps, nginx uses the one that it reads last.
+
+    :param own: the files of the gate and of the trust.
+    """
     for _context, directive in configuration.walk():
         position = _DEFINED_AT.get(directive.name)
-        if position is None or directive.file.startswith(home) or not directive.args[position:]:
+        if position is None or directive.file in own or not directive.args[position:]:
             continue
         if directive.args[position].startswith("$quietdoor_"):
             raise MtlsError(
