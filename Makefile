@@ -60,7 +60,7 @@ demo-rollout: demo-packages install ## move a gate through all stages and back w
 		.venv/collections/ansible_collections/quietdoor/mtls/playbooks/files/demo_rollout.py "$(DEMO_ROLLOUT_PATH)"
 
 # --- Checks ---------------------------------------------------------------------------------------------------------
-.PHONY: quick check test lint sanity units integration e2e bench bench-gate demo-check demo-rollout-check cores matrix molecule images format readmes golden language changelog clean
+.PHONY: quick check test lint sanity units integration e2e bench bench-gate bench-plays demo-check demo-rollout-check cores matrix molecule images format readmes golden language changelog clean
 test: ## run every check, as CI does; logs are in .cache/test-logs/
 	@tools/stages.sh e2e molecule sanity+integration units demo-rollout-check demo-check cores lint
 
@@ -97,6 +97,10 @@ bench: venv install ## compare speed and memory with openssl, easy-rsa and commu
 bench-gate: venv install ## measure what a gate costs nginx (ARGS=--quick is shorter)
 	@tools/packages.sh nginx=nginx openssl=openssl valgrind=valgrind
 	@PYTHONPATH=$(CURDIR)/.venv/collections PYTHONDONTWRITEBYTECODE=1 .venv/bin/python tests/bench/gate/bench_gate.py $(ARGS)
+
+bench-plays: venv install ## measure the time that playbooks take, on one web host and on 20 (ARGS="--hosts 0 --rounds 1" is shorter)
+	@tools/packages.sh nginx=nginx openssl=openssl sshd=openssh-server
+	@PYTHONPATH=$(CURDIR)/.venv/collections PYTHONDONTWRITEBYTECODE=1 .venv/bin/python tests/bench/plays/bench_plays.py $(ARGS)
 
 demo-check: install ## run `make demo` twice, stop it, and run it again, in .cache/demo
 	@tools/check_demo.sh
