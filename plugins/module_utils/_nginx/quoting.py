@@ -9,6 +9,7 @@ special, and a token must fit into a buffer of 4096 bytes.
 
 from __future__ import annotations
 
+import re
 import string
 import unicodedata
 
@@ -42,6 +43,21 @@ def quote_verbatim(value: str) -> str:
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     if len(escaped.encode()) > LONGEST_TOKEN:
         raise MtlsError(f"{_shown(value)} is longer than the {LONGEST_TOKEN} bytes of one word in nginx", "Shorten it")
+    return f'"{escaped}"'
+
+
+def quote_pattern(pattern: str) -> str:
+    r"""Return a regular expression as one quoted token, with no more backslashes than nginx needs.
+
+    Between quotes nginx keeps a backslash, except before a quote, a backslash, and the letters of ``\t``, ``\r`` and ``\n``.
+
+    :raises MtlsError: if the expression is too long for nginx.
+    """
+    escaped = re.sub(r"""\\(?=[\\'"trn]|\Z)|["]""", r"\\\g<0>", pattern)
+    if len(escaped.encode()) > LONGEST_TOKEN:
+        raise MtlsError(
+            f"{_shown(pattern)} is longer than the {LONGEST_TOKEN} bytes of one word in nginx", "Shorten it"
+        )
     return f'"{escaped}"'
 
 

@@ -31,7 +31,7 @@ from .models import (
     Listen,
     Site,
 )
-from .path_patterns import obfuscated_patterns
+from .path_patterns import hidden_patterns, spelled_pattern
 from .upstreams import parse_decision_service, parse_path, parse_port, parse_upstream
 
 if TYPE_CHECKING:
@@ -269,6 +269,12 @@ def _parse_guarded_path(part: FieldReader, hint: str) -> str:
     path = text.rstrip("/")
     if not path:
         raise part.problem("path", f"{text!r} is the whole site", "Write mode: host and no paths")
+    if not text.isascii():
+        raise part.problem(
+            "path",
+            f"{text!r} has characters beyond ASCII, which programs encode and normalize in different ways",
+            "Guard an ASCII path that the application has instead, or the whole site with mode: host",
+        )
     if not _GUARDED_PATH.fullmatch(text) or {".", ".."} & set(path.split("/")) or len(path) > _PATH_LIMIT:
         raise part.problem(
             "path",
@@ -278,7 +284,8 @@ def _parse_guarded_path(part: FieldReader, hint: str) -> str:
     if f"{STATUS_PATH}/".startswith(f"{path.lower()}/") or f"{path.lower()}/".startswith(f"{STATUS_PATH}/"):
         raise part.problem("path", f"{STATUS_PATH} belongs to the gate itself", "Guard another path")
     try:
-        obfuscated_patterns(path)
+        spelled_pattern(path)
+        hidden_patterns([path])
     except MtlsError:
         raise part.problem(
             "path", f"{text!r} is too long to be matched in every spelling", "Guard a shorter path"

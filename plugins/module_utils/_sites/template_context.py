@@ -15,7 +15,15 @@ from .._contracts.status_protocol import Endpoint
 from .access_rules import IDENTITY_HEADERS, larger_than
 from .edge import variable
 from .fallback_window import before
-from .path_patterns import ENCODED_IN_PIECES, exact_pattern, obfuscated_patterns, raw_prefix_pattern
+from .path_patterns import (
+    exact_pattern,
+    hidden_patterns,
+    long_run_pattern,
+    odd_pattern,
+    raw_prefix_pattern,
+    refused_patterns,
+    spelled_pattern,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,12 +163,18 @@ def _window(site: Site) -> dict[str, Any]:
 
 
 def _path_keys(site: Site) -> dict[str, list[str]]:
-    """Return keys for maps: ``guarded`` on ``$uri``, ``raw`` and ``odd`` on ``$request_uri``."""
-    strict = bool(site.paths) and site.path_spelling == "strict"
+    """Return keys for maps: ``guarded`` and ``spelled`` on ``$uri``, the others on the path as the client wrote it.
+
+    A path that matches one of ``refused`` is refused, and so is one that matches ``odd`` and one of ``hidden``. With
+    path_spelling ``loose`` there are only ``guarded`` and ``refused``.
+    """
+    paths = [guarded.path for guarded in site.paths]
+    strict = bool(paths) and site.path_spelling == "strict"
+    raw = [raw_prefix_pattern(path, strict) for path in paths]
     return {
-        "guarded": [exact_pattern(guarded.path) for guarded in site.paths],
-        "raw": [raw_prefix_pattern(guarded.path) for guarded in site.paths],
-        "odd": [ENCODED_IN_PIECES, *(key for guarded in site.paths for key in obfuscated_patterns(guarded.path))]
-        if strict
-        else [],
+        "guarded": [exact_pattern(path) for path in paths],
+        "spelled": [long_run_pattern(), *map(spelled_pattern, paths)] if strict else [],
+        "refused": [*refused_patterns(), *raw] if strict else raw,
+        "odd": [odd_pattern()] if strict else [],
+        "hidden": hidden_patterns(paths) if strict else [],
     }

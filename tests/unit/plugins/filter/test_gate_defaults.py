@@ -83,6 +83,9 @@ DEFAULTS: dict[str, set[str]] = {
     "S_by_email": {"0"},
     "S_by_roles": {"0"},
     "S_named": {"0"},
+    # No path begins with "undecided", so the maps that compare this text take their defaults.
+    "S_written": {"undecided"},
+    "S_hidden": {"undecided"},
     "S_spelling": {"undecided"},
     "S_place": {"undecided"},
     "S_place_now": {"undecided"},
@@ -261,8 +264,9 @@ def test_the_list_of_defaults_has_no_entry_too_many() -> None:
 
 def test_a_default_that_opens_is_found() -> None:
     text = render("site.conf.j2", **_PATH)
-    assert text.count("default undecided;") == 3
-    assert _wrong_defaults(text.replace("default undecided;", "default public;", 1)) == [("S_spelling", "public")]
+    assert text.count("default undecided;") == 5
+    opened = re.sub(r"(_spelling \{\n    default) undecided;", r"\1 public;", text)
+    assert _wrong_defaults(opened) == [("S_spelling", "public")]
 
 
 @pytest.mark.parametrize("site", SITES)

@@ -70,7 +70,7 @@ def test_what_is_left_out_is_filled_in() -> None:
             }
         ],
         "paths": [],
-        "path_keys": {"guarded": [], "raw": [], "odd": []},
+        "path_keys": {"guarded": [], "spelled": [], "refused": [], "odd": [], "hidden": []},
         "allow": {},
         "identity_headers": [
             {"name": name, "key": key, "value": variable, "source": variable}
@@ -342,7 +342,10 @@ _PATH_SITE = {"mode": "path", "paths": ["/admin/"]}
         ({**_PATH_SITE, "paths": ['/a"']}, "is not a valid guarded path"),
         ({**_PATH_SITE, "paths": ["/a\n}"]}, "is not a valid guarded path"),
         ({**_PATH_SITE, "paths": ["/$host"]}, "is not a valid guarded path"),
-        ({**_PATH_SITE, "paths": ["/caf\u00e9"]}, "is not a valid guarded path"),
+        (
+            {**_PATH_SITE, "paths": ["/caf\u00e9"]},
+            "'/café' has characters beyond ASCII, which programs encode and normalize in different ways. Guard an ASCII path",
+        ),
         ({**_PATH_SITE, "paths": [f"/{'a' * 99}x"]}, "is not a valid guarded path"),
         ({**_PATH_SITE, "paths": [f"/{'a' * 60}"]}, "is too long to be matched in every spelling"),
         ({**_PATH_SITE, "paths": ["/.well-known/quietdoor/x"]}, "/.well-known/quietdoor belongs to the gate itself"),
