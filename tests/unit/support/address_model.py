@@ -78,7 +78,7 @@ def part_of(address: bytes, paths: Sequence[str]) -> str:
         answers.append(_begins(tokens, _run(tokens, 0), path.lower()[1:]))
     if _has_oddity(written):
         answers.append(ODD if len(written) >= 1024 else PUBLIC)
-        answers += [_hidden(written, path.lower().rpartition("/")[2]) for path in paths]
+        answers.append(_hidden(written, [path.lower().rpartition("/")[2] for path in paths]))
     return ODD if ODD in answers else EITHER if EITHER in answers else PUBLIC
 
 
@@ -127,17 +127,17 @@ def _run(tokens: list[tuple[str, str]], start: int) -> int:
     return start
 
 
-def _hidden(written: str, last: str) -> str:
+def _hidden(written: str, last_parts: Sequence[str]) -> str:
     """Judge whether the last part of a path is anywhere in a text."""
     text = written.encode("latin-1")
-    for _layer in range(9):
-        text = unquote_to_bytes(text)
-    tokens = _tokens(text)
+    while b"%25" in text:
+        text = text.replace(b"%25", b"%")
+    tokens = _tokens(unquote_to_bytes(text))
     starts = [number for number in range(1, len(tokens)) if tokens[number - 1][0] == "separator"]
     doubtful = re.search(r"%(25)+[89a-fA-F]", written) or any("\udc80" <= char <= "\udcff" for _kind, char in tokens)
-    if not doubtful and any(_begins(tokens, start, last) == ODD for start in starts):
+    if not doubtful and any(_begins(tokens, start, last) == ODD for start in starts for last in last_parts):
         return ODD
-    loose = any(ord(char) > 127 and any(set(text) & _WORD for text in fold(char)) for _kind, char in tokens)
+    loose = any(ord(char) >> 6 in _neighbourhoods() for _kind, char in tokens)
     return EITHER if doubtful or loose else PUBLIC
 
 
@@ -242,7 +242,7 @@ _JUNK = (
 
 @functools.cache
 def _look_alikes() -> dict[str, list[str]]:
-    """Return the characters of the Basic Latin letters, and of texts of two and three."""
+    """Return the characters beyond ASCII that are folded to ASCII texts, by text."""
     found: dict[str, list[str]] = {}
     for point in range(0x80, 0x20000):
         if not 0xD800 <= point <= 0xDFFF:
@@ -250,6 +250,12 @@ def _look_alikes() -> dict[str, list[str]]:
                 if text and text.isascii():
                     found.setdefault(text, []).append(chr(point))
     return found
+
+
+@functools.cache
+def _neighbourhoods() -> frozenset[int]:
+    """Return the groups of 64 characters, which differ in the last byte of UTF-8 only, with one that is folded to ASCII."""
+    return frozenset(ord(char) >> 6 for chars in _look_alikes().values() for char in chars)
 
 
 def addresses(seed: int, count: int, paths: Sequence[str]) -> Iterator[bytes]:
