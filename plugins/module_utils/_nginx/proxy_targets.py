@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
+import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,7 +34,9 @@ _HOST_PORT = re.compile(
 )
 
 
-_THIS_HOST = ("localhost", "[::1]", "[::]", "0.0.0.0", "::1")  # noqa: S104  (nothing is bound)
+# What inet_aton() reads as an IPv4 address: one to four numbers, decimal, octal or hexadecimal.
+_NUMBERS = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+)){0,3}")
+_LOCAL = "127.0.0.1"
 
 
 _ROUNDS = 5
@@ -74,15 +78,18 @@ def where(
     """
     reached: set[str] = set()
     known = True
-    for text in _expand_variables(values, address):
+    for text in with_values(values, address):
         one = targets(pools, text)
         reached |= one or set()
         known = known and one is not None
     return frozenset(reached), known
 
 
-def _expand_variables(values: Mapping[str, tuple[str, ...]], text: str) -> list[str]:
-    """Return ``text`` with each variable replaced by each of its known values, up to a limit of rounds and results."""
+def with_values(values: Mapping[str, tuple[str, ...]], text: str) -> list[str]:
+    """Return ``text`` with each variable of its authority replaced by each of its known values, up to a limit.
+
+    :param values: see :func:`values_of`.
+    """
     texts = [text]
     for _round in range(_ROUNDS):
         expanded = [other for one in texts for other in _replace_variable(values, one)]
@@ -148,6 +155,25 @@ def _socket_path(text: str) -> str:
 
 def _with_port(authority: str, port: str) -> str:
     host, _colon, given = authority.rpartition(":") if re.search(r":[0-9]+\Z", authority) else (authority, "", "")
+    return f"{_comparable(host)}:{given or port}"
+
+
+def _comparable(host: str) -> str:
+    """Return a host in one spelling for each address: nginx lets getaddrinfo() read numbers as inet_aton() does."""
+    if host == "localhost":
+        return _LOCAL
+    if _NUMBERS.fullmatch(host):
+        try:
+            address: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.IPv4Address(socket.inet_aton(host))
+        except OSError:
+            return host
+    else:
+        try:
+            address = ipaddress.IPv6Address(host[1:-1] if host.startswith("[") else host)
+        except ValueError:
+            return host
+        address = address.ipv4_mapped or address
     # A server that listens on all addresses is reachable by each of these.
-    host = "127.0.0.1" if host in _THIS_HOST or host.startswith("127.") else host
-    return f"{host}:{given or port}"
+    if address.is_loopback or address.is_unspecified:
+        return _LOCAL
+    return str(address) if address.version == 4 else f"[{address}]"
