@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from .._common.timestamps import from_epoch, in_words, parse_iso
 from .._contracts.gate_manifest import EARLIEST, LATEST
 from .field_reader import kind
-from .networks import parse_networks
+from .networks import covered_share, parse_networks
 from .upstreams import parse_path
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 USUAL = timedelta(days=7)
 LONGEST = timedelta(days=30)
 
+# Networks are added up, because two halves are every address. Global unicast addresses of IPv6 are one eighth of all (RFC 4291).
+_SPACES = (("IPv4", "0.0.0.0/0"), ("IPv6", "::/0"), ("global IPv6", "2000::/3"))
+_LARGEST_SHARE = 0.25
 _KEYS = ("networks", "until", "basic_auth")
 _BASIC_AUTH_KEYS = ("user_file", "realm", "rate", "burst")
 _TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(?::\d{2})?(?:[Zz]|[+-]\d{2}:\d{2})")
@@ -126,7 +129,16 @@ def settle(entry: FieldReader, window: Window, known: int, now: float) -> Window
 
 def _networks(part: FieldReader) -> tuple[str, ...]:
     hint = "Write a list of networks and addresses, as in [192.0.2.0/24, '2001:db8::/32', 198.51.100.7]"
-    return parse_networks(part, "networks", hint) if part.value("networks") not in (None, []) else ()
+    networks = parse_networks(part, "networks", hint) if part.value("networks") not in (None, []) else ()
+    for version, space in _SPACES:
+        share = covered_share(networks, space)
+        if share > _LARGEST_SHARE:
+            raise part.problem(
+                "networks",
+                f"the networks together contain {share:.1%} of all {version} addresses",
+                f"Write networks that contain at most {_LARGEST_SHARE:.0%} of them",
+            )
+    return networks
 
 
 def _until(part: FieldReader) -> int:

@@ -10,6 +10,8 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .field_reader import FieldReader
 
 # Module ipaddress also accepts scopes, and whole numbers.
@@ -22,6 +24,18 @@ def parse_networks(entry: FieldReader, key: str, hint: str) -> tuple[str, ...]:
     :raises MtlsError: if one is not valid, contains every address, or would never match.
     """
     return entry.each(key, hint, lambda text: _parse_network(entry, key, text, hint))
+
+
+def covered_share(networks: Sequence[str], space: str) -> float:
+    """Return the share of the addresses of ``space`` that networks in CIDR notation contain together, from 0 to 1."""
+    whole = ipaddress.ip_network(space)
+    inside = [
+        one for one in map(ipaddress.ip_network, networks) if one.version == whole.version and one.overlaps(whole)
+    ]
+    if any(one.prefixlen <= whole.prefixlen for one in inside):
+        return 1.0
+    total = sum(one.num_addresses for one in ipaddress.collapse_addresses(inside))  # type: ignore[type-var]
+    return total / whole.num_addresses
 
 
 def _parse_network(entry: FieldReader, key: str, text: str, hint: str) -> str:

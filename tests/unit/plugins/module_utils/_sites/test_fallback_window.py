@@ -93,6 +93,15 @@ def test_a_moment_in_any_zone(text: object) -> None:
         ({"until": "1970-01-01T00:00:01Z"}, "is out of range"),
         ({"networks": "0.0.0.0/0"}, "contains every address"),
         ({"networks": ["::/0"]}, "contains every address"),
+        ({"networks": ["0.0.0.0/1", "128.0.0.0/1"]}, "the networks together contain 100.0% of all IPv4 addresses"),
+        ({"networks": ["0.0.0.0/2", "64.0.0.0/128.0.0.0"]}, "has host bits set"),
+        (
+            {"networks": ["0.0.0.0/2", "64.0.0.0/255.0.0.0"]},
+            "the networks together contain 25.4% of all IPv4 addresses",
+        ),
+        ({"networks": ["::/2", "4000::/16"]}, "the networks together contain 25.0% of all IPv6 addresses"),
+        ({"networks": ["2000::/3"]}, "the networks together contain 100.0% of all global IPv6 addresses"),
+        ({"networks": ["2000::/5", "3000::/5"]}, "the networks together contain 50.0% of all global IPv6 addresses"),
         ({"networks": ["10.0.0.1/8"]}, "has host bits set"),
         ({"networks": ["10.0.0.0/8; }"]}, "is not a valid address or network"),
         ({"networks": ["example.org"]}, "is not a valid address or network"),
@@ -117,6 +126,11 @@ def test_a_moment_in_any_zone(text: object) -> None:
 def test_a_mistake_is_named(values: dict[str, Any], said: str) -> None:
     with pytest.raises(MtlsError, match=rf"^gate_sites: site panel: window: .*{re.escape(said)}"):
         window(**values)
+
+
+def test_networks_of_a_quarter_of_all_addresses_are_accepted() -> None:
+    halves = ["0.0.0.0/3", "32.0.0.0/3", "10.0.0.0/8", "2000::/5"]
+    assert window(networks=halves).networks == tuple(halves)
 
 
 def test_networks_are_written_as_nginx_takes_them() -> None:
