@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from .._contracts.gate_manifest import ProtectedSite
 from .._contracts.paths import GATE, SNIPPETS, snippet_file
-from .._nginx.proxy_targets import PASSES, pools_of, uri_of, values_of, where
+from .._nginx.proxy_targets import PASSES, pools_of, uri_of, values_of, where, with_values
 from .findings import Block, Finding, denies_all, error, holds, named, servers_of, warning
 
 if TYPE_CHECKING:
@@ -186,17 +186,18 @@ class _Applications:
             what = f"{directive.name} passes requests of the public part to {target}, the application of a guarded path"
             yield error(self.protected, directive, what, hint)
         elif reached & self.guarded:
-            yield from self._changed_addresses(level, part, directive, uri_of(address))
+            uris = dict.fromkeys(map(uri_of, with_values(self.values, address)))
+            yield from self._changed_addresses(level, part, directive, tuple(uris))
         elif not known:
             what = f"the target of {directive.name} {address} is not known before a request"
             hint = f"Make sure that it is never the protected application of site {self.protected.site}"
             yield warning(self.protected, directive, what, hint)
 
     def _changed_addresses(
-        self, level: tuple[Directive, ...], part: tuple[Directive, ...], directive: Directive, uri: str
+        self, level: tuple[Directive, ...], part: tuple[Directive, ...], directive: Directive, uris: Sequence[str]
     ) -> Iterator[Finding]:
-        same = uri == _matched(level[-1])[1] or uri.startswith(_SAME_ADDRESS)
-        if uri and not same and self._could_be_guarded(uri, open_ended=True):
+        other = [uri for uri in uris if uri != _matched(level[-1])[1] and not uri.startswith(_SAME_ADDRESS)]
+        if any(uri and self._could_be_guarded(uri, open_ended=True) for uri in other):
             what = f"{directive.name} changes addresses of this public location, also to guarded ones"
             yield error(
                 self.protected,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from .._contracts.gate_manifest import ProtectedSite
 from .._contracts.paths import ENTRY, GATE, SERVER_SNIPPET, snippet_file
 from .._nginx.proxy_targets import PASSES, pools_of, targets, values_of, where
+from .decoded_addresses import audit_decoded_addresses
 from .findings import Block, Finding, error, levels, named, warning
 from .snippet_locations import audit_locations, audit_reproxy, reach_of, snippets_of
 from .upgrade_header import audit_upgrades
@@ -64,6 +65,7 @@ def audit_snippet_server(
             found += _overridden(level, protected, home)
             found += _unchecked_headers(configuration, level, protected, home)
         found += audit_upgrades(configuration, block, protected)
+        found += audit_decoded_addresses(configuration, block, protected, home)
         found += _missing_upstream(configuration, block, protected)
         if protected.mode == "path":
             found += audit_locations(configuration, block, protected, home)
