@@ -455,6 +455,15 @@ def test_a_regular_expression_takes_a_path_away_unless_it_has_a_caret(bare: Bare
         assert bare.plain("/admin/index.php").body == "guarded"
 
 
+@pytest.mark.parametrize(("variable", "seen"), [("$uri", "forged"), ("$document_uri", "forged"), ("$request_uri", "")])
+def test_a_decoded_address_writes_headers(bare: Bare, variable: str, seen: str) -> None:
+    """nginx does not encode the variables of ``proxy_pass`` again."""
+    application = 'server { listen 127.0.0.1:<other>; return 200 "$http_x_client_name"; }'
+    location = f"location / {{ proxy_pass http://127.0.0.1:<other>{variable}; }}"
+    with bare.serving(f"server {{ listen 127.0.0.1:<port>; {location} }} {application}"):
+        assert bare.plain("/x%20HTTP/1.1%0d%0aX-Client-Name:%20forged%0d%0aX-Y:%20").body == seen
+
+
 def test_a_nested_location_does_not_inherit_an_if(bare: Bare) -> None:
     """The rewrite phase knows one location alone."""
     guard = "if ($ssl_client_verify != SUCCESS) { return 403; }"
@@ -838,6 +847,9 @@ GUARDED = {
     "a_location_of_a_path": ["e2e/test_path.py::test_other_spelling_is_refused_for_every_client_and_logged"],
     "a_regular_expression": ["unit/plugins/filter/test_gate_templates.py::test_mode_path_opens_only_one_location"],
     "a_nested_location": ["e2e/test_snippets.py::test_client_without_a_valid_certificate_is_refused"],
+    "a_decoded_address": [
+        "unit/plugins/module_utils/_audit/test_decoded_addresses.py::test_a_decoded_address_is_an_error_at_its_line"
+    ],
     "the_panel_is_reached_from_elsewhere": [
         "e2e/test_path.py::test_role_shows_other_ways_to_a_guarded_path",
         "e2e/test_snippets.py::test_bypass_is_an_error_with_file_and_line",
