@@ -245,7 +245,11 @@ def _hidden(last_parts: Sequence[str]) -> str:
     marks = [_match_mark(part.strip("/")[0], _CODED) for part in last_parts if part[0] == "/"]
     words = [_match_text(part, {}, _CODED) for part in last_parts if part[0] != "/"]
     first = re.escape("".join(dict.fromkeys(part[0] for part in last_parts if part[0] != "/")))
-    target = "|".join([*marks, *([rf"(?=[{first}\xc2-\xf4]|%(?:2d|[3-7c-f]))(?:{'|'.join(words)})"] if words else [])])
+    # Only letters and digits are encoded once at most.
+    deep = "" if all(part[0].isalnum() for part in last_parts if part[0] != "/") else "25|"
+    target = "|".join(
+        [*marks, *([rf"(?=[{first}\xc2-\xf4]|%(?:{deep}2d|[3-7c-f]))(?:{'|'.join(words)})"] if words else [])]
+    )
     word = rf"[a-z0-9_~-]*+(?:(?:{_CODED_WORD}|{_FOREIGN})[a-z0-9_~-]*+)*+"
     separator = (
         r"(?:[\x00-$&-,./:->@[-\x5e`{-}\x7f]++|%(?:(?:25)++(?=(?3))|(?:25)*+(?:[0-9a-f][0-9a-f])?+)|[\x80-\xff])"
