@@ -34,7 +34,7 @@ _HOST_PORT = re.compile(
 )
 
 
-# What inet_aton() reads as an IPv4 address: one to four numbers, decimal, octal or hexadecimal.
+# An IPv4 address for inet_aton(): one to four numbers, decimal, octal or hexadecimal.
 _NUMBERS = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+)){0,3}")
 _LOCAL = "127.0.0.1"
 
