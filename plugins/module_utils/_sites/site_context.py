@@ -145,6 +145,7 @@ class _Decisions:
         return {
             "refused": _is_not(self.verdict, [*passing, *public]),
             "passes": _is(self.verdict, passing),
+            "without_verdict": _is_not(self.verdict, passing),
             "answered": _is(self.verdict, answered),
             "observed": _is(self.verdict, [*answered, *(["public"] if self.rewritten else [])]),
             "without_certificate": _is(self.verdict, self.without_certificate),

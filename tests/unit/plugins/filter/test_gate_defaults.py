@@ -264,7 +264,7 @@ def test_the_list_of_defaults_has_no_entry_too_many() -> None:
 
 def test_a_default_that_opens_is_found() -> None:
     text = render("site.conf.j2", **_PATH)
-    assert text.count("default undecided;") == 5
+    assert text.count("default undecided;") == 6
     opened = re.sub(r"(_spelling \{\n    default) undecided;", r"\1 public;", text)
     assert _wrong_defaults(opened) == [("S_spelling", "public")]
 
