@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,13 +29,12 @@ def parse_networks(entry: FieldReader, key: str, hint: str) -> tuple[str, ...]:
 def covered_share(networks: Sequence[str], space: str) -> float:
     """Return the share of the addresses of ``space`` that networks in CIDR notation contain together, from 0 to 1."""
     whole = ipaddress.ip_network(space)
-    inside = [
-        one for one in map(ipaddress.ip_network, networks) if one.version == whole.version and one.overlaps(whole)
-    ]
+    parsed = [ipaddress.ip_network(network) for network in networks]
+    inside: Any = [one for one in parsed if one.version == whole.version and one.overlaps(whole)]
     if any(one.prefixlen <= whole.prefixlen for one in inside):
         return 1.0
-    total = sum(one.num_addresses for one in ipaddress.collapse_addresses(inside))  # type: ignore[type-var]
-    return total / whole.num_addresses
+    collapsed: Any = ipaddress.collapse_addresses(inside)
+    return float(sum(one.num_addresses for one in collapsed) / whole.num_addresses)
 
 
 def _parse_network(entry: FieldReader, key: str, text: str, hint: str) -> str:
