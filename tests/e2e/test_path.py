@@ -693,7 +693,7 @@ _LINES = {
         "",
     ),
     "the question on that way": (
-        r"(\}\n)        auth_request /\.well-known/quietdoor/public;\n(        include)",
+        r"(return 413;\n        \}\n)        auth_request /\.well-known/quietdoor/public;\n(        include)",
         r"\1\2",
     ),
     "optional, not optional_no_ca": (r"ssl_verify_client optional;", "ssl_verify_client optional_no_ca;"),
