@@ -347,7 +347,7 @@ def _check_request(request: Request) -> None:
     if not request.endpoints:
         raise MtlsError("endpoints is empty, so the change cannot be proven", "Name at least one endpoint")
     if set(manifest_endpoints(request.candidate[MANIFEST])) != set(request.endpoints):
-        raise MtlsError("endpoints differ from those in the candidate's {MANIFEST}", "Render both from the same sites")
+        raise MtlsError(f"endpoints differ from those in the candidate's {MANIFEST}", "Render both from the same sites")
 
 
 def _check_file(path: str, text: object) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +18,7 @@ from ansible_collections.quietdoor.mtls.plugins.modules import rollout_verify as
 from ansible_collections.quietdoor.mtls.plugins.plugin_utils import rollout_steps
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 SITE = {
@@ -40,7 +41,7 @@ EVIDENCE = {"confirmations": 1, "exclude": ["door-probe"]}
 STARTED, COMMITTED = {"rollout__started": {}}, {"rollout__committed": {}}
 
 
-def modules(trust: dict[str, Any] = TRUST, **results: Any) -> dict[str, Any]:
+def modules(trust: Mapping[str, Any] = MappingProxyType(TRUST), **results: Any) -> dict[str, Any]:
     """The modules that the actions run on the host, with their results."""
     return {
         "quietdoor.mtls.trust_info": lambda options: {**trust, "options": options},
