@@ -45,7 +45,13 @@ class Core:
         install = [sys.executable, "-m", "pip", "--python", str(home / "bin" / "python"), "install", "-qq"]
         collections = str(ROOT / ".venv" / "collections")
         settings = {"ANSIBLE_COLLECTIONS_PATH": collections, "ANSIBLE_PIPELINING": "true"}
-        argv = [str(home / "bin" / "ansible-playbook"), "-i", "localhost,", "-e", json.dumps({"demo_path": str(home / "demo")})]
+        argv = [
+            str(home / "bin" / "ansible-playbook"),
+            "-i",
+            "localhost,",
+            "-e",
+            json.dumps({"demo_path": str(home / "demo")}),
+        ]
         steps = [
             [python, "-m", "venv", "--clear", "--without-pip", str(home)],
             [*install, "--disable-pip-version-check", "jmespath", *self.packages],
@@ -94,9 +100,7 @@ ROWS = (
     Core("ansible-core newest pre-release, Python 3.14", "sid", ("--pre", "ansible-core", "cryptography")),
     Command("nginx 1.18 of Debian 11, 1.30 of Debian sid", ("tools/pytest.sh", "-q", "tests/e2e/test_smoke.py")),
     Command("nginx 1.22 of Debian 12, 1.26 of Debian 13", ("tools/pytest.sh", "-q", "tests/e2e/test_gate.py")),
-    Command(
-        "web hosts Debian 11 and sid, ssh and systemd", _scenario("bullseye", "sid"), _images("bullseye", "sid")
-    ),
+    Command("web hosts Debian 11 and sid, ssh and systemd", _scenario("bullseye", "sid"), _images("bullseye", "sid")),
     Command(
         "web hosts Debian 12 and 13, ssh and systemd", _scenario("bookworm", "trixie"), _images("bookworm", "trixie")
     ),
@@ -143,7 +147,9 @@ def main(which: str) -> int:
         date = datetime.datetime.now(datetime.timezone.utc).date()
         result = "passed" if passed else "failed"
         version = _version(log)
-        lines.append(f"| {row.name}{f' ({version})' if version and version not in row.name else ''} | {result} | {date} |\n")
+        lines.append(
+            f"| {row.name}{f' ({version})' if version and version not in row.name else ''} | {result} | {date} |\n"
+        )
         sys.stdout.write(f"{row.name}: {result}, {time.monotonic() - begun:.0f} s, log {log.relative_to(ROOT)}\n")
         sys.stdout.flush()
     if which == "all":

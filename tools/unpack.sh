@@ -17,6 +17,8 @@ unpack() { # SUITE PACKAGE DIRECTORY
         --aptopt='Acquire::Check-Valid-Until "false"' "${options[@]}" "$1" - >"$3.tar"
     tar -x -f "$3.tar" -C "$3" --no-same-owner --no-same-permissions --exclude='./dev' --exclude='./var' --exclude='*/share'
     rm "$3.tar"
+    # Links to files that were left out stop programs that copy the checkout.
+    find "$3" -xtype l -delete
 }
 
 # Give a program fixed paths of its loader and libraries, so that it uses none of this machine.

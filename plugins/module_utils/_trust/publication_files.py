@@ -9,7 +9,7 @@ import os
 
 from .._common.errors import MtlsError
 from .._common.files import read_file
-from .publication_reader import DATA_FILES, MANIFEST
+from .._contracts.publication_format import DATA_FILES, MANIFEST
 
 # A CRL of a million entries has 50 MB.
 _LIMIT = 1 << 28

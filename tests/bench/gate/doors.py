@@ -145,12 +145,7 @@ def build(
     root: Path, material: Material, publication: dict[str, str], stages: list[str]
 ) -> tuple[list[Door], NginxInstance]:
     """Start the application, the servers without a gate, to which the others are compared, and a gate in each of the stages."""
-    wanted = [
-        (stage, mode, revocation)
-        for stage in stages
-        for mode in MODES
-        for revocation in REVOCATIONS
-    ]
+    wanted = [(stage, mode, revocation) for stage in stages for mode in MODES for revocation in REVOCATIONS]
     application, *free = ports(1 + len(_REFERENCES) + len(wanted))
     body = "x" * 1000
     upstream = NginxInstance(root / "application", http=_APPLICATION.format(port=application, body=body))
