@@ -426,7 +426,7 @@ FIELDS = [
         st.from_regex(r"(/[A-Za-z0-9._~@+-]{1,12}){1,3}/?", fullmatch=True),
         lambda value: {"paths": [value, "/second"]},
         lambda value: (value.rstrip("/"),),
-        keys="_spelling|_place",
+        keys="_hidden|_spelling|_place|_place_now",
         modes=("path",),
     ),
 ]

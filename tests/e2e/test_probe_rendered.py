@@ -78,7 +78,7 @@ STATUS = Change(
     "        return 204;\n    }\n\n    # Only 2xx",
 )
 
-PLACES = Change(SHOP, r'(?<!\|\\z\)") guarded;', " public;")
+PLACES = Change(SHOP, r'(?<!quietdoor\(\?:/\|\\z\)") guarded;', " public;")
 ROOT_CRL = Change("trusts/*/crl.pem", r"(-----END X509 CRL-----\n).*", "-----END X509 CRL-----\n")
 SPELLINGS = Change(SHOP, r" odd;", " public;")
 NAMED = Change(SHOP, r"(?<=_named \{\n)    default 0", "    default 1")

@@ -25,8 +25,8 @@ NOTHING = {"changed": False, "exists": False, "files": {}}
 class Reader:
     """Runs the action, and counts how often it reads the publication of the CA host."""
 
-    def __init__(self, found: dict[str, Any] | Exception = FOUND) -> None:
-        self.found = found
+    def __init__(self, found: dict[str, Any] | Exception | None = None) -> None:
+        self.found = FOUND if found is None else found
         self.reads: list[dict[str, Any]] = []
 
     def run(self, task: str = "1", host: str | None = "ca", path: str = "/pub", **options: Any) -> dict[str, Any]:
