@@ -164,7 +164,12 @@ MUTANTS: dict[str, tuple[str, tuple[Change, ...], set[str]]] = {
     "the generation": ("door", (Change("gates/*/generation.conf", r"\b1\b", "7"),), {"generation"}),
     "the guarded places": ("shop", (PLACES,), OPEN | {"identity_headers", "valid"}),
     "one of two: the decision in the access phase, of a path": ("shop", (SHOP_ACCESS,), set()),
-    "places, spellings and the decision in the access phase": ("shop", (PLACES, SPELLINGS, SHOP_ACCESS), OPEN),
+    # The location of a guarded path checks the verdict again: a request that counts as public gets 404, also with a certificate.
+    "places, spellings and the decision in the access phase": (
+        "shop",
+        (PLACES, SPELLINGS, SHOP_ACCESS),
+        OPEN | {"identity_headers", "valid"},
+    ),
     "one of two: the longest prefix, of a path": ("shop", (CARET,), set()),
     "one of two: a regular expression beside a path": ("shop", (PHP,), set()),
     "the longest prefix of a path": ("shop", (CARET, PHP), {"identity_headers"}),
