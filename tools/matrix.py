@@ -16,8 +16,12 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / ".cache" / "matrix"
@@ -34,8 +38,9 @@ class Core:
     suite: str
     packages: tuple[str, ...]
     kernel: bool = False
+    whole: bool = True
 
-    def run(self, log: Path, whole: bool) -> bool:
+    def run(self, log: Path) -> bool:
         """Install it, and run the demo; ``whole`` adds a run that must change nothing and the demo of a rollout.
 
         Return whether everything passed.
@@ -58,13 +63,13 @@ class Core:
             [str(home / "bin" / "ansible"), "--version"],
             [*argv, "quietdoor.mtls.demo"],
         ]
-        if whole:
+        if self.whole:
             demo = COLLECTION / "playbooks" / "files" / "demo_rollout.py"
             steps.append([*argv, "quietdoor.mtls.demo", "--check", "--diff"])
             steps.append([str(home / "bin" / "python"), str(demo), str(home / "rollout")])
         try:
             passed = all(_logged(log, step, settings) for step in steps)
-            return passed and (not whole or "changed=0 " in _recap(log))
+            return passed and (not self.whole or "changed=0 " in _recap(log))
         finally:
             _logged(log, [*argv, "quietdoor.mtls.demo_stop"], settings)
 
@@ -76,9 +81,8 @@ class Command:
     name: str
     argv: tuple[str, ...]
     environment: tuple[tuple[str, str], ...] = ()
-    kernel: bool = False
 
-    def run(self, log: Path, whole: bool) -> bool:  # noqa: ARG002
+    def run(self, log: Path) -> bool:
         """Run the command. Return whether it passed."""
         return _logged(log, list(self.argv), dict(self.environment))
 
@@ -130,36 +134,50 @@ def _version(log: Path) -> str:
     return found[1] if found else ""
 
 
-def main(which: str) -> int:
-    """Run the rows, print a line for each, and write docs/support.md. Return the number of rows that failed."""
+def run_rows(rows: Sequence[Core | Command]) -> list[tuple[str, bool]]:
+    """Run the rows, and print a line for each. Return the name of each row and whether it passed."""
     WORK.mkdir(parents=True, exist_ok=True)
-    lines, failed = [], 0
-    for number, row in enumerate(ROWS):
-        if which == "kernel" and not row.kernel:
-            continue
+    results = []
+    for number, row in enumerate(rows):
         log = WORK / f"row{number}.log"
         log.unlink(missing_ok=True)
         begun = time.monotonic()
-        passed = row.run(log, which == "all")
-        failed += not passed
+        passed = row.run(log)
+        version = _version(log)
+        name = f"{row.name} ({version})" if version and version not in row.name else row.name
+        results.append((name, passed))
         if not passed:
             sys.stdout.write(log.read_text(encoding="utf-8", errors="replace")[-6000:])
-        date = datetime.datetime.now(datetime.timezone.utc).date()
-        result = "passed" if passed else "failed"
-        version = _version(log)
-        lines.append(
-            f"| {row.name}{f' ({version})' if version and version not in row.name else ''} | {result} | {date} |\n"
-        )
-        sys.stdout.write(f"{row.name}: {result}, {time.monotonic() - begun:.0f} s, log {log.relative_to(ROOT)}\n")
+        seconds = time.monotonic() - begun
+        sys.stdout.write(f"{name}: {_word(passed)}, {seconds:.0f} s, log {log.relative_to(ROOT)}\n")
         sys.stdout.flush()
+    return results
+
+
+def write_support(results: Sequence[tuple[str, bool]]) -> None:
+    """Write the results with the date of today into docs/support.md."""
+    date = datetime.datetime.now(datetime.timezone.utc).date()
+    lines = "".join(f"| {name} | {_word(passed)} | {date} |\n" for name, passed in results)
+    before, _begin, rest = SUPPORT.read_text(encoding="utf-8").partition(BEGIN)
+    table = f"| tested with | result | date |\n| --- | --- | --- |\n{lines}"
+    SUPPORT.write_text(before + BEGIN + table + END + rest.partition(END)[2], encoding="utf-8")
+
+
+def _word(passed: bool) -> str:
+    return "passed" if passed else "failed"
+
+
+def main(which: str) -> bool:
+    """Run the rows of the kernel or all rows. Return whether all passed."""
     if which == "all":
-        before, _begin, rest = SUPPORT.read_text(encoding="utf-8").partition(BEGIN)
-        table = "| tested with | result | date |\n| --- | --- | --- |\n" + "".join(lines)
-        SUPPORT.write_text(before + BEGIN + table + END + rest.partition(END)[2], encoding="utf-8")
-    return failed
+        results = run_rows(ROWS)
+        write_support(results)
+    else:
+        results = run_rows([replace(row, whole=False) for row in ROWS if isinstance(row, Core) and row.kernel])
+    return all(passed for _name, passed in results)
 
 
 if __name__ == "__main__":
     if sys.argv[1:] not in (["kernel"], ["all"]):
         sys.exit(__doc__)
-    sys.exit(main(sys.argv[1]) > 0)
+    sys.exit(not main(sys.argv[1]))

@@ -6,17 +6,23 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible import constants
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.files import (
+    PRIVATE_FILE,
+    lock,
+    read_file,
+    write_atomic,
+)
+from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.publication_files import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +31,8 @@ _SPEC = {"path": {"type": "str", "required": True}, "optional": {"type": "bool",
 _SHARED = ("changed", "exists", "files", "failed", "msg", "module_stderr", "module_stdout")
 # Seconds. Batches of a play reuse the task; a later batch must not install an old publication.
 _MAX_AGE = 60.0
+# Seconds in which one worker reads, while the others wait for it.
+_PATIENCE = 600.0
 
 
 class ActionModule(ActionBase):
@@ -44,7 +52,10 @@ class ActionModule(ActionBase):
                 "its authority_path or authority_publish_path, or set trust_publication_host and trust_publication_path."
             )
             return {**result, "failed": True, "msg": msg}
-        found = read_once(cache_file(self._task._uuid, host, path), lambda: self._read(path, task_vars))
+        try:
+            found = read_once(cache_file(self._task._uuid, host, path), lambda: self._read(path, task_vars))
+        except MtlsError as problem:
+            return {**result, "failed": True, "msg": str(problem)}
         if found.get("unreachable"):
             raise AnsibleConnectionFailure(found["msg"])
         if found.get("failed") or found.get("exists"):
@@ -71,28 +82,27 @@ class ActionModule(ActionBase):
         return {name: found[name] for name in _SHARED if name in found}
 
 
-def cache_file(task: str, host: str, path: str) -> Path:
+def cache_file(task: str, host: str, path: str) -> str:
     """Return the file, in the private temporary directory of this run, that stores what the task read for all its hosts.
 
     The parent of a worker is the process of the run.
     """
     name = hashlib.sha256(json.dumps([os.getppid(), task, host, path]).encode()).hexdigest()
-    return Path(constants.DEFAULT_LOCAL_TMP, f"publication-{name}")
+    return os.path.join(constants.DEFAULT_LOCAL_TMP, f"publication-{name}")
 
 
-def read_once(file: Path, read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def read_once(path: str, read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return what another worker of this task read less than a minute ago, or read now.
 
     A failure is shared too, so that the workers do not wait for an unreachable CA host one after another.
+
+    :raises MtlsError: if another worker reads for longer than ten minutes.
     """
-    with file.with_suffix(".lock").open("a", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock(f"{path}.lock", _PATIENCE):
         with contextlib.suppress(FileNotFoundError):
-            if 0 <= time.time() - file.stat().st_mtime < _MAX_AGE:
-                stored: dict[str, Any] = json.loads(file.read_text("utf-8"))
+            if 0 <= time.time() - os.stat(path).st_mtime < _MAX_AGE:
+                stored: dict[str, Any] = json.loads(read_file(path, 8 * LIMIT))
                 return stored
         found = read()
-        new = file.with_suffix(".new")
-        new.write_text(json.dumps(found), "utf-8")
-        os.replace(new, file)
+        write_atomic(path, json.dumps(found).encode(), PRIVATE_FILE)
         return found

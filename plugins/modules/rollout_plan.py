@@ -49,18 +49,10 @@ options:
     description: The variable C(rollout_force).
     type: bool
     default: false
-  conf_path:
-    description: The directory of nginx.conf on the host.
-    type: str
-    default: /etc/nginx
   log_path:
     description: The variable C(gate_nginx_log_path).
     type: str
     default: /var/log/nginx
-  min_remaining:
-    description: The variable C(trust_min_remaining), for a host on which a site is enforced.
-    type: str
-    default: 7d
   evidence:
     description: How the access logs are judged.
     type: dict
@@ -83,60 +75,6 @@ options:
         type: list
         elements: str
         default: []
-  receipts:
-    description: The location of the receipts, and the environments that they belong to.
-    type: dict
-    default: {}
-    suboptions:
-      environment:
-        description: The variable C(rollout_environment).
-        type: str
-        default: production
-      previous_environment:
-        description: The variable C(rollout_requires_environment).
-        type: str
-        default: ""
-      host:
-        description: The variable C(rollout_receipts_host).
-        type: str
-        default: localhost
-      path:
-        description: The variable C(rollout_receipts_path).
-        type: str
-        default: ""
-      authority_path:
-        description: The variable C(authority_path) of the host that stores the receipts, if it is the CA host.
-        type: str
-        default: ""
-  client:
-    description: The probe client, and the variable C(authority_path) from which the default paths of its files follow.
-    type: dict
-    default: {}
-    suboptions:
-      name:
-        description: The variable C(rollout_probe_client).
-        type: str
-        default: ""
-      host:
-        description: The variable C(rollout_probe_from).
-        type: str
-        default: localhost
-      certificate:
-        description: The variable C(rollout_probe_certificate).
-        type: str
-        default: ""
-      key:
-        description: The variable C(rollout_probe_key).
-        type: str
-        default: ""
-      authority_path:
-        description: The variable C(authority_path) of the CA host.
-        type: str
-        default: ""
-  probe_files:
-    description: The result of module M(quietdoor.mtls.probe_client_info).
-    type: dict
-    default: {}
   probe_address:
     description: The variable C(rollout_probe_address).
     type: str
@@ -188,6 +126,7 @@ options:
     default: ""
 extends_documentation_fragment:
   - quietdoor.mtls.attributes.info
+  - quietdoor.mtls.rollout
 seealso:
   - module: quietdoor.mtls.rollout_verify
   - module: quietdoor.mtls.gate_transaction

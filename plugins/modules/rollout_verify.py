@@ -31,43 +31,6 @@ options:
   sites:
     description: The variable C(gate_sites) of role P(quietdoor.mtls.gate#role).
     type: raw
-  conf_path:
-    description: The directory of nginx.conf on the host.
-    type: str
-    default: /etc/nginx
-  min_remaining:
-    description: The option of the same name for module M(quietdoor.mtls.trust_info).
-    type: str
-    default: 7d
-  client:
-    description: The probe client, and the variable C(authority_path) from which the default paths of its files follow.
-    type: dict
-    default: {}
-    suboptions:
-      name:
-        description: The variable C(rollout_probe_client).
-        type: str
-        default: ""
-      host:
-        description: The variable C(rollout_probe_from).
-        type: str
-        default: localhost
-      certificate:
-        description: The variable C(rollout_probe_certificate).
-        type: str
-        default: ""
-      key:
-        description: The variable C(rollout_probe_key).
-        type: str
-        default: ""
-      authority_path:
-        description: The variable C(authority_path) of the CA host.
-        type: str
-        default: ""
-  probe_files:
-    description: The result of module M(quietdoor.mtls.probe_client_info).
-    type: dict
-    default: {}
   probes:
     description: The planned probes, from M(quietdoor.mtls.rollout_plan).
     type: list
@@ -105,37 +68,13 @@ options:
   target:
     description: The generation that a rollback restores.
     type: int
-  receipts:
-    description: The location of the receipts, and the environments that they belong to.
-    type: dict
-    default: {}
-    suboptions:
-      environment:
-        description: The variable C(rollout_environment).
-        type: str
-        default: production
-      previous_environment:
-        description: The variable C(rollout_requires_environment).
-        type: str
-        default: ""
-      host:
-        description: The variable C(rollout_receipts_host).
-        type: str
-        default: localhost
-      path:
-        description: The variable C(rollout_receipts_path).
-        type: str
-        default: ""
-      authority_path:
-        description: The variable C(authority_path) of the host that stores the receipts, if it is the CA host.
-        type: str
-        default: ""
   revert_after:
     description: The time after which an armed gate reverts by itself, for a host without variable C(rollout_revert_after).
     type: str
     default: 5m
 extends_documentation_fragment:
   - quietdoor.mtls.attributes.info
+  - quietdoor.mtls.rollout
 seealso:
   - module: quietdoor.mtls.rollout_plan
   - module: quietdoor.mtls.gate_probe

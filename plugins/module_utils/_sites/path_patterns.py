@@ -189,7 +189,7 @@ def spelled_pattern(path: str) -> str:
     of the path for those that come later in it.
 
     :param path: as for :func:`exact_pattern`.
-    :raises MtlsError: if there is no room for the path.
+    :raises MtlsError: if the expression would be longer than nginx accepts.
     """
     text = path.lower()
     characters = [char for char in dict.fromkeys(text) if char != "/"]
@@ -214,7 +214,7 @@ def hidden_patterns(paths: Sequence[str]) -> list[str]:
     look-alikes here. The first key is for paths that are too long for the others.
 
     :param paths: as for :func:`exact_pattern`.
-    :raises MtlsError: if there is no room for a path.
+    :raises MtlsError: if an expression would be longer than nginx accepts.
     """
     last_parts = list(dict.fromkeys(_last_part(path.lower()) for path in paths))
     keys = [quote_pattern(f"~^.{{{_LONGEST_ODD}}}")]

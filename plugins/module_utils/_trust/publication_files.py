@@ -11,8 +11,8 @@ from .._common.errors import MtlsError
 from .._common.files import read_file
 from .._contracts.publication_format import DATA_FILES, MANIFEST
 
-# A CRL of a million entries has 50 MB.
-_LIMIT = 1 << 28
+# Bytes of one file. A CRL of a million entries has 50 MB.
+LIMIT = 1 << 28
 
 
 def read_files(directory: str) -> dict[str, str]:
@@ -29,7 +29,7 @@ def read_files(directory: str) -> dict[str, str]:
 
 def _read_text(path: str) -> str:
     try:
-        return read_file(path, _LIMIT).decode()
+        return read_file(path, LIMIT).decode()
     except FileNotFoundError:
         hint = "Publish again with role authority"
         raise MtlsError(f"publication: {path} does not exist, although trust.json does", hint) from None

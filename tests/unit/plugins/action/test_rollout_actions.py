@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from ansible_collections.quietdoor.mtls.plugins.action import rollout_plan, rollout_verify
+from ansible_collections.quietdoor.mtls.plugins.doc_fragments.rollout import ModuleDocFragment
 from ansible_collections.quietdoor.mtls.plugins.modules import rollout_plan as plan_module
 from ansible_collections.quietdoor.mtls.plugins.modules import rollout_verify as verify_module
 from ansible_collections.quietdoor.mtls.plugins.plugin_utils import rollout_steps
@@ -96,7 +97,10 @@ def assert_documented(documented: dict[str, Any], specs: dict[str, Any]) -> None
 
 @pytest.mark.parametrize(("action", "module"), [(rollout_plan, plan_module), (rollout_verify, verify_module)])
 def test_the_documented_options_are_those_of_the_action(action: Any, module: Any) -> None:
-    assert_documented(yaml.safe_load(module.DOCUMENTATION)["options"], action._SPEC)
+    texts = (module.DOCUMENTATION, ModuleDocFragment.DOCUMENTATION)
+    own, shared = (yaml.safe_load(text)["options"] for text in texts)
+    assert not own.keys() & shared.keys()
+    assert_documented({**own, **shared}, action._SPEC)
 
 
 class TestPlan:
