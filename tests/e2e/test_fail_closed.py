@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.app import Application
 from support.ca import make_pair
-from support.client import Answer, eventually
+from support.client import Answer, eventually, log_lines
 from support.nginx import RELEASES, NginxInstance, free_port
 from support.stages_world import PASSWORD, StagesWorld, basic_auth
 from support.world import World
@@ -281,8 +281,8 @@ class _Variants:
     def reason(self, name: str, site: str, address: str) -> str:
         """Return the reason in the log of a copy for an address that was asked for once."""
         log = self.world.logs / f"{name}-{site}.log"
-        lines = (json.loads(line) for line in eventually(lambda: log.read_text().splitlines() if log.exists() else []))
-        return next(line["reason"] for line in lines if line["uri"] == address)
+        found = eventually(lambda: [line for line in map(json.loads, log_lines(log)) if line["uri"] == address])
+        return str(found[0]["reason"])
 
     def opened(self, name: str, sites: Iterable[str]) -> set[tuple[str, str, str, str]]:
         """Return the requests to sites of a copy that reach the application."""

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 from support.app import Application
 from support.ca import make_pair, serial_of, subject_of
-from support.client import REJECTED, STATUS, Answer, eventually, exchange, wait_for_port
+from support.client import REJECTED, STATUS, Answer, eventually, exchange, log_lines, wait_for_port
 from support.nginx import RELEASES, NginxInstance, free_port
 from support.world import World, on_one_release
 
@@ -480,7 +480,7 @@ def test_the_combined_log_begins_as_everywhere(world: World, restored: None) -> 
     assert run.code == 0, run.output
     world.get(world.authority.clients["alex"], "/c", host="wiki.test")
     log = world.logs / "quietdoor-combi.log"
-    line = eventually(lambda: [line for line in log.read_text().splitlines() if "GET /c " in line])[0]
+    line = eventually(lambda: [line for line in log_lines(log) if "GET /c " in line])[0]
     assert re.match(
         r'127\.0\.0\.1 - - \[[^]]+\] "GET /c HTTP/1\.1" 200 \d+ "-" "-" stage="enforce" verdict="cert" reason="accepted"',
         line,
@@ -540,7 +540,7 @@ def test_a_log_directory_with_odd_characters_is_no_danger(world: World, restored
     odd.mkdir()
     assert world.play(roles=("gate",), gate_nginx_log_path=str(odd)).code == 0
     world.get(world.authority.clients["alex"])
-    assert eventually((odd / "quietdoor-panel.log").read_text)
+    assert eventually(lambda: log_lines(odd / "quietdoor-panel.log"))
     run = world.play(roles=("gate",), gate_nginx_log_path=str(world.root / "$host"))
     assert (run.code != 0, "contains a $" in run.output) == (True, True)
 

@@ -18,6 +18,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from support.client import eventually, log_lines
 from support.lab import Lab, built, curl, make_certificate, seen, write_pair
 
 if TYPE_CHECKING:
@@ -248,9 +249,13 @@ def test_log_has_the_client(lab: Lab) -> None:
     site, name = lab.sites[0], lab.roster[0]["name"]
     curl(site, lab, "--cert", str(lab.client(name, "crt")), "--key", str(lab.client(name, "key")))
     curl(site, lab)
-    entries = [json.loads(line) for line in (lab.nginx.prefix / f"quietdoor-{site.name}.log").read_text().splitlines()]
-    assert any(entry["verdict"] == "cert" and entry["name"] == name for entry in entries)
-    assert any(entry["verdict"] == "deny" and entry["name"] == "" for entry in entries)
+    log = lab.nginx.prefix / f"quietdoor-{site.name}.log"
+
+    def logged(verdict: str, client: str) -> bool:
+        return any((line["verdict"], line["name"]) == (verdict, client) for line in map(json.loads, log_lines(log)))
+
+    assert eventually(lambda: logged("cert", name))
+    assert eventually(lambda: logged("deny", ""))
 
 
 # --- what a person gets wrong ---

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from support import hostile
-from support.client import STATUS, eventually
+from support.client import STATUS, eventually, log_lines
 from support.nginx import children
 from support.snippets import ABROAD, EVERY_CLIENT, OPEN_UPGRADE, OTHER_PANEL, PANEL, PUBLIC, SERVER, Shop, shop
 
@@ -149,7 +149,7 @@ def test_each_log_has_one_line_for_one_request(world: Shop, who: str) -> None:
         return [entry for entry in world.log("shop") if entry["uri"] == path]
 
     lines = eventually(entries)
-    own = [line for line in (world.logs / "own.log").read_text().splitlines() if path in line]
+    own = eventually(lambda: [line for line in log_lines(world.logs / "own.log") if path in line])
     assert (len(lines), len(own)) == (1, 1)
     assert (lines[0]["remote_addr"], lines[0]["verdict"]) == (ABROAD, "public")
     assert lines[0]["verify"].startswith("NONE" if who == "none" else "FAILED:certificate has expired")

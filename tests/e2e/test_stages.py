@@ -28,7 +28,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from support.app import Application
 from support.ca import DAY, NOW, make_pair
-from support.client import STATUS, eventually, exchange
+from support.client import STATUS, eventually, exchange, log_lines
 from support.nginx import NginxInstance, free_port
 from support.stages_world import ELSEWHERE, LISTED, PASSWORD, StagesWorld, basic_auth
 
@@ -537,7 +537,7 @@ def test_the_log_is_evidence_in_both_formats(world: StagesWorld, form: str) -> N
 
 def _last_move(log: Path) -> datetime.datetime:
     """When the first line was written after the log was rotated."""
-    first = parse(log.read_text().splitlines()[0])
+    first = parse(log_lines(log)[0])
     assert first
     return first.at
 

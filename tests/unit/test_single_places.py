@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Enforce that PEM texts, times and paths below quietdoor/ are each handled in one module."""
+"""Enforce that PEM texts, times and paths below quietdoor/, and logs in e2e tests, are each handled in one module."""
 
 from __future__ import annotations
 
@@ -38,6 +38,10 @@ TIME_FORMAT = re.compile(
     r"%Y|%y%m|%H:?%M|^(?:strftime|strptime|fromisoformat|isoformat|fromtimestamp|utcfromtimestamp|gmtime|localtime|asctime|ctime"
     r"|timegm|mktime|cert_time_to_seconds|parsedate\w*|email\.utils)$"
 )
+
+E2E = Path(__file__).parents[1] / "e2e"
+# A log that is split into lines while nginx writes one. The application's own logs count too.
+LOG_LINES = re.compile(r"log\w*(?:\"\))?\.(?:read_text\([^)]*\)\.splitlines|open\(|read_text\))")
 
 
 def python_files() -> Iterator[tuple[str, str]]:
@@ -135,3 +139,20 @@ def test_second_place_for_paths_would_be_found(line: str) -> None:
 
 def test_paths_of_web_hosts_are_named_in_one_module() -> None:
     assert files_with(WEB_PATH) == {PATHS, *OTHER_FILES}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'lines = (world.logs / f"quietdoor-{site}.log").read_text("utf-8", "replace").splitlines()',
+        "first = parse(log.read_text().splitlines()[0])",
+        "assert eventually(log.read_text)",
+    ],
+)
+def test_second_place_for_log_lines_would_be_found(line: str) -> None:
+    assert LOG_LINES.search(line)
+
+
+def test_logs_of_nginx_are_split_in_one_module() -> None:
+    found = {path.name for path in E2E.rglob("*.py") if LOG_LINES.search(path.read_text(encoding="utf-8"))}
+    assert found == {"held_run.py"}  # it writes the log itself

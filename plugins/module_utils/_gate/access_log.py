@@ -68,7 +68,8 @@ class Reading:
 def requests(path: str, reading: Reading) -> Iterator[Request]:
     """Yield every request in the log at ``path`` and in its rotated files, in no particular order of time.
 
-    Lines that no gate wrote, or that are cut off, are counted as damaged and left out.
+    Lines that no gate wrote, or that are cut off, are counted as damaged and left out. A last line without a line break is left
+    out too, and not counted: nginx is writing it.
 
     :param path: the live file; the names of rotated ones begin with its name and a dot or a hyphen, as those of logrotate.
     :param reading: is updated meanwhile.
@@ -128,6 +129,8 @@ def _requests_of_lines(file: IO[bytes], reading: Reading) -> Iterator[Request]:
         begins, whole = whole, line.endswith(b"\n")
         if not begins:
             continue  # the rest of a line that was too long
+        if not whole and len(line) < _LONGEST:
+            return
         reading.lines += 1
         request = parse(line.decode("utf-8", "replace")) if whole else None
         if request is None:

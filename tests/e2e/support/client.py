@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 STATUS = "/.well-known/quietdoor"
 Found = TypeVar("Found")
@@ -59,6 +60,12 @@ def eventually(look: Callable[[], Found | None]) -> Found:
             return found
         time.sleep(0.05)
     raise AssertionError("it was not found within five seconds")
+
+
+def log_lines(path: Path) -> list[str]:
+    """Return the lines of a log. A line that nginx is writing has no line break yet, and is left out."""
+    text = path.read_text("utf-8", "replace") if path.exists() else ""
+    return text.split("\n")[:-1]
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:

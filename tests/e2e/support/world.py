@@ -19,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 from support import programs
 from support.app import Application
 from support.ca import Pair, make_authority, make_pair, make_unauthenticated_clients
-from support.client import REJECTED, STATUS, Answer, exchange
+from support.client import REJECTED, STATUS, Answer, exchange, log_lines
 from support.nginx import RELEASES, NginxInstance
 
 CONTACT = 'Zoë <ops@example.org> & "friends" \\ costs $host & ${ssl_client_s_dn} </p><script>alert(1)</script>'
@@ -126,10 +126,7 @@ class World:
 
     def log(self, site: str) -> list[dict]:
         """Return the entries of a site's log."""
-        return [
-            json.loads(line)
-            for line in (self.logs / f"quietdoor-{site}.log").read_text("utf-8", "replace").splitlines()
-        ]
+        return [json.loads(line) for line in log_lines(self.logs / f"quietdoor-{site}.log")]
 
     def generations(self, host: str = "panel.test", port: str = "own") -> dict[str, int]:
         """Return what the running nginx tells."""

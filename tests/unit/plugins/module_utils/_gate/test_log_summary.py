@@ -130,6 +130,19 @@ def test_what_is_no_line_of_a_gate_is_counted_and_left_out(text: str, tmp_path: 
     assert (reading.lines, reading.damaged) == (2 if text else 1, 1 if text else 0)
 
 
+@pytest.mark.parametrize("written", [1, 20, 150])
+def test_a_line_that_nginx_is_writing_is_left_out_and_not_counted(written: int, tmp_path: Path) -> None:
+    log = tmp_path / "quietdoor-panel.log"
+    log.write_text(line(name="a") + line(name="b")[:written])
+    reading = Reading()
+    assert [one.name for one in requests(str(log), reading)] == ["a"]
+    assert (reading.lines, reading.damaged) == (1, 0)
+    log.write_text(line(name="a") + "x" * 300_000)
+    reading = Reading()
+    assert len(list(requests(str(log), reading))) == 1
+    assert (reading.lines, reading.damaged) == (2, 1)
+
+
 @given(st.text())
 def test_no_text_makes_reading_fail(text: str) -> None:
     parse(text)
