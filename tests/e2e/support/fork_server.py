@@ -240,8 +240,15 @@ def _answer(connection: socket.socket, run: Callable[[list[str]], None]) -> None
     os._exit(code)
 
 
+def _wait_for_ended(_signal: int, _frame: object) -> None:
+    """Wait for each program that has ended, so that its CPU seconds count as those of the tests."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
 def _serve(listener: socket.socket, run: Callable[[list[str]], None]) -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, _wait_for_ended)
     while True:
         ready, _, _ = select.select([listener, 0], [], [])
         if 0 in ready:
