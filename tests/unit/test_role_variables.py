@@ -80,6 +80,11 @@ def test_trust_takes_the_nginx_of_gate_unless_it_has_its_own() -> None:
         assert (default[name], gate[name], own[name]) == (GATE[of_gate], OWN[of_gate], "own")
 
 
+def test_kept_generations_of_gate_and_trust_have_one_default() -> None:
+    trust = yaml.safe_load((ROLES / "trust" / "defaults" / "main.yml").read_text(encoding="utf-8"))
+    assert trust["trust_keep"] == GATE["gate_keep"] == CHANGE["keep"]["default"]
+
+
 @pytest.mark.parametrize("role", ["rollout", "trust"])
 def test_no_default_of_gate_is_repeated(role: str) -> None:
     for path in (ROLES / role / "defaults" / "main.yml", ROLES / role / "vars" / "main.yml"):

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Audit the effective configuration for bypasses of the gate.
 
-It checks the operator's servers that include the snippets of a site, and every other server of that nginx.
+It checks the operator's servers that include the snippets of a site (``snippet_server``, ``snippet_locations``,
+``decoded_addresses``, ``upgrade_header``), and every other server of that nginx (``other_servers``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The quietdoor.mtls authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""List the checks, plan those for one gate, and run them."""
+"""List the checks, plan those for one gate, and run them. A check is in the module of its subject, as in ``handshake``."""
 
 from __future__ import annotations
 

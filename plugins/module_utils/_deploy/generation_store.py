@@ -33,6 +33,8 @@ from .._nginx.config_sandbox import remove_abandoned_copies
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+# The default of gate_keep and trust_keep.
+KEPT_GENERATIONS = 5
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 

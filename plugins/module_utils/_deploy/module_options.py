@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._common.durations import parse_duration
 from .._common.errors import MtlsError
+from .generation_store import KEPT_GENERATIONS
 from .live_generation import LiveNginx
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ NGINX: dict[str, Any] = {
 CHANGE: dict[str, Any] = {
     "reload_argv": {"type": "list", "elements": "str", "default": ["nginx", "-s", "reload"]},
     "prove_timeout": {"type": "str", "default": "15s"},
-    "keep": {"type": "int", "default": 5},
+    "keep": {"type": "int", "default": KEPT_GENERATIONS},
 }
 RENDER: dict[str, Any] = {
     # Type list would convert its entries and so hide mistakes in them.

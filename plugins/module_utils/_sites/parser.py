@@ -15,6 +15,7 @@ from .._contracts.gate_manifest import deadlines_of
 from .._contracts.stages import STAGES
 from .._contracts.status_protocol import STATUS_PATH
 from .access_rules import parse_allow, parse_hsts, parse_identity_headers, parse_rate_limit
+from .body_size import parse_body_size
 from .edge import parse_edge
 from .fallback_window import parse_window, settle
 from .field_reader import FieldReader, first_duplicate, kind
@@ -42,7 +43,6 @@ _CONTACT_LIMIT = 200
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LISTEN = re.compile(r"(?:(?P<address>\*|[0-9.]+|\[[0-9A-Fa-f:.]+\]):)?(?P<port>[0-9]+)")
-_SIZE = re.compile(r"[0-9]{1,9}[kKmMgG]?")
 _GUARDED_PATH = re.compile(r"(?:/[A-Za-z0-9._~@+-]+)+/?")
 _PATH_LIMIT = 100
 
@@ -118,7 +118,7 @@ def _parse_site(raw: object, position: int) -> Site:
         certificate=parse_path(entry, "certificate") if manage == "vhost" else "",
         certificate_key=parse_path(entry, "certificate_key") if manage == "vhost" else "",
         contact=_parse_contact(entry),
-        client_max_body_size=_parse_size(entry, mode) if manage == "vhost" else "",
+        client_max_body_size=parse_body_size(entry, mode) if manage == "vhost" else "",
         websocket=entry.flag("websocket"),
     )
 
@@ -308,20 +308,6 @@ def _parse_contact(entry: FieldReader) -> str:
     if not contact.isprintable():
         raise entry.problem("contact", "contains a line break or another control character", hint)
     return contact
-
-
-def _parse_size(entry: FieldReader, mode: str) -> str:
-    """Return the size in the syntax of nginx, empty for the value at http level.
-
-    In mode ``path`` it always has a value, because the gate compares it where nginx does not.
-    """
-    hint = "Write a size as nginx does: bytes, or a number and k, m or g, as in 20m; 0 means no limit"
-    texts = entry.texts("client_max_body_size", hint) if entry.given("client_max_body_size") else [""]
-    if len(texts) != 1 or not (texts[0] == "" or _SIZE.fullmatch(texts[0])):
-        raise entry.problem(
-            "client_max_body_size", f"{entry.value('client_max_body_size')!r} is not a valid size", hint
-        )
-    return texts[0] or ("1m" if mode == "path" else "")
 
 
 def _refuse_double_names(sites: Sequence[Site]) -> None:

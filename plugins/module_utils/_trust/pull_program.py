@@ -27,11 +27,10 @@ from .._deploy.worker_shutdown import set_worker_shutdown_timeout
 from .https_fetch import source_from
 from .publication_reader import read_generation
 from .pull import PullError, Rules, installed_crls, installed_texts, pull
+from .pull_metrics import render_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from .chain_verification import Crl
 
 _ROOT_DIGEST = 64  # hex digits
 
@@ -129,37 +128,6 @@ def _write_metrics(settings: Mapping[str, Any], code: str, now: datetime) -> Non
         write_atomic(path, text.encode("utf-8"), PUBLIC_FILE)
     except (MtlsError, OSError) as error:
         _write_line(f"The metrics could not be written to {path}: {error}", failed=True)
-
-
-def render_metrics(code: str, generation: int, crls: tuple[Crl, ...], now: datetime) -> str:
-    """Return the metrics in the text format of Prometheus.
-
-    :param code: the code of the error, empty if there is none.
-    :param crls: the live CRLs.
-    """
-    labels = {crl: crl.issuer.replace("\\", "\\\\").replace('"', '\\"') for crl in crls}
-    ends = {crl: int(crl.next_update.timestamp()) for crl in crls}
-    families = [
-        ("trust_pull_success", "Whether the last pull succeeded, with or without a change.", [("", int(not code))]),
-        ("trust_pull_timestamp_seconds", "When the last pull was.", [("", int(now.timestamp()))]),
-        ("trust_pull_error", "Why the last pull failed.", [(f'{{code="{code}"}}', 1)] if code else []),
-        ("trust_generation", "The generation of the installed trust.", [("", generation)]),
-        (
-            "trust_crl_end_timestamp_seconds",
-            "When the installed CRL expires; nginx then rejects every client.",
-            [(f'{{issuer="{labels[crl]}"}}', ends[crl]) for crl in crls],
-        ),
-        (
-            "trust_crl_remaining_seconds",
-            "Seconds until the installed CRL expires, at the last pull.",
-            [(f'{{issuer="{labels[crl]}"}}', ends[crl] - int(now.timestamp())) for crl in crls],
-        ),
-    ]
-    lines = []
-    for name, words, samples in families:
-        lines += [f"# HELP quietdoor_{name} {words}", f"# TYPE quietdoor_{name} gauge"]
-        lines += [f"quietdoor_{name}{label} {value}" for label, value in samples]
-    return "\n".join(lines) + "\n"
 
 
 def _read_file(path: str) -> str:

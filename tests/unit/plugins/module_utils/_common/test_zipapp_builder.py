@@ -64,6 +64,7 @@ MEMBERS = {
         "_trust/install.py",
         "_trust/publication_reader.py",
         "_trust/pull.py",
+        "_trust/pull_metrics.py",
         "_trust/pull_program.py",
         "_trust/trust_anchor.py",
     ],

@@ -16,7 +16,8 @@ import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.chain_verification import Crl
 from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.https_fetch import source_from
-from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.pull_program import build_program, render_metrics
+from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.pull_metrics import render_metrics
+from ansible_collections.quietdoor.mtls.plugins.module_utils._trust.pull_program import build_program
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
 
