@@ -89,6 +89,12 @@ options:
         description: The C(trust_worker_shutdown_timeout) of that host, as in V(10s); empty if it has none.
         type: str
         default: ""
+      close_connections:
+        description:
+          - Whether the former workers of nginx were ended after the revocation. Then an answer on a connection that had begun
+            before is a failure. Otherwise it is reported, because a former worker still judges with the trust from before.
+        type: bool
+        default: false
   publish_path:
     description: The directory of the publication, read when the file C(go) exists.
     type: path
@@ -236,6 +242,7 @@ _HOST = {
     "server_ca": {"type": "path", "default": ""},
     "websocket_path": {"type": "str", "default": ""},
     "cut_after": {"type": "str", "default": ""},
+    "close_connections": {"type": "bool", "default": False},
 }
 _SPEC = {
     "certificates": {"type": "list", "elements": "dict", "options": _CERTIFICATE},

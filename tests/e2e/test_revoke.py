@@ -244,6 +244,11 @@ def somebody_works(lab: TwoHosts, name: str) -> Iterator[list[tuple[str, int]]]:
     assert counted[0] > 20
 
 
+def one_line(output: str) -> str:
+    """Return output without line breaks and repeated spaces."""
+    return " ".join(output.split())
+
+
 def proofs(output: str) -> list[str]:
     """The lines of the witness."""
     return re.findall(r'"((?:ok|note|WRONG) .*)"', output)
@@ -252,7 +257,7 @@ def proofs(output: str) -> list[str]:
 def test_revoked_client_is_refused_everywhere_and_no_other_is(lab: TwoHosts) -> None:
     inside = [Intruder(lab, site, lab.pair("carl")) for site in lab.sites]
     with somebody_works(lab, "alex") as refused:
-        run = lab.play("-e", "revoke_client=carl", "-e", "revoke_reason=keyCompromise", playbook=REVOKE)
+        run = lab.play("-e", "revoke_client=carl", "-e", "revoke_wait_for_connections=1s", playbook=REVOKE)
     assert run.code == 0, run.output[-8000:]
     assert refused == []
     reached = lab.reached()
@@ -273,14 +278,35 @@ def test_revoked_client_is_refused_everywhere_and_no_other_is(lab: TwoHosts) -> 
     assert any(line.startswith("note") and " web1 " in line and "lives on" in line for line in seen)
     assert any(line.startswith("ok") and " web2 " in line and "open WebSocket, /chat: cut" in line for line in seen)
     assert all("before: 204 cert" in line for line in seen if "fresh, TLS" in line)
+    for tried in ("connection past the handshake", "half a request header"):
+        line = next(line for line in seen if " web1 " in line and tried in line)
+        assert line.startswith("note")
+        assert "204 cert" in line
+        assert "a former worker of nginx answered" in line
+    held = r'"web1": "[0-9]+ former workers? \(process [0-9, ]+\): 1 connection to the ports of gates\.'
+    assert re.search(held, one_line(run.output)), one_line(run.output)[-3000:]
+    assert "client_header_timeout 20s of" in one_line(run.output)
+    assert "until no limit (worker_shutdown_timeout is not set)" in one_line(run.output)
     assert "With the private key, from outside" in run.output
     assert "carl is still on the roster" in run.output
     for intruder in inside:
         intruder.close()
 
 
-def test_a_second_run_changes_nothing_and_proves_it_again(lab: TwoHosts) -> None:
-    lab.play("-e", "revoke_client=dora", playbook=REVOKE)
+def test_stolen_key_ends_what_had_begun(lab: TwoHosts) -> None:
+    """The first run ends the former workers, the second changes nothing and proves the revocation again."""
+    inside = [Intruder(lab, site, lab.pair("dora")) for site in lab.sites]
+    run = lab.play("-e", "revoke_client=dora", "-e", "revoke_reason=keyCompromise", playbook=REVOKE)
+    assert run.code == 0, run.output[-8000:]
+    assert [intruder.websocket_ends() for intruder in inside] == [True, True]
+    seen = proofs(run.output)
+    for host in ("web1", "web2"):
+        for tried in ("connection past the handshake", "half a request header", "open WebSocket"):
+            line = next(line for line in seen if f" {host} " in line and tried in line)
+            assert line.startswith("ok"), line
+        assert f'"{host}": "No former worker runs' in one_line(run.output)
+    for intruder in inside:
+        intruder.close()
     before = lab.digest()
     again = lab.play("-e", "revoke_client=dora", playbook=REVOKE)
     assert (again.code, again.changed) == (0, 0), again.output[-6000:]

@@ -138,6 +138,7 @@ def _make_endpoint(host: Mapping[str, Any], endpoint: Mapping[str, Any], timeout
         port=port,
         websocket_path=str(host.get("websocket_path") or ""),
         cut_after=parse_duration(cut_after, "cut_after").total_seconds() if cut_after else None,
+        closed=bool(host.get("close_connections")),
     )
 
 

@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Prove from outside that one gate refuses one revoked certificate.
 
-A witness opens before the revocation what a browser keeps open: TLS sessions to resume, a kept-alive connection, a WebSocket.
-After the revocation it tries all of them again, and new connections. Without the private key the proof is the trust generation
-that the gate reports, and the result of openssl for the certificate with that trust.
+A witness opens before the revocation what a client can hold open: TLS sessions to resume, a kept-alive connection, a connection
+past the handshake, half a request header, a WebSocket. After the revocation it tries all of them again, and new connections.
+Without the private key the proof is the trust generation that the gate reports, and the result of openssl for the certificate
+with that trust.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class GateEndpoint:
     :param port: the port that browsers use, part of the Host header.
     :param websocket_path: the path at which the application accepts WebSockets, empty if unknown.
     :param cut_after: seconds after which open connections are cut at a reload, None if they are not cut.
+    :param closed: whether the former workers of nginx were ended after the revocation.
     """
 
     host: str
@@ -54,6 +56,7 @@ class GateEndpoint:
     port: int
     websocket_path: str = ""
     cut_after: float | None = None
+    closed: bool = False
 
     @property
     def authority(self) -> str:
@@ -85,6 +88,8 @@ class Witness:
         self._sessions: list[tuple[str, HeldSession]] = []
         self._kept: PersistentConnection | None = None
         self._websocket: PersistentConnection | None = None
+        self._past_handshake: PersistentConnection | None = None
+        self._in_header: PersistentConnection | None = None
         self._before = ""
         self._unusable = ""
 
@@ -101,6 +106,8 @@ class Witness:
             if self._kept:
                 self._kept.ask(STATUS_PATH, self.endpoint.authority)
             self._websocket = self._opened_websocket()
+            self._past_handshake = self._open_connection()
+            self._in_header = self._begun_request()
         except MtlsError as problem:
             self._unusable = str(problem)
 
@@ -120,9 +127,10 @@ class Witness:
             tried = f"session from before, {label}{'' if answer.resumed else ' (not resumed: a full handshake)'}"
             yield self._refusal(tried, answer, trust)
         yield self._kept_alive(trust)
+        yield from self._begun(trust)
         if self.endpoint.websocket_path:
             yield self._open_websocket()
-        for connection in (self._kept, self._websocket):
+        for connection in (self._kept, self._websocket, self._past_handshake, self._in_header):
             if connection:
                 connection.close()
 
@@ -144,6 +152,13 @@ class Witness:
             return None
         return connection
 
+    def _begun_request(self) -> PersistentConnection | None:
+        connection = self._open_connection()
+        if connection:
+            with contextlib.suppress(OSError):
+                connection.begin(STATUS_PATH, self.endpoint.authority)
+        return connection
+
     def _proof(self, tried: str, seen: str, ok: bool | None) -> Proof:
         return Proof(self.endpoint.host, str(self.endpoint), self.identity.name, tried, seen, ok)
 
@@ -158,6 +173,23 @@ class Witness:
         if answer.outcome == NO_ANSWER and answer.reason == CLOSED:
             return self._proof("connection kept alive", "closed by nginx", ok=True)
         return self._refusal("connection kept alive", answer, trust)
+
+    def _begun(self, trust: int) -> Iterator[Proof]:
+        """Complete the requests that had begun. A former worker of nginx may answer them with the former trust."""
+        if self._past_handshake:
+            answer = self._past_handshake.ask(STATUS_PATH, self.endpoint.authority)
+            yield self._former("connection past the handshake", answer, trust)
+        if self._in_header:
+            yield self._former("half a request header", self._in_header.finish(), trust)
+
+    def _former(self, tried: str, answer: Answer, trust: int) -> Proof:
+        if answer.outcome == NO_ANSWER and answer.reason == CLOSED:
+            return self._proof(tried, "closed by nginx", ok=True)
+        proof = self._refusal(tried, answer, trust)
+        if proof.ok or self.endpoint.closed:
+            return proof
+        words = f"{_seen(answer)}: a former worker of nginx answered, since the connection began before the revocation"
+        return self._proof(tried, words, ok=None)
 
     def _open_websocket(self) -> Proof:
         tried = f"open WebSocket, {self.endpoint.websocket_path}"

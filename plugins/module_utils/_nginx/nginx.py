@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import re
@@ -21,6 +20,7 @@ from .build_info import parse_build
 from .config_lexer import Unreadable
 from .config_model import Configuration, read_dump
 from .config_parser import parse, split_dump
+from .former_workers import accepts_connections, child_processes
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -143,7 +143,7 @@ class Nginx:
         return (
             frozenset()
             if master is None
-            else frozenset(pid for pid in _child_processes(master) if _accepts_connections(pid))
+            else frozenset(pid for pid in child_processes(master) if accepts_connections(pid))
         )
 
     def await_retirement(self, configuration: Configuration, workers: frozenset[int], timeout: float) -> None:
@@ -242,25 +242,6 @@ class LogMark:
             return ""
         serious = [line.strip() for line in lines if _SERIOUS.search(line)]
         return " / ".join(serious[-SHOWN_LINES:])
-
-
-def _child_processes(master: int) -> list[int]:
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), opened(f"/proc/{name}/stat", encoding="ascii", errors="replace") as file:
-            # proc(5): the name in brackets can contain any character; the parent is the second field after it.
-            if int(file.read().rpartition(")")[2].split()[1]) == master:
-                found.append(int(name))
-    return found
-
-
-def _accepts_connections(pid: int) -> bool:
-    try:
-        with opened(f"/proc/{pid}/cmdline", "rb") as file:
-            title = file.read(200)
-    except OSError:
-        return False
-    return title.startswith(b"nginx: worker process") and b"shutting down" not in title
 
 
 def is_master(pid: int) -> bool:

@@ -48,6 +48,17 @@ class PersistentConnection:
         """Request a WebSocket at ``path``; status 101 means that the connection is now a WebSocket."""
         return self._exchange(path, host, _UPGRADE)
 
+    def begin(self, path: str, host: str) -> None:
+        """Send the first half of a request header.
+
+        :raises OSError: if the connection is closed.
+        """
+        self._tls.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n".encode("latin-1"))
+
+    def finish(self) -> Answer:
+        """Send the rest of the request header that :meth:`begin` began."""
+        return self._answer_to(f"User-Agent: {PROBE_USER_AGENT}\r\nConnection: close\r\n\r\n")
+
     def ends_within(self, seconds: float) -> bool:
         """Wait until the server closes the connection; return False if it is still open."""
         deadline = time.monotonic() + seconds
@@ -71,8 +82,11 @@ class PersistentConnection:
     def _exchange(self, path: str, host: str, headers: tuple[tuple[str, str], ...]) -> Answer:
         fields = (("Host", host), ("User-Agent", PROBE_USER_AGENT), *headers)
         lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields), "", ""]
+        return self._answer_to("\r\n".join(lines))
+
+    def _answer_to(self, text: str) -> Answer:
         try:
-            self._tls.sendall("\r\n".join(lines).encode("latin-1"))
+            self._tls.sendall(text.encode("latin-1"))
             response = http.client.HTTPResponse(self._tls, method="GET")
             response.begin()
             if response.status != _SWITCHING:

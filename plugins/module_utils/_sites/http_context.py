@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._nginx.quoting import quote
+from .._nginx.request_timeouts import OF_GATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -41,6 +42,7 @@ def http_context(sites: Sequence[Mapping[str, Any]], plan: Plan, *, http2_tokens
         "usual_hosts": list(_usual_hosts(sites)),
         "owned": [listen.token for listen in plan.owned],
         "http2_by_listen": set(http2_tokens),
+        "header_timeout": OF_GATES,
     }
 
 

@@ -12,6 +12,7 @@ from .._contracts.paths import ANCHORS, TRUST
 from .._contracts.publication_format import CHAIN
 from .._contracts.stages import OPEN
 from .._nginx.quoting import quote
+from .._nginx.request_timeouts import OF_GATES
 from .template_context import describe_site
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def site_context(
         "site": described,
         "part": part,
         "is_whole": decided.is_whole,
+        "header_timeout": OF_GATES,
         "is_open": decided.is_open,
         "by_path": by_path,
         "rewritten": decided.rewritten,

@@ -1,0 +1,135 @@
+# Copyright (c) 2026 The quietdoor.mtls authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Wait for the connections of former workers, or end them, and report the requests that can still arrive on them.
+
+A former worker judges with the CRL and the deny list from before the reload. It serves only requests that had begun: a connection
+past the handshake without a request, a request header or a request body that is still arriving, an answer, a WebSocket.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+from .._common.timestamps import iso
+from .._nginx.former_workers import FormerWorker, end, former_workers, is_shutting_down, open_connections
+from .._nginx.request_timeouts import parse_time, request_timeouts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from .._nginx.config_model import Configuration
+    from .._nginx.nginx import Nginx
+
+_SHUTDOWN = "worker_shutdown_timeout"
+_PAUSE = 0.1
+_END_TIMEOUT = 5.0
+
+
+@dataclass(frozen=True)
+class FormerConnections:
+    """The connections that the former workers of an nginx still hold.
+
+    :param visible: whether the processes of that nginx can be seen; if not, nothing is known.
+    :param workers: the process ids of the former workers that still run.
+    :param connections: the number of connections of clients to the ports of gates that they hold, None if not visible.
+    :param ended: the process ids of the workers that were ended.
+    :param headers_until: when the last request header can arrive, UTC, RFC 3339; empty if none can.
+    :param bodies_until: the same for a request body or a WebSocket; ``no limit`` if nothing ends them.
+    :param report: one sentence.
+    """
+
+    visible: bool
+    workers: tuple[int, ...]
+    connections: int | None
+    ended: tuple[int, ...]
+    headers_until: str
+    bodies_until: str
+    report: str
+
+
+def settle_former_connections(
+    nginx: Nginx,
+    configuration: Configuration,
+    ports: Collection[int],
+    timeout: float,
+    *,
+    close: bool,
+    clock: Callable[[], float] = time.monotonic,
+) -> FormerConnections:
+    """Wait until no former worker runs, at most ``timeout`` seconds, or end them at once.
+
+    :param ports: the TCP ports of the gates.
+    :param close: whether to end them, which closes the connections of every site of that nginx that they hold.
+    """
+    master = nginx.master(configuration)
+    workers = None if master is None else former_workers(master)
+    if workers is None:
+        return _unknown(nginx)
+    ended = end(workers) if close else ()
+    left = _wait(workers, _END_TIMEOUT if close else timeout, clock)
+    return _described(nginx, configuration, ports, left, ended)
+
+
+def _wait(
+    workers: tuple[FormerWorker, ...], timeout: float, clock: Callable[[], float]
+) -> tuple[FormerWorker, ...]:
+    deadline = clock() + timeout
+    while True:
+        left = tuple(filter(is_shutting_down, workers))
+        if not left or clock() >= deadline:
+            return left
+        time.sleep(_PAUSE)
+
+
+def _unknown(nginx: Nginx) -> FormerConnections:
+    words = (
+        f"The processes of the nginx with {nginx.conf_file} are not visible here, so it is not known whether former workers "
+        "still serve requests that began before the reload"
+    )
+    return FormerConnections(False, (), None, (), "", "", words)
+
+
+def _described(
+    nginx: Nginx,
+    configuration: Configuration,
+    ports: Collection[int],
+    left: tuple[FormerWorker, ...],
+    ended: tuple[FormerWorker, ...],
+) -> FormerConnections:
+    pids = tuple(worker.pid for worker in left)
+    ended_pids = tuple(worker.pid for worker in ended)
+    if not left:
+        words = "No former worker runs: no request can arrive that began before the reload"
+        if ended:
+            count = _count(len(ended), "former worker")
+            words += f". Ended with the connections of every site of that nginx that they held: {count}"
+        return FormerConnections(True, (), 0, ended_pids, "", "", words)
+    held = open_connections(left, ports)
+    header = request_timeouts(configuration, ports, tuple(map(int, nginx.build.version.split("."))))[:1]
+    shutdown = configuration.main(_SHUTDOWN)
+    cut = parse_time(shutdown[0]) if shutdown else float("inf")
+    seconds = min([cut, *(timeout.seconds for timeout in header)])
+    headers_until, bodies_until = _at(seconds), _at(cut)
+    connections = "an unknown number of connections" if held is None else _count(held, "connection")
+    reason = ", ".join(map(str, header)) or "no server listens there"
+    words = (
+        f"{_count(len(left), 'former worker')} (process {', '.join(map(str, pids))}): {connections} to the ports of gates. "
+        f"On them a request header can still arrive until {headers_until} ({reason}), and a request body or a WebSocket can "
+        f"go on until {bodies_until} ({_SHUTDOWN} {shutdown[0] if shutdown else 'is not set'})"
+    )
+    return FormerConnections(True, pids, held, ended_pids, headers_until, bodies_until, words)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _at(seconds: float) -> str:
+    """Return the time in so many seconds; every former worker began to shut down before now."""
+    if seconds == float("inf"):
+        return "no limit"
+    return iso(datetime.now(timezone.utc) + timedelta(seconds=seconds))
