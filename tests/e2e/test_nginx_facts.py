@@ -455,13 +455,57 @@ def test_a_regular_expression_takes_a_path_away_unless_it_has_a_caret(bare: Bare
         assert bare.plain("/admin/index.php").body == "guarded"
 
 
-@pytest.mark.parametrize(("variable", "seen"), [("$uri", "forged"), ("$document_uri", "forged"), ("$request_uri", "")])
-def test_a_decoded_address_writes_headers(bare: Bare, variable: str, seen: str) -> None:
-    """nginx does not encode the variables of ``proxy_pass`` again."""
-    application = 'server { listen 127.0.0.1:<other>; return 200 "$http_x_client_name"; }'
-    location = f"location / {{ proxy_pass http://127.0.0.1:<other>{variable}; }}"
-    with bare.serving(f"server {{ listen 127.0.0.1:<port>; {location} }} {application}"):
-        assert bare.plain("/x%20HTTP/1.1%0d%0aX-Client-Name:%20forged%0d%0aX-Y:%20").body == seen
+_APP = "proxy_pass http://127.0.0.1:<other>"
+_ANY = "^/x/([^?]*)$"
+_ANY_NAMED = "^/x/(?<rest>[^?]*)$"
+# Locations that pass on the decoded address, so that line breaks in it become headers.
+_DECODED = [
+    f"location / {{ {_APP}$uri; }}",
+    f"location / {{ {_APP}$document_uri; }}",
+    f"location / {{ root /; {_APP}$request_filename; }}",
+    f"location / {{ proxy_set_header X-Original $uri; {_APP}; }}",
+    f"location ~ {_ANY} {{ {_APP}/$1; }}",
+    f"location ~ {_ANY} {{ proxy_set_header X-Original $1; {_APP}; }}",
+    f"location ~ {_ANY_NAMED} {{ {_APP}/$rest; }}",
+    f"location ~ {_ANY_NAMED} {{ set $t $rest; {_APP}/$t; }}",
+    f"location / {{ rewrite {_ANY} /$1 break; {_APP}/$1; }}",
+    f"rewrite {_ANY} /z; location / {{ {_APP}/$1; }}",
+    f"rewrite {_ANY} /z; set $t $1; location / {{ {_APP}/$t; }}",
+    f"location / {{ if ($uri ~ {_ANY}) {{ {_APP}/$1; }} }}",
+    f"location / {{ if ($uri ~ {_ANY_NAMED}) {{ set $t $rest; }} {_APP}/$t; }}",
+    f"location / {{ rewrite {_ANY_NAMED} /y?q=$rest break; {_APP}; }}",
+    f"location / {{ rewrite ^ /y?q=$uri break; {_APP}; }}",
+    f"location ~ {_ANY_NAMED} {{ set $args q=$rest; {_APP}; }}",
+    f"location / {{ {_APP}$mapped; }}",
+    f"location / {{ {_APP}/$mapped_by_name; }}",
+]
+# Locations in which nginx encodes it, or which pass on the address as the client wrote it.
+_ENCODED = [
+    f"location / {{ {_APP}$request_uri; }}",
+    f"location /x/ {{ {_APP}/y/; }}",
+    f"location ~ {_ANY} {{ set $t $1; {_APP}/$t; }}",
+    f"location ~ {_ANY} {{ set $args q=$1; {_APP}; }}",
+    f"location / {{ if ($uri ~ {_ANY}) {{ set $t $1; }} {_APP}/$t; }}",
+    f"location / {{ rewrite {_ANY} /$1 break; {_APP}; }}",
+    f"location / {{ rewrite {_ANY_NAMED} /$rest break; {_APP}; }}",
+    f"location / {{ rewrite {_ANY} /y?q=$1 break; {_APP}; }}",
+    f"location / {{ if ($request_uri ~ {_ANY}) {{ {_APP}/$1; }} }}",
+    # A dot matches no line feed.
+    f"location ~ ^/x/(.*)$ {{ {_APP}/$1; }} location / {{ {_APP}; }}",
+]
+
+
+def test_a_decoded_address_writes_headers(bare: Bare) -> None:
+    """nginx encodes the path of ``rewrite`` and ``$1`` in ``set``, but no variables of ``proxy_pass`` and of headers."""
+    http = 'server { listen 127.0.0.1:<other>; return 200 "$http_x_client_name"; }'
+    http += " map $uri $mapped { ~^/x/([^?]*)$ /$1; } map $uri $mapped_by_name { ~^/x/(?<part>[^?]*)$ $part; }"
+    for number, locations in enumerate((*_DECODED, *_ENCODED)):
+        http += f" server {{ listen 127.0.0.1:<port>; server_name n{number}.test; {locations} }}"
+    path = "/x/%20HTTP/1.1%0d%0aX-Client-Name:%20forged%0d%0aX-Y:%20"
+    with bare.serving(http):
+        for number, locations in enumerate((*_DECODED, *_ENCODED)):
+            seen = bare.plain(path, host=f"n{number}.test").body
+            assert seen == ("forged" if locations in _DECODED else ""), locations
 
 
 def test_a_nested_location_does_not_inherit_an_if(bare: Bare) -> None:
@@ -848,7 +892,8 @@ GUARDED = {
     "a_regular_expression": ["unit/plugins/filter/test_gate_templates.py::test_mode_path_opens_only_one_location"],
     "a_nested_location": ["e2e/test_snippets.py::test_client_without_a_valid_certificate_is_refused"],
     "a_decoded_address": [
-        "unit/plugins/module_utils/_audit/test_decoded_addresses.py::test_a_decoded_address_is_an_error_at_its_line"
+        "unit/plugins/module_utils/_audit/test_decoded_addresses.py::test_a_decoded_address_is_an_error_at_its_line",
+        "unit/plugins/module_utils/_audit/test_decoded_addresses.py::test_a_capture_of_the_decoded_address_is_an_error",
     ],
     "the_panel_is_reached_from_elsewhere": [
         "e2e/test_path.py::test_role_shows_other_ways_to_a_guarded_path",

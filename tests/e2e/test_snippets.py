@@ -152,6 +152,14 @@ ERRORS = {
         {"location": IN_LOCATION + " proxy_set_header X-Client-Name $http_x_client_name;"},
         "proxy_set_header X-Client-Name sets an identity header of the snippet again",
     ),
+    "a capture of the decoded address": (
+        {"more": "location ~ ^/x/([^?]*)$ { " + IN_LOCATION + " proxy_pass http://127.0.0.1:<app>/$1; }"},
+        "/$1 passes on the decoded address",
+    ),
+    "a header with the decoded address": (
+        {"location": IN_LOCATION + " proxy_set_header X-Original $uri;"},
+        "proxy_set_header X-Original $uri passes on the decoded address",
+    ),
     "a pattern": (
         {"server": "include quietdoor/gate/snippets/panel-server.con[f];"},
         "is a pattern, and if the file is missing",

@@ -3,55 +3,222 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Find the lines of a server with snippets that pass on the decoded address.
 
-nginx does not encode variables of ``proxy_pass`` again (ngx_http_proxy_eval()). ``$uri`` is decoded, so ``%0d%0a`` in an address
-becomes a line break in the request to the application, and the client writes headers of it, those of the identity too.
+nginx encodes neither the variables of ``proxy_pass`` (ngx_http_proxy_eval()) nor those of ``proxy_set_header``. ``$uri`` is
+decoded, and so are the captures of an expression that is matched against it. So ``%0d%0a`` in an address becomes a line break
+in the request to the application, and the client writes headers of it, those of the identity too.
+
+nginx does encode the path that ``rewrite`` sets, and positional captures (``$1``) in the query of ``rewrite`` and in ``set``. In
+``set`` it does not after a ``rewrite`` that matched (``e->quote`` in ngx_http_script.c). Named captures are encoded nowhere.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .._contracts.gate_manifest import ProtectedSite
 from .._nginx.proxy_targets import values_of
-from .findings import Block, Finding, error, levels, named
+from .._nginx.quoting import quote_pattern
+from .findings import Block, Finding, error, in_force, levels, named, warning
+from .snippet_locations import matched, reaches_application
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from .._nginx.config_model import Configuration
+    from .._nginx.config_parser import Directive
 
 _VARIABLE = re.compile(r"\$\{?([A-Za-z0-9_]+)")
-_DECODED = frozenset(("uri", "document_uri"))
+_DECODED = frozenset(("uri", "document_uri", "request_filename", "fastcgi_script_name", "fastcgi_path_info"))
+_ADDRESS = "$uri"
+_QUERY = frozenset(("args", "query_string"))
+_REDIRECTS = ("redirect", "permanent")
+_NAMED_GROUP = re.compile(r"\(\?P?[<'](?P<name>[A-Za-z_][A-Za-z0-9_]*)[>']")
+# An expression that matches no control character: no dot, no negated class, no escape but \w, \d and escaped punctuation.
+_WITHOUT_LINE_BREAKS = re.compile(
+    r"""(?: [^\\\[(.\x00-\x1f] | \\[wd] | \\[^\w\s]
+          | \[(?!\^)(?:[^\\\[\]\x00-\x1f]|\\[wd]|\\[^\w\s])+\]
+          | \((?![?*]) | \(\?(?::|P?<[A-Za-z_]\w*>) )*""",
+    re.VERBOSE,
+)
+
+
+class _Expression(NamedTuple):
+    """A regular expression that nginx matches against the value of ``text``."""
+
+    pattern: str
+    text: str
 
 
 def audit_decoded_addresses(
     configuration: Configuration, block: Block, protected: ProtectedSite, home: str
 ) -> Iterator[Finding]:
-    """Yield an error for each ``proxy_pass`` with ``$uri`` or ``$document_uri``, also through other variables."""
-    values: dict[str, tuple[str, ...]] = {}
-    for name, texts in values_of(configuration).items():
-        values[name.lower()] = (*values.get(name.lower(), ()), *texts)
+    """Yield a finding for each line that passes on the decoded address, also through other variables and captures.
+
+    It is an error where the request can reach the protected application, else a warning.
+    """
+    decoded = _DecodedText(configuration, block)
+    outer = tuple(one for one in configuration.directives if one.name == "http")
     for level in levels(block.directive):
-        for directive in named(level, "proxy_pass"):
-            if directive.file.startswith(home) or not _is_decoded(values, directive.args[0]):
-                continue
-            what = (
-                f"proxy_pass {directive.args[0]} passes on the decoded address, so %0d%0a in an address becomes headers of the "
-                "request, also forged identity headers"
+        passes = [one for one in named(level, "proxy_pass") if not one.file.startswith(home)]
+        for directive in passes:
+            if directive.args and decoded.is_in(directive.args[0], level):
+                hint = _instead_of_pass(directive, level)
+                yield _finding(configuration, level, directive, protected, directive.args[0], hint)
+        for line in in_force((*outer, *level), "proxy_set_header") if passes else ():
+            if len(line.args) > 1 and not line.file.startswith(home) and decoded.is_in(line.args[1], level):
+                hint = f"Write proxy_set_header {line.args[0]} $request_uri; in line {line.line} of {line.file}"
+                yield _finding(configuration, level, passes[0], protected, " ".join(line.args), hint, line)
+        for line in named(level, "rewrite", "set"):
+            if not line.file.startswith(home) and decoded.is_in_query(line, level):
+                hint = f"Write $request_uri instead of the decoded variable in line {line.line} of {line.file}"
+                yield error(protected, line, _what(line, " ".join(line.args)), hint)
+
+
+def _finding(
+    configuration: Configuration,
+    level: tuple[Directive, ...],
+    directive: Directive,
+    protected: ProtectedSite,
+    written: str,
+    hint: str,
+    line: Directive | None = None,
+) -> Finding:
+    """Return the finding about ``line``, which has an effect on the requests that ``directive`` passes on."""
+    report = error if reaches_application(configuration, level, directive, protected) else warning
+    return report(protected, line or directive, _what(line or directive, written), hint)
+
+
+def _what(line: Directive, written: str) -> str:
+    return (
+        f"{line.name} {written} passes on the decoded address, so line breaks in an address (%0d, %0a) become headers of the "
+        "request, also forged identity headers"
+    )
+
+
+def _instead_of_pass(directive: Directive, level: tuple[Directive, ...]) -> str:
+    """Return the line to write instead: nginx encodes what ``rewrite`` makes of an address."""
+    where = f"in line {directive.line} of {directive.file}"
+    modifier, pattern = next((matched(one) for one in reversed(level) if one.name == "location"), ("", ""))
+    application, slash, rest = directive.args[0].partition("://")[2].partition("/")
+    if modifier != "~" or not slash or "$" in application or not set(_VARIABLE.findall(rest)) <= set("123456789"):
+        return f"Write $request_uri, or no address behind the application, {where}"
+    scheme = directive.args[0].partition("://")[0]
+    expression = quote_pattern(pattern) if set(pattern) & set(" ;{}\"'") else pattern
+    return f"Write rewrite {expression} /{rest} break; proxy_pass {scheme}://{application}; {where}"
+
+
+class _DecodedText:
+    """The variables of a server that contain the decoded address or a part of it."""
+
+    def __init__(self, configuration: Configuration, block: Block) -> None:
+        # Each name with a text that its value contains.
+        self.sources = [(name.lower(), text) for name, texts in values_of(configuration).items() for text in texts]
+        self.sources += _captures_of_maps(configuration)
+        for level in levels(block.directive):
+            for expression in _expressions(level[-1]):
+                self.sources += _named_captures(expression)
+            if _rewrites(level):
+                self.sources += _positions_in_set(level)
+        self.names = set(_DECODED)
+        self._follow()
+
+    def _follow(self) -> None:
+        """Add the variables whose values contain the decoded address through others."""
+        before = 0
+        while len(self.names) > before:
+            before = len(self.names)
+            self.names |= {name for name, text in self.sources if _variables(text) & self.names}
+
+    def is_in(self, text: str, level: tuple[Directive, ...]) -> bool:
+        """Return whether a text in a block contains the decoded address."""
+        names = _variables(text)
+        return bool(names & self.names) or (any(map(str.isdigit, names)) and self._has_captures(level))
+
+    def is_in_query(self, line: Directive, level: tuple[Directive, ...]) -> bool:
+        """Return whether ``rewrite`` or ``set`` makes the decoded address the query of the request."""
+        if len(line.args) < 2:
+            return False
+        if line.name == "set":
+            in_set = any(map(str.isdigit, _variables(line.args[1]))) and _rewrites(level) and self._has_captures(level)
+            return line.args[0].lower().lstrip("$") in _QUERY and (
+                bool(_variables(line.args[1]) & self.names) or bool(in_set)
             )
-            hint = f"Write $request_uri, or no address behind the application, in line {directive.line} of {directive.file}"
-            yield error(protected, directive, what, hint)
+        if line.args[-1] in _REDIRECTS or line.args[1].startswith(("http://", "https://", "$scheme")):
+            return False
+        return bool(_variables(line.args[1].partition("?")[2]) & self.names)
+
+    def _has_captures(self, level: tuple[Directive, ...]) -> bool:
+        """Return whether ``$1`` in a block can be a part of the decoded address."""
+        return any(
+            _variables(one.text) & self.names and _can_hold_line_breaks(one.pattern) for one in _positional(level)
+        )
 
 
-def _is_decoded(values: Mapping[str, tuple[str, ...]], address: str) -> bool:
-    """Return whether a text contains the decoded address, whatever the other variables are."""
-    waiting, seen = [address], {address}
-    while waiting:
-        names = {match[1].lower() for match in _VARIABLE.finditer(waiting.pop())}
-        if names & _DECODED:
-            return True
-        more = {text for name in names for text in values.get(name, ())} - seen
-        seen |= more
-        waiting += more
-    return False
+def _variables(text: str) -> set[str]:
+    return {match[1].lower() for match in _VARIABLE.finditer(text)}
+
+
+def _can_hold_line_breaks(pattern: str) -> bool:
+    return "(" in pattern and not _WITHOUT_LINE_BREAKS.fullmatch(pattern)
+
+
+def _expressions(block: Directive) -> Iterator[_Expression]:
+    """Yield the expressions of a block and of the directives in it."""
+    if block.name == "location" and matched(block)[0] in ("~", "~*"):
+        yield _Expression(matched(block)[1], _ADDRESS)
+    yield from _expressions_in(block)
+
+
+def _expressions_in(block: Directive) -> Iterator[_Expression]:
+    for inner in block.block or ():
+        if inner.name == "rewrite" and inner.args:
+            yield _Expression(inner.args[0], _ADDRESS)
+        elif inner.name == "if":
+            yield from _condition(inner)
+
+
+def _positional(level: tuple[Directive, ...]) -> list[_Expression]:
+    """Return the expressions that ``$1`` in a block can refer to: nginx keeps the captures of the last one that matched."""
+    own = _condition(level[-1]) if level[-1].name == "if" else ()
+    if any("(" in one.pattern for one in own):
+        # The condition matched after the expressions of the locations around it.
+        return [one for block in level for one in _expressions_in(block)]
+    return [one for block in level for one in _expressions(block)]
+
+
+def _condition(directive: Directive) -> Iterator[_Expression]:
+    """Yield the expression of ``if ($variable ~ expression)``."""
+    words = " ".join(directive.args).strip()[1:-1].split(None, 2)
+    if len(words) == 3 and words[1] in ("~", "~*"):
+        yield _Expression(words[2].strip(), words[0])
+
+
+def _named_captures(expression: _Expression) -> list[tuple[str, str]]:
+    if not _can_hold_line_breaks(expression.pattern):
+        return []
+    return [(match["name"].lower(), expression.text) for match in _NAMED_GROUP.finditer(expression.pattern)]
+
+
+def _captures_of_maps(configuration: Configuration) -> Iterator[tuple[str, str]]:
+    for _context, directive in configuration.walk():
+        if directive.name != "map" or len(directive.args) != 2:
+            continue
+        source, target = directive.args[0], directive.args[1].lstrip("$").lower()
+        for inner in directive.block or ():
+            if inner.name.startswith("~") and _can_hold_line_breaks(inner.name.lstrip("~*")):
+                yield from _named_captures(_Expression(inner.name.lstrip("~*"), source))
+                if inner.args and any(map(str.isdigit, _variables(inner.args[-1]))):
+                    yield target, source
+
+
+def _rewrites(level: tuple[Directive, ...]) -> list[Directive]:
+    return [inner for block in level for inner in block.block or () if inner.name == "rewrite"]
+
+
+def _positions_in_set(level: tuple[Directive, ...]) -> Iterator[tuple[str, str]]:
+    """Yield the variables that ``set`` gives a positional capture, each with the text that the expression is matched against."""
+    for line in named(level, "set"):
+        if len(line.args) > 1 and any(map(str.isdigit, _variables(line.args[1]))):
+            name = line.args[0].lstrip("$").lower()
+            yield from ((name, one.text) for one in _positional(level) if _can_hold_line_breaks(one.pattern))

@@ -100,6 +100,15 @@ def named(level: tuple[Directive, ...], *names: str) -> list[Directive]:
     return [inner for inner in level[-1].block or () if inner.name in names]
 
 
+def in_force(level: tuple[Directive, ...], name: str) -> list[Directive]:
+    """Return the directives of one name in force in a block: nginx inherits them only into blocks that have none."""
+    for depth in range(len(level), 0, -1):
+        lines = named(level[:depth], name)
+        if lines:
+            return lines
+    return []
+
+
 def error(protected: ProtectedSite, directive: Directive, what: str, hint: str) -> Finding:
     """Return a finding at a directive that opens the protected application, or closes a public part."""
     return Finding(protected.site, True, directive.file, directive.line, what, hint)

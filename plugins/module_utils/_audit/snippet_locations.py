@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from .._contracts.gate_manifest import ProtectedSite
 from .._contracts.paths import GATE, SNIPPETS, snippet_file
-from .._nginx.proxy_targets import PASSES, pools_of, uri_of, values_of, where, with_values
+from .._nginx.proxy_targets import PASSES, pools_of, targets, uri_of, values_of, where, with_values
 from .findings import Block, Finding, denies_all, error, holds, named, servers_of, warning
 
 if TYPE_CHECKING:
@@ -54,6 +54,18 @@ def reach_of(level: Sequence[Directive], paths: Sequence[str]) -> str:
     return "above"
 
 
+def reaches_application(
+    configuration: Configuration, level: tuple[Directive, ...], directive: Directive, protected: ProtectedSite
+) -> bool:
+    """Return whether a directive such as proxy_pass can reach the protected application, not only the public one."""
+    if protected.mode == "host" or reach_of(level, protected.paths) != "apart":
+        return True
+    pools = pools_of(configuration)
+    wanted = {target for upstream in protected.upstreams for target in targets(pools, upstream) or ()}
+    reached, known = where(pools, values_of(configuration), directive.args[0])
+    return not known or bool(reached & wanted)
+
+
 def audit_locations(
     configuration: Configuration, block: Block, protected: ProtectedSite, home: str
 ) -> Iterator[Finding]:
@@ -74,7 +86,7 @@ def _kind(directive: Directive, home: str) -> str:
 
 
 def _reach(location: Directive, paths: Sequence[str]) -> str:
-    modifier, pattern = _matched(location)
+    modifier, pattern = matched(location)
     if modifier in ("~", "~*") or pattern.startswith("@"):
         return "any"
     if any(f"{pattern}/".startswith(f"{path}/") for path in paths):
@@ -84,7 +96,8 @@ def _reach(location: Directive, paths: Sequence[str]) -> str:
     return "apart"
 
 
-def _matched(location: Directive) -> tuple[str, str]:
+def matched(location: Directive) -> tuple[str, str]:
+    """Return the modifier of a location, empty if it has none, and its path, expression or name."""
     if len(location.args) > 1:
         return location.args[0], location.args[1]
     text = location.args[0] if location.args else ""
@@ -131,7 +144,7 @@ def _misplaced_snippets(level: tuple[Directive, ...], protected: ProtectedSite, 
 
 
 def _panel_snippet(level: Sequence[Directive], protected: ProtectedSite) -> str:
-    pattern = _matched(level[-1])[1]
+    pattern = matched(level[-1])[1]
     numbers = [
         number for number, path in enumerate(protected.paths, start=1) if f"{pattern}/".startswith(f"{path}/")
     ] or [1]
@@ -196,7 +209,7 @@ class _Applications:
     def _changed_addresses(
         self, level: tuple[Directive, ...], part: tuple[Directive, ...], directive: Directive, uris: Sequence[str]
     ) -> Iterator[Finding]:
-        other = [uri for uri in uris if uri != _matched(level[-1])[1] and not uri.startswith(_SAME_ADDRESS)]
+        other = [uri for uri in uris if uri != matched(level[-1])[1] and not uri.startswith(_SAME_ADDRESS)]
         if any(uri and self._could_be_guarded(uri, open_ended=True) for uri in other):
             what = f"{directive.name} changes addresses of this public location, also to guarded ones"
             yield error(

@@ -14,7 +14,7 @@ from .._contracts.paths import ENTRY, GATE, SERVER_SNIPPET, snippet_file
 from .._nginx.proxy_targets import PASSES, pools_of, targets, values_of, where
 from .decoded_addresses import audit_decoded_addresses
 from .findings import Block, Finding, error, levels, named, warning
-from .snippet_locations import audit_locations, audit_reproxy, reach_of, snippets_of
+from .snippet_locations import audit_locations, audit_reproxy, reaches_application, snippets_of
 from .upgrade_header import audit_upgrades
 
 if TYPE_CHECKING:
@@ -262,23 +262,12 @@ def _unchecked_headers(
             hint = f"Include it beside line {directive.line} of {directive.file}"
             if not header or (mine == [] and _includes_snippet(level, paths)):
                 hint = f"Name its target in upstream of site {protected.site}, which may have no snippet for {directive.name}"
-            opens = _reaches_application(configuration, level, directive, protected)
+            opens = reaches_application(configuration, level, directive, protected)
             yield Finding(protected.site, opens, directive.file, directive.line, what, hint)
             continue
         yield from _duplicate_headers(mine, paths, protected)
         if all(one.file in paths for one in mine):
             yield from _lost_headers(configuration, level[: depth + 1], header, protected)
-
-
-def _reaches_application(
-    configuration: Configuration, level: tuple[Directive, ...], directive: Directive, protected: ProtectedSite
-) -> bool:
-    """Return whether identity headers of the client can reach the protected application, not only the public one."""
-    if protected.mode == "host" or reach_of(level, protected.paths) != "apart":
-        return True
-    pools = pools_of(configuration)
-    wanted = {target for upstream in protected.upstreams for target in targets(pools, upstream) or ()}
-    return bool(where(pools, values_of(configuration), directive.args[0])[0] & wanted)
 
 
 def _in_force(level: tuple[Directive, ...], header: str) -> tuple[list[Directive], int]:

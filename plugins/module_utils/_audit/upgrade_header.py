@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from .._contracts.gate_manifest import ProtectedSite
 from .._nginx.proxy_targets import values_of
-from .findings import Block, Finding, error, levels, named
+from .findings import Block, Finding, error, in_force, levels, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,7 +37,7 @@ def audit_upgrades(configuration: Configuration, block: Block, protected: Protec
     for level in levels(block.directive):
         if not named(level, "proxy_pass"):
             continue
-        for line in _lines_in_force((*outer, *level)):
+        for line in in_force((*outer, *level), _HEADER):
             if _is_upgrade(line) and not _is_safe(values, line.args[1]):
                 setting = f"{_HEADER} {' '.join(line.args)} can pass on other protocols than websocket"
                 what = (
@@ -45,15 +45,6 @@ def audit_upgrades(configuration: Configuration, block: Block, protected: Protec
                 )
                 hint = f"Write {_HEADER} Upgrade $quietdoor_upgrade; in line {line.line} of {line.file}"
                 yield error(protected, line, what, hint)
-
-
-def _lines_in_force(level: tuple[Directive, ...]) -> list[Directive]:
-    """Return the lines of the innermost block that has any: nginx inherits them only where a block has none."""
-    for depth in range(len(level), 0, -1):
-        lines = named(level[:depth], _HEADER)
-        if lines:
-            return lines
-    return []
 
 
 def _is_upgrade(line: Directive) -> bool:

@@ -63,12 +63,94 @@ def test_a_decoded_address_is_an_error_at_its_line(line: str, http: str, panel: 
     assert errors(line, http, panel, "passes on the decoded address") == [("/etc/nginx/sites/own", 7)]
 
 
+ANY, NAMED = "^/x/([^?]*)$", "^/x/(?<rest>[^?]*)$"
+
+
+@pytest.mark.parametrize("panel", [WHOLE, PART])
+@pytest.mark.parametrize(
+    ("line", "http"),
+    [
+        (f"location ~ {ANY} {{ HEAD proxy_pass {APP}/$1; }}", ""),
+        (f"location ~* {ANY} {{ HEAD proxy_pass {APP}/${{1}}; }}", ""),
+        (f"location ~ ^/x/(.*)$ {{ HEAD proxy_pass {APP}/$1; }}", ""),
+        (f"location ~ {NAMED} {{ HEAD proxy_pass {APP}/$REST; }}", ""),
+        (f"location ~ {NAMED} {{ HEAD set $t $rest; proxy_pass {APP}/$t; }}", ""),
+        (f"location ~ {ANY} {{ HEAD proxy_set_header X-Original $1; proxy_pass {APP}; }}", ""),
+        (f"rewrite {ANY} /y break; proxy_pass {APP}/$1;", ""),
+        (f"rewrite {ANY} /y; set $t $1; proxy_pass {APP}/$t;", ""),
+        (f"rewrite {NAMED} /y?q=$rest break;", ""),
+        ("rewrite ^ /y?q=$uri break;", ""),
+        (f"rewrite {NAMED} /y; set $args q=$rest;", ""),
+        (f"rewrite {ANY} /y; set $args q=$1;", ""),
+        (f"if ($uri ~ {ANY}) {{ proxy_pass {APP}/$1; }}", ""),
+        (f"if ( $uri ~* {NAMED} ) {{ set $t $rest; }} proxy_pass {APP}/$t;", ""),
+        (f"set $t $uri; if ($t ~ {ANY}) {{ proxy_pass {APP}/$1; }}", ""),
+        (f"proxy_pass {APP}$t;", "map $uri $t { ~^/x/([^?]*)$ /$1; }"),
+        (f"proxy_pass {APP}/$t;", "map $host$uri $t { ~*/x/(?<part>[^?]*)$ $part; }"),
+        (f"proxy_pass {APP}$request_filename;", ""),
+        (f"proxy_set_header X-Original $document_root$fastcgi_script_name; proxy_pass {APP};", ""),
+    ],
+)
+def test_a_capture_of_the_decoded_address_is_an_error(line: str, http: str, panel: ProtectedSite) -> None:
+    text = line.replace("HEAD", HEADER)
+    assert errors(text, http, panel, "passes on the decoded address") == [("/etc/nginx/sites/own", 7)]
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        (
+            f"location ~ {ANY} {{ proxy_pass {APP}/app/$1; }}",
+            f"Write rewrite {ANY} /app/$1 break; proxy_pass {APP}; in line 7",
+        ),
+        (
+            f'location ~ "^/x/([^?]{{2}})$" {{ proxy_pass {APP}/$1; }}',
+            f'Write rewrite "^/x/([^?]{{2}})$" /$1 break; proxy_pass {APP}; in line 7',
+        ),
+        (f"proxy_pass {APP}$uri;", "Write $request_uri, or no address behind the application, in line 7"),
+        (
+            f"proxy_set_header X-Original $uri; proxy_pass {APP};",
+            "Write proxy_set_header X-Original $request_uri; in line 7",
+        ),
+    ],
+)
+def test_the_hint_is_the_line_to_write_instead(line: str, hint: str) -> None:
+    found = [one for one in survey_of(line, "", WHOLE).errors() if "decoded address" in one.what]
+    assert [one.hint for one in found] == [f"{hint} of /etc/nginx/sites/own"]
+
+
+def test_a_capture_of_the_written_address_is_no_error() -> None:
+    line = f"location ~ {ANY} {{ if ($request_uri ~ {ANY}) {{ proxy_pass {APP}/$1; }} }}"
+    assert errors(line, "", WHOLE, "decoded address") == []
+    assert errors(line.replace("{ if", f"{{ rewrite {ANY} /y; if"), "", WHOLE, "decoded address") != []
+
+
+def test_an_inherited_header_is_an_error_where_a_location_has_none() -> None:
+    header = "proxy_set_header X-Original $uri;"
+    assert errors("", header, WHOLE, "decoded address") == [], "the snippet has lines of its own"
+    assert errors(f"}} location /y {{ proxy_pass {APP};", header, WHOLE, "decoded address") == [
+        ("/etc/nginx/sites/own", 1)
+    ]
+
+
+def test_a_decoded_address_for_another_application_of_the_public_part_is_a_warning() -> None:
+    line = f"location /y {{ {HEADER} proxy_pass TO$uri; }}"
+    for target, opens in ((APP, [True]), ("http://127.0.0.1:5000", [False]), ("http://$host", [True])):
+        found = [one for one in survey_of(line.replace("TO", target), "", PART).findings if "decoded" in one.what]
+        assert [one.opens for one in found] == opens, target
+
+
 @pytest.mark.parametrize("panel", [WHOLE, PART])
 @pytest.mark.parametrize(
     "line",
     [
         f"proxy_pass {APP};",
         f"proxy_pass {APP}$request_uri;",
+        f"if ($uri ~ {ANY}) {{ set $t $1; }} proxy_set_header X-Y $t; proxy_pass {APP};",
+        f"if ($uri ~ {ANY}) {{ set $args q=$1; }} proxy_pass {APP};",
+        f"rewrite {ANY} /y?q=$1 break; proxy_pass {APP};",
+        f"rewrite {ANY} /y?q=$uri redirect; proxy_pass {APP};",
+        f"if ($uri ~ ^/v(?<version>[0-9]+)/([a-z\\.]*|en)/) {{ set $t $version; }} proxy_set_header X-V $t; proxy_pass {APP};",
         "set $app 127.0.0.1:3000; proxy_pass http://$app$request_uri; set $log $uri;",
     ],
 )
