@@ -275,6 +275,10 @@ OPENING = {
         {"more": "location /x/ { " + PUBLIC + " set $to 127.0.0.1:<panel>; proxy_pass http://$to; }"},
         "passes requests of the public part to 127.0.0.1:",
     ),
+    "an application that the client names": (
+        {"more": "location /x/ { " + PUBLIC + " proxy_pass http://127.0.0.1:$arg_port; }"},
+        "the target of proxy_pass http://127.0.0.1:$arg_port is not known before a request",
+    ),
     "a second listen of another server": (
         {"beside": "server { listen 127.0.0.1:<other>; server_name old.test; location / { " + PASS_PANEL + " } }"},
         "the server old.test passes requests to 127.0.0.1:",

@@ -113,7 +113,7 @@ class _DecodedText:
 
     def __init__(self, configuration: Configuration, block: Block) -> None:
         # Each name with a text that its value contains.
-        self.sources = [(name.lower(), text) for name, texts in values_of(configuration).items() for text in texts]
+        self.sources = [(name, text) for name, texts in values_of(configuration).items() for text in texts]
         self.sources += _captures_of_maps(configuration)
         for level in levels(block.directive):
             for expression in _expressions(level[-1]):

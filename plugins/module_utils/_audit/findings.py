@@ -119,6 +119,22 @@ def warning(protected: ProtectedSite, directive: Directive, what: str, hint: str
     return Finding(protected.site, False, directive.file, directive.line, what, hint)
 
 
+def unknown_target(protected: ProtectedSite, directive: Directive, limits: str = "") -> list[Finding]:
+    """Return the finding about a directive such as proxy_pass whose target only a request decides; none if it is accepted.
+
+    :param limits: what limits access to the directive, in words; it is a warning then.
+    """
+    written = " ".join((directive.name, *directive.args))
+    if written in protected.accepted_variable_targets:
+        return []
+    what = f"the target of {written} is not known before a request, so it can be the protected application{limits}"
+    hint = (
+        f"Write a target in line {directive.line} of {directive.file} whose values a map or set lists, or, if it is never the "
+        f"application of site {protected.site}, write accepted_variable_targets: ['{written}'] for that site in gate_sites"
+    )
+    return [Finding(protected.site, not limits, directive.file, directive.line, what, hint)]
+
+
 def denies_all(block: Directive) -> bool:
     """Return whether a block admits only the addresses that it names."""
     inner = block.block or ()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from .._contracts.gate_manifest import ProtectedSite
 from .._contracts.paths import SERVER_SNIPPET, is_server_snippet, snippet_file
-from .._nginx.proxy_targets import PASSES, pools_of, targets, values_of, where
-from .findings import Block, Finding, denies_all, holds, levels, named
+from .._nginx.proxy_targets import PASSES, can_reach, pools_of, targets, values_of, where
+from .findings import Block, Finding, denies_all, holds, levels, named, unknown_target
 from .snippet_locations import guard_of
 
 if TYPE_CHECKING:
@@ -81,17 +81,13 @@ class _BypassSearch:
                 yield from self._served_files(block, (block.directive,), directive)
 
     def _passed_requests(self, block: Block, level: tuple[Directive, ...], directive: Directive) -> Iterator[Finding]:
-        reached, known = where(self.pools, self.values, directive.args[0] if directive.args else "")
+        address = directive.args[0] if directive.args else ""
+        reached, _known = where(self.pools, self.values, address)
         if reached & self.wanted:
             does = f"passes requests to {sorted(reached & self.wanted)[0]}"
             yield _bypass(block, level, directive, self.protected, does)
-        elif not known:
-            yield self._unknown_target(directive)
-
-    def _unknown_target(self, directive: Directive) -> Finding:
-        what = f"the target of {directive.name} {directive.args[0]} is not known before a request"
-        hint = f"Make sure that it is never the protected application of site {self.protected.site}"
-        return Finding(self.protected.site, False, directive.file, directive.line, what, hint)
+        elif can_reach(self.pools, self.values, address, self.wanted):
+            yield from unknown_target(self.protected, directive, _limits(block, level, self.protected))
 
     def _served_files(self, block: Block, level: tuple[Directive, ...], directive: Directive) -> Iterator[Finding]:
         directory = next((path for path in self.protected.upstreams if holds(directive, path)), "")
@@ -110,13 +106,13 @@ class _BypassSearch:
         for context, directive in self.configuration.walk():
             if context[:1] != ("stream",) or directive.name != "proxy_pass" or not directive.args:
                 continue
-            reached, known = where(self.pools, self.values, directive.args[0])
+            reached, _known = where(self.pools, self.values, directive.args[0])
             if reached & self.wanted:
                 what = f"a stream server passes connections to {sorted(reached & self.wanted)[0]}, past every gate"
                 hint = f"Remove line {directive.line} of {directive.file}"
                 yield Finding(self.protected.site, True, directive.file, directive.line, what, hint)
-            elif not known:
-                yield self._unknown_target(directive)
+            elif can_reach(self.pools, self.values, directive.args[0], self.wanted):
+                yield from unknown_target(self.protected, directive)
 
 
 def _bypass(

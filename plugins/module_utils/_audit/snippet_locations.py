@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from .._contracts.gate_manifest import ProtectedSite
 from .._contracts.paths import GATE, SNIPPETS, snippet_file
-from .._nginx.proxy_targets import PASSES, pools_of, targets, uri_of, values_of, where, with_values
-from .findings import Block, Finding, denies_all, error, holds, named, servers_of, warning
+from .._nginx.proxy_targets import PASSES, can_reach, pools_of, targets, uri_of, values_of, where, with_values
+from .findings import Block, Finding, denies_all, error, holds, named, servers_of, unknown_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -192,7 +192,7 @@ class _Applications:
         self, level: tuple[Directive, ...], part: tuple[Directive, ...], directive: Directive
     ) -> Iterator[Finding]:
         address = directive.args[0] if directive.args else ""
-        reached, known = where(self.pools, self.values, address)
+        reached, _known = where(self.pools, self.values, address)
         hint = f"Remove line {directive.line} of {directive.file}, or guard its target with a site in mode host"
         if reached & (self.guarded - self.public):
             target = sorted(reached & (self.guarded - self.public))[0]
@@ -201,10 +201,8 @@ class _Applications:
         elif reached & self.guarded:
             uris = dict.fromkeys(map(uri_of, with_values(self.values, address)))
             yield from self._changed_addresses(level, part, directive, tuple(uris))
-        elif not known:
-            what = f"the target of {directive.name} {address} is not known before a request"
-            hint = f"Make sure that it is never the protected application of site {self.protected.site}"
-            yield warning(self.protected, directive, what, hint)
+        elif can_reach(self.pools, self.values, address, self.guarded):
+            yield from unknown_target(self.protected, directive)
 
     def _changed_addresses(
         self, level: tuple[Directive, ...], part: tuple[Directive, ...], directive: Directive, uris: Sequence[str]

@@ -56,9 +56,7 @@ def _variables(configuration: Configuration) -> dict[str, tuple[str, ...]]:
 
     A variable that a directive of another kind can set, as ``auth_request_set`` or a named capture, is left out.
     """
-    values: dict[str, tuple[str, ...]] = {}
-    for name, texts in values_of(configuration).items():
-        values[name.lower()] = (*values.get(name.lower(), ()), *texts)
+    values = dict(values_of(configuration))
     for name in _set_otherwise(configuration):
         values.pop(name.lower(), None)
     return values

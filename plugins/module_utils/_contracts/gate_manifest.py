@@ -46,6 +46,7 @@ class ManifestSite:
     :param rehearsal: whether the site is the copy that listens on ``staging_listen``.
     :param basic_auth: whether the fallback window has basic auth; the key is ``side_door``.
     :param edge: whether a proxy in front of nginx terminates TLS.
+    :param accepted_variable_targets: directives such as ``proxy_pass http://$backend`` that never lead to the application.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ManifestSite:
     rehearsal: bool = False
     basic_auth: bool = False
     edge: bool = False
+    accepted_variable_targets: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the site in the form of the manifest. Keys without information are omitted."""
@@ -77,6 +79,8 @@ class ManifestSite:
             data.update(paths=list(self.paths), public=self.public)
         if self.until is not None:
             data["until"] = self.until
+        if self.accepted_variable_targets:
+            data["accepted_variable_targets"] = list(self.accepted_variable_targets)
         flags = {"rehearsal": self.rehearsal, "side_door": self.basic_auth, "edge": self.edge}
         return {**data, **{key: True for key, flag in flags.items() if flag}}
 
@@ -171,6 +175,7 @@ def _read_site(name: str, data: Mapping[str, Any]) -> ManifestSite:
         rehearsal=bool(data.get("rehearsal", False)),
         basic_auth=bool(data.get("side_door", False)),
         edge=bool(data.get("edge", False)),
+        accepted_variable_targets=_read_texts(data, "accepted_variable_targets"),
     )
 
 
@@ -208,6 +213,7 @@ class ProtectedSite:
     :param mode: ``host`` or ``path``.
     :param paths: the protected paths of mode ``path``, without a final slash.
     :param public: the address of the application that serves the public part, in mode ``path``.
+    :param accepted_variable_targets: directives with variables that never lead to the application, as the operator says.
     """
 
     site: str
@@ -219,6 +225,7 @@ class ProtectedSite:
     paths: tuple[str, ...] = ()
     public: str = ""
     enforced: bool = True
+    accepted_variable_targets: tuple[str, ...] = ()
 
 
 def protected_sites(manifest: str) -> tuple[ProtectedSite, ...]:
@@ -241,4 +248,5 @@ def _protected_site(site: ManifestSite) -> ProtectedSite:
         mode=site.mode,
         paths=site.paths,
         public=site.public,
+        accepted_variable_targets=site.accepted_variable_targets,
     )

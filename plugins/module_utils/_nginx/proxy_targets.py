@@ -11,7 +11,7 @@ import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from .config_model import Configuration
 
@@ -39,6 +39,12 @@ _NUMBERS = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+)){0,3}"
 _LOCAL = "127.0.0.1"
 
 
+_CAPTURE = re.compile(r"\(\?P?[<'](?P<name>[A-Za-z_][A-Za-z0-9_]*)[>']")
+# Directives of modules other than rewrite that set the variable in their first argument: auth_request_set, js_set, set_by_lua ...
+_SETTERS = re.compile(r"set_\w+|\w+_set|js_var")
+_TABLES = ("map", "geo", "split_clients")
+
+
 _ROUNDS = 5
 
 
@@ -58,15 +64,39 @@ def pools_of(configuration: Configuration) -> dict[str, tuple[str, ...]]:
 
 
 def values_of(configuration: Configuration) -> dict[str, tuple[str, ...]]:
-    """Return the values that ``set``, ``map``, ``geo`` and ``split_clients`` assign, by variable without the dollar sign."""
+    """Return the values that ``set``, ``map``, ``geo`` and ``split_clients`` assign.
+
+    The keys are names in lower case, as nginx compares them, without the dollar sign. A variable that a capture or another
+    module can set as well has itself as an additional value, so it is never completely known.
+    """
     found: dict[str, list[str]] = {}
     for _context, directive in configuration.walk():
         if directive.name == "set" and len(directive.args) == 2:
-            found.setdefault(directive.args[0].lstrip("$"), []).append(directive.args[1])
-        elif directive.name in ("map", "geo", "split_clients") and directive.args and directive.block is not None:
+            found.setdefault(_variable_name(directive.args[0]), []).append(directive.args[1])
+        elif directive.name in _TABLES and directive.args and directive.block is not None:
             values = [inner.args[-1] for inner in directive.block if inner.args and inner.name != "include"]
-            found.setdefault(directive.args[-1].lstrip("$"), []).extend(values)
+            found.setdefault(_variable_name(directive.args[-1]), []).extend(values)
+    for name in _set_otherwise(configuration):
+        if name in found:
+            found[name].append(f"${name}")
     return {name: tuple(dict.fromkeys(values)) for name, values in found.items()}
+
+
+def _set_otherwise(configuration: Configuration) -> Iterator[str]:
+    """Yield the names of variables that a named capture or another module sets."""
+    for context, directive in configuration.walk():
+        for word in (directive.name, *directive.args):
+            yield from (match["name"].lower() for match in _CAPTURE.finditer(word))
+        if directive.name.startswith("$") and context[-1] not in _TABLES:
+            yield _variable_name(directive.name)  # a line of geoip2
+        elif directive.args and _SETTERS.fullmatch(directive.name):
+            yield _variable_name(directive.args[0])
+        elif directive.name == "keyval":
+            yield from map(_variable_name, directive.args[1:2])
+
+
+def _variable_name(word: str) -> str:
+    return word.lstrip("$").lower()
 
 
 def where(
@@ -85,6 +115,20 @@ def where(
     return frozenset(reached), known
 
 
+def can_reach(
+    pools: Mapping[str, tuple[str, ...]], values: Mapping[str, tuple[str, ...]], address: str, wanted: Collection[str]
+) -> bool:
+    """Return whether ``address`` has a target that is not known before a request and can be one of ``wanted``."""
+    sockets = any(one.startswith("unix:") for one in wanted)
+    unknown = [text for text in with_values(values, address) if targets(pools, text) is None]
+    return bool(wanted) and any(sockets or not _leads_to_socket(text) for text in unknown)
+
+
+def _leads_to_socket(address: str) -> bool:
+    match = _SCHEME.match(address)
+    return address[match.end() if match else 0 :].startswith("unix:")
+
+
 def with_values(values: Mapping[str, tuple[str, ...]], text: str) -> list[str]:
     """Return ``text`` with each variable of its authority replaced by each of its known values, up to a limit.
 
@@ -92,7 +136,7 @@ def with_values(values: Mapping[str, tuple[str, ...]], text: str) -> list[str]:
     """
     texts = [text]
     for _round in range(_ROUNDS):
-        expanded = [other for one in texts for other in _replace_variable(values, one)]
+        expanded = list(dict.fromkeys(other for one in texts for other in _replace_variable(values, one)))
         if expanded == texts or len(expanded) > _MAX_EXPANSIONS:
             break
         texts = expanded
@@ -101,7 +145,7 @@ def with_values(values: Mapping[str, tuple[str, ...]], text: str) -> list[str]:
 
 def _replace_variable(values: Mapping[str, tuple[str, ...]], text: str) -> list[str]:
     for match in _VARIABLE.finditer(_authority(text)):
-        name = match["braced"] or match["bare"]
+        name = (match["braced"] or match["bare"]).lower()
         if name in values:
             return [text[: match.start()] + value + text[match.end() :] for value in values[name]]
     return [text]

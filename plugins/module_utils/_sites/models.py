@@ -27,6 +27,7 @@ REVOCATIONS = ("crl", "map")
 
 
 KEYS = (
+    "accepted_variable_targets",
     "allow",
     "auth_request",
     "certificate",
@@ -128,6 +129,7 @@ class Site:
     websocket: bool
     staging_listen: tuple[Listen, ...] = ()
     rehearsal: bool = False
+    accepted_variable_targets: tuple[str, ...] = ()
 
     @property
     def slug(self) -> str:

@@ -14,6 +14,7 @@ from .._common.errors import MtlsError
 from .._contracts.gate_manifest import deadlines_of
 from .._contracts.stages import STAGES
 from .._contracts.status_protocol import STATUS_PATH
+from .._nginx.proxy_targets import PASSES
 from .access_rules import parse_allow, parse_hsts, parse_identity_headers, parse_rate_limit
 from .body_size import parse_body_size
 from .edge import parse_edge
@@ -120,6 +121,7 @@ def _parse_site(raw: object, position: int) -> Site:
         contact=_parse_contact(entry),
         client_max_body_size=parse_body_size(entry, mode) if manage == "vhost" else "",
         websocket=entry.flag("websocket"),
+        accepted_variable_targets=_parse_accepted_targets(entry),
     )
 
 
@@ -308,6 +310,20 @@ def _parse_contact(entry: FieldReader) -> str:
     if not contact.isprintable():
         raise entry.problem("contact", "contains a line break or another control character", hint)
     return contact
+
+
+def _parse_accepted_targets(entry: FieldReader) -> tuple[str, ...]:
+    """Return directives with one space between their words and without the semicolon, as the audit compares them."""
+    key = "accepted_variable_targets"
+    hint = "Write the directives as in the message of the audit, for example ['proxy_pass http://$backend']"
+
+    def parse(text: str) -> str:
+        words = text.strip().rstrip(";").split()
+        if len(words) < 2 or words[0] not in PASSES or "$" not in text:
+            raise entry.problem(key, f"{text!r} is not a valid directive with a variable target", hint)
+        return " ".join(words)
+
+    return entry.each(key, hint, parse) if entry.given(key) else ()
 
 
 def _refuse_double_names(sites: Sequence[Site]) -> None:

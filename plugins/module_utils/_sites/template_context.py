@@ -122,6 +122,7 @@ def _manifest_site(site: Site) -> ManifestSite:
         rehearsal=site.rehearsal,
         basic_auth=in_fallback and site.window.basic_auth is not None,
         edge=site.edge is not None,
+        accepted_variable_targets=site.accepted_variable_targets,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -146,6 +147,16 @@ def test_correct_configuration_has_no_findings() -> None:
             "passes requests",
         ),
         (beside("allow 10.0.0.0/8; deny all; satisfy any; proxy_pass http://127.0.0.1:3000;"), 12, "passes requests"),
+        (
+            beside("location / { proxy_pass http://$host; }"),
+            12,
+            "proxy_pass http://$host is not known before a request",
+        ),
+        (beside("location / { fastcgi_pass $host:9000; }"), 12, "is not known before a request"),
+        (beside("location / { set $to 127.0.0.1:1; proxy_pass http://$to; } js_set $TO x;"), 12, "is not known"),
+        (beside("location ~ ^/(?<to>.*) { set $to 127.0.0.1:1; proxy_pass http://$to; }"), 12, "is not known"),
+        (beside("location / { proxy_pass http://$to; } } geoip2 x { $to source=$a y;"), 12, "is not known"),
+        (beside("location / { proxy_pass http://$to; } } map $a $to { a a:1; default $host;"), 12, "is not known"),
         (beside("", "443 ssl", "alias.test"), 11, "another server for alias.test on *:443"),
     ],
 )
@@ -171,7 +182,6 @@ def test_bypass_is_an_error_with_file_and_line(http: str, line: int, said: str) 
             "no directive of this server passes requests to http://127.0.0.1:3000",
         ),
         (beside("", "443 ssl default_server"), 11, "answers requests without a known name on *:443"),
-        (beside("location / { proxy_pass http://$host; }"), 12, "is not known before a request"),
         (beside("root /srv;", name=".test"), 11, "a server without the gate answers for panel.test on *:8080"),
         (beside("root /srv;", name="panel.*"), 11, "a server without the gate answers for panel.test"),
         (
@@ -189,6 +199,7 @@ def test_bypass_is_an_error_with_file_and_line(http: str, line: int, said: str) 
             12,
             "; it is open to the addresses",
         ),
+        (beside("location / { internal; proxy_pass http://$host; }"), 12, "the protected application; it is internal"),
         (beside("location / { internal; proxy_pass http://127.0.0.1:3000; }"), 12, "; it is internal"),
     ],
 )
@@ -213,11 +224,31 @@ def test_harmless_deviation_is_a_warning(http: str, line: int, said: str) -> Non
             "location /.well-known/acme-challenge/ { root /srv; } location / { return 301 /x; }", "80", "panel.test"
         ),
         beside("location / { proxy_pass http://127.0.0.1:3001; }"),
+        beside("location / { fastcgi_pass unix:/run/php/$version.sock; }"),
+        beside("location / { set $TO 127.0.0.1:1; proxy_pass http://$to; }"),
         beside("ssl_reject_handshake on;", "443 ssl default_server", "other.test"),
     ],
 )
 def test_configuration_without_bypass_is_not_mentioned(http: str) -> None:
     assert found(http).findings == ()
+
+
+def test_variable_target_that_the_operator_accepts_is_not_mentioned() -> None:
+    http = beside("location / { proxy_pass http://$host; } location /x { proxy_pass http://$arg_x; }")
+    first = found(http).errors()[0]
+    assert "write accepted_variable_targets: ['proxy_pass http://$host'] for that site in gate_sites" in first.hint
+    accepted = ("proxy_pass http://$host", "proxy_pass http://$arg_x")
+    assert found(http, replace(PANEL, accepted_variable_targets=accepted)).findings == ()
+    assert len(found(http, replace(PANEL, accepted_variable_targets=accepted[:1])).errors()) == 1
+
+
+def test_variable_target_never_reaches_files_but_can_reach_a_socket() -> None:
+    files, socket = (
+        ProtectedSite("whole", "vhost", ("whole.test",), (("*", 443),), (upstream,))
+        for upstream in ("/srv/www/panel", "http://unix:/run/app.sock")
+    )
+    http = "server { listen 80; location / { fastcgi_pass unix:/run/php/$version.sock; } }"
+    assert (found(http, files).findings, len(found(http, socket).errors())) == ((), 1)
 
 
 @pytest.mark.parametrize("panel", [PANEL, WHOLE])
@@ -388,7 +419,7 @@ def test_where_a_variable_leads_is_looked_up(content: str, panel: ProtectedSite)
     [
         ("proxy_pass $to; } map $ssl_preread_server_name $to { a.test 127.0.0.1:3000;", [True]),
         ("proxy_pass $to; } map $ssl_preread_server_name $to { a.test 127.0.0.1:3001;", []),
-        ("proxy_pass $ssl_preread_server_name:443;", [False]),
+        ("proxy_pass $ssl_preread_server_name:443;", [True]),
     ],
 )
 def test_a_stream_server_that_chooses_by_name_is_looked_up_too(content: str, opens: list[bool]) -> None:

@@ -82,6 +82,11 @@ def test_correct_configuration_has_no_findings() -> None:
             f"location /x {{ {PUBLIC} if ($arg_x) {{ proxy_pass http://localhost:4000; }} }}",
             "passes requests of the public part to 127.0.0.1:4000",
         ),
+        (
+            f"location /x {{ {PUBLIC} proxy_pass http://$host; }}",
+            "proxy_pass http://$host is not known before a request",
+        ),
+        (f"location /x {{ {PUBLIC} grpc_pass $arg_to; }}", "grpc_pass $arg_to is not known before a request"),
         (f"location /x/ {{ {PUBLIC} proxy_pass {APP}/; }}", "proxy_pass changes addresses"),
         (f"location /x/ {{ {PUBLIC} proxy_pass {APP}/admin/y; }}", "proxy_pass changes addresses"),
         (

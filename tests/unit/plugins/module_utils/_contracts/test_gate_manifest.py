@@ -44,6 +44,7 @@ SITES = (
         public="http://c",
         rehearsal=True,
         edge=True,
+        accepted_variable_targets=("proxy_pass http://$backend",),
     ),
 )
 MANIFEST = GateManifest(SITES, (Endpoint("panel", "127.0.0.1", 443, "panel.example"),))

@@ -243,9 +243,15 @@ def test_nothing_hostile_is_a_word_of_nginx(key: str, text: str) -> None:
         ({"contact": "evil\u202egnp"}, "a line break or another control character"),
         ({"contact": ["a"]}, "is a list, not a string"),
         ({"client_max_body_size": "20 m"}, "is not a valid size"),
+        ({"accepted_variable_targets": ["proxy_pass http://a"]}, "is not a valid directive with a variable target"),
+        ({"accepted_variable_targets": ["rewrite ^ $a"]}, "is not a valid directive with a variable target"),
+        ({"accepted_variable_targets": []}, "accepted_variable_targets: an empty list"),
         ({"client_max_body_size": ["1m", "2m"]}, "is not a valid size"),
         ({"websocket": "yes"}, "site panel: websocket: 'yes' is a string, not a boolean"),
-        ({"hst": True, "path": []}, "site panel: hst, path: unknown key. Write only keys of a site: allow, "),
+        (
+            {"hst": True, "path": []},
+            "site panel: hst, path: unknown key. Write only keys of a site: accepted_variable_targets, ",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_site_and_key(changes: dict[str, Any], said: str) -> None:
@@ -293,6 +299,7 @@ def test_every_known_key_is_accepted_and_none_is_forgotten() -> None:
         contact="ops",
         websocket=True,
         client_max_body_size=0,
+        accepted_variable_targets=["proxy_pass  http://$backend ;"],
         allow={"names": ["alex"], "emails": [], "roles": ["db:read"]},
         identity_headers={"name": "Remote-User"},
         auth_request="http://127.0.0.1:9000",
@@ -308,6 +315,7 @@ def test_every_known_key_is_accepted_and_none_is_forgotten() -> None:
     assert sorted([*full, "fastcgi_script"]) == sorted(KEYS)
     parsed = parse_sites([full])[0]
     assert (parsed.client_max_body_size, parsed.websocket, parsed.upstream.ca) == ("0", True, "ca.pem")
+    assert parsed.accepted_variable_targets == ("proxy_pass http://$backend",)
     reported = describe_site(parsed)
     assert [(one["key"], one["path"], one["kind"], one["identity"]) for one in reported["handlers"]] == [
         ("panel-1", "/admin", "proxy", True),
