@@ -13,7 +13,9 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from cryptography.hazmat.primitives.serialization import Encoding
+from support.audit import look
 from support.lab import Lab, built, curl, make_certificate, write_pair
 from support.nginx import children
 
@@ -161,6 +163,38 @@ def test_old_tls_of_a_neighbour_admits_no_client(lab: Lab) -> None:
         site.write_text(text)
         _reload(lab)
     assert lab.reached() == before
+
+
+@pytest.fixture
+def stray(lab: Lab) -> Iterator[Path]:
+    """A file of http beside the gate, which is gone afterwards."""
+    path = lab.nginx.prefix / "conf.d" / "zz.conf"
+    yield path
+    path.unlink()
+    _reload(lab)
+
+
+def test_inherited_password_refuses_certificates_and_is_an_error(lab: Lab, stray: Path) -> None:
+    stray.write_text('auth_basic "intern only"; auth_basic_user_file /dev/null;\n')
+    _reload(lab)
+    name = lab.roster[0]["name"]
+    pair = ["--cert", str(lab.client(name, "crt")), "--key", str(lab.client(name, "key"))]
+    assert [curl(site, lab, *pair)[0] for site in lab.sites] == [401, 401]
+    with pytest.raises(MtlsError) as problem:
+        look(lab.nginx)
+    assert f'{stray}:1: auth_basic "intern only" refuses clients with a valid certificate too' in str(problem.value)
+    hint = f'Write auth_basic "intern only"; in the servers that need it instead of line 1 of {stray}'
+    assert hint in str(problem.value.hint)
+
+
+def test_inherited_question_has_no_effect_and_is_an_error(lab: Lab, stray: Path) -> None:
+    stray.write_text("auth_request /question; deny all;\n")
+    with pytest.raises(MtlsError) as problem:
+        look(lab.nginx)
+    assert f"{stray}:1: auth_request /question of http has no effect for this site" in str(problem.value)
+    stray.write_text("deny all;\n")
+    found = [one for one in look(lab.nginx).survey.findings if one.file == str(stray)]
+    assert {(one.opens, one.what.partition(" applies")[0]) for one in found} == {(False, "deny all")}
 
 
 def test_gate_variable_defined_elsewhere_is_refused_with_its_line(lab: Lab) -> None:

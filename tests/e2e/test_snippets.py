@@ -164,6 +164,10 @@ ERRORS = {
         {"location": IN_LOCATION + " proxy_set_header X-Original $uri;"},
         "proxy_set_header X-Original $uri passes on the decoded address",
     ),
+    "a password of the server": (
+        {"more": 'auth_basic "staff"; auth_basic_user_file /dev/null;'},
+        "auth_basic staff refuses clients with a valid certificate too, because it is inherited",
+    ),
     "a pattern": (
         {"server": "include quietdoor/gate/snippets/panel-server.con[f];"},
         "is a pattern, and if the file is missing",
@@ -230,6 +234,21 @@ def test_variable_target_that_the_operator_accepts_is_not_mentioned(world: Brown
     server = "server { listen 127.0.0.1:<other>; server_name x; location / { proxy_pass " + ACCEPTED + "; } }"
     _write(world, beside=server)
     assert world.look().survey.findings == ()
+
+
+@on_one_release
+def test_password_in_the_location_itself_is_intended(world: Brownfield, restored: None) -> None:
+    password = 'auth_basic "staff"; auth_basic_user_file /dev/null;'
+    _write(world, more=password)
+    world.nginx.reload()
+    assert eventually(lambda: world.get(world.authority.clients["alex"]).status == 401)
+    _write(world, more=password, location=IN_LOCATION + " auth_basic off;")
+    assert world.look().survey.errors() == []
+    world.nginx.reload()
+    assert eventually(lambda: world.get(world.authority.clients["alex"]).status == 200)
+    assert world.get(None).status == 403
+    _write(world, location=f"{IN_LOCATION} {password}")
+    assert world.look().survey.errors() == []
 
 
 def _plain(world: Brownfield) -> int:

@@ -4,7 +4,8 @@
 """Audit the effective configuration for bypasses of the gate.
 
 It checks the operator's servers that include the snippets of a site (``snippet_server``, ``snippet_locations``,
-``decoded_addresses``, ``upgrade_header``), and every other server of that nginx (``other_servers``).
+``decoded_addresses``, ``upgrade_header``), the rules that servers inherit (``inherited_rules``), and every other server of that
+nginx (``other_servers``).
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from .._common.errors import MtlsError
 from .._contracts.gate_manifest import ProtectedSite
 from .._contracts.paths import SNIPPETS
 from .findings import Finding, servers_of
+from .inherited_access import audit_inherited_access
 from .other_servers import audit_other_servers
-from .snippet_server import audit_snippet_server, intended_servers, is_included, missing_lines
+from .snippet_server import audit_snippet_server, guarded_servers, intended_servers, is_included, missing_lines
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -74,6 +76,9 @@ def audit_configuration(
         elif protected.manage == "snippets":
             included.append(protected.site)
             findings += audit_snippet_server(configuration, servers, protected, home)
+        if guarded:
+            own = guarded_servers(servers, protected, home)
+            findings += audit_inherited_access(configuration, own, protected, home)
     ordered = sorted(dict.fromkeys(findings), key=lambda finding: not finding.opens)
     return Audit(tuple(included), tuple(unguarded), tuple(ordered), tuple(open_elsewhere))
 

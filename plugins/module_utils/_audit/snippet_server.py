@@ -48,7 +48,7 @@ def snippet(protected: ProtectedSite, kind: str) -> str:
 
 def is_included(servers: Sequence[Block], protected: ProtectedSite, home: str) -> bool:
     """Return whether any server includes the server snippet of a site."""
-    return bool(_guarded(servers, protected, home))
+    return bool(guarded_servers(servers, protected, home))
 
 
 def audit_snippet_server(
@@ -56,7 +56,7 @@ def audit_snippet_server(
 ) -> list[Finding]:
     """Return the findings about the servers that include the server snippet."""
     found = list(_patterns(configuration, protected, home))
-    for block in _guarded(servers, protected, home):
+    for block in guarded_servers(servers, protected, home):
         found += _names_and_addresses(block, protected)
         found += _server_level(block, protected, home)
         found += _tls_commands(block, protected, home)
@@ -127,7 +127,8 @@ def _order(configuration: Configuration, block: Block) -> str:
     return f". Let nginx read {block.directive.file} after {ENTRY}: give it a name that sorts later, or move it to sites-enabled"
 
 
-def _guarded(servers: Sequence[Block], protected: ProtectedSite, home: str) -> list[Block]:
+def guarded_servers(servers: Sequence[Block], protected: ProtectedSite, home: str) -> list[Block]:
+    """Return the servers that include the server snippet of a site."""
     path = f"{home}{snippet_file(protected.site, SERVER_SNIPPET)}"
     return [block for block in servers if any(inner.file == path for inner in block.inner)]
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._common.errors import MtlsError
 from .paths import MANIFEST
+from .stages import OBSERVE
 from .status_protocol import Endpoint, endpoints_from
 
 if TYPE_CHECKING:
@@ -214,6 +215,7 @@ class ProtectedSite:
     :param paths: the protected paths of mode ``path``, without a final slash.
     :param public: the address of the application that serves the public part, in mode ``path``.
     :param accepted_variable_targets: directives with variables that never lead to the application, as the operator says.
+    :param observed: whether the site is in stage ``observe``, in which the gate refuses no client.
     """
 
     site: str
@@ -226,6 +228,7 @@ class ProtectedSite:
     public: str = ""
     enforced: bool = True
     accepted_variable_targets: tuple[str, ...] = ()
+    observed: bool = False
 
 
 def protected_sites(manifest: str) -> tuple[ProtectedSite, ...]:
@@ -249,4 +252,5 @@ def _protected_site(site: ManifestSite) -> ProtectedSite:
         paths=site.paths,
         public=site.public,
         accepted_variable_targets=site.accepted_variable_targets,
+        observed=site.stage == OBSERVE and not site.rehearsal,
     )

@@ -6,18 +6,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import socket
 from typing import TYPE_CHECKING
 
-from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.status_protocol import endpoints_from
-from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.generation_store import GenerationStore
-from ansible_collections.quietdoor.mtls.plugins.module_utils._deploy.live_generation import LiveNginx
-from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.apply import Outcome, Request, apply_gate
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 
 from support.app import Application
+from support.audit import look
 from support.ca import Pair, make_pair
 from support.client import Answer, exchange
 from support.nginx import NginxInstance, free_port
@@ -26,6 +22,8 @@ from support.world import World
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.apply import Outcome
 
 IN_SERVER = "include quietdoor/gate/snippets/panel-server.conf;"
 IN_LOCATION = "include quietdoor/gate/snippets/panel-location.conf;"
@@ -66,15 +64,7 @@ class Brownfield(World):
 
     def look(self, **changes: object) -> Outcome:
         """Let the module look at what lies there, without a change."""
-        shelf = GenerationStore(str(self.nginx.prefix), "gate")
-        files = {path: text for path, text in shelf.files(shelf.live()).items() if path != "generation.conf"}
-        listed = json.loads(files["manifest.json"])["endpoints"]
-        request = Request(files, endpoints_from(listed, "manifest.json"), 10.0, 5, **changes)
-        options = self.nginx.options()
-        nginx = LiveNginx(
-            options["nginx_binary"], options["conf_path"], tuple(options["test_argv"]), tuple(options["reload_argv"])
-        )
-        return apply_gate(nginx, request, check_mode=True)
+        return look(self.nginx, **changes)
 
 
 @contextlib.contextmanager
