@@ -10,13 +10,14 @@ import secrets
 import socket
 import ssl
 import time
+import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
 from cryptography.hazmat.primitives.serialization import Encoding
 from support.audit import look
-from support.lab import Lab, built, curl, make_certificate, write_pair
+from support.lab import Lab, built, curl, free_ports, make_certificate, write_pair
 from support.nginx import children
 
 if TYPE_CHECKING:
@@ -195,6 +196,22 @@ def test_inherited_question_has_no_effect_and_is_an_error(lab: Lab, stray: Path)
     stray.write_text("deny all;\n")
     found = [one for one in look(lab.nginx).survey.findings if one.file == str(stray)]
     assert {(one.opens, one.what.partition(" applies")[0]) for one in found} == {(False, "deny all")}
+
+
+def test_server_with_a_client_certificate_reaches_the_application_and_is_an_error(lab: Lab, stray: Path) -> None:
+    (port,), name, site = free_ports(1), lab.roster[0]["name"], lab.sites[0]
+    certificate = (
+        f"proxy_ssl_certificate {lab.client(name, 'crt')}; proxy_ssl_certificate_key {lab.client(name, 'key')};"
+    )
+    address = f"proxy_set_header Host {site.server_name}; proxy_ssl_server_name on; proxy_ssl_name {site.server_name};"
+    to_gate = f"location / {{ {certificate} {address}\nproxy_pass https://127.0.0.1:{site.port}; }}"
+    stray.write_text(f"server {{ listen 127.0.0.1:{port}; {to_gate} }}\n")
+    _reload(lab)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+        assert answer.status == 200
+    with pytest.raises(MtlsError, match="passes requests through the gate of site") as problem:
+        look(lab.nginx)
+    assert f"{stray}:2: proxy_pass https://127.0.0.1:{site.port}" in str(problem.value)
 
 
 def test_gate_variable_defined_elsewhere_is_refused_with_its_line(lab: Lab) -> None:

@@ -142,6 +142,23 @@ def denies_all(block: Directive) -> bool:
     return not any_of and any(one.name == "deny" and one.args == ("all",) for one in inner)
 
 
+def limits_of(block: Block, level: tuple[Directive, ...], protected: ProtectedSite) -> str:
+    """Return what limits access to a block, in words; empty if no limit is found."""
+    if any(inner.name == "internal" for one in level for inner in one.block or ()):
+        return "; it is internal, so only another location can reach it"
+    if any(denies_all(one) for one in level):
+        return "; it is open to the addresses that its allow names"
+    if all(map(_private, (listen.address for listen in block.tcp))) and not all(
+        _private(address) for address, _port in protected.listens
+    ):
+        return "; it listens on this host only"
+    return ""
+
+
+def _private(address: str) -> bool:
+    return address.startswith(("127.", "unix:")) or address in ("::1", "localhost")
+
+
 def holds(directive: Directive, directory: str) -> bool:
     """Return whether ``root`` or ``alias`` serves files of a directory: names it, one above it, or one in it."""
     top = directive.args[0] if directive.args else ""

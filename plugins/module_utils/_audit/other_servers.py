@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from .._contracts.gate_manifest import ProtectedSite
 from .._contracts.paths import SERVER_SNIPPET, is_server_snippet, snippet_file
 from .._nginx.proxy_targets import PASSES, can_reach, pools_of, targets, values_of, where
-from .findings import Block, Finding, denies_all, holds, levels, named, unknown_target
+from .findings import Block, Finding, holds, levels, limits_of, named, unknown_target
+from .gate_clients import audit_gate_clients
 from .snippet_locations import guard_of
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def audit_other_servers(
         *found,
         *(finding for block in guarded for finding in bypasses.find_in(block, "public")),
         *bypasses.find_in_streams(),
+        *audit_gate_clients(configuration, servers, protected, home),
     ]
 
 
@@ -87,7 +89,7 @@ class _BypassSearch:
             does = f"passes requests to {sorted(reached & self.wanted)[0]}"
             yield _bypass(block, level, directive, self.protected, does)
         elif can_reach(self.pools, self.values, address, self.wanted):
-            yield from unknown_target(self.protected, directive, _limits(block, level, self.protected))
+            yield from unknown_target(self.protected, directive, limits_of(block, level, self.protected))
 
     def _served_files(self, block: Block, level: tuple[Directive, ...], directive: Directive) -> Iterator[Finding]:
         directory = next((path for path in self.protected.upstreams if holds(directive, path)), "")
@@ -118,28 +120,11 @@ class _BypassSearch:
 def _bypass(
     block: Block, level: tuple[Directive, ...], directive: Directive, protected: ProtectedSite, does: str
 ) -> Finding:
-    limits = _limits(block, level, protected)
+    limits = limits_of(block, level, protected)
     names = " ".join(block.server.server_names) or "without a name"
     what = f"the server {names} {does}, the protected application of site {protected.site}, and does not require a certificate"
     hint = f"Remove line {directive.line} of {directive.file}, or put a gate in front of that server too"
     return Finding(protected.site, not limits, directive.file, directive.line, f"{what}{limits}", hint)
-
-
-def _limits(block: Block, level: tuple[Directive, ...], protected: ProtectedSite) -> str:
-    """Return what limits access to a block, in words; empty if no limit is found."""
-    if any(inner.name == "internal" for one in level for inner in one.block or ()):
-        return "; it is internal, so only another location can reach it"
-    if any(denies_all(one) for one in level):
-        return "; it is open to the addresses that its allow names"
-    if all(map(_private, (listen.address for listen in block.tcp))) and not all(
-        _private(address) for address, _port in protected.listens
-    ):
-        return "; it listens on this host only"
-    return ""
-
-
-def _private(address: str) -> bool:
-    return address.startswith(("127.", "unix:")) or address in ("::1", "localhost")
 
 
 def _same_names(block: Block, protected: ProtectedSite, reported: Sequence[Finding]) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ PASSES = ("proxy_pass", "fastcgi_pass", "grpc_pass", "uwsgi_pass", "scgi_pass", 
 _SCHEME = re.compile(r"(?P<scheme>[a-z]+)://")
 
 
-_PORTS = {"http": "80", "https": "443", "": "80"}
+_PORTS = {"http": "80", "https": "443", "grpc": "80", "grpcs": "443", "": "80"}
 
 
 _VARIABLE = re.compile(r"\$(?:\{(?P<braced>[A-Za-z0-9_]+)\}|(?P<bare>[A-Za-z0-9_]+))")
