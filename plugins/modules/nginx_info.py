@@ -103,6 +103,7 @@ listens:
       server_names: [admin.example.com]
       file: /etc/nginx/conf.d/admin.conf
       line: 3
+      proxy_protocol: false
 gate_manifest:
   description:
     - The content of C(quietdoor/gate/manifest.json), which describes the gate that is live on the host; an empty mapping without

@@ -214,6 +214,19 @@ def test_server_with_a_client_certificate_reaches_the_application_and_is_an_erro
     assert f"{stray}:2: proxy_pass https://127.0.0.1:{site.port}" in str(problem.value)
 
 
+def test_neighbour_with_proxy_protocol_shuts_the_address_and_is_an_error(lab: Lab, stray: Path) -> None:
+    site, name = lab.sites[0], lab.roster[0]["name"]
+    listen = f"listen 127.0.0.1:{site.port} ssl proxy_protocol;"
+    tls = f"ssl_certificate {lab.root}/tls/neighbour.crt; ssl_certificate_key {lab.root}/tls/neighbour.key;"
+    stray.write_text(f"server {{ server_name late.example; {tls}\n{listen} }}\n")
+    with pytest.raises(MtlsError) as problem:
+        look(lab.nginx)
+    assert f"{stray}:2: proxy_protocol is required of every connection to 127.0.0.1:{site.port}" in str(problem.value)
+    assert f"Remove proxy_protocol from line 2 of {stray}" in str(problem.value.hint)
+    _reload(lab)
+    assert curl(site, lab, "--cert", str(lab.client(name, "crt")), "--key", str(lab.client(name, "key")))[0] == 0
+
+
 def test_gate_variable_defined_elsewhere_is_refused_with_its_line(lab: Lab) -> None:
     stray = lab.nginx.prefix / "conf.d" / "zz.conf"
     stray.write_text('map "" $quietdoor_denied { default 0; }\n')

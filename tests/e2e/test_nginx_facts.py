@@ -9,6 +9,7 @@ the tests that check the gate itself.
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import signal
@@ -508,6 +509,23 @@ def test_a_decoded_address_writes_headers(bare: Bare) -> None:
             assert seen == ("forged" if locations in _DECODED else ""), locations
 
 
+def test_a_neighbour_decides_about_proxy_protocol_for_the_whole_address(bare: Bare) -> None:
+    """Without the header nginx closes the connection to every server of the address."""
+    neighbour = "server { listen 127.0.0.1:<port> proxy_protocol; server_name other.test; }"
+    server = "server { listen 127.0.0.1:<port>; server_name panel.test; return 204; }"
+    with bare.serving(server + neighbour), pytest.raises((ConnectionError, http.client.HTTPException)):
+        bare.plain()
+
+
+def test_a_password_of_http_refuses_certificates(bare: Bare) -> None:
+    """With ``satisfy all`` a server needs its own ``auth_basic off``."""
+    server = f"server {{ {ON} satisfy all; location / {{ <off> {PASS} }} }} {PANEL}"
+    for off, status in (("", 401), ("auth_basic off;", 200)):
+        with bare.serving(f"auth_basic staff; auth_basic_user_file /dev/null; {server.replace('<off>', off)}"):
+            # The application behind it inherits the password too, but answers before nginx asks for it.
+            assert bare.get(who="alex").status == status
+
+
 def test_a_nested_location_does_not_inherit_an_if(bare: Bare) -> None:
     """The rewrite phase knows one location alone."""
     guard = "if ($ssl_client_verify != SUCCESS) { return 403; }"
@@ -890,6 +908,10 @@ GUARDED = {
     "nginx_normalises": ["e2e/test_hostile_matrix.py::test_nothing_hostile_reaches_the_panel"],
     "a_location_of_a_path": ["e2e/test_path.py::test_other_spelling_is_refused_for_every_client_and_logged"],
     "a_regular_expression": ["unit/plugins/filter/test_gate_templates.py::test_mode_path_opens_only_one_location"],
+    "a_neighbour_decides_about_proxy_protocol": [
+        "e2e/test_neighbours.py::test_neighbour_with_proxy_protocol_shuts_the_address_and_is_an_error",
+    ],
+    "a_password_of_http": ["e2e/test_neighbours.py::test_inherited_password_refuses_certificates_and_is_an_error"],
     "a_nested_location": ["e2e/test_snippets.py::test_client_without_a_valid_certificate_is_refused"],
     "a_decoded_address": [
         "unit/plugins/module_utils/_audit/test_decoded_addresses.py::test_a_decoded_address_is_an_error_at_its_line",

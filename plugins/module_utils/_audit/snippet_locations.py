@@ -261,11 +261,6 @@ def audit_reproxy(configuration: Configuration, block: Block, protected: Protect
             what = "nginx presents this certificate in re-proxied requests, and refuses it"
             hint = f"Move line {inner.line} of {inner.file} into the locations that need it"
             yield error(protected, inner, what, hint)
-    for inner in block.inner:
-        if inner.name == "listen" and "proxy_protocol" in inner.args:
-            what = "proxy_protocol is required of every connection here, and re-proxied requests come without it"
-            instead = "Give the protected application a host name of its own and guard that with mode: host"
-            yield error(protected, inner, what, instead if protected.mode == "path" else "Guard it with manage: vhost")
     address, port = protected.listens[0] if protected.listens else ("*", 443)
     back = _LOOPBACK.get(address, address), port
     own = {(listen.address, listen.port) for listen in block.tcp}

@@ -26,6 +26,7 @@ class Listen:
     :param port: None for a unix socket.
     :param default_server: whether the directive has this flag; if none has it, nginx uses the first server of an address.
     :param udp: whether it is QUIC or a UDP port of ``stream``.
+    :param proxy_protocol: whether every connection begins with a PROXY header; nginx applies it to the whole address.
     """
 
     address: str
@@ -36,6 +37,7 @@ class Listen:
     udp: bool
     file: str
     line: int
+    proxy_protocol: bool = False
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,7 @@ def _read_listens(directive: Directive, every_ssl: bool, http2: bool) -> Iterato
             udp=udp,
             file=directive.file,
             line=directive.line,
+            proxy_protocol="proxy_protocol" in flags,
         )
 
 

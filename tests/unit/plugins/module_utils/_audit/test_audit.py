@@ -442,3 +442,16 @@ def test_a_stream_server_that_chooses_by_name_is_looked_up_too(content: str, ope
 def test_files_of_a_whole_server_are_found_wherever_a_root_shows_them(http: str, lines: list[int]) -> None:
     panel = ProtectedSite("whole", "vhost", ("whole.test",), (("*", 443),), ("/srv/www/panel",))
     assert [one.line for one in found(http, panel).errors()] == lines
+
+
+@pytest.mark.parametrize("panel", [PANEL, WHOLE, replace(WHOLE, enforced=False)])
+def test_neighbour_with_proxy_protocol_on_the_address_of_a_site_is_an_error(panel: ProtectedSite) -> None:
+    server = "server { server_name old.test;\nlisten 443 ssl proxy_protocol; return 204; }"
+    http = f"{server}\n{vhost() if panel is PANEL else f'include {HOME}sites/whole.conf;'}"
+    errors = found(http, panel).errors()
+    assert [(one.file, one.line) for one in errors] == [("/etc/nginx/sites/own", 2)]
+    assert "proxy_protocol is required of every connection to *:443" in errors[0].what
+    assert errors[0].hint.startswith(
+        "Remove proxy_protocol from line 2 of /etc/nginx/sites/own, or write another address"
+    )
+    assert found(http.replace("443 ssl proxy", "8443 ssl proxy"), panel).errors() == []

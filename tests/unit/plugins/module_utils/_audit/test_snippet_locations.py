@@ -101,7 +101,7 @@ def test_correct_configuration_has_no_findings() -> None:
         ("set_real_ip_from 10.0.0.1;", "set_real_ip_from sets the source of the client's address"),
         ("real_ip_header X-Real-IP;", "real_ip_header sets the source of the client's address"),
         ("proxy_ssl_certificate x;", "nginx presents this certificate in re-proxied requests"),
-        ("listen 8443 ssl proxy_protocol;", "proxy_protocol is required of every connection here"),
+        ("listen 443 ssl proxy_protocol;", "proxy_protocol is required of every connection to *:443"),
         ("listen 80;", "this server listens without TLS too"),
     ],
 )
