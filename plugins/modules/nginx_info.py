@@ -104,6 +104,12 @@ listens:
       file: /etc/nginx/conf.d/admin.conf
       line: 3
       proxy_protocol: false
+hash_sizes:
+  description: The sizes of hash tables that the C(http) block sets. nginx accepts each of these directives once.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{"name": "variables_hash_max_size", "value": "2048", "file": "/etc/nginx/nginx.conf", "line": 14}]
 gate_manifest:
   description:
     - The content of C(quietdoor/gate/manifest.json), which describes the gate that is live on the host; an empty mapping without
@@ -153,6 +159,7 @@ def work(module: Any) -> dict[str, Any]:
         "configuration_error": error,
         "includes": [] if error else includes(configuration),
         "listens": [] if error else listens(configuration),
+        "hash_sizes": [] if error else hash_sizes(configuration),
         "gate_manifest": live_manifest(nginx.conf_path),
         "running": nginx.master(configuration) is not None,
     }
@@ -181,6 +188,15 @@ def listens(configuration: Configuration) -> list[dict[str, Any]]:
         {**asdict(listen), "protocol": server.protocol, "server_names": list(server.server_names)}
         for server in configuration.servers(80 if os.geteuid() == 0 else 8000)
         for listen in server.listens
+    ]
+
+
+def hash_sizes(configuration: Configuration) -> list[dict[str, Any]]:
+    """Return every directive of http that sets the size of a hash table."""
+    return [
+        {"name": one.name, "value": one.args[0], "file": one.file, "line": one.line}
+        for context, one in configuration.walk()
+        if context == ("http",) and one.name.endswith(("_hash_max_size", "_hash_bucket_size")) and one.args
     ]
 
 

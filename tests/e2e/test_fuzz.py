@@ -110,7 +110,7 @@ class Bench:
             "ssl_conf_command": True,
             "ssl_reject_handshake": True,
         }
-        nginx = {"configuration_error": None, "listens": [], "capabilities": capabilities}
+        nginx = {"configuration_error": None, "listens": [], "hash_sizes": [], "capabilities": capabilities}
         files = render_gate([site], nginx, GateSettings(str(self.nginx.prefix))).candidate
         del files["manifest.json"]
         return {"generation.conf": generation_conf(1), **files}

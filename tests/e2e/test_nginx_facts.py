@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.hash_sizes import small_hashes
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from support.bare_nginx import Bare, Papers, until
@@ -821,6 +822,18 @@ def test_a_long_key_of_a_map_wants_a_larger_bucket(bare: Bare) -> None:
     assert bare.tested(f"map_hash_bucket_size 512; {long}")[0]
 
 
+def test_a_hash_that_is_too_small_gets_a_warning_with_its_size(bare: Bare) -> None:
+    """Two such directives are a duplicate, and ``map_hash_max_size`` is one after the first map too."""
+    entries = " ".join(f"{number:030} 1;" for number in range(3000))
+    passed, said = bare.tested(f"map $host $a {{ {entries} }}")
+    assert (passed, small_hashes(said)) == (True, (("map_hash", 2048),))
+    passed, said = bare.tested(f"map_hash_max_size 65536; map $host $a {{ {entries} }}")
+    assert (passed, small_hashes(said)) == (True, ())
+    for twice in ("map $host $a { b c; } map_hash_max_size 32768;", 2 * "variables_hash_max_size 2048; "):
+        passed, said = bare.tested(twice)
+        assert (passed, "directive is duplicate" in said) == (False, True)
+
+
 @pytest.mark.parametrize("variable", ["ssl_client_s_an", "ssl_client_email", "ssl_client_san"])
 def test_no_variable_holds_the_e_mail_of_a_certificate(bare: Bare, variable: str) -> None:
     """It comes from the roster, by issuer and serial."""
@@ -952,6 +965,10 @@ GUARDED = {
     "the_keys_of_a_map": ["unit/plugins/filter/test_gate_templates.py::test_names_are_matched_whole"],
     "a_serial_is": ["e2e/test_gate.py::test_valid_certificate_is_admitted_with_its_identity"],
     "a_long_key": ["e2e/test_fuzz.py::test_a_publication_is_refused_or_its_names_stay_in_their_maps"],
+    "a_hash_that_is_too_small": [
+        "e2e/test_smoke.py::test_smoke_nginx_is_the_release_and_reports_no_problem",
+        "unit/plugins/module_utils/_nginx/test_hash_sizes.py::test_small_hash_is_named_once_with_the_line_to_write",
+    ],
     "no_variable_holds": ["e2e/test_gate.py::test_valid_certificate_is_admitted_with_its_identity"],
     "an_absolute_include": ["e2e/test_transaction.py::test_candidate_reads_its_own_files_through_absolute_includes"],
     "openssl_reports_a_foreign_crl": ["e2e/test_pull.py::test_a_foreign_ca"],

@@ -25,8 +25,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     ports = {"own": free_port(25300, 25499), "shared": free_port(25500, 25699)}
     application = Application(free_port(25700, 25899))
     try:
-        # The variables of two gates do not fit into the default hash, and nginx would warn.
-        with NginxInstance(root / "nginx", http="variables_hash_max_size 2048;", version=request.param) as nginx:
+        with NginxInstance(root / "nginx", version=request.param) as nginx:
             world = World(root, nginx, ports, application, make_pair(root / "foreign-ca", "Foreign", is_ca=True))
             path = world.site("path", ["wiki.test"], ports["shared"], mode="path", paths=["/admin"])
             world.sites = [world.sites[0], path]

@@ -4,7 +4,7 @@
 """Audit the effective configuration for bypasses of the gate.
 
 It checks the operator's servers that include the snippets of a site (``snippet_server``, ``snippet_locations``,
-``decoded_addresses``, ``upgrade_header``), the rules that servers inherit (``inherited_rules``), and every other server of that
+``decoded_addresses``, ``upgrade_header``), the rules that servers inherit (``inherited_access``), and every other server of that
 nginx (``other_servers``).
 """
 

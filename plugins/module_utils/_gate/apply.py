@@ -21,6 +21,7 @@ from .._deploy.generation_store import GenerationStore, locked
 from .._deploy.live_generation import is_live
 from .._deploy.switch import Hold, Result, Switch
 from .._nginx.config_sandbox import with_live_paths
+from .._nginx.hash_sizes import describe_small_hashes
 from .arm import Change
 from .armed_state import Snapshot, laid_out, locked_with_room, read_transaction
 from .auto_revert import Rules, refuse_if_held, settle
@@ -141,6 +142,7 @@ class _Gate:
         self.files = {path: text for path, text in self.shelf.files(self.live).items() if path != GENERATION}
         self.target = self._target_generation()
         self.protected = protected_sites(request.candidate[MANIFEST]) if request.candidate else ()
+        self.notes: tuple[str, ...] = ()
         self.survey = Audit((), tuple(site.site for site in self.protected if site.manage == "snippets"), ())
 
     def apply(self, *, check_mode: bool) -> Outcome:
@@ -155,6 +157,7 @@ class _Gate:
                 write_included(self.nginx.conf_path, self.survey.included)
                 prune_records(self.nginx.conf_path, self.shelf.stored())
         sites = sorted({endpoint.site for endpoint in self.request.endpoints})
+        result = replace(result, warnings=(*result.warnings, *self.notes))
         return Outcome(result, self.survey, self.target, self.committed, before, after, sites, self.armed)
 
     def _audit_live(self, change: Switch) -> None:
@@ -310,6 +313,9 @@ class _Gate:
                 "The candidate does not report its generation",
                 f"Write include {GATE}/{GENERATION}; into its {HTTP}",
             )
+        self.notes = tuple(
+            with_live_paths(note, root, self.nginx.conf_path) for note in describe_small_hashes(configuration)
+        )
         self._audit(
             configuration,
             os.path.join(root, GATE, ""),

@@ -54,11 +54,15 @@ class Server:
 
 @dataclass(frozen=True)
 class Configuration:
-    """The files that nginx opens, in its order, and all directives with the includes replaced by their contents."""
+    """The files that nginx opens, in its order, and all directives with the includes replaced by their contents.
+
+    :param small_hashes: the hash tables that nginx reported as not optimal, each with its maximum size in buckets.
+    """
 
     main_file: str
     files: tuple[str, ...]
     directives: tuple[Directive, ...]
+    small_hashes: tuple[tuple[str, int], ...] = ()
 
     def walk(self) -> Iterator[tuple[tuple[str, ...], Directive]]:
         """Yield every directive with the names of the blocks around it."""

@@ -9,7 +9,7 @@ import os
 import platform
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -21,10 +21,12 @@ from .config_lexer import Unreadable
 from .config_model import Configuration, read_dump
 from .config_parser import parse, split_dump
 from .former_workers import accepts_connections, child_processes
+from .hash_sizes import small_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from .._common.commands import Done
     from .build_info import Build
 
 _PAUSE = 0.05
@@ -96,8 +98,9 @@ class Nginx:
 
         :raises MtlsError: with the errors that nginx reported, if it rejects the configuration.
         """
+        done = self._run_dump(conf_file)
         try:
-            return read_dump(self._run_dump(conf_file), opaque)
+            return replace(read_dump(done.out, opaque), small_hashes=small_hashes(done.err))
         except Unreadable as error:
             raise MtlsError(f"The configuration that nginx -T printed cannot be read: {error}", "Report this") from None
 
@@ -107,15 +110,15 @@ class Nginx:
         :raises MtlsError: with the errors that nginx reported, if it rejects the configuration.
         """
         try:
-            return split_dump(self._run_dump(conf_file))
+            return split_dump(self._run_dump(conf_file).out)
         except Unreadable as error:
             raise MtlsError(f"The configuration that nginx -T printed cannot be read: {error}", "Report this") from None
 
-    def _run_dump(self, conf_file: str) -> str:
+    def _run_dump(self, conf_file: str) -> Done:
         done = run_command(self._dump_argv(conf_file))
         if done.code != 0:
             raise MtlsError(f"nginx refuses the configuration: {done.words}", "Correct the configuration")
-        return done.out
+        return done
 
     def main_file_alone(self) -> Configuration:
         """Return the main file without its includes, for use if nginx rejects the configuration."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 POLICIES = ("auto", "always", "never")
 # The files of role gate, below any directory of nginx.conf.
-_GATE_FILE = re.compile(rf".*/{GATE}/(?:{re.escape(HTTP)}|{SITES}[^/]+\.conf)")
+GATE_FILE = re.compile(rf".*/{GATE}/(?:{re.escape(HTTP)}|{SITES}[^/]+\.conf)")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def existing_servers_from(listens: Sequence[Mapping[str, Any]]) -> tuple[Existin
             place=f"{listen['file']}:{listen['line']}",
         )
         for listen in listens
-        if listen["protocol"] == "http" and not listen["udp"] and not _GATE_FILE.fullmatch(str(listen["file"]))
+        if listen["protocol"] == "http" and not listen["udp"] and not GATE_FILE.fullmatch(str(listen["file"]))
     )
 
 

@@ -79,7 +79,7 @@ def render_gate(sites: Sequence[Site], nginx: Mapping[str, Any], settings: GateS
         settings.default_server,
         can_reject=bool(nginx["capabilities"]["ssl_reject_handshake"]),
     )
-    candidate = dict(_render_files(present, nginx["capabilities"], settings, plan)) if present else {}
+    candidate = dict(_render_files(present, nginx, settings, plan)) if present else {}
     return RenderedGate(present, candidate, plan, shared_upstreams(sites))
 
 
@@ -106,9 +106,10 @@ def _check_settings(settings: GateSettings) -> None:
 
 
 def _render_files(
-    sites: Sequence[Site], capabilities: Mapping[str, bool], settings: GateSettings, plan: Plan
+    sites: Sequence[Site], nginx: Mapping[str, Any], settings: GateSettings, plan: Plan
 ) -> Iterator[tuple[str, str]]:
     """Yield path and text of each file."""
+    capabilities = nginx["capabilities"]
     described = [describe_site(site) for site in sites]
     # Before 1.25.1 HTTP/2 belongs to an address, since then to a server.
     by_listen = capabilities["http2"] and not capabilities["http2_directive"]
@@ -118,7 +119,8 @@ def _render_files(
     def render(template: str, **more: Any) -> str:
         return environment.get_template(f"{template}.conf.j2").render(capabilities=capabilities, **more)
 
-    yield HTTP, render("http", **http_context(described, plan, http2_tokens=http2_tokens))
+    sizes = None if nginx["configuration_error"] else nginx["hash_sizes"]
+    yield HTTP, render("http", **http_context(described, plan, http2_tokens=http2_tokens, hash_sizes=sizes))
     yield MANIFEST, manifest_of(sites).render()
     for one, site in zip(sites, described):
         name, snippets = site["name"], site["manage"] == "snippets"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._nginx.quoting import quote
 from .._nginx.request_timeouts import OF_GATES
+from .default_server import GATE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,16 +18,25 @@ if TYPE_CHECKING:
 
 # A longer key does not fit into the default map_hash_bucket_size.
 _LONGEST_KEY = 46
+# Buckets of the hash of variables: enough for the gates of some hundred sites. nginx uses the smallest size that fits.
+_VARIABLES = 65536
 # A value of a site behind a TLS-terminating proxy -> its default; the others are empty.
 _EDGE_VALUES = {"peer": "0", "signal": "none"}
 _EDGE_NAMES = ("peer", "signal", "serial", "issuer_dn", "sha256", "sha256_base64", "sha1")
 
 
-def http_context(sites: Sequence[Mapping[str, Any]], plan: Plan, *, http2_tokens: Iterable[str]) -> dict[str, Any]:
+def http_context(
+    sites: Sequence[Mapping[str, Any]],
+    plan: Plan,
+    *,
+    http2_tokens: Iterable[str],
+    hash_sizes: Sequence[Mapping[str, Any]] | None,
+) -> dict[str, Any]:
     """Return the context of template ``http.conf.j2``.
 
     :param sites: as :func:`.template_context.describe_site` returns them, none of which is absent.
     :param http2_tokens: the addresses whose ``listen`` switches HTTP/2 on.
+    :param hash_sizes: the sizes of hash tables that http sets, as module nginx_info returns them; None if they are not known.
     """
     edges = [site for site in sites if site["edge"]]
     certificates = list(dict.fromkeys(site["edge"]["whole"] for site in edges if site["edge"]["whole"]))
@@ -43,7 +53,15 @@ def http_context(sites: Sequence[Mapping[str, Any]], plan: Plan, *, http2_tokens
         "owned": [listen.token for listen in plan.owned],
         "http2_by_listen": set(http2_tokens),
         "header_timeout": OF_GATES,
+        "variables_hash_max_size": _VARIABLES if _may_set_size(hash_sizes, "variables_hash_max_size") else 0,
     }
+
+
+def _may_set_size(hash_sizes: Sequence[Mapping[str, Any]] | None, name: str) -> bool:
+    """Return whether no file outside the gate sets this size: nginx rejects a second directive."""
+    return hash_sizes is not None and not any(
+        one["name"] == name and not GATE_FILE.fullmatch(str(one["file"])) for one in hash_sizes
+    )
 
 
 def _ports(site: Mapping[str, Any]) -> list[int]:

@@ -78,7 +78,9 @@ def brownfield(root: Path, first: int, version: str, **entry: object) -> Iterato
     foreign = make_pair(root / "foreign-ca", "Foreign", is_ca=True)
     make_pair(root / "neighbour", "neighbour", usage=Usage.SERVER_AUTH, dns=("public.test",))
     try:
-        http = "satisfy any; underscores_in_headers on; include sites/*.conf;"
+        # nginx accepts the size of a hash once, so the gate must not set it again.
+        sizes = "variables_hash_max_size 2048;"
+        http = f"{sizes} satisfy any; underscores_in_headers on; include sites/*.conf;"
         nginx = NginxInstance(root / "nginx", http=http, version=version)
         (nginx.prefix / "sites").mkdir()
         world = Brownfield(root, nginx, ports, application, foreign)

@@ -55,7 +55,7 @@ def render_gate(
     release = tuple(map(int, version.split(".")))
     capabilities = {"http2": http2, "http2_directive": http2 and release >= (1, 25, 1)}
     capabilities |= dict.fromkeys(("ssl_conf_command", "ssl_reject_handshake"), release >= (1, 19, 4))
-    nginx = {"configuration_error": None, "listens": [], "capabilities": capabilities}
+    nginx = {"configuration_error": None, "listens": [], "hash_sizes": [], "capabilities": capabilities}
     settings = gate_renderer.GateSettings("/var/log/nginx", log_format)
     sites = parse_sites([definition])[:1]
     files = gate_renderer.render_gate(sites, nginx, settings).candidate

@@ -26,6 +26,7 @@ NGINX = {
     "capabilities": {**dict.fromkeys(PRESENT, True), "http2_directive": False, "limit_req": False},
     "configuration_error": None,
     "listens": [],
+    "hash_sizes": [],
     "running": True,
     "gate_manifest": {},
 }

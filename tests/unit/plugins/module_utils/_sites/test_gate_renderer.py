@@ -29,7 +29,7 @@ SITE = {
 }
 WHOLE = {key: value for key, value in SITE.items() if not key.startswith("certificate")}
 CAPABILITIES = {"http2": True, "http2_directive": False, "ssl_conf_command": True, "ssl_reject_handshake": True}
-NGINX = {"configuration_error": None, "listens": [], "capabilities": CAPABILITIES}
+NGINX = {"configuration_error": None, "listens": [], "hash_sizes": [], "capabilities": CAPABILITIES}
 SETTINGS = GateSettings("/var/log/nginx")
 
 
@@ -109,3 +109,20 @@ def test_the_logs_are_where_the_settings_say() -> None:
 def test_a_name_that_the_context_does_not_have_is_an_error() -> None:
     with pytest.raises(jinja2.UndefinedError):
         template_environment().get_template("upstream/static.conf.j2").render()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "error", "sets"),
+    [
+        ([], None, True),
+        ([{"name": "map_hash_max_size", "file": "/etc/nginx/nginx.conf"}], None, True),
+        ([{"name": "variables_hash_max_size", "file": "/etc/nginx/quietdoor/gate/http.conf"}], None, True),
+        ([{"name": "variables_hash_max_size", "file": "/etc/nginx/nginx.conf"}], None, False),
+        ([], "nginx refuses the configuration", False),
+    ],
+)
+def test_gate_sets_the_hash_of_variables_unless_another_file_does(
+    sizes: list[Any], error: str | None, sets: bool
+) -> None:
+    text = render(SITE, hash_sizes=sizes, configuration_error=error).candidate["http.conf"]
+    assert ("\nvariables_hash_max_size 65536;\n" in text) == sets

@@ -39,7 +39,7 @@ PLAN = Plan((Listen("*", 443),), (), ())
 
 def context(*sites: dict[str, Any]) -> dict[str, Any]:
     """Return the context of these sites."""
-    return http_context(sites, PLAN, http2_tokens=[])
+    return http_context(sites, PLAN, http2_tokens=[], hash_sizes=[])
 
 
 def test_each_name_and_port_has_one_key() -> None:
