@@ -24,6 +24,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.hash_sizes i
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from support.bare_nginx import Bare, Papers, until
+from support.client import exchange
 from support.nginx import RELEASES
 
 if TYPE_CHECKING:
@@ -518,6 +519,15 @@ def test_a_neighbour_decides_about_proxy_protocol_for_the_whole_address(bare: Ba
         bare.plain()
 
 
+def test_a_neighbour_answers_the_family_in_which_a_server_does_not_listen(bare: Bare) -> None:
+    """The address decides before the name."""
+    server = "server { listen <port>; server_name panel.test; return 204; }"
+    with bare.serving(f"{server} server {{ listen [::]:<port>; server_name other.test; return 421; }}"):
+        assert bare.plain().status == 204
+        with socket.create_connection(("::1", bare.port), 10) as connection:
+            assert exchange(connection, "GET", "/", {"Host": "panel.test"}).status == 421
+
+
 def test_a_password_of_http_refuses_certificates(bare: Bare) -> None:
     """With ``satisfy all`` a server needs its own ``auth_basic off``."""
     server = f"server {{ {ON} satisfy all; location / {{ <off> {PASS} }} }} {PANEL}"
@@ -923,6 +933,9 @@ GUARDED = {
     "a_regular_expression": ["unit/plugins/filter/test_gate_templates.py::test_mode_path_opens_only_one_location"],
     "a_neighbour_decides_about_proxy_protocol": [
         "e2e/test_neighbours.py::test_neighbour_with_proxy_protocol_shuts_the_address_and_is_an_error",
+    ],
+    "a_neighbour_answers_the_family": [
+        "unit/plugins/module_utils/_audit/test_audit.py::test_family_in_which_only_a_neighbour_listens_is_a_warning",
     ],
     "a_password_of_http": ["e2e/test_neighbours.py::test_inherited_password_refuses_certificates_and_is_an_error"],
     "a_nested_location": ["e2e/test_snippets.py::test_client_without_a_valid_certificate_is_refused"],

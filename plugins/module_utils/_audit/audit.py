@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 from .._common.errors import MtlsError
 from .._contracts.gate_manifest import ProtectedSite
 from .._contracts.paths import SNIPPETS
-from .findings import Block, Finding, servers_of
+from .findings import Finding, servers_of
 from .inherited_access import audit_inherited_access
 from .other_servers import audit_other_servers
+from .shared_addresses import audit_shared_addresses
 from .snippet_server import audit_snippet_server, guarded_servers, intended_servers, is_included, missing_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
 
     from .._nginx.config_model import Configuration
 
@@ -77,24 +78,11 @@ def audit_configuration(
             included.append(protected.site)
             findings += audit_snippet_server(configuration, servers, protected, home)
         if guarded:
-            findings += _proxy_protocols(servers, protected)
+            findings += audit_shared_addresses(servers, protected, home)
             own = guarded_servers(servers, protected, home)
             findings += audit_inherited_access(configuration, own, protected, home)
     ordered = sorted(dict.fromkeys(findings), key=lambda finding: not finding.opens)
     return Audit(tuple(included), tuple(unguarded), tuple(ordered), tuple(open_elsewhere))
-
-
-def _proxy_protocols(servers: Sequence[Block], protected: ProtectedSite) -> Iterator[Finding]:
-    """Yield the listens that make nginx require a PROXY header on an address of a site, which no client of a gate sends."""
-    for listen in (one for block in servers for one in block.tcp):
-        if listen.proxy_protocol and (listen.address, listen.port) in protected.listens:
-            place = f"{listen.address}:{listen.port}"
-            what = f"proxy_protocol is required of every connection to {place}, and clients of the gate come without it"
-            hint = (
-                f"Remove proxy_protocol from line {listen.line} of {listen.file}, or write another address or port in listen of "
-                f"site {protected.site}"
-            )
-            yield Finding(protected.site, True, listen.file, listen.line, what, hint)
 
 
 def refuse(found: Audit, formerly_included: Collection[str]) -> None:

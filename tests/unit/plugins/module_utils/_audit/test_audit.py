@@ -455,3 +455,26 @@ def test_neighbour_with_proxy_protocol_on_the_address_of_a_site_is_an_error(pane
         "Remove proxy_protocol from line 2 of /etc/nginx/sites/own, or write another address"
     )
     assert found(http.replace("443 ssl proxy", "8443 ssl proxy"), panel).errors() == []
+
+
+@pytest.mark.parametrize(
+    ("site", "neighbour", "token"),
+    [
+        ("*", "[::]:443 ssl", "[::]:443"),
+        ("::", "443 ssl", "443"),
+        ("*", "[::]:8443 ssl", ""),
+        ("*", "[2001:db8::1]:443 ssl", ""),
+        ("192.0.2.1", "[::]:443 ssl", ""),
+    ],
+)
+def test_family_in_which_only_a_neighbour_listens_is_a_warning(site: str, neighbour: str, token: str) -> None:
+    http = f"server {{ server_name old.test;\nlisten {neighbour}; ssl_reject_handshake on; }} include {HOME}sites/whole.conf;"
+    findings = found(http, replace(WHOLE, listens=((site, 443),))).findings
+    assert [(one.opens, one.line) for one in findings] == ([(False, 2)] if token else [])
+    assert all(f"Add '{token}' to listen of site whole" in one.hint for one in findings)
+    assert found(http, replace(WHOLE, listens=(("*", 443), ("::", 443)))).findings == ()
+
+
+def test_server_with_snippets_that_listens_in_both_families_is_not_mentioned() -> None:
+    http = f"{vhost(more='listen [::]:443 ssl;')} server {{ listen [::]:443 ssl; server_name old.test; }}"
+    assert [one for one in found(http).findings if "clients of panel.test reach this server" in one.what] == []
