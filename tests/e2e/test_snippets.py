@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import socket
 import ssl
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -309,6 +311,118 @@ def test_error_page_does_not_turn_a_failed_decision_into_admission(
         answer = world.get(world.authority.clients["alex"], path)
         assert (answer.status, answer.headers.get("x-quietdoor-verdict")) == (403, "deny"), (path, answer)
     assert len(world.application.reached) == before
+
+
+# --- a location that forgets the snippet ---
+
+# Lines that the audit refuses. The operator can write them after the last run of the role.
+FORGOTTEN = f"""
+    location /forgot/ {{ {PASS} }}
+    location /try/ {{ {IN_LOCATION} try_files /none @forgot; }}
+    location @forgot {{ {PASS} }}
+"""
+FORGERIES = {
+    "hyphens": {"X-Client-Name": "forged"},
+    "lower case": {"x-client-name": "forged"},
+    "upper case": {"X-CLIENT-ISSUER-DN": "forged"},
+    "doubled": {"X-Client-Roles": "forged", "x-client-roles": "forged"},
+    "doubled, the second one empty": {"X-Client-Verify": "forged", "x-client-verify": ""},
+}
+
+
+def _forget(world: Brownfield) -> None:
+    """Let the running nginx have locations without the snippet, and HTTP/2."""
+    _write(world, more=FORGOTTEN)
+    file = world.nginx.prefix / "sites" / "panel.conf"
+    file.write_text(file.read_text().replace(f"{world.ports['own']} ssl;", f"{world.ports['own']} ssl http2;"))
+    world.nginx.reload()
+    alex = world.authority.clients["alex"]
+    assert eventually(lambda: "x-client-name" not in world.get(alex, "/forgot/").seen())
+
+
+@pytest.fixture
+def forgotten(world: Brownfield) -> Iterator[None]:
+    """Locations without the snippet, until the end of the test."""
+    _forget(world)
+    yield
+    world.vhost()
+    world.nginx.reload()
+    alex = world.authority.clients["alex"]
+    assert eventually(lambda: "x-client-name" in world.get(alex, "/forgot/").seen())
+
+
+def _logged(world: Brownfield, path: str) -> tuple[str, str, str]:
+    """Return verdict, reason and status of the only request for a path."""
+    line = eventually(lambda: next((one for one in world.log("panel") if one["uri"] == path), None))
+    return line["verdict"], line["reason"], line["status"]
+
+
+def test_identity_header_from_outside_is_refused_where_no_snippet_replaces_it(
+    world: Brownfield, forgotten: None
+) -> None:
+    alex = world.authority.clients["alex"]
+    assert world.get(alex, "/forgot/").status == 200
+    for number, forged in enumerate(FORGERIES.values()):
+        before = len(world.application.reached)
+        for path in (f"/forgot/{number}", f"/try/{number}"):
+            answer = world.get(alex, path, headers=forged)
+            assert (answer.status, answer.headers["x-quietdoor-verdict"]) == (400, "deny"), (path, forged)
+            assert "a header in which only this server may write who you are" in answer.body
+            assert "forged-identity" in answer.body
+            assert _logged(world, path) == ("deny", "forged-identity", "400")
+        assert len(world.application.reached) == before
+        replaced = world.get(alex, f"/x/{number}", headers=forged)
+        assert (replaced.status, "forged" in replaced.body) == (200, False)
+        assert _logged(world, f"/x/{number}") == ("cert", "accepted", "200")
+        assert world.get(None, f"/forgot/none-{number}", headers=forged).status == 403
+
+
+def test_identity_header_of_http2_is_refused(world: Brownfield, forgotten: None) -> None:
+    alex, port = world.authority.clients["alex"], world.ports["own"]
+    argv = ["curl", "-sS", "--max-time", "10", "--http2", "--resolve", f"panel.test:{port}:127.0.0.1", "-k"]
+    argv += ["--cert", str(alex.crt), "--key", str(alex.pem), "-o", "/dev/null", "-w", "%{http_code} %{http_version}"]
+    argv += ["-H", "X-Client-Email: forged", f"https://panel.test:{port}"]
+    codes = []
+    for path in ("/forgot/h2", "/x/h2"):
+        done = subprocess.run([*argv[:-1], argv[-1] + path], capture_output=True, text=True, check=True)
+        codes.append(done.stdout)
+    assert codes == ["400 2", "200 2"]
+
+
+def test_other_spellings_and_trailers_never_arrive(world: Brownfield, forgotten: None) -> None:
+    """nginx drops names with underscores and the trailers of a request (RFC 9110 section 6.5) by itself."""
+    alex = world.authority.clients["alex"]
+    for name in ("X_Client_Name", "X-Client_Name", "X.Client.Name"):
+        answer = world.get(alex, "/forgot/", headers={name: "forged"})
+        assert (answer.status, "forged" in answer.body) == (200, False), name
+    with (
+        socket.create_connection(("127.0.0.1", world.ports["own"]), 10) as plain,
+        world.context(alex).wrap_socket(plain, server_hostname="panel.test") as tls,
+    ):
+        head = "POST /forgot/ HTTP/1.1\r\nHost: panel.test\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
+        tls.sendall(f"{head}Trailer: X-Client-Name\r\n\r\n1\r\nx\r\n0\r\nX-Client-Name: forged\r\n\r\n".encode())
+        response = http.client.HTTPResponse(tls, method="POST")
+        response.begin()
+        body = response.read().decode()
+    assert (response.status, json.loads(body)["body"], "forged" in body) == (200, "x", False)
+
+
+def test_empty_header_hides_a_second_one_before_nginx_1_23(world: Brownfield, forgotten: None) -> None:
+    """nginx 1.22 shows only the first header of a name, so the audit alone protects that location there."""
+    forged = {"X-Client-Name": "", "x-client-name": "forged"}
+    answer = world.get(world.authority.clients["alex"], "/forgot/", headers=forged)
+    assert answer.status == (200 if "/bookworm/" in world.nginx.binary else 400)
+
+
+@on_one_release
+def test_forged_identity_header_is_only_logged_on_request(world: Brownfield, restored: None) -> None:
+    site = {**world.sites[0], "refuse_forged_headers": False}
+    run = world.play(roles=("gate",), gate_sites=[site])
+    assert run.code == 0, run.output
+    _forget(world)
+    answer = world.get(world.authority.clients["alex"], "/forgot/logged", headers={"X-Client-Name": "forged"})
+    assert (answer.status, answer.seen()["x-client-name"]) == (200, "forged")
+    assert _logged(world, "/forgot/logged") == ("cert", "forged-identity", "200")
 
 
 # --- losing it, and going out ---

@@ -132,6 +132,25 @@ def test_observe_refuses_no_client_and_names_only_admissible_ones(observed: Obse
             assert not [name for name in seen if name.replace("_", "-").startswith("x-quietdoor-")]
 
 
+@pytest.mark.parametrize(
+    "observed", [(release, "host") for release in RELEASES], ids=str, indirect=True, scope="module"
+)
+def test_forged_identity_header_is_only_logged(observed: Observed) -> None:
+    """A location without the snippet passes it on; enforce would refuse the request. In mode path that location is closed."""
+    world = observed.world
+    world.vhost(more=f"location /forgot/ {{ proxy_pass http://127.0.0.1:{world.application.port}; }}")
+    observed.reload()
+    try:
+        for who, logged in (("valid", ("would-deny", "forged-identity")), ("none", ("would-deny", "no-certificate"))):
+            answer = observed.ask(who, f"/forgot/{who}", headers={"X-Client-Name": "forged"})
+            assert (answer.status, answer.seen()["x-client-name"]) == (200, "forged")
+            [line] = observed.lines(f"/forgot/{who}")
+            assert (line["verdict"], line["reason"]) == logged
+    finally:
+        world.vhost()
+        observed.reload()
+
+
 def _why(who: str, path: str) -> tuple[str, str]:
     """Return verdict and reason for a client that would be refused. A rewritten path matters only if nginx gets that far."""
     if path == "/moved/y" and who not in ("valid", "unlisted", "none", "denied"):

@@ -45,6 +45,7 @@ KEYS = (
     "path_spelling",
     "paths",
     "rate_limit",
+    "refuse_forged_headers",
     "revocation",
     "server_names",
     "source",
@@ -127,6 +128,7 @@ class Site:
     contact: str
     client_max_body_size: str
     websocket: bool
+    refuse_forged_headers: bool = True
     staging_listen: tuple[Listen, ...] = ()
     rehearsal: bool = False
     accepted_variable_targets: tuple[str, ...] = ()
@@ -145,6 +147,14 @@ class Site:
         connection is the edge, and in the operator's server nginx re-proxies a request with an invalid certificate.
         """
         return STAGES if self.manage == "vhost" and not self.edge else tuple(one for one in STAGES if one != "fallback")
+
+    @property
+    def detects_forgery(self) -> bool:
+        """Whether a location of the site can lack the snippet that replaces the identity headers of the client.
+
+        In mode ``path`` the gate closes such a location, and a server of the gate has none.
+        """
+        return self.manage == "snippets" and self.mode == "host"
 
     @property
     def comes_again(self) -> bool:

@@ -122,6 +122,7 @@ def _parse_site(raw: object, position: int) -> Site:
         client_max_body_size=parse_body_size(entry, mode) if manage == "vhost" else "",
         websocket=entry.flag("websocket"),
         accepted_variable_targets=_parse_accepted_targets(entry),
+        refuse_forged_headers=_parse_refuse_forged_headers(entry, mode, manage),
     )
 
 
@@ -300,6 +301,18 @@ def _parse_path_spelling(entry: FieldReader, mode: str) -> str:
     if mode == "host" and entry.given("path_spelling"):
         raise entry.problem("path_spelling", "has no effect in mode host", "Remove it, or write mode: path")
     return spelling
+
+
+def _parse_refuse_forged_headers(entry: FieldReader, mode: str, manage: str) -> bool:
+    if not entry.given("refuse_forged_headers"):
+        return True
+    if (mode, manage) != ("host", "snippets"):
+        raise entry.problem(
+            "refuse_forged_headers",
+            "has an effect only with manage: snippets and mode: host; elsewhere every open location replaces these headers",
+            "Remove it",
+        )
+    return entry.flag("refuse_forged_headers")
 
 
 def _parse_contact(entry: FieldReader) -> str:

@@ -69,6 +69,11 @@ def site_context(
         "default_verdict": "would-deny" if site.stage == "observe" else "deny",
         "reason": decided.reason,
         "logged_reason": decided.logged_reason,
+        "logged_verdict": decided.logged_verdict,
+        "page_reason": decided.page_reason,
+        "refuses_forgery": site.detects_forgery and site.refuse_forged_headers and site.stage != "observe",
+        "forgery_verdict": decided.forgery_verdict,
+        "identity_header_values": "".join(map(_request_header, described["identity_headers"])),
         "place": f"{own}_named:{own}_place" if by_path else "1:guarded",
         "bearable_reasons": "|".join(WINDOW_REASONS),
         "conditions": decided.conditions(),
@@ -118,7 +123,9 @@ class _Decisions:
         # A rewrite in the operator's server can make a guarded address of a public one. In stage observe only the log
         # reports that.
         self.rewritten = self.by_path and not self.is_whole and site.stage == "observe"
-        self.logged_reason = f"{self.own}_reason_now" if self.rewritten else self.reason
+        # In the operator's server a location without the snippet can pass on an identity header of the client.
+        self.page_reason = f"{self.own}_logged_reason" if site.detects_forgery else self.reason
+        self.logged_reason = f"{self.own}_reason_now" if self.rewritten else self.page_reason
         self.outsider = {"observe": "would-deny", "fallback": f"{self.own}_window"}.get(site.stage, "deny")
         #: the verdicts of clients without a valid certificate that pass.
         self.without_certificate = self._without_certificate()
@@ -130,7 +137,16 @@ class _Decisions:
         """The variable for the log. The password is checked after the verdict, so the verdict is derived from the response."""
         if self.basic_auth:
             return f"{self.own}_told"
+        if self.site.detects_forgery:
+            return f"{self.own}_logged_verdict"
         return f"{self.own}_verdict_now" if self.rewritten else self.verdict
+
+    @property
+    def forgery_verdict(self) -> str:
+        """The verdict for the log about a valid certificate with forged identity headers."""
+        if not self.site.refuse_forged_headers:
+            return "cert"
+        return "would-deny" if self.site.stage == "observe" else "deny"
 
     def _without_certificate(self) -> list[str]:
         if self.site.stage == "observe":
@@ -229,6 +245,11 @@ def _path_handlers(handlers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
         for handler in handlers
         if handler["path"] != "/"
     ]
+
+
+def _request_header(header: Mapping[str, Any]) -> str:
+    """Return the variable of a header of the request. Hyphens and underscores in its name are the same there."""
+    return f"$http_{header['name'].lower().replace('-', '_')}"
 
 
 def _burst(limit: Mapping[str, Any]) -> str:

@@ -69,6 +69,7 @@ def describe_site(site: Site) -> dict[str, Any]:
         "larger_body_key": larger_than(site.client_max_body_size) if site.client_max_body_size else "",
         "websocket": site.websocket,
         "rehearsal": site.rehearsal,
+        "detects_forgery": site.detects_forgery,
     }
 
 

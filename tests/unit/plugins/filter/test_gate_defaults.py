@@ -157,6 +157,14 @@ DEFAULTS: dict[str, set[str]] = {
     "S_reason_now": {"$S_reason"},
     "S_refusal": {"undecided"},
     "S_told": {"$S_verdict"},
+    # A request counts as one with identity headers that the location does not replace.
+    "S_brought": {"1"},
+    "S_replaced": {"0"},
+    "S_forged": {"1"},
+    # For the log alone: the request was not refused as a forgery.
+    "S_forgery": {"0"},
+    "S_logged_verdict": {"$quietdoor_verdict", "$S_verdict", "$S_admitted"},
+    "S_logged_reason": {"$quietdoor_reason", "$S_reason"},
     "page_reason": {"untrusted"},
     "page_finding": {"Your browser showed a certificate that was not issued for this site."},
     "page_advice": {
@@ -278,7 +286,7 @@ def test_no_rule_of_others_can_take_the_place_of_a_verdict(site: str) -> None:
 
 
 # A condition of one of these pages chooses a text; every one of them refuses.
-_PAGES = {"$quietdoor_site_panel_verdict = public", "$quietdoor_sni = 0"}
+_PAGES = {"$quietdoor_site_panel_verdict = public", "$quietdoor_sni = 0", "$quietdoor_site_panel_logged_reason = forged-identity"}
 
 
 def _wrong_conditions(text: str) -> list[str]:

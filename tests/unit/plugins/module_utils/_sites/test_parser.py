@@ -112,6 +112,7 @@ def test_what_is_left_out_is_filled_in() -> None:
         "larger_body_key": "",
         "websocket": False,
         "rehearsal": False,
+        "detects_forgery": False,
     }
 
 
@@ -312,7 +313,7 @@ def test_every_known_key_is_accepted_and_none_is_forgotten() -> None:
         edge={"profile": "haproxy", "certificate_authority": "edge.pem", "certificates": ["CN=edge"]},
         revocation="map",
     )
-    assert sorted([*full, "fastcgi_script"]) == sorted(KEYS)
+    assert sorted([*full, "fastcgi_script", "refuse_forged_headers"]) == sorted(KEYS)
     parsed = parse_sites([full])[0]
     assert (parsed.client_max_body_size, parsed.websocket, parsed.upstream.ca) == ("0", True, "ca.pem")
     assert parsed.accepted_variable_targets == ("proxy_pass http://$backend",)
@@ -481,6 +482,19 @@ def test_snippets_of_a_path_are_one_for_each_part() -> None:
     [
         ({"manage": "conf"}, "site panel: manage: 'conf' is unknown. Write one of: vhost, snippets"),
         ({"manage": "snippets"}, "site panel: certificate: has no effect with manage: snippets"),
+        (
+            {"refuse_forged_headers": False},
+            "site panel: refuse_forged_headers: has an effect only with manage: snippets",
+        ),
+        (
+            {"manage": "snippets", "mode": "path", "paths": ["/a"], "refuse_forged_headers": True}
+            | {"certificate": ..., "certificate_key": ...},
+            "site panel: refuse_forged_headers: has an effect only with manage: snippets and mode: host",
+        ),
+        (
+            {"manage": "snippets", "refuse_forged_headers": "no", "certificate": ..., "certificate_key": ...},
+            "site panel: refuse_forged_headers: 'no' is a string, not a boolean",
+        ),
         (
             {"manage": "snippets", "certificate": ..., "certificate_key": ..., "websocket": False},
             "websocket: has no effect",

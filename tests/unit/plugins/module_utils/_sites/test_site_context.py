@@ -130,3 +130,38 @@ def test_a_host_name_that_is_too_long_for_a_key_is_an_expression() -> None:
 def test_the_second_request_of_a_client_is_told_by_verdict_and_address() -> None:
     found = context("http", manage="snippets", stage="observe", listen=["192.0.2.1:443"], **PATH)
     assert found["reproxied_key"] == '"~^(?:public|would-deny):192\\\\.0\\\\.2\\\\.1:."'
+
+
+@pytest.mark.parametrize(
+    ("changes", "refuses", "verdict"),
+    [
+        ({}, True, "deny"),
+        ({"refuse_forged_headers": True}, True, "deny"),
+        ({"refuse_forged_headers": False}, False, "cert"),
+        ({"stage": "observe"}, False, "would-deny"),
+        ({"stage": "observe", "refuse_forged_headers": False}, False, "cert"),
+    ],
+)
+def test_forged_identity_header_is_refused_unless_the_site_only_logs_it(
+    changes: dict[str, Any], refuses: bool, verdict: str
+) -> None:
+    found = context("server", manage="snippets", **changes)
+    assert (found["refuses_forgery"], found["forgery_verdict"]) == (refuses, verdict)
+    assert (found["page_reason"], found["logged_reason"]) == (f"{OWN}_logged_reason",) * 2
+    assert found["logged_verdict"] == f"{OWN}_logged_verdict"
+
+
+def test_identity_headers_of_the_site_are_those_that_can_be_forged() -> None:
+    names = {key: f"X-Own-{key.replace('_', '-')}" for key in ("verify", "dn", "serial", "fingerprint")}
+    found = context("http", manage="snippets", identity_headers={**names, "issuer_dn": "A1", "name": "B1"})
+    assert found["identity_header_values"] == (
+        "$http_x_own_verify$http_x_own_dn$http_x_own_serial$http_x_own_fingerprint$http_a1$http_b1"
+        "$http_x_client_email$http_x_client_roles"
+    )
+
+
+@pytest.mark.parametrize("changes", [{}, PATH, {**PATH, "manage": "snippets"}])
+def test_forgery_is_not_looked_for_where_every_open_location_replaces_the_headers(changes: dict[str, Any]) -> None:
+    part = "server" if "manage" in changes else "whole"
+    found = context(part, **changes)
+    assert (found["refuses_forgery"], found["page_reason"]) == (False, found["reason"])
