@@ -26,7 +26,7 @@ import crossplane
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.durations import parse_duration
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
-from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.identity_headers import BLANKED_HEADERS
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.identity_headers import IDENTITY, header_names
 from ansible_collections.quietdoor.mtls.plugins.module_utils._gate.apply import generation_conf
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.gate_renderer import GateSettings, render_gate
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.parser import parse_sites
@@ -203,7 +203,7 @@ PORTS = st.integers(1, 65535)
 LOCAL = st.builds("127.77.{}.{}:{}".format, st.integers(0, 255), st.integers(1, 254), PORTS)
 PEM = st.from_regex(r"/?[A-Za-z0-9 ;{}'\"\\#~().-]{1,40}", fullmatch=True)
 URL_PATH = st.from_regex(r"(/[A-Za-z0-9._~/-]{0,20})?", fullmatch=True)
-HEADER = st.from_regex(r"[A-Z](-?[A-Za-z0-9]){1,20}", fullmatch=True) | st.sampled_from(BLANKED_HEADERS)
+HEADER = st.from_regex(r"[A-Z](-?[A-Za-z0-9]){1,20}", fullmatch=True) | st.sampled_from(header_names(IDENTITY))
 PHP = {"upstream": "fastcgi://127.0.0.1:9"}
 SOON = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
 UNTIL = (SOON + datetime.timedelta(days=3)).isoformat()

@@ -19,14 +19,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.identity_headers import BLANKED_HEADERS
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.identity_headers import (
+    CLIENT,
+    IDENTITY,
+    header_names,
+)
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 from support.app import Application
 from support.ca import make_pair, serial_of, subject_of
 from support.client import REJECTED, STATUS, Answer, eventually, exchange, log_lines, wait_for_port
 from support.nginx import RELEASES, NginxInstance, free_port
-from support.world import World, on_one_release
+from support.world import KEPT, World, on_one_release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -192,7 +196,8 @@ def test_websocket_passes_and_no_other_upgrade_does(world: World) -> None:
 
 def test_forged_identity_headers_do_not_count(world: World) -> None:
     own = ["Verify", "DN", "Serial", "Fingerprint", "Issuer-DN", "Name", "Email", "Roles"]
-    names = [*BLANKED_HEADERS, *(f"X-Client-{name}" for name in own)]
+    names = [*header_names(IDENTITY), *(f"X-Client-{name}" for name in own)]
+    names.remove(KEPT)
     forged = dict.fromkeys(names, "forged") | {name.replace("-", "_"): "forged" for name in names if "-" in name}
     forged |= {
         "X-Forwarded-For": "forged",
@@ -205,6 +210,19 @@ def test_forged_identity_headers_do_not_count(world: World) -> None:
             answer = world.get(world.authority.clients["alex"], path, host=host, headers=forged)
             assert answer.status == 200
             assert "forged" not in answer.body, path
+
+
+@pytest.mark.parametrize("host", ["panel.test", "late.test"])
+def test_each_header_is_dropped_or_passed_on_as_the_site_says(world: World, host: str) -> None:
+    """The site panel drops the headers of clients too, and keeps one; the site late does neither."""
+    port = "shared" if host == "late.test" else "own"
+    names = header_names(IDENTITY, CLIENT)
+    passed = {KEPT.lower()} if host == "panel.test" else {name.lower() for name in header_names(CLIENT)}
+    for part in (names[::2], names[1::2]):
+        sent = {name: f"sent-{name.lower()}" for name in part}
+        seen = world.get(world.authority.clients["alex"], host=host, port=port, headers=sent).seen()
+        arrived = {value.removeprefix("sent-") for value in seen.values() if value.startswith("sent-")}
+        assert arrived == passed & {name.lower() for name in part}
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 421, 500, 502])

@@ -15,9 +15,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.identity_headers import (
+    CLIENT,
+    IDENTITY,
+    header_names,
+)
 from support import hostile
 from support.client import STATUS, eventually, exchange
-from support.nginx import RELEASES
+from support.nginx import RELEASES, children
 from support.snippets import IN_LOCATION, IN_SERVER, Brownfield, brownfield
 from support.world import on_one_release
 
@@ -106,6 +111,18 @@ def test_listed_client_is_admitted_with_its_identity(world: Brownfield) -> None:
     assert world.get(alex, "/fixed").body == "fixed"
     assert world.get(alex, host="panel.test", sni="other.test").status == 421
     assert world.get(alex, host="panel.test", sni=None).status == 421
+
+
+def test_each_header_of_a_proxy_is_dropped_and_those_of_clients_are_named_once(world: Brownfield) -> None:
+    names = header_names(IDENTITY, CLIENT)
+    for part in (names[::2], names[1::2]):
+        sent = {name: f"sent-{name.lower()}" for name in part}
+        seen = world.get(world.authority.clients["alex"], headers=sent).seen()
+        arrived = {value.removeprefix("sent-") for value in seen.values() if value.startswith("sent-")}
+        assert arrived == {name.lower() for name in header_names(CLIENT)} & {name.lower() for name in part}
+    [finding] = [one for one in world.look().survey.findings if "drop_client_headers" in one.hint]
+    assert (finding.opens, finding.site) == (False, "panel")
+    assert "X-User-Id" in finding.what
 
 
 @pytest.mark.parametrize("who", UNAUTHENTICATED_CLIENTS)
@@ -335,9 +352,14 @@ def _forget(world: Brownfield) -> None:
     _write(world, more=FORGOTTEN)
     file = world.nginx.prefix / "sites" / "panel.conf"
     file.write_text(file.read_text().replace(f"{world.ports['own']} ssl;", f"{world.ports['own']} ssl http2;"))
+    _reload(world)
+
+
+def _reload(world: Brownfield) -> None:
+    """Have nginx read its files, and wait until no worker is left that began before."""
+    before = set(children(world.nginx.pid))
     world.nginx.reload()
-    alex = world.authority.clients["alex"]
-    assert eventually(lambda: "x-client-name" not in world.get(alex, "/forgot/").seen())
+    assert eventually(lambda: set(children(world.nginx.pid)).isdisjoint(before))
 
 
 @pytest.fixture
@@ -346,9 +368,7 @@ def forgotten(world: Brownfield) -> Iterator[None]:
     _forget(world)
     yield
     world.vhost()
-    world.nginx.reload()
-    alex = world.authority.clients["alex"]
-    assert eventually(lambda: "x-client-name" in world.get(alex, "/forgot/").seen())
+    _reload(world)
 
 
 def _logged(world: Brownfield, path: str) -> tuple[str, str, str]:

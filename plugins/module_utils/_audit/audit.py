@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from .._common.errors import MtlsError
 from .._contracts.gate_manifest import ProtectedSite
+from .._contracts.identity_headers import CLIENT, header_names
 from .._contracts.paths import SNIPPETS
 from .findings import Finding, servers_of
 from .inherited_access import audit_inherited_access
@@ -81,8 +82,20 @@ def audit_configuration(
             findings += audit_shared_addresses(servers, protected, home)
             own = guarded_servers(servers, protected, home)
             findings += audit_inherited_access(configuration, own, protected, home)
+    findings += _name_client_headers(protected_sites)
     ordered = sorted(dict.fromkeys(findings), key=lambda finding: not finding.opens)
     return Audit(tuple(included), tuple(unguarded), tuple(ordered), tuple(open_elsewhere))
+
+
+def _name_client_headers(protected_sites: Sequence[ProtectedSite]) -> list[Finding]:
+    """Return one warning for all sites that do not say whether they drop headers that clients of applications send too."""
+    sites = [protected.site for protected in protected_sites if protected.client_headers_undecided]
+    if not sites:
+        return []
+    names = ", ".join(header_names(CLIENT))
+    what = f"the application gets these headers from clients, unless the gate or your server sets them: {names}"
+    hint = "Write drop_client_headers: true if the application trusts one of them, else drop_client_headers: false"
+    return [Finding(", ".join(sites), False, "", 0, what, hint)]
 
 
 def refuse(found: Audit, formerly_included: Collection[str]) -> None:

@@ -48,6 +48,7 @@ class ManifestSite:
     :param basic_auth: whether the fallback window has basic auth; the key is ``side_door``.
     :param edge: whether a proxy in front of nginx terminates TLS.
     :param accepted_variable_targets: directives such as ``proxy_pass http://$backend`` that never lead to the application.
+    :param client_headers_undecided: whether the site has no ``drop_client_headers``.
     """
 
     name: str
@@ -64,6 +65,7 @@ class ManifestSite:
     basic_auth: bool = False
     edge: bool = False
     accepted_variable_targets: tuple[str, ...] = ()
+    client_headers_undecided: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Return the site in the form of the manifest. Keys without information are omitted."""
@@ -83,6 +85,7 @@ class ManifestSite:
         if self.accepted_variable_targets:
             data["accepted_variable_targets"] = list(self.accepted_variable_targets)
         flags = {"rehearsal": self.rehearsal, "side_door": self.basic_auth, "edge": self.edge}
+        flags["client_headers_undecided"] = self.client_headers_undecided
         return {**data, **{key: True for key, flag in flags.items() if flag}}
 
 
@@ -177,6 +180,7 @@ def _read_site(name: str, data: Mapping[str, Any]) -> ManifestSite:
         basic_auth=bool(data.get("side_door", False)),
         edge=bool(data.get("edge", False)),
         accepted_variable_targets=_read_texts(data, "accepted_variable_targets"),
+        client_headers_undecided=bool(data.get("client_headers_undecided", False)),
     )
 
 
@@ -216,6 +220,7 @@ class ProtectedSite:
     :param public: the address of the application that serves the public part, in mode ``path``.
     :param accepted_variable_targets: directives with variables that never lead to the application, as the operator says.
     :param observed: whether the site is in stage ``observe``, in which the gate refuses no client.
+    :param client_headers_undecided: whether the site has no ``drop_client_headers``.
     """
 
     site: str
@@ -229,6 +234,7 @@ class ProtectedSite:
     enforced: bool = True
     accepted_variable_targets: tuple[str, ...] = ()
     observed: bool = False
+    client_headers_undecided: bool = False
 
 
 def protected_sites(manifest: str) -> tuple[ProtectedSite, ...]:
@@ -253,4 +259,5 @@ def _protected_site(site: ManifestSite) -> ProtectedSite:
         public=site.public,
         accepted_variable_targets=site.accepted_variable_targets,
         observed=site.stage == OBSERVE and not site.rehearsal,
+        client_headers_undecided=site.client_headers_undecided and not site.rehearsal,
     )

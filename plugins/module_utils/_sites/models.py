@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 from .._contracts.stages import OPEN, STAGES
 from .access_rules import Allow, RateLimit
 from .edge import Edge
 from .fallback_window import Window
+from .header_policy import HeaderPolicy
 from .upstreams import Upstream
 
 MODES = ("host", "path")
@@ -34,10 +35,12 @@ KEYS = (
     "certificate_key",
     "client_max_body_size",
     "contact",
+    "drop_client_headers",
     "edge",
     "fastcgi_script",
     "hsts",
     "identity_headers",
+    "keep_headers",
     "listen",
     "manage",
     "mode",
@@ -129,6 +132,7 @@ class Site:
     client_max_body_size: str
     websocket: bool
     refuse_forged_headers: bool = True
+    headers: HeaderPolicy = field(default_factory=HeaderPolicy)
     staging_listen: tuple[Listen, ...] = ()
     rehearsal: bool = False
     accepted_variable_targets: tuple[str, ...] = ()

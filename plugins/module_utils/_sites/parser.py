@@ -20,6 +20,7 @@ from .body_size import parse_body_size
 from .edge import parse_edge
 from .fallback_window import parse_window, settle
 from .field_reader import FieldReader, first_duplicate, kind
+from .header_policy import parse_header_policy
 from .models import (
     EVERY_ADDRESS,
     KEYS,
@@ -97,12 +98,14 @@ def _parse_site(raw: object, position: int) -> Site:
     mode = entry.choice("mode", MODES, "host", "is not a valid mode")
     _refuse_window_behind_edge(entry)
     manage = _parse_manage(entry)
+    edge, identity_headers = parse_edge(entry), parse_identity_headers(entry)
+    own = [*(header for header, _key, _variable in identity_headers), *(edge.header_names() if edge else ())]
     return Site(
         name=name,
         stage=_parse_stage(entry),
         manage=manage,
         mode=mode,
-        edge=parse_edge(entry),
+        edge=edge,
         server_names=_parse_server_names(entry),
         listen=_parse_listens(entry, "listen") or (Listen(EVERY_ADDRESS, 443),),
         staging_listen=_parse_staging_listens(entry, manage),
@@ -111,7 +114,8 @@ def _parse_site(raw: object, position: int) -> Site:
         path_spelling=_parse_path_spelling(entry, mode),
         allow=parse_allow(entry),
         window=parse_window(entry),
-        identity_headers=parse_identity_headers(entry),
+        identity_headers=identity_headers,
+        headers=parse_header_policy(entry, own),
         auth_request=parse_decision_service(entry),
         hsts=parse_hsts(entry),
         rate_limit=parse_rate_limit(entry),

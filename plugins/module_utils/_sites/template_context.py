@@ -70,6 +70,8 @@ def describe_site(site: Site) -> dict[str, Any]:
         "websocket": site.websocket,
         "rehearsal": site.rehearsal,
         "detects_forgery": site.detects_forgery,
+        "dropped_headers": list(site.headers.dropped()),
+        "kept_headers": [asdict(header) for header in site.headers.kept],
     }
 
 
@@ -124,6 +126,7 @@ def _manifest_site(site: Site) -> ManifestSite:
         basic_auth=in_fallback and site.window.basic_auth is not None,
         edge=site.edge is not None,
         accepted_variable_targets=site.accepted_variable_targets,
+        client_headers_undecided=site.headers.drop_client is None,
     )
 
 

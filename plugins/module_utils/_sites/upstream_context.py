@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._contracts.identity_headers import BLANKED_HEADERS
+from .._contracts.identity_headers import without
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 # The decision service gets these from the gate, so they are not blanked.
-_DECISION_HEADERS = ("x-original-uri", "x-original-host")
+_DECISION_HEADERS = ("X-Original-Method", "X-Original-URI", "X-Original-Host")
 _PUBLIC_REFUSED = '!~ "^(?:public|cert)\\z"'
 _VISITOR = "X-Quietdoor-Visitor"
 
@@ -113,11 +113,9 @@ def _blanked_headers(
     site: Mapping[str, Any], more: Iterable[str] = (), *, used: Iterable[str] = (), is_cgi: bool = False
 ) -> list[str]:
     """Return the headers that no application gets, without those that the site itself uses."""
-    kept = {header["name"].lower() for header in site["identity_headers"]} | set(used)
-    names: dict[str, str] = {}
-    for name in (*BLANKED_HEADERS, *site["edge_headers"], *more):
-        names.setdefault(name.lower(), name)
-    return [_cgi_parameter(name) if is_cgi else name for lower, name in names.items() if lower not in kept]
+    own = [header["name"] for header in site["identity_headers"]]
+    names = without([*site["dropped_headers"], *site["edge_headers"], *more], [*own, *used])
+    return [_cgi_parameter(name) if is_cgi else name for name in names]
 
 
 def _cgi_parameter(name: str) -> str:

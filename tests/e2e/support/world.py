@@ -24,6 +24,9 @@ from support.nginx import RELEASES, NginxInstance
 
 CONTACT = 'Zoë <ops@example.org> & "friends" \\ costs $host & ${ssl_client_s_dn} </p><script>alert(1)</script>'
 
+# A header of clients that the site panel does not drop.
+KEPT = "X-Pomerium-Claim-Sub"
+
 
 class World:
     """An authority, an application, an nginx, and the variables of the play."""
@@ -46,7 +49,15 @@ class World:
             dns=("panel.test", "alias.test", "wiki.test", "late.test"),
         )
         self.sites = [
-            self.site("panel", ["panel.test", "Alias.TEST"], ports["own"], websocket=True, client_max_body_size="2m"),
+            self.site(
+                "panel",
+                ["panel.test", "Alias.TEST"],
+                ports["own"],
+                websocket=True,
+                client_max_body_size="2m",
+                drop_client_headers=True,
+                keep_headers=[{"name": KEPT, "reason": "the application tests it"}],
+            ),
             self.site("wiki-2", ["wiki.test"], ports["own"], contact=""),
             self.site("late", ["late.test"], ports["shared"]),
         ]

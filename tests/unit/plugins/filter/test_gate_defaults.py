@@ -286,7 +286,11 @@ def test_no_rule_of_others_can_take_the_place_of_a_verdict(site: str) -> None:
 
 
 # A condition of one of these pages chooses a text; every one of them refuses.
-_PAGES = {"$quietdoor_site_panel_verdict = public", "$quietdoor_sni = 0", "$quietdoor_site_panel_logged_reason = forged-identity"}
+_PAGES = {
+    "$quietdoor_site_panel_verdict = public",
+    "$quietdoor_sni = 0",
+    "$quietdoor_site_panel_logged_reason = forged-identity",
+}
 
 
 def _wrong_conditions(text: str) -> list[str]:

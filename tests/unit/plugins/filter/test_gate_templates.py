@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
-from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.identity_headers import BLANKED_HEADERS
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.identity_headers import IDENTITY, header_names
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.config_parser import parse
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.edge import EDGE_KEYS
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.edge_profiles import CUSTOM, HEADERS, PROFILES
@@ -380,9 +380,18 @@ def test_the_role_documents_every_key_of_a_site_and_of_an_edge() -> None:
 
 
 def test_every_header_of_a_profile_is_dropped_by_every_site() -> None:
-    blanked = {header.lower() for header in BLANKED_HEADERS}
+    blanked = {header.lower() for header in header_names(IDENTITY)}
     for name, profile in PROFILES.items():
         assert {header.lower() for header in profile.headers.values()} <= blanked, name
+
+
+@pytest.mark.parametrize("template", ["proxy.conf.j2", "location.conf.j2"])
+def test_reason_of_a_kept_header_is_in_the_configuration(template: str) -> None:
+    more = {"manage": "snippets", "certificate": None, "certificate_key": None} if "location" in template else {}
+    text = render(template, keep_headers=[{"name": "X-Forwarded-Prefix", "reason": "set by {our} CDN; $x"}], **more)
+    assert "\n# X-Forwarded-Prefix of the client is kept: set by {our} CDN; $x\n" in text
+    assert 'X-Forwarded-Prefix "";' not in text
+    assert 'X-Forwarded-Path "";' in text
 
 
 BY_PATH = {"manage": "snippets", "mode": "path", "paths": ["/admin/"], "certificate": None, "certificate_key": None}

@@ -478,3 +478,13 @@ def test_family_in_which_only_a_neighbour_listens_is_a_warning(site: str, neighb
 def test_server_with_snippets_that_listens_in_both_families_is_not_mentioned() -> None:
     http = f"{vhost(more='listen [::]:443 ssl;')} server {{ listen [::]:443 ssl; server_name old.test; }}"
     assert [one for one in found(http).findings if "clients of panel.test reach this server" in one.what] == []
+
+
+def test_headers_of_clients_are_named_once_for_all_undecided_sites() -> None:
+    sites = [replace(one, client_headers_undecided=True) for one in (PANEL, WHOLE)]
+    http = f"{vhost(upstream='http://127.0.0.1:3001')} include {HOME}sites/whole.conf;"
+    sites[0] = replace(sites[0], upstreams=("http://127.0.0.1:3001",))
+    [finding] = audit_configuration(configuration(http), sites, HOME, lenient=False).findings
+    assert (finding.site, finding.opens) == ("panel, whole", False)
+    assert "X-User-Id, X-Auth-Token, X-HTTP-Method-Override" in finding.what
+    assert "drop_client_headers: true" in finding.hint

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.quietdoor.mtls.plugins.module_utils._common.errors import MtlsError
+from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.identity_headers import IDENTITY, header_names
 from ansible_collections.quietdoor.mtls.plugins.module_utils._nginx.quoting import quote
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.models import KEYS
 from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.parser import parse_sites
@@ -113,6 +114,8 @@ def test_what_is_left_out_is_filled_in() -> None:
         "websocket": False,
         "rehearsal": False,
         "detects_forgery": False,
+        "dropped_headers": list(header_names(IDENTITY)),
+        "kept_headers": [],
     }
 
 
@@ -312,6 +315,8 @@ def test_every_known_key_is_accepted_and_none_is_forgotten() -> None:
         trusted_proxies=["192.0.2.1"],
         edge={"profile": "haproxy", "certificate_authority": "edge.pem", "certificates": ["CN=edge"]},
         revocation="map",
+        drop_client_headers=True,
+        keep_headers=[{"name": "X-User-Id", "reason": "bots"}],
     )
     assert sorted([*full, "fastcgi_script", "refuse_forged_headers"]) == sorted(KEYS)
     parsed = parse_sites([full])[0]
