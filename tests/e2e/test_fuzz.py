@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from ansible_collections.quietdoor.mtls.plugins.module_utils._sites.models import Site
 
 # An example found is short enough: making it shorter would take minutes.
-RULES = settings(max_examples=12, derandomize=True, deadline=None, database=None, phases=[Phase.generate])
+RULES = settings(max_examples=12, derandomize=True, database=None, phases=[Phase.generate])
 Tree = list[Any]
 
 FRAGMENTS = [

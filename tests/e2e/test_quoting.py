@@ -29,7 +29,7 @@ TEXTS = st.lists(st.one_of(AWKWARD, ANY), min_size=1, max_size=60)
 # A map never tries its patterns on an empty value (ngx_http_map_find), and no name is empty.
 PATTERN = st.one_of(AWKWARD, ANY, AWKWARD.map(lambda text: f"${text}$")).filter(bool)
 PATTERNS = st.lists(PATTERN, min_size=1, max_size=60, unique=True)
-RULES = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+RULES = settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 class Server:

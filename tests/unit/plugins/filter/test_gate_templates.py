@@ -341,7 +341,7 @@ _FREE = {
 
 
 @pytest.mark.parametrize("key", _FREE)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(value=st.one_of(_PIECES, st.text(min_size=1, max_size=20)))
 def test_whatever_is_written_of_an_edge_is_refused_or_adds_no_directive(key: str, value: str) -> None:
     harmless = {

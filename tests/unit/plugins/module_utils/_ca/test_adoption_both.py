@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 
 NAMES = st.sampled_from(["alex", "bea"])
 REASONS = st.sampled_from(["unspecified", "keyCompromise", "superseded", "cessationOfOperation"])
-SETTINGS = settings(deadline=None, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(suppress_health_check=list(HealthCheck))
 
 
 def entries(crl: x509.CertificateRevocationList) -> dict[str, str]:

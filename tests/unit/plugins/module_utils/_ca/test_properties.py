@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RULES = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+RULES = settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 NASTY = st.text(st.sampled_from(list("aZ09 .-_@+:/\"'\\$#%;{}é漢\u202e\t\n\x00")), min_size=1, max_size=16)
 SUBJECT = st.text(st.sampled_from(list("aZ9 ,+\"\\<>;=#/éß漢😀$&{}'`|~%")), min_size=1, max_size=12)
 

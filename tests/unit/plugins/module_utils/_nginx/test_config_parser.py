@@ -86,7 +86,7 @@ def read_by_crossplane(path: Path) -> Any:
     return shape(found["config"][0]["parsed"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(blocks())
 def test_as_crossplane_reads_it(text: str) -> None:
     """Compare names, arguments, lines and nesting."""

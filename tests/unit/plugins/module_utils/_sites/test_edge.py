@@ -452,7 +452,7 @@ def test_a_known_certificate_is_found_by_its_whole_text() -> None:
 
 
 @given(st.data())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_text_that_differs_anywhere_is_not_found(data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(DER) - 1))
     char = DER[place]

@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 KEY = ec.generate_private_key(ec.SECP256R1())
 NASTY = st.sampled_from(list(" #,+\"\\<>;=/\t\n\r\x00\x01\x1b\x7f\x80é€ß漢😀\u202e\u200b$&{}'`|"))
 TEXT = st.text(st.one_of(NASTY, st.characters(exclude_categories=["Cs"])), min_size=1, max_size=24)
