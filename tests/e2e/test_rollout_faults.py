@@ -34,7 +34,7 @@ from support.lab import Application, Lab, built, free_ports, make_certificate, w
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PROBE_CLIENT = {"name": "door-probe", "common_name": "Door probe"}
+PROBE_CLIENT = {"name": "gate-probe", "common_name": "Gate probe"}
 BEGIN, PROBE, COMMIT = (
     "Activate the candidate gate, armed",
     "Probe the gates from outside",
@@ -52,7 +52,7 @@ time.time = lambda: real() + float(open({file!r}).read())
 """
 
 
-class Door:
+class Host:
     """A gate in stage fallback, and moves to another contact: who gets in stays the same, and every refusal tells which it is."""
 
     def __init__(self, lab: Lab) -> None:
@@ -162,7 +162,7 @@ class Door:
 
 
 @pytest.fixture(scope="module")
-def rolled_out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+def rolled_out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A lab whose one site is in stage fallback, for 127.0.0.1."""
     with built(tmp_path_factory.mktemp("faults"), 11, clients=2, sites=1) as lab:
         lab.roster = [{**client, "key": {"type": "ecdsa", "curve": "P-256"}} for client in lab.roster] + [PROBE_CLIENT]
@@ -177,56 +177,56 @@ def rolled_out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
         lab.sites[0].entry.update(stage="fallback", window={"networks": ["127.0.0.1"]}, contact="desk-0")
         done = lab.play(playbook="quietdoor.mtls.trust")
         assert done.code == 0, done.output
-        door = Door(lab)
-        door.moves()
-        door.goes_through()
-        yield door
+        host = Host(lab)
+        host.moves()
+        host.goes_through()
+        yield host
 
 
 @pytest.fixture
-def door(rolled_out: Door) -> Iterator[Door]:
+def host(rolled_out: Host) -> Iterator[Host]:
     """The same while three people come: one with a certificate, one from the listed network, and one who is neither."""
-    door, entry = rolled_out, dict(rolled_out.site.entry)
-    before = door.site.entry["contact"]
-    door.moves()
-    certified = door.visitor("with a certificate", "127.0.0.2", door.lab.roster[0]["name"])
-    listed = door.visitor("from the network", "127.0.0.1")
-    stranger = door.visitor("stranger", "127.0.0.2")
+    host, entry = rolled_out, dict(rolled_out.site.entry)
+    before = host.site.entry["contact"]
+    host.moves()
+    certified = host.visitor("with a certificate", "127.0.0.2", host.lab.roster[0]["name"])
+    listed = host.visitor("from the network", "127.0.0.1")
+    stranger = host.visitor("stranger", "127.0.0.2")
     try:
         with certified, listed, stranger:
-            yield door
+            yield host
     finally:
-        for run in door.runs:
+        for run in host.runs:
             run.kill()
-        served = door.visitor("once", "127.0.0.2").ask().contact
-        welcomed, door.welcomed = door.welcomed, {200}
-        door.site.entry.clear()
-        door.site.entry.update(entry, contact=served)
-        if not door.at_rest:  # a failed test: a process that waits sees that all of this is gone, and ends
-            shutil.rmtree(door.quietdoor / "armed", ignore_errors=True)
-            shutil.rmtree(door.quietdoor / "gate.revert", ignore_errors=True)
-            (door.quietdoor / "gate.transaction").unlink(missing_ok=True)
+        served = host.visitor("once", "127.0.0.2").ask().contact
+        welcomed, host.welcomed = host.welcomed, {200}
+        host.site.entry.clear()
+        host.site.entry.update(entry, contact=served)
+        if not host.at_rest:  # a failed test: a process that waits sees that all of this is gone, and ends
+            shutil.rmtree(host.quietdoor / "armed", ignore_errors=True)
+            shutil.rmtree(host.quietdoor / "gate.revert", ignore_errors=True)
+            (host.quietdoor / "gate.transaction").unlink(missing_ok=True)
     counts = {one.name: sum(one.answers.values()) for one in (certified, listed, stranger)}
     print(f"visits: {counts}")
     assert (certified.other_than(*welcomed), listed.other_than(*welcomed)) == ({}, {})
     assert stranger.other_than(403) == {}
-    assert {answer.contact for answer in stranger.answers} <= {before, door.wanted}
+    assert {answer.contact for answer in stranger.answers} <= {before, host.wanted}
     assert all(counts.values())
 
 
-def switched(door: Door) -> bool:
+def switched(host: Host) -> bool:
     """Whether the link is another one already, and nothing is proven."""
-    return door.live != door.committed
+    return host.live != host.committed
 
 
-def is_armed(door: Door) -> bool:
+def is_armed(host: Host) -> bool:
     """Whether a transaction holds the host."""
-    return door.transaction.get("phase") == "armed"
+    return host.transaction.get("phase") == "armed"
 
 
-def decided(door: Door) -> bool:
+def decided(host: Host) -> bool:
     """Whether the commit is decided."""
-    return door.transaction["phase"] in ("committing", "committed")
+    return host.transaction["phase"] in ("committing", "committed")
 
 
 class TestKilled:
@@ -242,174 +242,174 @@ class TestKilled:
             (RECEIPTS, True),
         ],
     )
-    def test_when_a_task_begins(self, door: Door, task: str, stays: bool) -> None:
+    def test_when_a_task_begins(self, host: Host, task: str, stays: bool) -> None:
         # On a busy machine more than ten seconds can pass before the last question is answered.
         at_once = task in (TEST, BEGIN, PROBE)
-        door.held(task, **(SOON if at_once else AT_LEISURE)).kill()
+        host.held(task, **(SOON if at_once else AT_LEISURE)).kill()
         if task == COMMIT:
-            door.sooner()
-        door.is_at(door.wanted if stays else door.before)
+            host.sooner()
+        host.is_at(host.wanted if stays else host.before)
         if task == COMMIT:
-            door.goes_through()
+            host.goes_through()
 
     @pytest.mark.parametrize("moment", [is_armed, switched], ids=["armed", "switched"])
     @pytest.mark.parametrize("how", ["kill", "kill_alone"])
-    def test_while_it_begins(self, door: Door, moment: Callable[[Door], bool], how: str) -> None:
-        run = door.held(BEGIN, **SOON).go()
-        wait_for(lambda: moment(door), lambda: run.output)
+    def test_while_it_begins(self, host: Host, moment: Callable[[Host], bool], how: str) -> None:
+        run = host.held(BEGIN, **SOON).go()
+        wait_for(lambda: moment(host), lambda: run.output)
         getattr(run, how)()
-        door.is_at(door.before)
+        host.is_at(host.before)
 
     @pytest.mark.parametrize("how", ["kill", "kill_alone"])
-    def test_while_it_commits(self, door: Door, how: str) -> None:
+    def test_while_it_commits(self, host: Host, how: str) -> None:
         """Decided is decided: the next run completes what is left of it, and has nothing else to do."""
-        run = door.held(COMMIT, **AT_LEISURE).go()
-        wait_for(lambda: decided(door), lambda: run.output)
+        run = host.held(COMMIT, **AT_LEISURE).go()
+        wait_for(lambda: decided(host), lambda: run.output)
         getattr(run, how)()
-        door.goes_through()
+        host.goes_through()
 
 
-def test_armed_gate_reverts_at_its_deadline(door: Door) -> None:
+def test_armed_gate_reverts_at_its_deadline(host: Host) -> None:
     """The host reverts while the probe from outside still sends requests: the run fails and reports this reason."""
-    run = door.held(PROBE, **AT_LEISURE)
-    door.sooner()
-    door.rests()
-    door.fails(run, "it was not committed by", "The gate is back as it was before")
+    run = host.held(PROBE, **AT_LEISURE)
+    host.sooner()
+    host.rests()
+    host.fails(run, "it was not committed by", "The gate is back as it was before")
 
 
 class TestInterrupted:
     """The operator presses Ctrl-C."""
 
     @pytest.mark.parametrize("task", [BEGIN, PROBE, COMMIT])
-    def test_when_a_task_begins(self, door: Door, task: str) -> None:
-        run = door.held(task, **AT_LEISURE)
+    def test_when_a_task_begins(self, host: Host, task: str) -> None:
+        run = host.held(task, **AT_LEISURE)
         run.interrupt()
         assert run.go().ends() != 0
         if task != BEGIN:
-            assert door.transaction["phase"] == "armed"
-            door.sooner()
-        door.is_at(door.before)
+            assert host.transaction["phase"] == "armed"
+            host.sooner()
+        host.is_at(host.before)
 
-    def test_while_it_begins(self, door: Door) -> None:
-        run = door.held(BEGIN, **SOON).go()
-        wait_for(lambda: is_armed(door), lambda: run.output)
+    def test_while_it_begins(self, host: Host) -> None:
+        run = host.held(BEGIN, **SOON).go()
+        wait_for(lambda: is_armed(host), lambda: run.output)
         run.interrupt()
         assert run.ends() != 0
-        door.is_as_before_or_after()
+        host.is_as_before_or_after()
 
 
 class TestNginx:
     """It does not take what it is given, whatever its commands say."""
 
-    def test_it_refuses_the_configuration(self, door: Door) -> None:
+    def test_it_refuses_the_configuration(self, host: Host) -> None:
         """Another file is broken manually after the checks."""
-        run, other = door.held(BEGIN), door.lab.nginx.prefix / "conf.d/other.conf"
+        run, other = host.held(BEGIN), host.lab.nginx.prefix / "conf.d/other.conf"
         other.write_text("oops;\n")
         try:
-            door.fails(run, 'unknown directive "oops"', "nothing live was changed")
+            host.fails(run, 'unknown directive "oops"', "nothing live was changed")
         finally:
             other.unlink()
 
-    def test_nginx_refuses_the_revert(self, door: Door) -> None:
+    def test_nginx_refuses_the_revert(self, host: Host) -> None:
         """As long as another file is broken the gate stays armed, and the run says so; then it goes back by itself."""
-        run, other = door.held(COMMIT, **AT_LEISURE), door.lab.nginx.prefix / "conf.d/other.conf"
-        live = door.quietdoor / "gate/sites" / f"{door.site.name}.conf"
+        run, other = host.held(COMMIT, **AT_LEISURE), host.lab.nginx.prefix / "conf.d/other.conf"
+        live = host.quietdoor / "gate/sites" / f"{host.site.name}.conf"
         live.write_text(live.read_text() + "# by hand\n")
         other.write_text("oops;\n")
         try:
             assert run.go().ends() != 0
             assert "It could not be reverted at once" in run.words
             assert "the host does that itself at" in run.words
-            assert door.transaction["phase"] == "reverting"
+            assert host.transaction["phase"] == "reverting"
         finally:
             other.unlink()
-            door.sooner()
-        door.is_at(door.before)
+            host.sooner()
+        host.is_at(host.before)
 
-    def test_a_reload_that_does_nothing(self, door: Door) -> None:
+    def test_a_reload_that_does_nothing(self, host: Host) -> None:
         """Its command ends with 0."""
-        run = door.held(BEGIN, gate_nginx_reload_argv=["true"], gate_prove_timeout="5s")
-        door.fails(run, "Reverted: nginx serves gate generation", "again, as new connections confirmed")
+        run = host.held(BEGIN, gate_nginx_reload_argv=["true"], gate_prove_timeout="5s")
+        host.fails(run, "Reverted: nginx serves gate generation", "again, as new connections confirmed")
         assert "Nothing was changed on this host" not in run.words
 
-    def test_a_port_that_is_taken(self, door: Door) -> None:
+    def test_a_port_that_is_taken(self, host: Host) -> None:
         """By another program, after everything was looked at."""
         with socket.socket() as other:
             other.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{other.getsockname()[1]}"
-            door.site.entry["listen"] = [*door.site.entry["listen"], address]
-            run = door.held(BEGIN)
+            host.site.entry["listen"] = [*host.site.entry["listen"], address]
+            run = host.held(BEGIN)
             other.listen()
-            door.fails(run, f"{address}")
+            host.fails(run, f"{address}")
 
-    def test_port_that_nginx_holds_itself(self, door: Door) -> None:
+    def test_port_that_nginx_holds_itself(self, host: Host) -> None:
         """From one address to all of them: the test passes, the reload ends with 0, and the former configuration serves."""
-        door.site.entry["listen"] = [f"*:{door.site.port}"]
-        run = door.held(BEGIN, gate_prove_timeout="5s")
-        door.fails(run, "Reverted: nginx serves gate generation")
+        host.site.entry["listen"] = [f"*:{host.site.port}"]
+        run = host.held(BEGIN, gate_prove_timeout="5s")
+        host.fails(run, "Reverted: nginx serves gate generation")
 
-    def test_an_application_that_is_down(self, door: Door) -> None:
+    def test_an_application_that_is_down(self, host: Host) -> None:
         """It ends while the gate moves: that is not the gate's doing."""
-        door.welcomed = {200, 502}
-        run = door.held(PROBE, **AT_LEISURE)
-        door.site.application.stop()
+        host.welcomed = {200, 502}
+        run = host.held(PROBE, **AT_LEISURE)
+        host.site.application.stop()
         try:
             assert run.go().ends() == 0, run.output
         finally:
-            door.site.application = Application(door.site.application.port)
+            host.site.application = Application(host.site.application.port)
         assert "the application behind it does not respond" in run.words
-        door.is_at(door.wanted)
+        host.is_at(host.wanted)
 
 
 class TestTrust:
     """A CRL that would shut everybody out lies on the host. The running nginx has not read it, and nothing makes it."""
 
     @pytest.fixture
-    def put(self, door: Door) -> Iterator[Callable[[bytes], None]]:
+    def put(self, host: Host) -> Iterator[Callable[[bytes], None]]:
         """Puts another CRL into the live trust, with its digest; the right one comes back afterwards."""
         with contextlib.ExitStack() as stack:
-            yield lambda crl: stack.enter_context(installed_crl(door, crl))
+            yield lambda crl: stack.enter_context(installed_crl(host, crl))
 
-    def test_empty(self, door: Door, put: Callable[[bytes], None]) -> None:
+    def test_empty(self, host: Host, put: Callable[[bytes], None]) -> None:
         put(b"")
-        door.is_refused("crl.pem", "nothing live was changed")
+        host.is_refused("crl.pem", "nothing live was changed")
 
-    def test_of_another_ca(self, door: Door, put: Callable[[bytes], None]) -> None:
+    def test_of_another_ca(self, host: Host, put: Callable[[bytes], None]) -> None:
         put(make_crl(*make_certificate("Another CA", is_ca=True), days=30))
-        door.is_refused("Nothing was changed", "contains a CRL of CN=Another CA")
+        host.is_refused("Nothing was changed", "contains a CRL of CN=Another CA")
 
-    def test_expired(self, door: Door, put: Callable[[bytes], None]) -> None:
-        put(expired_crl(door.lab))
-        door.is_refused("Nothing was changed", "nginx would reject every client")
+    def test_expired(self, host: Host, put: Callable[[bytes], None]) -> None:
+        put(expired_crl(host.lab))
+        host.is_refused("Nothing was changed", "nginx would reject every client")
 
-    def test_certificate_expired_since_the_check(self, door: Door, put: Callable[[bytes], None]) -> None:
+    def test_certificate_expired_since_the_check(self, host: Host, put: Callable[[bytes], None]) -> None:
         """A fleet takes its time: what was good when the run began may not be so any more when it comes to a host."""
-        run = door.held("Fail if the installed trust would refuse clients")
-        put(expired_crl(door.lab))
-        door.fails(run, "nginx would reject every client", "Nothing was changed on this host")
+        run = host.held("Fail if the installed trust would refuse clients")
+        put(expired_crl(host.lab))
+        host.fails(run, "nginx would reject every client", "Nothing was changed on this host")
 
 
 class TestByHand:
     """A manual change of the gate during a rollout is shown and refused."""
 
-    def test_before_it_begins(self, door: Door) -> None:
-        run, path = door.held(BEGIN), door.quietdoor / "gate/http.conf"
+    def test_before_it_begins(self, host: Host) -> None:
+        run, path = host.held(BEGIN), host.quietdoor / "gate/http.conf"
         text = path.read_text()
         path.write_text(f"{text}# by hand\n")
         try:
-            door.fails(run, "+# by hand", "differs from what the last transaction wrote")
+            host.fails(run, "+# by hand", "differs from what the last transaction wrote")
             assert path.read_text().endswith("# by hand\n")
         finally:
             path.write_text(text)
 
-    def test_while_it_is_armed(self, door: Door) -> None:
-        run, path = door.held(COMMIT, **AT_LEISURE), door.quietdoor / "gate/http.conf"
+    def test_while_it_is_armed(self, host: Host) -> None:
+        run, path = host.held(COMMIT, **AT_LEISURE), host.quietdoor / "gate/http.conf"
         path.write_text(f"{path.read_text()}# by hand\n")
-        door.fails(run, "+# by hand", "The gate is back as it was before")
+        host.fails(run, "+# by hand", "The gate is back as it was before")
 
 
 @pytest.fixture(scope="module")
-def quiet_output(rolled_out: Door) -> str:
+def quiet_output(rolled_out: Host) -> str:
     """Return the output of a rollout that has nothing to do, which changes nothing."""
     # Another test may have ended a run before it wrote its receipts.
     assert rolled_out.lab.play(playbook="quietdoor.mtls.rollout").code == 0
@@ -434,7 +434,7 @@ class TestNothingToDo:
             ("expired_crl", 2, "nginx would reject every client"),
         ],
     )
-    def test_rollout_detects(self, rolled_out: Door, quiet_output: str, plant: str, code: int, words: str) -> None:
+    def test_rollout_detects(self, rolled_out: Host, quiet_output: str, plant: str, code: int, words: str) -> None:
         with getattr(self, plant)(rolled_out):
             done = rolled_out.lab.play(playbook="quietdoor.mtls.rollout")
         assert (done.code, words in " ".join(done.output.split())) == (code, True), done.output
@@ -442,142 +442,142 @@ class TestNothingToDo:
         rolled_out.is_at(rolled_out.site.entry["contact"])
 
     @contextlib.contextmanager
-    def hand_edit(self, door: Door) -> Iterator[None]:
+    def hand_edit(self, host: Host) -> Iterator[None]:
         """Append a comment to a file of the live gate."""
-        with edited(door.quietdoor / "gate/http.conf", lambda text: f"{text}# by hand\n"):
+        with edited(host.quietdoor / "gate/http.conf", lambda text: f"{text}# by hand\n"):
             yield
 
     @contextlib.contextmanager
-    def removed_entry(self, door: Door) -> Iterator[None]:
+    def removed_entry(self, host: Host) -> Iterator[None]:
         """Remove the file by which nginx includes the gate; the running nginx has not read that yet."""
-        path = door.lab.nginx.prefix / "conf.d/quietdoor.conf"
+        path = host.lab.nginx.prefix / "conf.d/quietdoor.conf"
         with edited(path, str):
             path.unlink()
             yield
 
     @contextlib.contextmanager
-    def removed_include(self, door: Door) -> Iterator[None]:
+    def removed_include(self, host: Host) -> Iterator[None]:
         """Remove the include of that file from nginx.conf; the running nginx has not read that yet."""
-        with edited(door.lab.nginx.conf_file, lambda text: text.replace("include conf.d/*.conf;", "")):
+        with edited(host.lab.nginx.conf_file, lambda text: text.replace("include conf.d/*.conf;", "")):
             yield
 
     @contextlib.contextmanager
-    def new_bypass(self, door: Door) -> Iterator[None]:
+    def new_bypass(self, host: Host) -> Iterator[None]:
         """Add a server without a gate that passes requests to the application; nginx serves it."""
-        path = door.lab.nginx.prefix / "conf.d/other.conf"
+        path = host.lab.nginx.prefix / "conf.d/other.conf"
         path.write_text(
-            f"server {{ listen {free_ports(1)[0]}; location / {{ proxy_pass {door.site.entry['upstream']}; }} }}\n"
+            f"server {{ listen {free_ports(1)[0]}; location / {{ proxy_pass {host.site.entry['upstream']}; }} }}\n"
         )
-        door.lab.nginx.serve({})
+        host.lab.nginx.serve({})
         try:
             yield
         finally:
             path.unlink()
-            door.lab.nginx.serve({})
+            host.lab.nginx.serve({})
 
     @contextlib.contextmanager
-    def other_running_generation(self, door: Door) -> Iterator[None]:
+    def other_running_generation(self, host: Host) -> Iterator[None]:
         """Make nginx serve an earlier generation, while the files are those of the committed one."""
         with edited(
-            door.quietdoor / "gate/generation.conf",
-            lambda text: text.replace(f'"{door.committed}"', f'"{door.committed + 1}"'),
+            host.quietdoor / "gate/generation.conf",
+            lambda text: text.replace(f'"{host.committed}"', f'"{host.committed + 1}"'),
         ):
-            door.lab.nginx.serve({})
+            host.lab.nginx.serve({})
         yield
 
     @contextlib.contextmanager
-    def armed_leftover(self, door: Door) -> Iterator[None]:
+    def armed_leftover(self, host: Host) -> Iterator[None]:
         """Kill a rollout while its transaction is armed, and return to the committed inventory."""
-        served = door.site.entry["contact"]
-        door.moves()
-        door.held(PROBE, **AT_LEISURE).kill()
-        door.site.entry["contact"] = served
-        assert is_armed(door)
+        served = host.site.entry["contact"]
+        host.moves()
+        host.held(PROBE, **AT_LEISURE).kill()
+        host.site.entry["contact"] = served
+        assert is_armed(host)
         try:
             yield
         finally:
-            door.sooner()
-            door.rests()
+            host.sooner()
+            host.rests()
 
     @contextlib.contextmanager
-    def upstream_down(self, door: Door) -> Iterator[None]:
+    def upstream_down(self, host: Host) -> Iterator[None]:
         """End the application."""
-        door.site.application.stop()
+        host.site.application.stop()
         try:
             yield
         finally:
-            door.site.application = Application(door.site.application.port)
+            host.site.application = Application(host.site.application.port)
 
     @contextlib.contextmanager
-    def expired_crl(self, door: Door) -> Iterator[None]:
+    def expired_crl(self, host: Host) -> Iterator[None]:
         """Replace the CRL of the installed trust by one that has expired, with its digest."""
-        with installed_crl(door, expired_crl(door.lab)):
+        with installed_crl(host, expired_crl(host.lab)):
             yield
 
 
-def test_the_certificate_of_another_server(door: Door) -> None:
+def test_the_certificate_of_another_server(host: Host) -> None:
     """Every browser would warn of it, so it is refused before anything moves."""
-    door.lab.make_server_certificate("wrong", "wrong.example")
+    host.lab.make_server_certificate("wrong", "wrong.example")
     wrong = {
-        one: str(door.lab.root / "tls" / f"wrong.{end}")
+        one: str(host.lab.root / "tls" / f"wrong.{end}")
         for one, end in (("certificate", "crt"), ("certificate_key", "key"))
     }
-    door.site.entry.update(wrong)
-    door.is_refused(f"is not for {door.site.server_name}", "Nothing was changed")
+    host.site.entry.update(wrong)
+    host.is_refused(f"is not for {host.site.server_name}", "Nothing was changed")
 
 
-def test_a_server_certificate_that_has_ended(door: Door) -> None:
+def test_a_server_certificate_that_has_ended(host: Host) -> None:
     """Likewise, though nginx itself takes it without a word."""
-    name = door.site.server_name
+    name = host.site.server_name
     pair = make_certificate(name, eku=ExtendedKeyUsageOID.SERVER_AUTH, dns=(name,), expired=True)
-    certificate, key = write_pair(door.lab.root / "tls" / "ended", *pair)
-    door.site.entry.update(certificate=str(certificate), certificate_key=str(key))
-    door.is_refused("ended.crt has ended", "Nothing was changed")
+    certificate, key = write_pair(host.lab.root / "tls" / "ended", *pair)
+    host.site.entry.update(certificate=str(certificate), certificate_key=str(key))
+    host.is_refused("ended.crt has ended", "Nothing was changed")
 
 
-def test_two_operators(door: Door) -> None:
+def test_two_operators(host: Host) -> None:
     """The second run reports the operator who holds the host, and reverts nothing of the first run."""
-    second = door.held(BEGIN, rollout_operator="lee", **AT_LEISURE)
-    first = door.held(COMMIT, **AT_LEISURE)
+    second = host.held(BEGIN, rollout_operator="lee", **AT_LEISURE)
+    first = host.held(COMMIT, **AT_LEISURE)
     assert second.go().ends() != 0
     assert "This host is held by transaction" in second.words
     assert "begun by kim at" in second.words
     assert first.go().ends() == 0, first.output
-    door.is_at(door.wanted)
+    host.is_at(host.wanted)
 
 
 class TestRollback:
     """Going back when things are in a bad way."""
 
-    def test_armed_transaction_of_a_killed_run_is_reverted_first(self, door: Door) -> None:
+    def test_armed_transaction_of_a_killed_run_is_reverted_first(self, host: Host) -> None:
         """And that is all, unless a generation is named."""
-        door.held(PROBE, **AT_LEISURE).kill()
-        assert is_armed(door)
-        done = door.lab.play(playbook="quietdoor.mtls.rollback")
+        host.held(PROBE, **AT_LEISURE).kill()
+        assert is_armed(host)
+        done = host.lab.play(playbook="quietdoor.mtls.rollback")
         assert done.code == 0, done.output
         assert "The gate is as it was before that" in " ".join(done.output.split())
-        door.is_at(door.before)
+        host.is_at(host.before)
 
-    def test_named_generation_while_a_transaction_is_armed(self, door: Door) -> None:
-        base = door.committed
-        door.held(PROBE, **AT_LEISURE).kill()
-        done = door.lab.play("-e", f"rollback_generation={base}", playbook="quietdoor.mtls.rollback")
+    def test_named_generation_while_a_transaction_is_armed(self, host: Host) -> None:
+        base = host.committed
+        host.held(PROBE, **AT_LEISURE).kill()
+        done = host.lab.play("-e", f"rollback_generation={base}", playbook="quietdoor.mtls.rollback")
         assert done.code == 0, done.output
-        door.is_at(door.before)
-        assert door.committed == base
+        host.is_at(host.before)
+        assert host.committed == base
 
-    def test_without_the_probe_client(self, door: Door) -> None:
+    def test_without_the_probe_client(self, host: Host) -> None:
         """It is held to the generation alone, which the host itself has seen."""
-        before = door.live
-        door.goes_through()
-        done = door.lab.play(
+        before = host.live
+        host.goes_through()
+        done = host.lab.play(
             "-e",
             f"rollback_generation={before}",
             playbook="quietdoor.mtls.rollback",
             rollout_probe_certificate="/nowhere.pem",
         )
         assert done.code == 0, done.output
-        door.is_at(door.before)
+        host.is_at(host.before)
 
 
 class TestClock:
@@ -594,21 +594,21 @@ class TestClock:
         (site / "jumping.pth").write_text(f"{sysconfig.get_path('purelib')}\nimport jumping\n")
         return str(home / "bin" / "python"), file
 
-    def test_it_jumps_ahead(self, door: Door, clock: tuple[str, Path]) -> None:
+    def test_it_jumps_ahead(self, host: Host, clock: tuple[str, Path]) -> None:
         """By more than the term: the move is not lost."""
         python, file = clock
-        run = door.held(COMMIT, ansible_python_interpreter=python, **AT_LEISURE)
+        run = host.held(COMMIT, ansible_python_interpreter=python, **AT_LEISURE)
         file.write_text("7200")
         assert run.go().ends() == 0, run.output
-        door.is_at(door.wanted)
+        host.is_at(host.wanted)
 
-    def test_it_jumps_back(self, door: Door, clock: tuple[str, Path]) -> None:
+    def test_it_jumps_back(self, host: Host, clock: tuple[str, Path]) -> None:
         """And the control node is killed: the gate goes back in time all the same."""
         python, file = clock
-        run = door.held(PROBE, ansible_python_interpreter=python, **SOON)
+        run = host.held(PROBE, ansible_python_interpreter=python, **SOON)
         file.write_text("-7200")
         run.kill()
-        door.is_at(door.before)
+        host.is_at(host.before)
 
 
 @contextlib.contextmanager
@@ -623,9 +623,9 @@ def edited(path: Path, edit: Callable[[str], str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def installed_crl(door: Door, crl: bytes) -> Iterator[None]:
+def installed_crl(host: Host, crl: bytes) -> Iterator[None]:
     """Replace the CRL of the installed trust, with its digest, and restore both in the end."""
-    trust = door.quietdoor / "trust"
+    trust = host.quietdoor / "trust"
 
     def describe(text: str) -> str:
         described = json.loads(text)

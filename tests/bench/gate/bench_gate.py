@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "e2e"))
 
 import client
-import doors
+import compared_servers
 import instructions
-from doors import Door
+from compared_servers import ComparedServer
 from material import SERVER_NAME, Material, Person
 
 HERE = Path(__file__).parent
@@ -57,12 +57,12 @@ class Clients:
         pipe = subprocess.PIPE
         self._processes = [subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True) for _number in range(PROCESSES)]
 
-    def cost(self, door: Door, task: dict[str, Any]) -> float:
+    def cost(self, server: ComparedServer, task: dict[str, Any]) -> float:
         """Return how many seconds of the worker one piece of the task took."""
         self._tell(json.dumps(task), "ready")
-        before = door.processor()
+        before = server.processor()
         self._tell("go", "done")
-        return (door.processor() - before) / (task["count"] * PROCESSES)
+        return (server.processor() - before) / (task["count"] * PROCESSES)
 
     def _tell(self, words: str, expected: str) -> None:
         for process in self._processes:
@@ -78,38 +78,40 @@ class Clients:
             process.communicate()
 
 
-def task(material: Material, door: Door, person: Person, kind: str, count: int) -> dict[str, Any]:
-    """Return what the clients are told."""
+def task(material: Material, server: ComparedServer, person: Person, kind: str, count: int) -> dict[str, Any]:
+    """Return the task of the clients."""
     return {
         "kind": kind,
         "count": count,
-        "port": door.port,
+        "port": server.port,
         "server_name": SERVER_NAME,
-        "path": doors.PATH,
+        "path": compared_servers.PATH,
         "server_ca": str(material.server.certificate),
         "certificate": str(person.certificate),
         "key": str(person.key),
     }
 
 
-def status(material: Material, door: Door, person: Person) -> int:
+def status(material: Material, server: ComparedServer, person: Person) -> int:
     """Return the answer to a client."""
-    asked = task(material, door, person, "requests", 0)
+    asked = task(material, server, person, "requests", 0)
     with client.connect(asked, client.context_of(asked)) as tls:
-        return int(client.ask(tls, f"GET {doors.PATH} HTTP/1.1\r\nHost: {SERVER_NAME}\r\n\r\n".encode()).split()[1])
+        return int(
+            client.ask(tls, f"GET {compared_servers.PATH} HTTP/1.1\r\nHost: {SERVER_NAME}\r\n\r\n".encode()).split()[1]
+        )
 
 
-def check(material: Material, all_doors: list[Door], revoked: int) -> None:
+def check(material: Material, servers: list[ComparedServer], revoked: int) -> None:
     """See that they do what they are measured for.
 
     :raises RuntimeError: otherwise.
     """
-    for door in all_doors:
-        if status(material, door, material.good) != 200:
-            raise RuntimeError(f"{door.name} lets nobody in")
-        refuses = door.verifies and (door.site or {}).get("stage") != "observe"
-        if refuses and revoked and status(material, door, material.revoked) == 200:
-            raise RuntimeError(f"{door.name} lets in somebody who was revoked")
+    for server in servers:
+        if status(material, server, material.good) != 200:
+            raise RuntimeError(f"{server.name} lets nobody in")
+        refuses = server.verifies and (server.site or {}).get("stage") != "observe"
+        if refuses and revoked and status(material, server, material.revoked) == 200:
+            raise RuntimeError(f"{server.name} lets in somebody who was revoked")
 
 
 def table(title: str, found: list[Figures]) -> str:
@@ -140,38 +142,40 @@ def _ratio(costs: list[float], others: list[float]) -> str:
     return f"{statistics.median(cost / other for cost, other in zip(costs, others)):.3f}"
 
 
-def measure(material: Material, all_doors: list[Door], clients: Clients, options: argparse.Namespace) -> list[Figures]:
+def measure(
+    material: Material, servers: list[ComparedServer], clients: Clients, options: argparse.Namespace
+) -> list[Figures]:
     """Measure all servers in turns."""
-    found = [Figures(door.name, mebibytes=door.mebibytes()) for door in all_doors]
+    found = [Figures(server.name, mebibytes=server.mebibytes()) for server in servers]
     for number in range(options.rounds + 1):
         # Not always in the same order: whatever comes and goes on the machine must not hit the same one each time.
-        turn = list(zip(all_doors, found))
-        for door, figures in turn[number % len(turn) :] + turn[: number % len(turn)]:
+        turn = list(zip(servers, found))
+        for server, figures in turn[number % len(turn) :] + turn[: number % len(turn)]:
             for kind in KINDS:
-                cost = clients.cost(door, task(material, door, material.good, kind, getattr(options, kind)))
+                cost = clients.cost(server, task(material, server, material.good, kind, getattr(options, kind)))
                 if number:  # the first round warms up
                     getattr(figures, kind).append(cost)
     return found
 
 
-def count_instructions(material: Material, all_doors: list[Door]) -> str:
+def count_instructions(material: Material, servers: list[ComparedServer]) -> str:
     """Return how many instructions each server takes, as a table in Markdown. None of them runs any more afterwards."""
     pieces = {"handshakes": 24, "requests": 160}
     counts = [
         {
-            kind: instructions.count(door, task(material, door, material.good, kind, number))
+            kind: instructions.count(server, task(material, server, material.good, kind, number))
             for kind, number in pieces.items()
         }
-        for door in all_doors
+        for server in servers
     ]
     lines = [
         "| instructions of nginx, without the kernel | a handshake | a request | to bare | to telling as much |",
         "|---|---:|---:|---:|---:|",
     ]
-    for door, count in zip(all_doors, counts):
+    for server, count in zip(servers, counts):
         ratios = [f"{count['requests'] / counts[other]['requests']:.3f}" for other in (BARE, TELLING)]
         cells = (f"{count['handshakes']:,}", f"{count['requests']:,}", *ratios)
-        lines.append(f"| {door.name} | {' | '.join(cells)} |")
+        lines.append(f"| {server.name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -187,7 +191,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--revoked", type=numbers, default=[1000, 10_000, 100_000], help="how many, with 1,000 identities"
     )
     parser.add_argument(
-        "--stages", type=lambda text: text.split(","), default=doors.STAGES, help="of the gates (default: every stage)"
+        "--stages",
+        type=lambda text: text.split(","),
+        default=compared_servers.STAGES,
+        help="of the gates (default: every stage)",
     )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--handshakes", type=int, default=50, help="of each client in a round")
@@ -211,22 +218,22 @@ def run(root: Path, options: argparse.Namespace) -> dict[str, list[Figures]]:
     """Build the servers, measure every scenario, and take them down again."""
     material = Material(root / "material")
     found: dict[str, list[Figures]] = {}
-    all_doors, application = doors.build(root, material, material.publication(1, 0), options.stages)
+    servers, application = compared_servers.build(root, material, material.publication(1, 0), options.stages)
     clients = Clients()
     try:
         for identities, revoked in scenarios(options):
             publication = material.publication(identities, revoked)
-            for door in all_doors:
-                door.believe(publication)
-            check(material, all_doors, revoked)
+            for server in servers:
+                server.update_trust(publication)
+            check(material, servers, revoked)
             title = f"{identities:,} identities, {revoked:,} revoked"
-            found[title] = measure(material, all_doors, clients, options)
+            found[title] = measure(material, servers, clients, options)
             print(table(title, found[title]), flush=True)
         if options.instructions:
-            print(count_instructions(material, all_doors), flush=True)
+            print(count_instructions(material, servers), flush=True)
     finally:
         clients.stop()
-        for nginx in (*(door.nginx for door in all_doors), application):
+        for nginx in (*(server.nginx for server in servers), application):
             nginx.stop()
     return found
 

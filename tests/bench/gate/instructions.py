@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any
 import client
 
 if TYPE_CHECKING:
-    from doors import Door
+    from compared_servers import ComparedServer
 
 
-def count(door: Door, task: dict[str, Any]) -> int:
+def count(server: ComparedServer, task: dict[str, Any]) -> int:
     """Run the server under valgrind, as one process, and return the instructions for one piece of the task.
 
     The server is not started again afterwards.
     """
-    door.nginx.stop()
-    prefix = door.nginx.prefix
-    conf = door.nginx.conf_file
+    server.nginx.stop()
+    prefix = server.nginx.prefix
+    conf = server.nginx.conf_file
     alone = "master_process off;\n"
     conf.write_text(alone + conf.read_text().replace(alone, ""))
     tool = [
@@ -35,7 +35,7 @@ def count(door: Door, task: dict[str, Any]) -> int:
         f"--callgrind-out-file={prefix}/callgrind",
         f"--log-file={prefix}/valgrind.log",
     ]
-    argv = [*tool, "--", door.nginx.binary, "-p", str(prefix), "-c", str(conf), "-g", "daemon off;"]
+    argv = [*tool, "--", server.nginx.binary, "-p", str(prefix), "-c", str(conf), "-g", "daemon off;"]
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             work, close = _prepared(process, task)
@@ -46,8 +46,8 @@ def count(door: Door, task: dict[str, Any]) -> int:
             close()
         finally:
             process.terminate()
-    told = (prefix / "callgrind.1").read_text()
-    return int(re.search(r"^(?:summary|totals): (\d+)", told, re.MULTILINE)[1]) // task["count"]
+    output = (prefix / "callgrind.1").read_text()
+    return int(re.search(r"^(?:summary|totals): (\d+)", output, re.MULTILINE)[1]) // task["count"]
 
 
 def _prepared(process: subprocess.Popen[bytes], task: dict[str, Any]) -> Any:

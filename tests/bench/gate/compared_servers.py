@@ -58,7 +58,7 @@ _MORE_HEADERS = """
             proxy_set_header X-Forwarded-Host $host;
             proxy_set_header X-Forwarded-Port $server_port;
             proxy_set_header X-Request-ID $request_id;"""
-_FORMAT = """log_format told escape=json
+_FORMAT = """log_format detailed escape=json
         '{"time":"$time_iso8601","verify":"$ssl_client_verify","serial":"$ssl_client_serial","subject":"$ssl_client_s_dn",'
         '"issuer":"$ssl_client_i_dn","fingerprint":"$ssl_client_fingerprint","remote_addr":"$remote_addr",'
         '"peer":"$realip_remote_addr","server_name":"$ssl_server_name","host":"$host","method":"$request_method",'
@@ -72,7 +72,7 @@ _REFERENCES = {
         "verify": _VERIFY,
         "headers": _HEADERS + _MORE_HEADERS,
         "format": _FORMAT,
-        "log": "told",
+        "log": "detailed",
     },
 }
 _APPLICATION = 'server {{ listen 127.0.0.1:{port}; location / {{ return 200 "{body}"; }} }}'
@@ -107,7 +107,7 @@ class Single(NginxInstance):
 
 
 @dataclass
-class Door:
+class ComparedServer:
     """One of the servers. ``site`` holds its particular options of gate_sites; None for a server without a gate."""
 
     name: str
@@ -116,8 +116,8 @@ class Door:
     verifies: bool
     site: dict[str, Any] | None = None
 
-    def believe(self, publication: dict[str, str]) -> None:
-        """Have it believe a publication."""
+    def update_trust(self, publication: dict[str, str]) -> None:
+        """Install a publication."""
         if self.site is not None:
             request = Request(publication, timedelta(days=7), prove_timeout=120.0, keep=1)
             install_trust(nginx_from(self.nginx.options()), request, datetime.now(timezone.utc), check_mode=False)
@@ -143,7 +143,7 @@ class Door:
 
 def build(
     root: Path, material: Material, publication: dict[str, str], stages: list[str]
-) -> tuple[list[Door], NginxInstance]:
+) -> tuple[list[ComparedServer], NginxInstance]:
     """Start the application, the servers without a gate, to which the others are compared, and a gate in each of the stages."""
     wanted = [(stage, mode, revocation) for stage in stages for mode in MODES for revocation in REVOCATIONS]
     application, *free = ports(1 + len(_REFERENCES) + len(wanted))
@@ -151,38 +151,42 @@ def build(
     upstream = NginxInstance(root / "application", http=_APPLICATION.format(port=application, body=body))
     upstream.start()
     values = {"name": SERVER_NAME, "certificate": material.server.certificate, "key": material.server.key}
-    doors = []
+    servers = []
     for name, texts in _REFERENCES.items():
         port = free.pop(0)
         text = _PLAIN.format(**values, **texts, port=port, application=application)
         nginx = Single(root / f"plain-{port}", http=text)
         for file in ("ca.pem", "crl.pem"):
             (nginx.prefix / file).write_text(publication[file])
-        doors.append(Door(name, nginx, port, bool(texts["verify"])))
+        servers.append(ComparedServer(name, nginx, port, bool(texts["verify"])))
     for stage, mode, revocation in wanted:
         site = {"stage": stage, "mode": mode, "revocation": revocation, "window": {"networks": ["192.0.2.0/24"]}}
         port = free.pop(0)
-        doors.append(Door(f"gate, {mode}, {stage}, {revocation}", Single(root / f"gate-{port}"), port, True, site))
+        servers.append(
+            ComparedServer(f"gate, {mode}, {stage}, {revocation}", Single(root / f"gate-{port}"), port, True, site)
+        )
     try:
-        for door in doors:
-            door.nginx.start()
-        _apply_roles(root, [door for door in doors if door.site is not None], material, publication, application)
+        for server in servers:
+            server.nginx.start()
+        _apply_roles(
+            root, [server for server in servers if server.site is not None], material, publication, application
+        )
     except BaseException:
-        for nginx in (*(door.nginx for door in doors), upstream):
+        for nginx in (*(server.nginx for server in servers), upstream):
             nginx.stop()
         raise
-    return doors, upstream
+    return servers, upstream
 
 
 def _apply_roles(
-    root: Path, doors: list[Door], material: Material, publication: dict[str, str], application: int
+    root: Path, servers: list[ComparedServer], material: Material, publication: dict[str, str], application: int
 ) -> None:
     """Run the roles trust and gate, for all gates at once."""
     published = root / "publication"
     published.mkdir()
     for name, text in publication.items():
         (published / name).write_text(text)
-    hosts = {f"door-{door.port}": _variables(door, material, application) for door in doors}
+    hosts = {f"server-{server.port}": _variables(server, material, application) for server in servers}
     common = {"ansible_connection": "local", "authority_publish_path": str(published)}
     inventory = {
         "all": {"vars": common},
@@ -207,26 +211,26 @@ def _apply_roles(
         raise RuntimeError(done.stdout + done.stderr)
 
 
-def _variables(door: Door, material: Material, application: int) -> dict[str, Any]:
+def _variables(server: ComparedServer, material: Material, application: int) -> dict[str, Any]:
     upstream = f"http://127.0.0.1:{application}"
     site = {
         "name": "panel",
         "server_names": [SERVER_NAME],
-        "listen": [f"127.0.0.1:{door.port}"],
+        "listen": [f"127.0.0.1:{server.port}"],
         "upstream": upstream,
         "certificate": str(material.server.certificate),
         "certificate_key": str(material.server.key),
-        **(door.site or {}),
+        **(server.site or {}),
     }
     if site["mode"] == "path":
         site["paths"] = ["/admin/"]
-    options = door.nginx.options()
+    options = server.nginx.options()
     return {
         "ansible_python_interpreter": "{{ ansible_playbook_python }}",
         "gate_nginx_conf_path": options["conf_path"],
         "gate_nginx_binary": options["nginx_binary"],
         "gate_nginx_test_argv": options["test_argv"],
         "gate_nginx_reload_argv": options["reload_argv"],
-        "gate_nginx_log_path": str(door.nginx.prefix),
+        "gate_nginx_log_path": str(server.nginx.prefix),
         "gate_sites": [site],
     }
