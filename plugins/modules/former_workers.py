@@ -18,9 +18,9 @@ description:
     checked again by its start time before it is ended. A master is never ended.
 options:
   timeout:
-    description: The longest time to wait for former workers, as in V(30s). Without effect with O(close).
+    description: The longest time to wait for former workers, as in V(10s). Without effect with O(close=true).
     type: str
-    default: 30s
+    default: 10s
   close:
     description: Whether to end former workers at once. This closes the connections of all sites of that nginx that they hold.
     type: bool
@@ -113,7 +113,7 @@ def main() -> None:
     """Run the module."""
     spec = {
         **NGINX,
-        "timeout": {"type": "str", "default": "30s"},
+        "timeout": {"type": "str", "default": "10s"},
         "close": {"type": "bool", "default": False},
     }
     run(AnsibleModule(argument_spec=spec, supports_check_mode=True), work)

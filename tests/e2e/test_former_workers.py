@@ -11,6 +11,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,12 +121,27 @@ def test_former_workers_are_reported_with_what_they_hold_and_end_in_time(tmp_pat
         assert found.bodies_until == "no limit"
         servers = host.instance.prefix / "conf.d" / "servers.conf"
         assert f"client_header_timeout 4s of {servers}:7" in found.report, "that of the default server is in force"
-        assert "worker_shutdown_timeout is not set" in found.report
+        assert "worker_shutdown_timeout is not set for them" in found.report
         assert host.is_open(0)
         later = host.settle(timeout=20.0)
         assert (later.workers, later.headers_until) == ((), "")
         assert not host.is_open(0)
         assert not host.is_open(1)
+
+
+def test_former_workers_do_not_know_a_directive_that_came_later(tmp_path: Path) -> None:
+    with running(tmp_path / "host", "1.22", "70s") as host:
+        servers = host.instance.prefix / "conf.d" / "servers.conf"
+        later = time.time() + 5
+        servers.write_text(servers.read_text().replace("70s", "3s"))
+        os.utime(servers, (later, later))
+        host.hold()
+        report = eventually(lambda: (found := host.settle()).connections == 2 and found.report)
+        assert "client_header_timeout 60s is the default of nginx" in report, "70 s is not known any more, 3 s is too short"
+        configuration = host.nginx.dump(host.nginx.conf_file)
+        found = settle_former_connections(host.nginx, configuration, set(), 0.0, close=True)
+        assert (found.report, found.ended) == ("No gate is live on this host", ())
+        assert host.is_open(0)
 
 
 def test_only_former_workers_of_this_nginx_are_ended(tmp_path: Path) -> None:
@@ -159,6 +175,10 @@ def test_master_and_other_processes_are_never_ended(tmp_path: Path) -> None:
         assert new not in {worker.pid for worker in workers}
         assert eventually(lambda: former_workers(new) is not None)
         assert former_workers(new) == ()
+        upgrading = host.settle(close=True)
+        assert (upgrading.ended, upgrading.bodies_until) == ((), "no limit")
+        assert f"its former master (process {old})" in upgrading.report
+        assert f"kill -QUIT {old}" in upgrading.report
         reused = [FormerWorker(worker.pid, worker.started + 1) for worker in workers]
         others = [FormerWorker(pid, started_at(pid)) for pid in (os.getpid(), *started)]
         assert end([*reused, *others]) == ()
@@ -176,6 +196,6 @@ def test_invisible_processes_are_reported_as_unknown(tmp_path: Path) -> None:
         (host.instance.prefix / "nginx.pid").write_text("1\n")
         found = host.settle()
         assert (found.visible, found.connections) == (False, None)
-        assert "are not visible here" in found.report
+        assert "it does not run, or it runs in a container" in found.report
         (host.instance.prefix / "nginx.pid").write_text(f"{host.instance.pid}\n")
     assert former_workers(os.getpid()) is None

@@ -280,13 +280,13 @@ def test_revoked_client_is_refused_everywhere_and_no_other_is(lab: TwoHosts) -> 
     assert all("before: 204 cert" in line for line in seen if "fresh, TLS" in line)
     for tried in ("connection past the handshake", "half a request header"):
         line = next(line for line in seen if " web1 " in line and tried in line)
-        assert line.startswith("note")
-        assert "204 cert" in line
-        assert "a former worker of nginx answered" in line
+        # On a busy machine more than 20 s pass, and nginx has closed the connection.
+        answered = line.startswith("note") and "204 cert" in line and "a former worker of nginx answered" in line
+        assert answered or (line.startswith("ok") and line.endswith("closed by nginx")), line
     held = r'"web1": "[0-9]+ former workers? \(process [0-9, ]+\): 1 connection to the ports of gates\.'
     assert re.search(held, one_line(run.output)), one_line(run.output)[-3000:]
     assert "client_header_timeout 20s of" in one_line(run.output)
-    assert "until no limit (worker_shutdown_timeout is not set)" in one_line(run.output)
+    assert "until no limit (worker_shutdown_timeout is not set for them)" in one_line(run.output)
     assert "With the private key, from outside" in run.output
     assert "carl is still on the roster" in run.output
     for intruder in inside:
@@ -331,13 +331,15 @@ def test_check_mode_predicts_and_leaves_everything(lab: TwoHosts) -> None:
         (("revoke_serial=0BADC0DE",), "0BADC0DE"),
         (("revoke_fingerprint=" + "ab" * 32,), "abab"),
         (("revoke_client=alex", "revoke_reason=boredom"), "boredom"),
+        (("revoke_client=alex", "revoke_close_connections=ja"), "Write true or false for the first"),
+        (("revoke_client=alex", "revoke_wait_for_connections=60"), "a unit for the second, as in 30s"),
     ],
 )
 def test_invalid_target_is_refused_by_name_before_any_change(lab: TwoHosts, words: tuple[str, ...], named: str) -> None:
     before = lab.digest()
     run = lab.play(*(part for word in words for part in ("-e", word)), playbook=REVOKE)
     assert run.code != 0
-    assert named in run.output
+    assert named in one_line(run.output)
     assert "Start the witness" not in run.output
     assert lab.digest() == before
 

@@ -55,8 +55,13 @@ class Host:
         self.port = int(Path(f"{world['states'][name]}.443").read_text())
 
     def podman(self, *words: str) -> None:
-        """Run a podman command on the container."""
-        subprocess.run([self._podman, *words, self._container], check=True, capture_output=True)
+        """Run a podman command on the container, again if podman has not seen that a container that it killed has ended."""
+        for _attempt in range(5):
+            done = subprocess.run([self._podman, *words, self._container], check=False, capture_output=True)
+            if done.returncode == 0:
+                return
+            time.sleep(2)
+        raise AssertionError(done.stderr)
 
     def run(self, script: str) -> str:
         """Run a script in the container, without ssh. Return its output."""

@@ -188,8 +188,8 @@ class Witness:
         proof = self._refusal(tried, answer, trust)
         if proof.ok or self.endpoint.closed:
             return proof
-        words = f"{_seen(answer)}: a former worker of nginx answered, since the connection began before the revocation"
-        return self._proof(tried, words, ok=None)
+        words = "a former worker of nginx answered, since the connection began before the revocation"
+        return self._proof(tried, f"{_seen(answer)}: {words}" if answer.outcome == HTTP else _seen(answer), ok=None)
 
     def _open_websocket(self) -> Proof:
         tried = f"open WebSocket, {self.endpoint.websocket_path}"

@@ -9,14 +9,15 @@ past the handshake without a request, a request header or a request body that is
 
 from __future__ import annotations
 
+import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from .._common.timestamps import iso
-from .._nginx.former_workers import FormerWorker, end, former_workers, is_shutting_down, open_connections
-from .._nginx.request_timeouts import parse_time, request_timeouts
+from .._nginx.former_workers import FormerWorker, end, former_workers, is_shutting_down, open_connections, start_time
+from .._nginx.request_timeouts import DEFAULTS, Timeout, parse_time, request_timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from .._nginx.nginx import Nginx
 
 _SHUTDOWN = "worker_shutdown_timeout"
+_NO_LIMIT = "no limit"
 _PAUSE = 0.1
+# proc(5) gives the start of a process to 0.01 s, but the time of the boot only to a second.
+_CLOCK_ERROR = 2
 _END_TIMEOUT = 5.0
 
 
@@ -65,6 +69,11 @@ def settle_former_connections(
     :param ports: the TCP ports of the gates.
     :param close: whether to end them, which closes the connections of every site of that nginx that they hold.
     """
+    if not ports:
+        return FormerConnections(True, (), 0, (), "", "", "No gate is live on this host")
+    upgraded = nginx.former_master(configuration)
+    if upgraded is not None:
+        return _upgrading(upgraded)
     master = nginx.master(configuration)
     workers = None if master is None else former_workers(master)
     if workers is None:
@@ -87,10 +96,18 @@ def _wait(
 
 def _unknown(nginx: Nginx) -> FormerConnections:
     words = (
-        f"The processes of the nginx with {nginx.conf_file} are not visible here, so it is not known whether former workers "
-        "still serve requests that began before the reload"
+        f"No process of the nginx with {nginx.conf_file} is visible here: it does not run, or it runs in a container. So it is "
+        "not known whether former workers still serve requests that began before the reload"
     )
     return FormerConnections(False, (), None, (), "", "", words)
+
+
+def _upgrading(master: int) -> FormerConnections:
+    words = (
+        f"nginx replaces its binary: its former master (process {master}) and the workers of it serve the former configuration "
+        f"without a limit. Complete the upgrade with kill -QUIT {master}"
+    )
+    return FormerConnections(True, (), None, (), _NO_LIMIT, _NO_LIMIT, words)
 
 
 def _described(
@@ -109,9 +126,12 @@ def _described(
             words += f". Ended with the connections of every site of that nginx that they held: {count}"
         return FormerConnections(True, (), 0, ended_pids, "", "", words)
     held = open_connections(left, ports)
-    header = request_timeouts(configuration, ports, tuple(map(int, nginx.build.version.split("."))))[:1]
-    shutdown = configuration.main(_SHUTDOWN)
-    cut = parse_time(shutdown[0]) if shutdown else float("inf")
+    oldest = min(map(start_time, left))
+    version = tuple(map(int, nginx.build.version.split(".")))
+    header = [_in_force(timeout, oldest) for timeout in request_timeouts(configuration, ports, version)]
+    header = sorted(header, key=lambda timeout: -timeout.seconds)[:1]
+    shutdown = _shutdown_timeout(configuration, oldest)
+    cut = parse_time(shutdown) if shutdown else float("inf")
     seconds = min([cut, *(timeout.seconds for timeout in header)])
     headers_until, bodies_until = _at(seconds), _at(cut)
     connections = "an unknown number of connections" if held is None else _count(held, "connection")
@@ -119,9 +139,29 @@ def _described(
     words = (
         f"{_count(len(left), 'former worker')} (process {', '.join(map(str, pids))}): {connections} to the ports of gates. "
         f"On them a request header can still arrive until {headers_until} ({reason}), and a request body or a WebSocket can "
-        f"go on until {bodies_until} ({_SHUTDOWN} {shutdown[0] if shutdown else 'is not set'})"
+        f"go on until {bodies_until} ({_SHUTDOWN} {shutdown or 'is not set for them'})"
     )
     return FormerConnections(True, pids, held, ended_pids, headers_until, bodies_until, words)
+
+
+def _in_force(timeout: Timeout, started: float) -> Timeout:
+    """Return the timeout of workers that started then; they do not know a directive that was written later."""
+    if not timeout.is_set or not _is_younger(timeout.file, started):
+        return timeout
+    return replace(timeout, seconds=max(timeout.seconds, DEFAULTS[timeout.directive]), is_set=False)
+
+
+def _shutdown_timeout(configuration: Configuration, started: float) -> str:
+    """Return the limit of workers that started then, empty if they have none."""
+    found = [one for one in configuration.directives if one.name == _SHUTDOWN and one.args]
+    return found[-1].args[0] if found and not _is_younger(found[-1].file, started) else ""
+
+
+def _is_younger(file: str, started: float) -> bool:
+    try:
+        return os.stat(file).st_mtime > started + _CLOCK_ERROR
+    except OSError:
+        return True
 
 
 def _count(number: int, noun: str) -> str:
@@ -131,5 +171,5 @@ def _count(number: int, noun: str) -> str:
 def _at(seconds: float) -> str:
     """Return the time in so many seconds; every former worker began to shut down before now."""
     if seconds == float("inf"):
-        return "no limit"
+        return _NO_LIMIT
     return iso(datetime.now(timezone.utc) + timedelta(seconds=seconds))

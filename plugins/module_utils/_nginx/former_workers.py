@@ -63,6 +63,12 @@ def former_workers(master: int) -> tuple[FormerWorker, ...] | None:
     return tuple(worker for worker in found if is_shutting_down(worker))
 
 
+def start_time(worker: FormerWorker) -> float:
+    """Return when the worker started, in seconds since 1970."""
+    boot = next(line.split()[1] for line in _all_lines("/proc/stat") if line.startswith("btime "))
+    return int(boot) + worker.started / os.sysconf("SC_CLK_TCK")
+
+
 def is_shutting_down(worker: FormerWorker) -> bool:
     """Return whether the same process still exists and is still a worker that shuts down."""
     title = _title(worker.pid)
@@ -121,10 +127,14 @@ def _socket_inodes(pid: int) -> frozenset[str]:
 
 def _lines(path: str) -> list[str]:
     try:
-        with opened(path, encoding="ascii", errors="replace") as file:
-            return file.read().splitlines()[1:]
+        return _all_lines(path)[1:]
     except FileNotFoundError:
         return []  # The worker has ended, or the host has no IPv6.
+
+
+def _all_lines(path: str) -> list[str]:
+    with opened(path, encoding="ascii", errors="replace") as file:
+        return file.read().splitlines()
 
 
 def _parent(pid: int) -> int:

@@ -167,11 +167,18 @@ class Nginx:
 
     def master(self, configuration: Configuration) -> int | None:
         """Return the process id of the master in the pid file of this configuration, None if it does not run."""
+        return self._master_in(configuration, "")
+
+    def former_master(self, configuration: Configuration) -> int | None:
+        """Return the process id of the former master while nginx replaces its binary (signal USR2), None otherwise."""
+        return self._master_in(configuration, ".oldbin")
+
+    def _master_in(self, configuration: Configuration, suffix: str) -> int | None:
         pid_file = self._main_path(configuration, "pid", self.build.pid_file)
         if pid_file is None:
             return None
         try:
-            with opened(pid_file, encoding="ascii") as file:
+            with opened(f"{pid_file}{suffix}", encoding="ascii") as file:
                 pid = int(file.read())
         except (OSError, ValueError):
             return None

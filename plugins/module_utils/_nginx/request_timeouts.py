@@ -25,7 +25,7 @@ HEADER = "client_header_timeout"
 OF_GATES = "20s"
 _HTTP2 = "http2_recv_timeout"
 # The defaults of nginx, in seconds.
-_DEFAULTS = {HEADER: 60.0, _HTTP2: 30.0}
+DEFAULTS = {HEADER: 60.0, _HTTP2: 30.0}
 _LAST_WITH_HTTP2_TIMEOUT = (1, 19, 6)
 # ngx_parse_time(): the units of the syntax of nginx, in seconds. A number without a unit is seconds.
 _UNITS = {"ms": 0.001, "": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "M": 30 * 86400, "y": 365 * 86400}
@@ -46,7 +46,7 @@ class Timeout:
     is_set: bool
 
     def __str__(self) -> str:
-        origin = "is the default of nginx in the server at" if not self.is_set else "of"
+        origin = "of" if self.is_set else "is the default of nginx at the server or file"
         return f"{self.directive} {self.seconds:g}s {origin} {self.file}:{self.line}"
 
 
@@ -72,7 +72,7 @@ def timeout_of(configuration: Configuration, server: Directive, name: str = HEAD
         found = [one for one in block.block or () if one.name == name and one.args]
         if found:
             return Timeout(name, parse_time(found[-1].args[0]), found[-1].file, found[-1].line, is_set=True)
-    return Timeout(name, _DEFAULTS[name], server.file, server.line, is_set=False)
+    return Timeout(name, DEFAULTS[name], server.file, server.line, is_set=False)
 
 
 def parse_time(text: str) -> float:
