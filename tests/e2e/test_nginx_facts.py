@@ -481,6 +481,14 @@ _DECODED = [
     f"location ~ {_ANY_NAMED} {{ set $args q=$rest; {_APP}; }}",
     f"location / {{ {_APP}$mapped; }}",
     f"location / {{ {_APP}/$mapped_by_name; }}",
+    f"location / {{ try_files /none /index?q=$uri; }} location /index {{ {_APP}; }}",
+    f"location ~ {_ANY} {{ try_files /none /index?q=$1; }} location /index {{ {_APP}; }}",
+    f"location / {{ error_page 404 /index?u=$uri; return 404; }} location /index {{ {_APP}; }}",
+]
+# Locations in which nginx takes the text behind a decoded question mark for the query.
+_SPLIT = [
+    f"location / {{ error_page 404 /index$document_uri; return 404; }} location /index {{ {_APP}; }}",
+    f"location / {{ try_files /none /index$uri; }} location /index {{ {_APP}; }}",
 ]
 # Locations in which nginx encodes it, or which pass on the address as the client wrote it.
 _ENCODED = [
@@ -493,6 +501,8 @@ _ENCODED = [
     f"location / {{ rewrite {_ANY_NAMED} /$rest break; {_APP}; }}",
     f"location / {{ rewrite {_ANY} /y?q=$1 break; {_APP}; }}",
     f"location / {{ if ($request_uri ~ {_ANY}) {{ {_APP}/$1; }} }}",
+    f"location / {{ try_files /none /index?q=$request_uri; }} location /index {{ {_APP}; }}",
+    f"location / {{ error_page 404 /index?u=$request_uri; return 404; }} location /index {{ {_APP}; }}",
     # A dot matches no line feed.
     f"location ~ ^/x/(.*)$ {{ {_APP}/$1; }} location / {{ {_APP}; }}",
 ]
@@ -502,13 +512,14 @@ def test_a_decoded_address_writes_headers(bare: Bare) -> None:
     """nginx encodes the path of ``rewrite`` and ``$1`` in ``set``, but no variables of ``proxy_pass`` and of headers."""
     http = 'server { listen 127.0.0.1:<other>; return 200 "$http_x_client_name"; }'
     http += " map $uri $mapped { ~^/x/([^?]*)$ /$1; } map $uri $mapped_by_name { ~^/x/(?<part>[^?]*)$ $part; }"
-    for number, locations in enumerate((*_DECODED, *_ENCODED)):
+    for number, locations in enumerate((*_DECODED, *_SPLIT, *_ENCODED)):
         http += f" server {{ listen 127.0.0.1:<port>; server_name n{number}.test; {locations} }}"
     path = "/x/%20HTTP/1.1%0d%0aX-Client-Name:%20forged%0d%0aX-Y:%20"
     with bare.serving(http):
-        for number, locations in enumerate((*_DECODED, *_ENCODED)):
-            seen = bare.plain(path, host=f"n{number}.test").body
-            assert seen == ("forged" if locations in _DECODED else ""), locations
+        for number, locations in enumerate((*_DECODED, *_SPLIT, *_ENCODED)):
+            asked = path.replace("/x/", "/x/%3f", 1) if locations in _SPLIT else path
+            seen = bare.plain(asked, host=f"n{number}.test").body
+            assert seen == ("" if locations in _ENCODED else "forged"), locations
 
 
 def test_a_neighbour_decides_about_proxy_protocol_for_the_whole_address(bare: Bare) -> None:

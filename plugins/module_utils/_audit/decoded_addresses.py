@@ -9,6 +9,8 @@ in the request to the application, and the client writes headers of it, those of
 
 nginx does encode the path that ``rewrite`` sets, and positional captures (``$1``) in the query of ``rewrite`` and in ``set``. In
 ``set`` it does not after a ``rewrite`` that matched (``e->quote`` in ngx_http_script.c). Named captures are encoded nowhere.
+In the last argument of ``try_files`` and ``error_page`` nginx encodes nothing, and looks for the query only in the value
+(ngx_http_split_args()), so a decoded question mark begins it too.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ _VARIABLE = re.compile(r"\$\{?([A-Za-z0-9_]+)")
 _DECODED = frozenset(("uri", "document_uri", "request_filename", "fastcgi_script_name", "fastcgi_path_info"))
 _ADDRESS = "$uri"
 _QUERY = frozenset(("args", "query_string"))
+# The beginning of an address to which the client is redirected.
+_TO_CLIENT = ("http://", "https://", "$scheme")
 _REDIRECTS = ("redirect", "permanent")
 _NAMED_GROUP = re.compile(r"\(\?P?[<'](?P<name>[A-Za-z_][A-Za-z0-9_]*)[>']")
 # An expression that matches no control character: no dot, no negated class, no escape but \w, \d and escaped punctuation.
@@ -59,8 +63,9 @@ def audit_decoded_addresses(
     """
     decoded = _DecodedText(configuration, block)
     outer = tuple(one for one in configuration.directives if one.name == "http")
+    is_passed = any(_passes(level, home) for level in levels(block.directive))
     for level in levels(block.directive):
-        passes = [one for one in named(level, "proxy_pass") if not one.file.startswith(home)]
+        passes = _passes(level, home)
         for directive in passes:
             if directive.args and decoded.is_in(directive.args[0], level):
                 hint = _instead_of_pass(directive, level)
@@ -71,8 +76,20 @@ def audit_decoded_addresses(
                 yield _finding(configuration, level, passes[0], protected, " ".join(line.args), hint, line)
         for line in named(level, "rewrite", "set"):
             if not line.file.startswith(home) and decoded.is_in_query(line, level):
-                hint = f"Write $request_uri instead of the decoded variable in line {line.line} of {line.file}"
-                yield error(protected, line, _what(line, " ".join(line.args)), hint)
+                yield _error_in_query(protected, line)
+        # An application that another protocol reaches, such as FastCGI, gets the query as one value.
+        for line in named(level, "try_files", "error_page") if is_passed else ():
+            if not line.file.startswith(home) and decoded.is_in_redirect(line, level):
+                yield _error_in_query(protected, line)
+
+
+def _passes(level: tuple[Directive, ...], home: str) -> list[Directive]:
+    return [one for one in named(level, "proxy_pass") if not one.file.startswith(home)]
+
+
+def _error_in_query(protected: ProtectedSite, line: Directive) -> Finding:
+    hint = f"Write $request_uri instead of the decoded variable in line {line.line} of {line.file}"
+    return error(protected, line, _what(line, " ".join(line.args)), hint)
 
 
 def _finding(
@@ -144,9 +161,13 @@ class _DecodedText:
             return line.args[0].lower().lstrip("$") in _QUERY and (
                 bool(_variables(line.args[1]) & self.names) or bool(in_set)
             )
-        if line.args[-1] in _REDIRECTS or line.args[1].startswith(("http://", "https://", "$scheme")):
+        if line.args[-1] in _REDIRECTS or line.args[1].startswith(_TO_CLIENT):
             return False
         return bool(_variables(line.args[1].partition("?")[2]) & self.names)
+
+    def is_in_redirect(self, line: Directive, level: tuple[Directive, ...]) -> bool:
+        """Return whether the address to which ``try_files`` or ``error_page`` redirects in nginx contains the decoded address."""
+        return len(line.args) > 1 and not line.args[-1].startswith(_TO_CLIENT) and self.is_in(line.args[-1], level)
 
     def _has_captures(self, level: tuple[Directive, ...]) -> bool:
         """Return whether ``$1`` in a block can be a part of the decoded address."""

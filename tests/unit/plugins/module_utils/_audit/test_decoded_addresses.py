@@ -89,6 +89,11 @@ ANY, NAMED = "^/x/([^?]*)$", "^/x/(?<rest>[^?]*)$"
         (f"proxy_pass {APP}/$t;", "map $host$uri $t { ~*/x/(?<part>[^?]*)$ $part; }"),
         (f"proxy_pass {APP}$request_filename;", ""),
         (f"proxy_set_header X-Original $document_root$fastcgi_script_name; proxy_pass {APP};", ""),
+        ("try_files /none /admin/?q=$uri;", ""),
+        ("try_files /none /admin$uri;", ""),
+        (f"location ~ {ANY} {{ HEAD try_files /none /admin/?q=$1; }}", ""),
+        ("error_page 404 /admin/?u=$uri;", ""),
+        ("error_page 404 =200 /admin$document_uri;", ""),
     ],
 )
 def test_a_capture_of_the_decoded_address_is_an_error(line: str, http: str, panel: ProtectedSite) -> None:
@@ -140,6 +145,23 @@ def test_a_decoded_address_for_another_application_of_the_public_part_is_a_warni
         assert [one.opens for one in found] == opens, target
 
 
+def test_a_decoded_address_in_a_query_is_no_error_without_a_proxied_application() -> None:
+    texts = {
+        "/etc/nginx/nginx.conf": "http { include sites/own; }",
+        "/etc/nginx/sites/own": "server { include quietdoor/gate/snippets/app-server.conf; server_name app.test;\n"
+        "location / { try_files $uri /index.php?q=$uri; } location ~ \\.php$ { fastcgi_pass unix:/run/php.sock; } }",
+        f"{HOME}snippets/app-server.conf": SNIPPETS["server"],
+    }
+    dump = "".join(f"# configuration file {path}:\n{text}\n" for path, text in texts.items())
+    findings = audit_configuration(read_dump(dump), [WHOLE], HOME, lenient=False).findings
+    assert not [one for one in findings if "decoded address" in one.what]
+    dump = dump.replace("fastcgi_pass unix:/run/php.sock", f"proxy_pass {APP}")
+    findings = audit_configuration(read_dump(dump), [WHOLE], HOME, lenient=False).findings
+    assert [one.hint for one in findings if "decoded address" in one.what] == [
+        "Write $request_uri instead of the decoded variable in line 2 of /etc/nginx/sites/own"
+    ]
+
+
 @pytest.mark.parametrize("panel", [WHOLE, PART])
 @pytest.mark.parametrize(
     "line",
@@ -150,6 +172,9 @@ def test_a_decoded_address_for_another_application_of_the_public_part_is_a_warni
         f"if ($uri ~ {ANY}) {{ set $args q=$1; }} proxy_pass {APP};",
         f"rewrite {ANY} /y?q=$1 break; proxy_pass {APP};",
         f"rewrite {ANY} /y?q=$uri redirect; proxy_pass {APP};",
+        "try_files $uri $uri/ /admin/?q=$request_uri;",
+        "try_files $uri @app;",
+        "error_page 404 https://app.test/?u=$uri;",
         f"if ($uri ~ ^/v(?<version>[0-9]+)/([a-z\\.]*|en)/) {{ set $t $version; }} proxy_set_header X-V $t; proxy_pass {APP};",
         "set $app 127.0.0.1:3000; proxy_pass http://$app$request_uri; set $log $uri;",
     ],
