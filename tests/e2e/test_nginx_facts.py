@@ -16,6 +16,7 @@ import signal
 import socket
 import ssl
 import subprocess
+from base64 import b64encode
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -514,12 +515,22 @@ def test_a_decoded_address_writes_headers(bare: Bare) -> None:
     http += " map $uri $mapped { ~^/x/([^?]*)$ /$1; } map $uri $mapped_by_name { ~^/x/(?<part>[^?]*)$ $part; }"
     for number, locations in enumerate((*_DECODED, *_SPLIT, *_ENCODED)):
         http += f" server {{ listen 127.0.0.1:<port>; server_name n{number}.test; {locations} }}"
+    # A user name ends at the first colon, so it writes no header, but ends those of the request.
+    user = f"proxy_set_header X-User $remote_user; proxy_set_header X-Client-Name alex; {_APP};"
+    http += f" server {{ listen 127.0.0.1:<port>; server_name user.test; location /open {{ {user} }}"
+    http += f" location /half {{ auth_basic staff; {user} }}"
+    http += f" location /asks {{ auth_basic staff; auth_basic_user_file /dev/null; {user} }} }}"
     path = "/x/%20HTTP/1.1%0d%0aX-Client-Name:%20forged%0d%0aX-Y:%20"
     with bare.serving(http):
         for number, locations in enumerate((*_DECODED, *_SPLIT, *_ENCODED)):
             asked = path.replace("/x/", "/x/%3f", 1) if locations in _SPLIT else path
             seen = bare.plain(asked, host=f"n{number}.test").body
             assert seen == ("" if locations in _ENCODED else "forged"), locations
+        assert bare.plain("/open", host="user.test").body == "alex"
+        user = b64encode(b"x\r\n\r\nGET / HTTP/1.1:").decode()
+        for place, status in (("open", 200), ("half", 200), ("asks", 401)):
+            response = bare.plain(f"/{place}", {"Authorization": f"Basic {user}"}, host="user.test")
+            assert (response.status, "alex" in response.body) == (status, False), place
 
 
 def test_a_neighbour_decides_about_proxy_protocol_for_the_whole_address(bare: Bare) -> None:

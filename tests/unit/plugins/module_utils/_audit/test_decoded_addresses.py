@@ -124,6 +124,39 @@ def test_the_hint_is_the_line_to_write_instead(line: str, hint: str) -> None:
     assert [one.hint for one in found] == [f"{hint} of /etc/nginx/sites/own"]
 
 
+USER = f"proxy_set_header X-Forwarded-User $remote_user; proxy_pass {APP};"
+
+
+@pytest.mark.parametrize(
+    ("line", "http"),
+    [
+        (USER, ""),
+        (f"set $u $remote_user; proxy_set_header X-Forwarded-User $u; proxy_pass {APP};", ""),
+        (f"auth_basic staff; {USER}", ""),
+        (f"auth_basic off; {USER}", "auth_basic staff; auth_basic_user_file f;"),
+        (f"satisfy any; auth_basic staff; {USER}", "auth_basic_user_file f;"),
+        (f"auth_basic $realm; {USER}", "auth_basic_user_file f;"),
+        (f"proxy_pass {APP}/$remote_user;", ""),
+        (f"rewrite ^ /y?q=$remote_user break; proxy_pass {APP};", ""),
+        ("try_files /none /admin/?q=$remote_user;", ""),
+        (f"if ($remote_user ~ ^([^?]*)$) {{ proxy_pass {APP}/$1; }}", ""),
+    ],
+)
+def test_a_user_name_without_a_password_check_is_an_error(line: str, http: str) -> None:
+    words = "passes on a user name that no auth_basic checks"
+    assert errors(line, http, WHOLE, words) == [("/etc/nginx/sites/own", 7)]
+
+
+def test_a_user_name_with_a_password_check_is_no_error() -> None:
+    assert not errors(f"auth_basic staff; {USER}", "auth_basic_user_file f;", WHOLE, "user name")
+    assert not errors(f"satisfy all; {USER}", "auth_basic staff; auth_basic_user_file f;", WHOLE, "user name")
+    (hint,) = [one.hint for one in survey_of(USER, "", WHOLE).errors() if "user name" in one.what]
+    assert hint == (
+        'Write proxy_set_header X-Forwarded-User ""; in line 7 of /etc/nginx/sites/own, or auth_basic and auth_basic_user_file '
+        "in the location of line 7 of /etc/nginx/sites/own"
+    )
+
+
 def test_a_capture_of_the_written_address_is_no_error() -> None:
     line = f"location ~ {ANY} {{ if ($request_uri ~ {ANY}) {{ proxy_pass {APP}/$1; }} }}"
     assert errors(line, "", WHOLE, "decoded address") == []
