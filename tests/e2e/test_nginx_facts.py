@@ -488,6 +488,8 @@ _DECODED = [
 ]
 # Locations in which nginx takes the text behind a decoded question mark for the query.
 _SPLIT = [
+    # nginx compares the scheme without case.
+    f"location / {{ try_files /none /index$uri; }} location /index {{ {_APP.replace('http', 'HTTP')}; }}",
     f"location / {{ error_page 404 /index$document_uri; return 404; }} location /index {{ {_APP}; }}",
     f"location / {{ try_files /none /index$uri; }} location /index {{ {_APP}; }}",
 ]

@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING
 
 from .._contracts.gate_manifest import ProtectedSite
-from .._nginx.proxy_targets import pools_of, targets, values_of, with_values
+from .._nginx.proxy_targets import in_lower_case, pools_of, targets, values_of, with_values
 from .findings import Block, Finding, in_force, levels, limits_of, named
 from .snippet_locations import guard_of
 
@@ -40,7 +40,7 @@ def audit_gate_clients(
             if level[-1].file.startswith(home) or guard_of(level, home) not in ("", "public"):
                 continue
             for directive in named(level, *_TLS):
-                if _TLS_ADDRESS.match(" ".join(directive.args)):
+                if _TLS_ADDRESS.match(in_lower_case(" ".join(directive.args))):
                     yield from gate.findings_at((*outer, *level), directive, limits_of(block, level, protected))
     streams = tuple(one for one in configuration.directives if one.name == "stream")
     for server in (inner for one in streams for inner in one.block or () if inner.name == "server"):
@@ -85,7 +85,7 @@ class _Gate:
         reached = targets(self.pools, address)
         if reached is not None and not {one.rpartition(":")[2] for one in reached} & self.ports:
             return False
-        match = _HOST.match(address)
+        match = _HOST.match(in_lower_case(address))
         own = match["host"] if match else ""
         for sent in with_values(self.values, name or own):
             if sent.lower() in self.protected.server_names:

@@ -199,8 +199,8 @@ def _read_listens(directive: Directive, every_ssl: bool, http2: bool) -> Iterato
 
 
 def _parse_address(text: str) -> tuple[str, list[int | None]]:
-    if text.startswith("unix:"):
-        return text, [None]
+    if text.lower().startswith("unix:"):
+        return f"unix:{text[len('unix:') :]}", [None]
     bracketed = re.fullmatch(r"\[([^]]*)\](?::([0-9-]+))?", text)
     if bracketed:
         return bracketed[1], _parse_ports(bracketed[2])

@@ -20,6 +20,8 @@ PASSES = ("proxy_pass", "fastcgi_pass", "grpc_pass", "uwsgi_pass", "scgi_pass", 
 
 
 _SCHEME = re.compile(r"(?P<scheme>[a-z]+)://")
+# nginx compares schemes and unix: without case (ngx_strncasecmp() in ngx_http_proxy_pass(), ngx_parse_url()).
+_WITHOUT_CASE = re.compile(r"(?:[A-Za-z]+://)?(?:unix:)?", re.IGNORECASE)
 
 
 _PORTS = {"http": "80", "https": "443", "grpc": "80", "grpcs": "443", "": "80"}
@@ -124,7 +126,13 @@ def can_reach(
     return bool(wanted) and any(sockets or not _leads_to_socket(text) for text in unknown)
 
 
+def in_lower_case(address: str) -> str:
+    """Return an address with its scheme and ``unix:`` in lower case; the rest, such as the path of a socket, stays as it is."""
+    return _WITHOUT_CASE.sub(lambda match: match[0].lower(), address, count=1)
+
+
 def _leads_to_socket(address: str) -> bool:
+    address = in_lower_case(address)
     match = _SCHEME.match(address)
     return address[match.end() if match else 0 :].startswith("unix:")
 
@@ -153,6 +161,7 @@ def _replace_variable(values: Mapping[str, tuple[str, ...]], text: str) -> list[
 
 def _authority(text: str) -> str:
     """Return the part of an address that selects the application: scheme, host and port, or the path of a socket."""
+    text = in_lower_case(text)
     match = _SCHEME.match(text)
     start = match.end() if match else 0
     if text[start:].startswith("unix:"):
@@ -174,6 +183,7 @@ def targets(pools: Mapping[str, tuple[str, ...]], address: str) -> frozenset[str
     :param pools: see :func:`pools_of`; the name of a pool is replaced by its servers.
     :returns: None if the target depends on a variable.
     """
+    address = in_lower_case(address)
     bare = _HOST_PORT.match(_authority(address))
     address = address[: bare.end()] if bare else address
     if "$" in _authority(address):
@@ -190,6 +200,7 @@ def targets(pools: Mapping[str, tuple[str, ...]], address: str) -> frozenset[str
 
 
 def _pool_member(text: str) -> str:
+    text = in_lower_case(text)
     return _socket_path(text) if text.startswith("unix:") else _with_port(text.lower(), "80")
 
 

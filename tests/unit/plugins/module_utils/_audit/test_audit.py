@@ -152,6 +152,8 @@ def test_correct_configuration_has_no_findings() -> None:
             12,
             "proxy_pass http://$host is not known before a request",
         ),
+        (beside("location / { proxy_pass HTTP://127.0.0.1:3000; }"), 12, "passes requests"),
+        (beside("location / { set $s HTTP; proxy_pass $s://127.0.0.1:3000; }"), 12, "passes requests"),
         (beside("location / { fastcgi_pass $host:9000; }"), 12, "is not known before a request"),
         (beside("location / { set $to 127.0.0.1:1; proxy_pass http://$to; } js_set $TO x;"), 12, "is not known"),
         (beside("location ~ ^/(?<to>.*) { set $to 127.0.0.1:1; proxy_pass http://$to; }"), 12, "is not known"),
@@ -366,11 +368,16 @@ def test_a_snippet_that_is_included_does_not_go(include: str) -> None:
         ("unix:/run/app.sock", {"unix:/run/app.sock"}),
         ("http://unix:/run/app.sock:/x/", {"unix:/run/app.sock"}),
         ("http://pool", {"127.0.0.1:1", "unix:/run/p", "b.test:80"}),
+        ("HTTP://127.0.0.1:3000/", {"127.0.0.1:3000"}),
+        ("HttpS://App.Test$request_uri", {"app.test:443"}),
+        ("Http://UNIX:/run/App.sock:/x/", {"unix:/run/App.sock"}),
+        ("UNIX:/run/App.sock", {"unix:/run/App.sock"}),
+        ("HTTP://POOL", {"127.0.0.1:1", "unix:/run/p", "b.test:80"}),
         ("http://$backend", None),
     ],
 )
 def test_where_an_address_leads(address: str, reached: set[str] | None) -> None:
-    pool = "upstream pool { server 127.0.0.1:1 weight=2; server unix:/run/p; server b.test; }"
+    pool = "upstream pool { server 127.0.0.1:1 weight=2; server Unix:/run/p; server B.test; }"
     reported = targets(pools_of(configuration(pool)), address)
     assert reported == (None if reached is None else frozenset(reached))
 

@@ -42,6 +42,7 @@ def server(content: str, listen: str = "8080") -> str:
     [
         server(f"location / {{ {SENT} proxy_pass https://app.test; }}"),
         server(f"location / {{ {SENT} proxy_pass https://ALIAS.test:443/x; }}"),
+        server(f"location / {{ {SENT} proxy_pass HTTPS://app.test; }}"),
         server(f"location / {{ {SENT} proxy_ssl_name app.test; proxy_pass https://127.0.0.1; }}"),
         server(f"location / {{ {SENT} proxy_ssl_name app.test; proxy_pass https://192.0.2.1; }}"),
         server(f"location / {{ {SENT} proxy_ssl_name $host; proxy_pass https://127.0.0.1; }}"),
