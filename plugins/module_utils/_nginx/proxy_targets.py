@@ -44,6 +44,8 @@ _LOCAL = "127.0.0.1"
 _CAPTURE = re.compile(r"\(\?P?[<'](?P<name>[A-Za-z_][A-Za-z0-9_]*)[>']")
 # Directives of modules other than rewrite that set the variable in their first argument: auth_request_set, js_set, set_by_lua ...
 _SETTERS = re.compile(r"set_\w+|\w+_set|js_var")
+# Directives that run code with a request before nginx selects the application. Such code can write every variable of ``set``.
+_CODE = re.compile(r"(?!init_|exit_|ssl_|log_)\w+_by_lua(?:_file|_block)?|js_(?:access|content|\w*filter|preread)|perl")
 _TABLES = ("map", "geo", "split_clients")
 
 
@@ -68,17 +70,21 @@ def pools_of(configuration: Configuration) -> dict[str, tuple[str, ...]]:
 def values_of(configuration: Configuration) -> dict[str, tuple[str, ...]]:
     """Return the values that ``set``, ``map``, ``geo`` and ``split_clients`` assign.
 
-    The keys are names in lower case, as nginx compares them, without the dollar sign. A variable that a capture or another
-    module can set as well has itself as an additional value, so it is never completely known.
+    The keys are names in lower case, as nginx compares them, without the dollar sign. A variable that a capture, another
+    module or code of Lua, njs or Perl can set as well has itself as an additional value, so it is never completely known.
     """
     found: dict[str, list[str]] = {}
+    made_by_set: set[str] = set()
+    has_code = False
     for _context, directive in configuration.walk():
+        has_code = has_code or bool(_CODE.fullmatch(directive.name))
         if directive.name == "set" and len(directive.args) == 2:
             found.setdefault(_variable_name(directive.args[0]), []).append(directive.args[1])
+            made_by_set.add(_variable_name(directive.args[0]))
         elif directive.name in _TABLES and directive.args and directive.block is not None:
             values = [inner.args[-1] for inner in directive.block if inner.args and inner.name != "include"]
             found.setdefault(_variable_name(directive.args[-1]), []).extend(values)
-    for name in _set_otherwise(configuration):
+    for name in (*_set_otherwise(configuration), *(sorted(made_by_set) if has_code else ())):
         if name in found:
             found[name].append(f"${name}")
     return {name: tuple(dict.fromkeys(values)) for name, values in found.items()}

@@ -235,6 +235,26 @@ def test_configuration_without_bypass_is_not_mentioned(http: str) -> None:
     assert found(http).findings == ()
 
 
+@pytest.mark.parametrize(
+    ("code", "writes"),
+    [
+        ("access_by_lua_file x.lua;", True),
+        ("rewrite_by_lua_block { x }", True),
+        ("set_by_lua $a 'x';", True),
+        ("js_access main.access;", True),
+        ("js_content main.content;", True),
+        ("perl main::handler;", True),
+        ("js_import main.js;", False),
+        ("js_set $a main.a;", False),
+        ("perl_modules /srv;", False),
+        ("log_by_lua_file x.lua;", False),
+    ],
+)
+def test_code_of_another_language_can_write_a_variable_target(code: str, writes: bool) -> None:
+    http = beside(f'location / {{ set $to ""; {code} proxy_pass http://$to; }}')
+    assert ["is not known before a request" in one.what for one in found(http).errors()] == [True] * writes
+
+
 def test_variable_target_that_the_operator_accepts_is_not_mentioned() -> None:
     http = beside("location / { proxy_pass http://$host; } location /x { proxy_pass http://$arg_x; }")
     first = found(http).errors()[0]
