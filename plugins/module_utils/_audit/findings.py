@@ -135,18 +135,35 @@ def unknown_target(protected: ProtectedSite, directive: Directive, limits: str =
     return [Finding(protected.site, not limits, directive.file, directive.line, what, hint)]
 
 
-def denies_all(block: Directive) -> bool:
-    """Return whether a block admits only the addresses that it names."""
-    inner = block.block or ()
-    any_of = any(one.name == "satisfy" and one.args == ("any",) for one in inner)
-    return not any_of and any(one.name == "deny" and one.args == ("all",) for one in inner)
+def denies_all(level: tuple[Directive, ...]) -> bool:
+    """Return whether a block admits only the addresses that it names.
+
+    nginx takes the first rule that matches, and inherits ``allow`` and ``deny`` only into blocks that have neither.
+    """
+    if any(line.args == ("any",) for line in in_force(level, "satisfy")):
+        return False
+    rules = next(
+        (found for found in (named(level[:depth], "allow", "deny") for depth in range(len(level), 0, -1)) if found), []
+    )
+    for rule in rules:
+        if rule.name == "deny" and rule.args == ("all",):
+            return True
+        if rule.name == "allow" and rule.args and _is_everything(rule.args[0]):
+            return False
+    return False
+
+
+def _is_everything(network: str) -> bool:
+    """Return whether a network is all, 0.0.0.0/0 or ::/0, in any spelling of the address."""
+    _address, slash, prefix = network.partition("/")
+    return network == "all" or (bool(slash) and not prefix.strip("0"))
 
 
 def limits_of(block: Block, level: tuple[Directive, ...], protected: ProtectedSite) -> str:
     """Return what limits access to a block, in words; empty if no limit is found."""
     if any(inner.name == "internal" for one in level for inner in one.block or ()):
         return "; it is internal, so only another location can reach it"
-    if any(denies_all(one) for one in level):
+    if denies_all(level):
         return "; it is open to the addresses that its allow names"
     if all(map(_private, (listen.address for listen in block.tcp))) and not all(
         _private(address) for address, _port in protected.listens

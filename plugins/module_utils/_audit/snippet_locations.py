@@ -152,7 +152,7 @@ def _panel_snippet(level: Sequence[Directive], protected: ProtectedSite) -> str:
 
 
 def _answers(location: Directive) -> bool:
-    return not denies_all(location) and not any(inner.name == "return" for inner in location.block or ())
+    return not denies_all((location,)) and not any(inner.name == "return" for inner in location.block or ())
 
 
 class _Applications:

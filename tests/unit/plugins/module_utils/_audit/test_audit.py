@@ -236,6 +236,27 @@ def test_configuration_without_bypass_is_not_mentioned(http: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("server", "location", "limited"),
+    [
+        ("allow 10.0.0.0/8; deny all;", "", True),
+        ("deny all; allow all;", "", True),
+        ("allow all; deny all;", "", False),
+        ("allow 0.0.0.0/0; deny all;", "", False),
+        ("allow ::/0; deny all;", "", False),
+        ("allow 10.0.0.0/8;", "", False),
+        ("allow 10.0.0.0/8; deny all;", "allow all;", False),
+        ("allow 10.0.0.0/8; deny all;", "deny 192.0.2.1;", False),
+        ("allow all;", "allow 10.0.0.0/8; deny all;", True),
+        ("allow 10.0.0.0/8; deny all;", "satisfy any;", False),
+        ("allow 10.0.0.0/8; deny all; satisfy any;", "satisfy all;", True),
+    ],
+)
+def test_rules_of_the_innermost_block_in_their_order_limit_access(server: str, location: str, limited: bool) -> None:
+    http = beside(f"{server} location / {{ {location} proxy_pass http://127.0.0.1:3000; }}")
+    assert only(http).opens is not limited
+
+
+@pytest.mark.parametrize(
     ("code", "writes"),
     [
         ("access_by_lua_file x.lua;", True),
