@@ -314,7 +314,7 @@ class _Gate:
                 f"Write include {GATE}/{GENERATION}; into its {HTTP}",
             )
         self.notes = tuple(
-            with_live_paths(note, root, self.nginx.conf_path) for note in describe_small_hashes(configuration)
+            with_live_paths(note, root, self.nginx.conf_path) for note in describe_small_hashes(configuration, own)
         )
         self._audit(
             configuration,
