@@ -36,7 +36,9 @@ def audit_inherited_access(
     outer = tuple(one for one in configuration.directives if one.name == "http")
     yield from _replaced_questions(outer, protected)
     for block in outer if protected.manage == "vhost" else ():
-        for directive in named((block,), *_LOGINS):
+        # The server of a gate with fallback basic auth has a realm of its own, which is off for clients with a certificate.
+        inherited = [name for name in _LOGINS if name != "auth_basic" or not protected.basic_auth]
+        for directive in named((block,), *inherited):
             yield from _login(directive, protected, _hint_for_vhost(directive, protected))
     for name in _LOGINS:
         for directive, places in _inherited_logins(outer, guarded, name, home).items():

@@ -221,6 +221,7 @@ class ProtectedSite:
     :param accepted_variable_targets: directives with variables that never lead to the application, as the operator says.
     :param observed: whether the site is in stage ``observe``, in which the gate refuses no client.
     :param client_headers_undecided: whether the site has no ``drop_client_headers``.
+    :param basic_auth: whether the fallback window has basic auth, with a realm of its own.
     """
 
     site: str
@@ -235,6 +236,7 @@ class ProtectedSite:
     accepted_variable_targets: tuple[str, ...] = ()
     observed: bool = False
     client_headers_undecided: bool = False
+    basic_auth: bool = False
 
 
 def protected_sites(manifest: str) -> tuple[ProtectedSite, ...]:
@@ -260,4 +262,5 @@ def _protected_site(site: ManifestSite) -> ProtectedSite:
         accepted_variable_targets=site.accepted_variable_targets,
         observed=site.stage == OBSERVE and not site.rehearsal,
         client_headers_undecided=site.client_headers_undecided and not site.rehearsal,
+        basic_auth=site.basic_auth,
     )

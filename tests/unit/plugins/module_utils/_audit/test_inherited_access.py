@@ -80,6 +80,13 @@ def test_password_that_can_be_the_only_protection_in_observe_is_a_warning(panel:
     assert places(found(early, "auth_request /ask;")) == [(True, 1)]
 
 
+def test_realm_of_the_fallback_window_replaces_that_of_http() -> None:
+    window = replace(VHOST, enforced=False, basic_auth=True)
+    assert places(found(window, "auth_basic staff;")) == []
+    assert places(found(window, "auth_pam staff;")) == [(True, 1)]
+    assert places(found(replace(window, basic_auth=False), "auth_basic staff;")) == [(True, 1)]
+
+
 def test_rule_of_the_server_is_an_error_and_one_of_the_location_is_intended() -> None:
     assert places(found(HOST, server="auth_basic staff;")) == [(True, 6)]
     assert places(found(HOST, location="auth_basic staff;")) == []

@@ -17,6 +17,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.gate_man
     deadlines_of,
     manifest_endpoints,
     manifest_from,
+    protected_sites,
     read_manifest,
 )
 from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.status_protocol import Endpoint
@@ -55,6 +56,10 @@ def test_a_manifest_that_is_written_is_read_as_it_was() -> None:
     assert read_manifest(text).sites == SITES
     assert manifest_endpoints(text) == MANIFEST.endpoints
     assert deadlines_of(json.loads(text)) == {"panel": DEADLINE}
+
+
+def test_the_audit_gets_to_know_which_window_has_basic_auth() -> None:
+    assert [site.basic_auth for site in protected_sites(MANIFEST.render())] == [True, False]
 
 
 def test_the_bytes_of_a_manifest_are_those_of_earlier_releases() -> None:
