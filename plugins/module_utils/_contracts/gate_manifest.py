@@ -10,7 +10,7 @@ key has its default, and an unknown key is ignored.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .._common.errors import MtlsError
@@ -19,7 +19,7 @@ from .stages import OBSERVE
 from .status_protocol import Endpoint, endpoints_from
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 FORMAT = 1
 # Deadlines of a fallback window are seconds since 1970 with ten digits.
@@ -245,6 +245,23 @@ def protected_sites(manifest: str) -> tuple[ProtectedSite, ...]:
     :raises MtlsError: if the text is not a manifest.
     """
     return tuple(_protected_site(site) for site in read_manifest(manifest).checked().sites)
+
+
+def with_targets_of(sites: Sequence[ProtectedSite], manifest: str) -> tuple[ProtectedSite, ...]:
+    """Return the sites, which also accept the variable targets that they accept in another ``manifest.json``.
+
+    :param manifest: the text of the live one, empty without a gate. A part that cannot be read accepts nothing.
+    """
+    known = {site.name: site.accepted_variable_targets for site in read_manifest(manifest).sites}
+    return tuple(
+        replace(
+            site,
+            accepted_variable_targets=tuple(
+                dict.fromkeys((*site.accepted_variable_targets, *known.get(site.site, ())))
+            ),
+        )
+        for site in sites
+    )
 
 
 def _protected_site(site: ManifestSite) -> ProtectedSite:

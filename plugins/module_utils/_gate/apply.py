@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from .._audit.audit import Audit, audit_configuration, refuse, refuse_orphans
 from .._common.errors import MtlsError
-from .._contracts.gate_manifest import manifest_endpoints, protected_sites, read_manifest
+from .._contracts.gate_manifest import manifest_endpoints, protected_sites, read_manifest, with_targets_of
 from .._contracts.paths import ENTRY, GATE, GENERATION, HOME, HTTP, MANIFEST, TRUST, is_server_snippet
 from .._deploy import switch
 from .._deploy.deadline import read_clocks
@@ -142,6 +142,9 @@ class _Gate:
         self.files = {path: text for path, text in self.shelf.files(self.live).items() if path != GENERATION}
         self.target = self._target_generation()
         self.protected = protected_sites(request.candidate[MANIFEST]) if request.candidate else ()
+        if request.restores is not None:
+            # A kept generation cannot get an entry any more, and the operator's servers are those of today.
+            self.protected = with_targets_of(self.protected, self.files.get(MANIFEST, ""))
         self.notes: tuple[str, ...] = ()
         self.survey = Audit((), tuple(site.site for site in self.protected if site.manage == "snippets"), ())
 

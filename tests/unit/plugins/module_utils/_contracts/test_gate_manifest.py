@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.gate_man
     manifest_from,
     protected_sites,
     read_manifest,
+    with_targets_of,
 )
 from ansible_collections.quietdoor.mtls.plugins.module_utils._contracts.status_protocol import Endpoint
 
@@ -60,6 +62,16 @@ def test_a_manifest_that_is_written_is_read_as_it_was() -> None:
 
 def test_the_audit_gets_to_know_which_window_has_basic_auth() -> None:
     assert [site.basic_auth for site in protected_sites(MANIFEST.render())] == [True, False]
+
+
+def test_a_restored_generation_accepts_the_variable_targets_of_the_live_one() -> None:
+    sites = protected_sites(MANIFEST.render())
+    live = [
+        replace(site, accepted_variable_targets=("grpc_pass $a", "proxy_pass http://$backend")) for site in SITES[1:]
+    ]
+    merged = with_targets_of(sites, GateManifest(tuple(live)).render())
+    assert [site.accepted_variable_targets for site in merged] == [(), ("proxy_pass http://$backend", "grpc_pass $a")]
+    assert with_targets_of(sites, "") == with_targets_of(sites, "[") == sites
 
 
 def test_the_bytes_of_a_manifest_are_those_of_earlier_releases() -> None:
