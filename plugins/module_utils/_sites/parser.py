@@ -14,6 +14,7 @@ from .._common.errors import MtlsError
 from .._contracts.gate_manifest import deadlines_of
 from .._contracts.stages import STAGES
 from .._contracts.status_protocol import STATUS_PATH
+from .._nginx.config_lexer import Unreadable, tokens
 from .._nginx.proxy_targets import PASSES
 from .access_rules import parse_allow, parse_hsts, parse_identity_headers, parse_rate_limit
 from .body_size import parse_body_size
@@ -330,17 +331,26 @@ def _parse_contact(entry: FieldReader) -> str:
 
 
 def _parse_accepted_targets(entry: FieldReader) -> tuple[str, ...]:
-    """Return directives with one space between their words and without the semicolon, as the audit compares them."""
+    """Return directives with one space between their words, without quotes and semicolon, as the audit compares them."""
     key = "accepted_variable_targets"
     hint = "Write the directives as in the message of the audit, for example ['proxy_pass http://$backend']"
 
     def parse(text: str) -> str:
-        words = text.strip().rstrip(";").split()
+        words = _words_of(text)
         if len(words) < 2 or words[0] not in PASSES or "$" not in text:
             raise entry.problem(key, f"{text!r} is not a valid directive with a variable target", hint)
         return " ".join(words)
 
     return entry.each(key, hint, parse) if entry.given(key) else ()
+
+
+def _words_of(directive: str) -> list[str]:
+    """Return the words of one directive as nginx reads them, empty if the text is not one directive."""
+    try:
+        found = list(tokens(f"{directive.strip().rstrip(';')};", ""))
+    except Unreadable:
+        return []
+    return [] if any(token.mark for token in found[:-1]) else [token.text for token in found[:-1]]
 
 
 def _refuse_double_names(sites: Sequence[Site]) -> None:

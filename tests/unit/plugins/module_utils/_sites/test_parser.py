@@ -249,6 +249,8 @@ def test_nothing_hostile_is_a_word_of_nginx(key: str, text: str) -> None:
         ({"client_max_body_size": "20 m"}, "is not a valid size"),
         ({"accepted_variable_targets": ["proxy_pass http://a"]}, "is not a valid directive with a variable target"),
         ({"accepted_variable_targets": ["rewrite ^ $a"]}, "is not a valid directive with a variable target"),
+        ({"accepted_variable_targets": ['proxy_pass "http://$a']}, "is not a valid directive with a variable target"),
+        ({"accepted_variable_targets": ["proxy_pass http://$a; }"]}, "is not a valid directive with a variable target"),
         ({"accepted_variable_targets": []}, "accepted_variable_targets: an empty list"),
         ({"client_max_body_size": ["1m", "2m"]}, "is not a valid size"),
         ({"websocket": "yes"}, "site panel: websocket: 'yes' is a string, not a boolean"),
@@ -303,7 +305,11 @@ def test_every_known_key_is_accepted_and_none_is_forgotten() -> None:
         contact="ops",
         websocket=True,
         client_max_body_size=0,
-        accepted_variable_targets=["proxy_pass  http://$backend ;"],
+        accepted_variable_targets=[
+            "proxy_pass  http://$backend ;",
+            "fastcgi_pass 'unix:/run/$app.sock';",
+            'grpc_pass "$a"',
+        ],
         allow={"names": ["alex"], "emails": [], "roles": ["db:read"]},
         identity_headers={"name": "Remote-User"},
         auth_request="http://127.0.0.1:9000",
@@ -321,7 +327,8 @@ def test_every_known_key_is_accepted_and_none_is_forgotten() -> None:
     assert sorted([*full, "fastcgi_script", "refuse_forged_headers"]) == sorted(KEYS)
     parsed = parse_sites([full])[0]
     assert (parsed.client_max_body_size, parsed.websocket, parsed.upstream.ca) == ("0", True, "ca.pem")
-    assert parsed.accepted_variable_targets == ("proxy_pass http://$backend",)
+    targets = ("proxy_pass http://$backend", "fastcgi_pass unix:/run/$app.sock", "grpc_pass $a")
+    assert parsed.accepted_variable_targets == targets
     reported = describe_site(parsed)
     assert [(one["key"], one["path"], one["kind"], one["identity"]) for one in reported["handlers"]] == [
         ("panel-1", "/admin", "proxy", True),
