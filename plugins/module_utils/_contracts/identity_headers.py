@@ -21,8 +21,10 @@ IDENTITY = "identity"
 # Clients of applications send these headers too, so the gate drops them only if the site says so.
 CLIENT = "client"
 
+# The product of the headers that gates set by default. No site may keep those of a client.
+_GATES = "gates of this collection"
 _PROXY_HEADERS = {
-    "gates of this collection": (
+    _GATES: (
         "X-Client-Verify X-Client-DN X-Client-Serial X-Client-Fingerprint X-Client-Issuer-DN X-Client-Name X-Client-Email "
         "X-Client-Roles X-Quietdoor-Verdict X-Quietdoor-Generation"
     ),
@@ -246,6 +248,11 @@ TRUSTED_HEADERS = tuple(
 def header_names(*kinds: str) -> tuple[str, ...]:
     """Return the names of these kinds, ``IDENTITY`` or ``CLIENT``, in the order of the list."""
     return tuple(header.name for header in TRUSTED_HEADERS if header.kind in kinds)
+
+
+def gate_header_names() -> tuple[str, ...]:
+    """Return the names of the headers that gates of this collection set, unless a site renames them."""
+    return tuple(header.name for header in TRUSTED_HEADERS if header.product == _GATES)
 
 
 def without(names: Iterable[str], left_out: Iterable[str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .._contracts.identity_headers import CLIENT, IDENTITY, header_names, without
+from .._contracts.identity_headers import CLIENT, IDENTITY, gate_header_names, header_names, without
 from .field_reader import FieldReader, first_duplicate, kind
 
 if TYPE_CHECKING:
@@ -75,6 +75,11 @@ def _parse_kept(
     name = part.text("name", hint)
     if name.lower() in {header.lower() for header in own}:
         raise part.problem("name", f"the gate itself sets or reads {name}", "Remove it from keep_headers")
+    if name.lower() in {header.lower() for header in gate_header_names()}:
+        what = (
+            f"{name} is a header of the gates of this collection, which no client may set, also where a site renames it"
+        )
+        raise part.problem("name", what, "Remove it from keep_headers")
     if name.lower() not in {header.lower() for header in _listed(drop_client)}:
         raise part.problem("name", f"the gate does not drop {name!r}", "Remove it from keep_headers")
     reason = part.text("reason", "Write why clients may set this header")

@@ -68,6 +68,18 @@ def test_manifest_says_whether_the_operator_decided(changes: dict[str, Any], und
         ({"keep_headers": [{"name": "X-Mine", "reason": "a"}]}, "keep_headers: name: the gate does not drop 'X-Mine'"),
         ({"keep_headers": [{"name": "X-User-Id", "reason": "a"}]}, "the gate does not drop 'X-User-Id'"),
         ({"keep_headers": [{"name": "x-client-name", "reason": "a"}]}, "the gate itself sets or reads x-client-name"),
+        (
+            {"keep_headers": [{"name": "remote-user", "reason": "a"}], "identity_headers": {"name": "Remote-User"}},
+            "the gate itself sets or reads remote-user",
+        ),
+        (
+            {"keep_headers": [{"name": "X-Client-Name", "reason": "a"}], "identity_headers": {"name": "Remote-User"}},
+            "keep_headers: name: X-Client-Name is a header of the gates of this collection",
+        ),
+        (
+            {"keep_headers": [{"name": "x-quietdoor-verdict", "reason": "a"}]},
+            "x-quietdoor-verdict is a header of the gates",
+        ),
         ({"keep_headers": [{"name": "Proxy", "reason": "a\nproxy_pass x;"}]}, "reason: is not one line"),
         ({"keep_headers": [{"name": "Proxy", "reason": "a" * 201}]}, "reason: is not one line"),
         (
