@@ -252,7 +252,7 @@ def test_harmless_deviation_is_a_warning(world: Brownfield, rewritten: None, fau
 def test_variable_target_that_the_operator_accepts_is_not_mentioned(world: Brownfield, rewritten: None) -> None:
     server = "server { listen 127.0.0.1:<other>; server_name x; location / { proxy_pass " + ACCEPTED + "; } }"
     _write(world, beside=server)
-    assert world.look().survey.findings == ()
+    assert not [finding for finding in world.look().survey.findings if ACCEPTED in finding.what]
 
 
 @on_one_release
