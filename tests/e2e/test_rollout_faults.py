@@ -34,7 +34,7 @@ from support.lab import Application, Lab, built, free_ports, make_certificate, w
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PROBE_CLIENT = {"name": "gate-probe", "common_name": "Gate probe"}
+PROBE_CLIENT = {"name": "door-probe", "common_name": "Door probe"}
 BEGIN, PROBE, COMMIT = (
     "Activate the candidate gate, armed",
     "Probe the gates from outside",
