@@ -64,7 +64,10 @@ class Host:
     @property
     def nginx(self) -> Nginx:
         return Nginx(
-            self.instance.binary, str(self.instance.prefix), tuple(self.instance.test_argv), tuple(self.instance.reload_argv)
+            self.instance.binary,
+            str(self.instance.prefix),
+            tuple(self.instance.test_argv),
+            tuple(self.instance.reload_argv),
         )
 
     @property
@@ -137,7 +140,9 @@ def test_former_workers_do_not_know_a_directive_that_came_later(tmp_path: Path) 
         os.utime(servers, (later, later))
         host.hold()
         report = eventually(lambda: (found := host.settle()).connections == 2 and found.report)
-        assert "client_header_timeout 60s is the default of nginx" in report, "70 s is not known any more, 3 s is too short"
+        assert "client_header_timeout 60s is the default of nginx" in report, (
+            "70 s is not known any more, 3 s is too short"
+        )
         configuration = host.nginx.dump(host.nginx.conf_file)
         found = settle_former_connections(host.nginx, configuration, set(), 0.0, close=True)
         assert (found.report, found.ended) == ("No gate is live on this host", ())

@@ -132,7 +132,9 @@ def test_a_sound_gate_is_proven(gate: Gate) -> None:
         "session from before, TLS 1.3 ticket", "connection kept alive",
     }  # fmt: skip
     assert {tried for tried, proof in proofs.items() if not proof.ok} == BEGUN
-    assert all(proofs[tried].ok is None and "a former worker of nginx answered" in proofs[tried].seen for tried in BEGUN)
+    assert all(
+        proofs[tried].ok is None and "a former worker of nginx answered" in proofs[tried].seen for tried in BEGUN
+    )
     assert "before: 204 cert" in proofs["fresh, TLS 1.3"].seen
     assert unproven_hosts(list(proofs.values()), ["web1", "web2"]) == ["web2"]
 

@@ -83,9 +83,7 @@ def settle_former_connections(
     return _described(nginx, configuration, ports, left, ended)
 
 
-def _wait(
-    workers: tuple[FormerWorker, ...], timeout: float, clock: Callable[[], float]
-) -> tuple[FormerWorker, ...]:
+def _wait(workers: tuple[FormerWorker, ...], timeout: float, clock: Callable[[], float]) -> tuple[FormerWorker, ...]:
     deadline = clock() + timeout
     while True:
         left = tuple(filter(is_shutting_down, workers))

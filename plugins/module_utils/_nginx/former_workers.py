@@ -103,7 +103,9 @@ def _connections(worker: FormerWorker, ports: Collection[int]) -> int:
     except FileNotFoundError:
         return 0  # The worker has ended.
     return sum(
-        _is_client_row(row, inodes, ports) for table in ("tcp", "tcp6") for row in _lines(f"/proc/{worker.pid}/net/{table}")
+        _is_client_row(row, inodes, ports)
+        for table in ("tcp", "tcp6")
+        for row in _lines(f"/proc/{worker.pid}/net/{table}")
     )
 
 

@@ -221,7 +221,5 @@ def test_any_sequence_of_modules_and_openssl_ends_in_one_state(
 
     run_state_machine_as_test(
         Both,
-        settings=settings(
-            max_examples=12, stateful_step_count=12, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(max_examples=12, stateful_step_count=12, suppress_health_check=list(HealthCheck)),
     )
