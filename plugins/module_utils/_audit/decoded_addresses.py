@@ -22,7 +22,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._contracts.gate_manifest import ProtectedSite
-from .._nginx.proxy_targets import values_of
+from .._nginx.proxy_targets import NAMED_CAPTURE, values_of
 from .._nginx.quoting import quote_pattern
 from .findings import Block, Finding, error, in_force, levels, named, warning
 from .snippet_locations import matched, reaches_application
@@ -44,7 +44,6 @@ _QUERY = frozenset(("args", "query_string"))
 # The beginning of an address to which the client is redirected.
 _TO_CLIENT = ("http://", "https://", "$scheme")
 _REDIRECTS = ("redirect", "permanent")
-_NAMED_GROUP = re.compile(r"\(\?P?[<'](?P<name>[A-Za-z_][A-Za-z0-9_]*)[>']")
 # An expression that matches no control character: no dot, no negated class, no escape but \w, \d and escaped punctuation.
 _WITHOUT_LINE_BREAKS = re.compile(
     r"""(?: [^\\\[(.\x00-\x1f] | \\[wd] | \\[^\w\s]
@@ -268,7 +267,7 @@ def _condition(directive: Directive) -> Iterator[_Expression]:
 def _named_captures(expression: _Expression) -> list[tuple[str, str]]:
     if not _can_hold_line_breaks(expression.pattern):
         return []
-    return [(match["name"].lower(), expression.text) for match in _NAMED_GROUP.finditer(expression.pattern)]
+    return [(match["name"].lower(), expression.text) for match in NAMED_CAPTURE.finditer(expression.pattern)]
 
 
 def _captures_of_maps(configuration: Configuration) -> Iterator[tuple[str, str]]:

@@ -77,13 +77,7 @@ class Block:
 
 def servers_of(configuration: Configuration) -> list[Block]:
     """Return every server of http."""
-    blocks = [
-        directive
-        for context, directive in configuration.walk()
-        if context == ("http",) and directive.name == "server" and directive.block is not None
-    ]
-    servers = [server for server in configuration.servers() if server.protocol == "http"]
-    return [Block(directive, server) for directive, server in zip(blocks, servers)]
+    return [Block(directive, server) for directive, server in configuration.http_servers()]
 
 
 def levels(directive: Directive, above: tuple[Directive, ...] = ()) -> Iterator[tuple[Directive, ...]]:
@@ -100,13 +94,16 @@ def named(level: tuple[Directive, ...], *names: str) -> list[Directive]:
     return [inner for inner in level[-1].block or () if inner.name in names]
 
 
-def in_force(level: tuple[Directive, ...], name: str) -> list[Directive]:
-    """Return the directives of one name in force in a block: nginx inherits them only into blocks that have none."""
-    for depth in range(len(level), 0, -1):
-        lines = named(level[:depth], name)
-        if lines:
-            return lines
-    return []
+def in_force(level: tuple[Directive, ...], *names: str) -> list[Directive]:
+    """Return the directives of these names in force in a block: nginx inherits them only into blocks that have none."""
+    holder = innermost_with(level, *names)
+    return named(holder, *names) if holder else []
+
+
+def innermost_with(level: tuple[Directive, ...], *names: str) -> tuple[Directive, ...]:
+    """Return the innermost block with a directive of these names, and the blocks around it; empty if none has one."""
+    depths = range(len(level), 0, -1)
+    return next((level[:depth] for depth in depths if named(level[:depth], *names)), ())
 
 
 def error(protected: ProtectedSite, directive: Directive, what: str, hint: str) -> Finding:
@@ -142,10 +139,7 @@ def denies_all(level: tuple[Directive, ...]) -> bool:
     """
     if any(line.args == ("any",) for line in in_force(level, "satisfy")):
         return False
-    rules = next(
-        (found for found in (named(level[:depth], "allow", "deny") for depth in range(len(level), 0, -1)) if found), []
-    )
-    for rule in rules:
+    for rule in in_force(level, "allow", "deny"):
         if rule.name == "deny" and rule.args == ("all",):
             return True
         if rule.name == "allow" and rule.args and _is_everything(rule.args[0]):

@@ -13,7 +13,7 @@ from .._contracts.gate_manifest import ProtectedSite
 from .._contracts.paths import ENTRY, GATE, SERVER_SNIPPET, snippet_file
 from .._nginx.proxy_targets import PASSES, pools_of, targets, values_of, where
 from .decoded_addresses import audit_decoded_addresses
-from .findings import Block, Finding, error, levels, named, warning
+from .findings import Block, Finding, error, in_force, innermost_with, levels, named, warning
 from .snippet_locations import audit_locations, audit_reproxy, reaches_application, snippets_of
 from .upgrade_header import audit_upgrades
 
@@ -257,7 +257,7 @@ def _unchecked_headers(
         if directive.file.startswith(home):
             continue
         header = _HEADERS.get(directive.name, "")
-        mine, depth = _in_force(level, header)
+        mine = in_force(level, header)
         if not any(one.file in paths for one in mine):
             what = f"{directive.name} passes on identity headers of the client, because {written} does not apply here"
             hint = f"Include it beside line {directive.line} of {directive.file}"
@@ -268,16 +268,7 @@ def _unchecked_headers(
             continue
         yield from _duplicate_headers(mine, paths, protected)
         if all(one.file in paths for one in mine):
-            yield from _lost_headers(configuration, level[: depth + 1], header, protected)
-
-
-def _in_force(level: tuple[Directive, ...], header: str) -> tuple[list[Directive], int]:
-    """Return the directives of one name in force in a block: those of the innermost block that has any."""
-    for depth in range(len(level) - 1, -1, -1):
-        mine = named(level[: depth + 1], header)
-        if mine:
-            return mine, depth
-    return [], 0
+            yield from _lost_headers(configuration, innermost_with(level, header), header, protected)
 
 
 def _includes_snippet(level: tuple[Directive, ...], paths: Collection[str]) -> bool:
@@ -299,7 +290,7 @@ def _lost_headers(
 ) -> Iterator[Finding]:
     """Yield a warning if header lines of an outer block are lost: nginx inherits them only into blocks without any."""
     outer = [one for one in configuration.directives if one.name == "http"]
-    lost, _depth = _in_force((*outer, *level[:-1]), header)
+    lost = in_force((*outer, *level[:-1]), header)
     if lost:
         what = f"the {header} lines at {lost[0].file}:{lost[0].line} do not apply in this location, because the snippet has some"
         yield warning(protected, level[-1], what, "Repeat those lines in the location")

@@ -9,11 +9,10 @@ speaks h2c, HTTP/2 over plain TCP (RFC 7540 section 3.2), then answers requests 
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from .._contracts.gate_manifest import ProtectedSite
-from .._nginx.proxy_targets import values_of
+from .._nginx.proxy_targets import TABLES, VARIABLE, set_otherwise, values_of
 from .findings import Block, Finding, error, in_force, levels, named
 
 if TYPE_CHECKING:
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
 
 _HEADER = "proxy_set_header"
 _SAFE = frozenset(("", "websocket"))
-_VARIABLE = re.compile(r"\$(?:\{(?P<braced>[A-Za-z0-9_]+)\}|(?P<bare>[A-Za-z0-9_]+))")
-_CAPTURE = re.compile(r"\(\?P?[<'](?P<name>[A-Za-z_][A-Za-z0-9_]*)[>']")
-_TABLES = ("map", "geo", "split_clients")
 _TEXTS = 200
 
 
@@ -57,21 +53,16 @@ def _variables(configuration: Configuration) -> dict[str, tuple[str, ...]]:
     A variable that a directive of another kind can set, as ``auth_request_set`` or a named capture, is left out.
     """
     values = dict(values_of(configuration))
-    for name in _set_otherwise(configuration):
-        values.pop(name.lower(), None)
+    for name in (*set_otherwise(configuration), *_named_first(configuration)):
+        values.pop(name, None)
     return values
 
 
-def _set_otherwise(configuration: Configuration) -> Iterator[str]:
-    """Yield the names of variables that anything but ``set`` and the tables of nginx can set."""
+def _named_first(configuration: Configuration) -> Iterator[str]:
+    """Yield the variables that a directive names first: one of a third-party module, that is not known here, can set it."""
     for context, directive in configuration.walk():
-        for word in (directive.name, *directive.args):
-            yield from (match["name"] for match in _CAPTURE.finditer(word))
-        if directive.name not in (*_TABLES, "set") and context[-1:] not in [(table,) for table in _TABLES]:
-            # A third-party directive names the variable that it sets first, or is that variable in a block (geoip2).
-            yield from (word[1:] for word in (directive.name, *directive.args[:1]) if word.startswith("$"))
-            # keyval $key $variable zone=...
-            yield from (word[1:] for word in directive.args[1:2] if directive.name == "keyval")
+        if directive.name not in (*TABLES, "set") and context[-1:] not in [(table,) for table in TABLES]:
+            yield from (word[1:].lower() for word in directive.args[:1] if word.startswith("$"))
 
 
 def _is_safe(values: Mapping[str, tuple[str, ...]], text: str) -> bool:
@@ -79,7 +70,7 @@ def _is_safe(values: Mapping[str, tuple[str, ...]], text: str) -> bool:
     waiting, seen = [text], {text}
     while waiting:
         one = waiting.pop()
-        match = _VARIABLE.search(one)
+        match = VARIABLE.search(one)
         if not match:
             if "$" in one or one.lower() not in _SAFE:
                 return False

@@ -126,14 +126,14 @@ def _described(
     held = open_connections(left, ports)
     oldest = min(map(start_time, left))
     version = tuple(map(int, nginx.build.version.split(".")))
-    header = [_in_force(timeout, oldest) for timeout in request_timeouts(configuration, ports, version)]
-    header = sorted(header, key=lambda timeout: -timeout.seconds)[:1]
+    timeouts = [_in_force(timeout, oldest) for timeout in request_timeouts(configuration, ports, version)]
+    longest = max(timeouts, key=lambda timeout: timeout.seconds, default=None)
     shutdown = _shutdown_timeout(configuration, oldest)
     cut = parse_time(shutdown) if shutdown else float("inf")
-    seconds = min([cut, *(timeout.seconds for timeout in header)])
+    seconds = min(cut, longest.seconds) if longest else cut
     headers_until, bodies_until = _at(seconds), _at(cut)
     connections = "an unknown number of connections" if held is None else _count(held, "connection")
-    reason = ", ".join(map(str, header)) or "no server listens there"
+    reason = longest or "no server listens there"
     words = (
         f"{_count(len(left), 'former worker')} (process {', '.join(map(str, pids))}): {connections} to the ports of gates. "
         f"On them a request header can still arrive until {headers_until} ({reason}), and a request body or a WebSocket can "

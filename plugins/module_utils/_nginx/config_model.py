@@ -97,6 +97,15 @@ class Configuration:
                 found.append(_read_server(context[0], directive, directive.block, inherited, default_port))
         return found
 
+    def http_servers(self) -> list[tuple[Directive, Server]]:
+        """Return the directive and the values of every server of http."""
+        blocks = [
+            directive
+            for context, directive in self.walk()
+            if context == ("http",) and directive.name == "server" and directive.block is not None
+        ]
+        return list(zip(blocks, (server for server in self.servers() if server.protocol == "http")))
+
     def _block(self, name: str) -> tuple[Directive, ...]:
         return tuple(inner for outer in self.directives if outer.name == name for inner in outer.block or ())
 

@@ -24,10 +24,14 @@ _SCHEME = re.compile(r"(?P<scheme>[a-z]+)://")
 _WITHOUT_CASE = re.compile(r"(?:[A-Za-z]+://)?(?:unix:)?", re.IGNORECASE)
 
 
+# Only the directives of these names list the values of a variable in their block.
+TABLES = ("map", "geo", "split_clients")
+
+
 _PORTS = {"http": "80", "https": "443", "grpc": "80", "grpcs": "443", "": "80"}
 
 
-_VARIABLE = re.compile(r"\$(?:\{(?P<braced>[A-Za-z0-9_]+)\}|(?P<bare>[A-Za-z0-9_]+))")
+VARIABLE = re.compile(r"\$(?:\{(?P<braced>[A-Za-z0-9_]+)\}|(?P<bare>[A-Za-z0-9_]+))")
 
 
 # A literal host and port, followed by a variable: http://127.0.0.1:3000$request_uri
@@ -41,12 +45,11 @@ _NUMBERS = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+)){0,3}"
 _LOCAL = "127.0.0.1"
 
 
-_CAPTURE = re.compile(r"\(\?P?[<'](?P<name>[A-Za-z_][A-Za-z0-9_]*)[>']")
+NAMED_CAPTURE = re.compile(r"\(\?P?[<'](?P<name>[A-Za-z_][A-Za-z0-9_]*)[>']")
 # Directives of modules other than rewrite that set the variable in their first argument: auth_request_set, js_set, set_by_lua ...
 _SETTERS = re.compile(r"set_\w+|\w+_set|js_var")
 # Directives that run code with a request before nginx selects the application. Such code can write every variable of ``set``.
 _CODE = re.compile(r"(?!init_|exit_|ssl_|log_)\w+_by_lua(?:_file|_block)?|js_(?:access|content|\w*filter|preread)|perl")
-_TABLES = ("map", "geo", "split_clients")
 
 
 _ROUNDS = 5
@@ -81,21 +84,21 @@ def values_of(configuration: Configuration) -> dict[str, tuple[str, ...]]:
         if directive.name == "set" and len(directive.args) == 2:
             found.setdefault(_variable_name(directive.args[0]), []).append(directive.args[1])
             made_by_set.add(_variable_name(directive.args[0]))
-        elif directive.name in _TABLES and directive.args and directive.block is not None:
+        elif directive.name in TABLES and directive.args and directive.block is not None:
             values = [inner.args[-1] for inner in directive.block if inner.args and inner.name != "include"]
             found.setdefault(_variable_name(directive.args[-1]), []).extend(values)
-    for name in (*_set_otherwise(configuration), *(sorted(made_by_set) if has_code else ())):
+    for name in (*set_otherwise(configuration), *(sorted(made_by_set) if has_code else ())):
         if name in found:
             found[name].append(f"${name}")
     return {name: tuple(dict.fromkeys(values)) for name, values in found.items()}
 
 
-def _set_otherwise(configuration: Configuration) -> Iterator[str]:
+def set_otherwise(configuration: Configuration) -> Iterator[str]:
     """Yield the names of variables that a named capture or another module sets."""
     for context, directive in configuration.walk():
         for word in (directive.name, *directive.args):
-            yield from (match["name"].lower() for match in _CAPTURE.finditer(word))
-        if directive.name.startswith("$") and context[-1] not in _TABLES:
+            yield from (match["name"].lower() for match in NAMED_CAPTURE.finditer(word))
+        if directive.name.startswith("$") and context[-1] not in TABLES:
             yield _variable_name(directive.name)  # a line of geoip2
         elif directive.args and _SETTERS.fullmatch(directive.name):
             yield _variable_name(directive.args[0])
@@ -158,7 +161,7 @@ def with_values(values: Mapping[str, tuple[str, ...]], text: str) -> list[str]:
 
 
 def _replace_variable(values: Mapping[str, tuple[str, ...]], text: str) -> list[str]:
-    for match in _VARIABLE.finditer(_authority(text)):
+    for match in VARIABLE.finditer(_authority(text)):
         name = (match["braced"] or match["bare"]).lower()
         if name in values:
             return [text[: match.start()] + value + text[match.end() :] for value in values[name]]

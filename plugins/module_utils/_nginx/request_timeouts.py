@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
-    from .config_model import Configuration, Server
+    from .config_model import Configuration
     from .config_parser import Directive
 
 HEADER = "client_header_timeout"
@@ -51,18 +51,17 @@ class Timeout:
 
 
 def request_timeouts(configuration: Configuration, ports: Collection[int], version: tuple[int, ...]) -> list[Timeout]:
-    """Return the timeouts of every server of ``http`` that listens on one of the TCP ports, the longest first.
+    """Return the timeouts of every server of ``http`` that listens on one of the TCP ports.
 
     :param version: the version of nginx.
     """
     names = [HEADER, *([_HTTP2] if version <= _LAST_WITH_HTTP2_TIMEOUT else [])]
-    servers = [
-        (block, server)
-        for block, server in _http_servers(configuration)
+    return [
+        timeout_of(configuration, block, name)
+        for block, server in configuration.http_servers()
         if any(listen.port in ports and not listen.udp for listen in server.listens)
+        for name in names
     ]
-    found = [timeout_of(configuration, block, name) for block, _server in servers for name in names]
-    return sorted(found, key=lambda timeout: -timeout.seconds)
 
 
 def timeout_of(configuration: Configuration, server: Directive, name: str = HEADER) -> Timeout:
@@ -85,13 +84,3 @@ def parse_time(text: str) -> float:
         seconds += int(part[1]) * _UNITS[part[2]]
         at = part.end()
     return seconds
-
-
-def _http_servers(configuration: Configuration) -> Iterator[tuple[Directive, Server]]:
-    blocks = [
-        directive
-        for context, directive in configuration.walk()
-        if context == ("http",) and directive.name == "server" and directive.block is not None
-    ]
-    servers = [server for server in configuration.servers() if server.protocol == "http"]
-    yield from zip(blocks, servers)

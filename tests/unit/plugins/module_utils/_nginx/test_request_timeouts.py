@@ -39,12 +39,11 @@ def test_times_are_read_as_nginx_reads_them(text: str, seconds: float) -> None:
 def found(http: str, version: tuple[int, ...] = (1, 22, 1)) -> list[tuple[str, float, int, bool]]:
     text = f"events {{ }}\nhttp {{\n{http}\n}}\n"
     configuration = read_dump(f"# configuration file {CONF}:\n{text}\n")
-    return [
-        (one.directive, one.seconds, one.line, one.is_set) for one in request_timeouts(configuration, {443}, version)
-    ]
+    timeouts = request_timeouts(configuration, {443}, version)
+    return [(one.directive, one.seconds, one.line, one.is_set) for one in timeouts]
 
 
-def test_longest_of_the_servers_on_a_port_of_a_gate_comes_first() -> None:
+def test_each_server_on_a_port_of_a_gate_counts() -> None:
     servers = [
         "server { listen 443 ssl; client_header_timeout 20s; }",
         "server { listen 10.0.0.1:443 ssl default_server; client_header_timeout 2m; }",
@@ -52,8 +51,8 @@ def test_longest_of_the_servers_on_a_port_of_a_gate_comes_first() -> None:
         "server { listen 443 quic; client_header_timeout 1h; }",
     ]
     assert found("\n".join(servers)) == [
-        ("client_header_timeout", 120, 4, True),
         ("client_header_timeout", 20, 3, True),
+        ("client_header_timeout", 120, 4, True),
     ]
 
 
@@ -67,8 +66,8 @@ def test_value_is_inherited_from_http_and_else_the_default_of_nginx() -> None:
 def test_http2_of_an_old_nginx_has_a_timeout_of_its_own() -> None:
     server = "server { listen 443 ssl http2; client_header_timeout 20s; }"
     assert found(server, (1, 18, 0)) == [
-        ("http2_recv_timeout", 30, 3, False),
         ("client_header_timeout", 20, 3, True),
+        ("http2_recv_timeout", 30, 3, False),
     ]
     assert found(f"http2_recv_timeout 5s;\n{server}", (1, 18, 0)) == [
         ("client_header_timeout", 20, 4, True),
